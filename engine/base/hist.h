@@ -28,11 +28,12 @@
 struct hist {
     uint64_t count;
     uint64_t sum; /* Wraps after 2^64: five centuries of nanoseconds. */
-    uint64_t min; /* UINT64_MAX while empty. */
+    uint64_t min; /* Of no meaning while empty. */
     uint64_t max;
     uint64_t counts[HIST_BUCKETS];
 };
 
+/* Empties it; a zeroed struct is empty too. */
 void hist_reset(struct hist *hist);
 
 /* Counts `value` `n` times. */

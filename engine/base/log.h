@@ -61,6 +61,9 @@ void log_write(enum log_level level, const char *subsystem, const char *format, 
 /* Writes the last few lines to `fd`, for the crash report. Gives up if the log is locked. */
 void log_write_tail(int fd);
 
+/* Writes a crash report as it is to the log file, if the log goes to a file and is not locked. */
+void log_write_report(const char *text, size_t len);
+
 #define LOG_AT(level, subsystem, ...)                     \
     do {                                                  \
         if (log_enabled(level))                           \

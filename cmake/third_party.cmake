@@ -1,0 +1,45 @@
+# Every library that is not ours, found in one place, as imported targets tierra::<name>.
+# All come from Debian packages; tools/install-deps installs them.
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+# tierra_find(<name> PACKAGE <debian package> HEADER <file> [LIBRARY <name>])
+# Without LIBRARY it is a library of headers only.
+function(tierra_find name)
+  cmake_parse_arguments(ARG "" "PACKAGE;HEADER;LIBRARY" "" ${ARGN})
+  find_path(TIERRA_${name}_INCLUDE ${ARG_HEADER})
+  mark_as_advanced(TIERRA_${name}_INCLUDE)
+  if(ARG_LIBRARY)
+    find_library(TIERRA_${name}_LIBRARY ${ARG_LIBRARY})
+    mark_as_advanced(TIERRA_${name}_LIBRARY)
+  endif()
+  if(NOT TIERRA_${name}_INCLUDE OR (ARG_LIBRARY AND NOT TIERRA_${name}_LIBRARY))
+    message(FATAL_ERROR "${name} not found: install ${ARG_PACKAGE}, or run tools/install-deps")
+  endif()
+  if(ARG_LIBRARY)
+    add_library(tierra::${name} UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(tierra::${name} PROPERTIES IMPORTED_LOCATION ${TIERRA_${name}_LIBRARY})
+  else()
+    add_library(tierra::${name} INTERFACE IMPORTED GLOBAL)
+  endif()
+  target_include_directories(tierra::${name} SYSTEM INTERFACE ${TIERRA_${name}_INCLUDE})
+endfunction()
+
+tierra_find(xxhash PACKAGE libxxhash-dev HEADER xxhash.h)
+tierra_find(uring PACKAGE liburing-dev HEADER liburing.h LIBRARY uring)
+tierra_find(rocksdb PACKAGE librocksdb-dev HEADER rocksdb/c.h LIBRARY rocksdb)
+tierra_find(zstd PACKAGE libzstd-dev HEADER zstd.h LIBRARY zstd)
+tierra_find(ssl PACKAGE libssl-dev HEADER openssl/ssl.h LIBRARY ssl)
+tierra_find(crypto PACKAGE libssl-dev HEADER openssl/evp.h LIBRARY crypto)
+tierra_find(jansson PACKAGE libjansson-dev HEADER jansson.h LIBRARY jansson)
+tierra_find(edit PACKAGE libedit-dev HEADER editline/readline.h LIBRARY edit)
+if(TIERRA_TESTS)
+  tierra_find(cmocka PACKAGE libcmocka-dev HEADER cmocka.h LIBRARY cmocka)
+endif()
+
+# Sanitizers bring their own allocator.
+if(TIERRA_JEMALLOC AND NOT TIERRA_SANITIZE AND NOT TIERRA_FUZZ)
+  tierra_find(jemalloc PACKAGE libjemalloc-dev HEADER jemalloc/jemalloc.h LIBRARY jemalloc)
+  target_compile_definitions(tierra::jemalloc INTERFACE TIERRA_HAVE_JEMALLOC)
+endif()

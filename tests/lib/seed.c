@@ -1,0 +1,41 @@
+/*
+ * One seed per process. Test programs have one thread when they ask for it.
+ */
+#include "tests/lib/seed.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/bytes.h"
+#include "engine/base/check.h"
+#include "engine/base/num.h"
+
+uint64_t seed_get(void)
+{
+    static bool known;
+    static uint64_t seed;
+
+    if (known)
+        return seed;
+    const char *given = getenv("TIERRA_SEED");
+    if (given != NULL)
+        CHECK(num_parse_u64(bytes_cstr(given), &seed));
+    else
+        CHECK(rng_os_bytes(&seed, sizeof(seed)) == 0);
+    known = true;
+    printf("seed %" PRIu64 ", to repeat: TIERRA_SEED=%" PRIu64 " %s\n", seed, seed,
+           program_invocation_name);
+    (void)fflush(stdout); /* A crash must not swallow the seed. */
+    return seed;
+}
+
+void seed_rng(struct rng *rng, uint64_t stream)
+{
+    struct rng base;
+
+    rng_seed(&base, seed_get());
+    rng_seed(rng, rng_u64(&base) ^ (stream * UINT64_C(0x9e3779b97f4a7c15)));
+}

@@ -1,0 +1,23 @@
+/*
+ * Seeds of random tests.
+ *
+ * The seed comes from TIERRA_SEED, or from the kernel. It is printed with the command that
+ * repeats the run, so that a failure is never lost.
+ */
+#ifndef TIERRA_TESTS_LIB_SEED_H
+#define TIERRA_TESTS_LIB_SEED_H
+
+#include <stdint.h>
+
+#include "engine/base/rng.h"
+
+/* The seed of this process: the same at every call, printed at the first. */
+uint64_t seed_get(void);
+
+/*
+ * Seeds `rng` from seed_get and `stream`: each test of a program takes a stream number of its
+ * own.
+ */
+void seed_rng(struct rng *rng, uint64_t stream);
+
+#endif
