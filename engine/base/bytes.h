@@ -31,9 +31,14 @@ static inline struct bytes bytes_cstr(const char *text)
     return (struct bytes){.ptr = (const uint8_t *)text, .len = strlen(text)};
 }
 
-/* A string literal as a constant expression: usable as an initialiser of static storage. */
-#define BYTES_LIT(text) \
-    ((struct bytes){.ptr = (const uint8_t *)("" text ""), .len = sizeof(text) - 1})
+/* A string literal as initialiser of static storage, as in a table; zero bytes in it count. */
+#define BYTES_INIT(text)                                              \
+    {                                                                 \
+        .ptr = (const uint8_t *)("" text ""), .len = sizeof(text) - 1 \
+    }
+
+/* A string literal as an expression. */
+#define BYTES_LIT(text) ((struct bytes)BYTES_INIT(text))
 
 static inline bool bytes_empty(struct bytes b)
 {
