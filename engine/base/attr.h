@@ -12,6 +12,8 @@
 
 /* The result carries an error or an ownership that must not be dropped. */
 #define MUST_USE __attribute__((warn_unused_result))
+/* Drops a MUST_USE result on purpose; say why. A cast to void does not silence gcc. */
+#define IGNORE_RESULT(expression) ((void)!(expression))
 /* Argument number f is a printf format, a the number of its first argument. */
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define NORETURN          __attribute__((noreturn))

@@ -74,11 +74,13 @@ static inline uint8_t ascii_lower(uint8_t c)
 
 static inline bool bytes_eq_nocase(struct bytes b, const char *text)
 {
+    if (b.len != strlen(text))
+        return false;
     for (size_t i = 0; i < b.len; i++) {
-        if (text[i] == '\0' || ascii_lower(b.ptr[i]) != ascii_lower((uint8_t)text[i]))
+        if (ascii_lower(b.ptr[i]) != ascii_lower((uint8_t)text[i]))
             return false;
     }
-    return text[b.len] == '\0';
+    return true;
 }
 
 /* The part from `start` (at most the length) to the end. */

@@ -33,7 +33,6 @@ NORETURN void check_fail(const char *expression, const char *file, int line)
     log_write_tail(STDERR_FILENO);
     log_write_report(report, report_len);
     /* Nothing is left to do about a report that cannot be written. */
-    const ssize_t written = write(STDERR_FILENO, report, report_len);
-    (void)written;
+    IGNORE_RESULT(write(STDERR_FILENO, report, report_len));
     abort();
 }

@@ -178,8 +178,7 @@ static void log_put_locked(const char *text, size_t len)
     kept->len = len;
     logger.tail_next = (logger.tail_next + 1) % LOG_TAIL_LINES;
 
-    const ssize_t written = write(logger.fd, text, len);
-    (void)written;
+    IGNORE_RESULT(write(logger.fd, text, len));
 }
 
 void log_write(enum log_level level, const char *subsystem, const char *format, ...)
@@ -230,8 +229,8 @@ void log_write_tail(int fd)
         return;
     for (size_t i = 0; i < LOG_TAIL_LINES; i++) {
         const struct log_line *line = &logger.tail[(logger.tail_next + i) % LOG_TAIL_LINES];
-        const ssize_t written = line->len == 0 ? 0 : write(fd, line->text, line->len);
-        (void)written;
+        if (line->len != 0)
+            IGNORE_RESULT(write(fd, line->text, line->len));
     }
     (void)pthread_mutex_unlock(&logger.mutex);
 }
@@ -240,9 +239,7 @@ void log_write_report(const char *text, size_t len)
 {
     if (pthread_mutex_trylock(&logger.mutex) != 0)
         return;
-    if (logger.fd != STDERR_FILENO) {
-        const ssize_t written = write(logger.fd, text, len);
-        (void)written;
-    }
+    if (logger.fd != STDERR_FILENO)
+        IGNORE_RESULT(write(logger.fd, text, len));
     (void)pthread_mutex_unlock(&logger.mutex);
 }
