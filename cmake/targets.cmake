@@ -1,6 +1,6 @@
 # How a folder of the tree becomes a target. Source lists are explicit: no globbing, so that a stray
-# file is never built and a forgotten one is noticed. A list may be empty: then the target is there all
-# the same, and what links to it keeps building.
+# file is never built and a forgotten one is noticed. A list may be empty: then the target is there
+# all the same, and what links to it keeps building.
 
 # tierra_library(<name> SOURCES <file>... [LIBS <target>...])
 function(tierra_library name)
@@ -45,8 +45,8 @@ function(tierra_test)
 endfunction()
 
 # tierra_fuzz(NAME fuzz_<x> SOURCES <file>... [LIBS <target>...])
-# With TIERRA_FUZZ a libFuzzer program. Always a test with label fuzz that runs the target once over every
-# file of tests/fuzz/corpus/<x>/: by libFuzzer, or by the plain driver in other builds.
+# With TIERRA_FUZZ a libFuzzer program. Always a test with label fuzz that runs the target once over
+# every file of tests/fuzz/corpus/<x>/: by libFuzzer, or by the plain driver in other builds.
 function(tierra_fuzz)
   cmake_parse_arguments(ARG "" "NAME" "SOURCES;LIBS" ${ARGN})
   string(REGEX REPLACE "^fuzz_" "" corpus ${ARG_NAME})

@@ -74,6 +74,6 @@ static inline void expect_bytes_at(struct bytes got, struct bytes want, const ch
 #define expect_u64(got, want)   expect_u64_at((got), (want), __FILE__, __LINE__)
 #define expect_i64(got, want)   expect_i64_at((got), (want), __FILE__, __LINE__)
 #define expect_bytes(got, want) expect_bytes_at((got), (want), __FILE__, __LINE__)
-#define expect_str(got, want)   expect_bytes_at(bytes_cstr(got), bytes_cstr(want), __FILE__, __LINE__)
+#define expect_str(got, want)   expect_bytes(bytes_cstr(got), bytes_cstr(want))
 
 #endif

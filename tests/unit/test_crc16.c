@@ -1,5 +1,6 @@
 /*
- * CRC16 and slots, against the published check value, a bitwise model and known slots of Redis Cluster.
+ * CRC16 and slots, against the published check value, a bitwise model and known slots of Redis
+ * Cluster.
  */
 #include "engine/base/crc16.h"
 

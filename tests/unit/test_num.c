@@ -266,10 +266,10 @@ static void doubles_print_as_replies_of_redis(void **state UNUSED)
     check_print_double(1e17, "1e+17");
     check_print_double(4503599627370495.0, "4503599627370495");
     check_print_double(-4503599627370497.0, "-4503599627370497");
-    check_print_double(INFINITY, "inf");
-    check_print_double(-INFINITY, "-inf");
-    check_print_double(NAN, "nan");
-    check_print_double(-NAN, "nan");
+    check_print_double(HUGE_VAL, "inf");
+    check_print_double(-HUGE_VAL, "-inf");
+    check_print_double((double)NAN, "nan");
+    check_print_double(-(double)NAN, "nan");
     check_print_double(DBL_MAX, "1.7976931348623157e+308");
     check_print_double(-DBL_TRUE_MIN, "-4.9406564584124654e-324");
 }
