@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_integers(in);
     fuzz_floats(in);
-    if (size < sizeof(text)) {
+    if (size > 0 && size < sizeof(text)) {
         memcpy(text, data, size);
         text[size] = '\0';
         /* Only that it stays within the text. */
