@@ -1,0 +1,174 @@
+/*
+ * Resident rows: the memory blocks of keys and elements.
+ *
+ *   struct obj, one block per resident key
+ *     0   4  dirty     place in the dirty ring (dirty.h); 0: the store has this row
+ *     4   4  row_len
+ *     8   2  name_len  of the key
+ *     10  1  type      enum value_type
+ *     11  1  flags     enum row_flag
+ *     12  1  heat      0 .. OBJ_HEAT_MAX: touches since the clock hand passed
+ *     13  3  zero
+ *     16  .. [pointer to struct coll, 8 bytes, if ROW_COLL] key, row bytes
+ *
+ *   struct elem, one block per resident element of a hash, set or sorted set
+ *     0  12  as above; name_len is that of the subkey
+ *     12  .. subkey, row bytes
+ *
+ * The row bytes are the same that stand in the store (engine/value/row.h). Blocks are 16-byte
+ * aligned, so that the key table can keep a pointer in 44 bits. A block may move when its row
+ * changes length: whoever holds its address (key table, dirty ring, collection) must be told.
+ */
+#ifndef TIERRA_ENGINE_SPACE_OBJ_H
+#define TIERRA_ENGINE_SPACE_OBJ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+#include "engine/base/mem.h"
+
+struct coll;
+
+enum row_flag {
+    ROW_COLL = 1 << 0,     /* obj: a collection; its pointer stands before the key. */
+    ROW_DEAD = 1 << 1,     /* Deleted; stays until the store knows. */
+    ROW_STORED = 1 << 2,   /* The store may hold some version of this row. */
+    ROW_TTL = 1 << 3,      /* obj: has an expiry. */
+    ROW_SWEEP = 1 << 4,    /* obj: rows of a dropped collection are to be swept. */
+    ROW_UNKNOWN = 1 << 5,  /* elem, dead: stands for a row that was read and is not there. */
+    ROW_TOUCHED = 1 << 6,  /* elem: used since the shedding hand passed. */
+    ROW_PROBATION = 1 << 7 /* obj: loaded by a read, not yet admitted. */
+};
+
+#define OBJ_HEAT_MAX 3
+
+struct row_head {
+    uint32_t dirty;
+    uint32_t row_len;
+    uint16_t name_len;
+    uint8_t type;
+    uint8_t flags;
+};
+STATIC_ASSERT(sizeof(struct row_head) == 12);
+
+struct obj {
+    struct row_head h;
+    uint8_t heat;
+    uint8_t zero[3];
+    uint8_t data[];
+};
+STATIC_ASSERT(sizeof(struct obj) == 16);
+
+struct elem {
+    struct row_head h;
+    uint8_t data[];
+};
+STATIC_ASSERT(sizeof(struct elem) == 12);
+
+static inline size_t obj_key_at(const struct obj *o)
+{
+    return (o->h.flags & ROW_COLL) != 0 ? sizeof(struct coll *) : 0;
+}
+
+static inline struct bytes obj_key(const struct obj *o)
+{
+    return bytes_of(o->data + obj_key_at(o), o->h.name_len);
+}
+
+static inline uint8_t *obj_row_ptr(struct obj *o)
+{
+    return o->data + obj_key_at(o) + o->h.name_len;
+}
+
+static inline struct bytes obj_row(const struct obj *o)
+{
+    return bytes_of(o->data + obj_key_at(o) + o->h.name_len, o->h.row_len);
+}
+
+/* Of an object with ROW_COLL. */
+static inline struct coll *obj_coll(const struct obj *o)
+{
+    struct coll *coll;
+
+    memcpy(&coll, o->data, sizeof(coll));
+    return coll;
+}
+
+/* A new object with room for the row; `flags` with ROW_COLL takes `coll`. */
+static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags, struct coll *coll,
+                                  size_t row_len)
+{
+    const size_t at = (flags & ROW_COLL) != 0 ? sizeof(coll) : 0;
+    struct obj *o = mem_alloc(sizeof(*o) + at + key.len + row_len);
+
+    *o = (struct obj){.h = {.row_len = (uint32_t)row_len,
+                            .name_len = (uint16_t)key.len,
+                            .type = type,
+                            .flags = flags}};
+    if (at != 0)
+        memcpy(o->data, &coll, sizeof(coll));
+    if (key.len != 0)
+        memcpy(o->data + at, key.ptr, key.len);
+    return o;
+}
+
+/*
+ * Room for a row of `row_len` bytes in place of the present one, whose first bytes are kept. The
+ * result may be another address.
+ */
+static inline MUST_USE struct obj *obj_resize(struct obj *o, size_t row_len)
+{
+    const size_t size = sizeof(*o) + obj_key_at(o) + o->h.name_len + row_len;
+    const size_t have = mem_usable(o);
+
+    /* A block of the right class, or not much too large, stays. */
+    if (size > have || have - size > 64 + size / 4)
+        o = mem_realloc(o, size);
+    o->h.row_len = (uint32_t)row_len;
+    return o;
+}
+
+static inline struct bytes elem_sub(const struct elem *e)
+{
+    return bytes_of(e->data, e->h.name_len);
+}
+
+static inline uint8_t *elem_row_ptr(struct elem *e)
+{
+    return e->data + e->h.name_len;
+}
+
+static inline struct bytes elem_row(const struct elem *e)
+{
+    return bytes_of(e->data + e->h.name_len, e->h.row_len);
+}
+
+static inline struct elem *elem_new(struct bytes sub, uint8_t type, uint8_t flags, size_t row_len)
+{
+    struct elem *e = mem_alloc(sizeof(*e) + sub.len + row_len);
+
+    *e = (struct elem){.h = {.row_len = (uint32_t)row_len,
+                             .name_len = (uint16_t)sub.len,
+                             .type = type,
+                             .flags = flags}};
+    if (sub.len != 0)
+        memcpy(e->data, sub.ptr, sub.len);
+    return e;
+}
+
+static inline MUST_USE struct elem *elem_resize(struct elem *e, size_t row_len)
+{
+    const size_t size = sizeof(*e) + e->h.name_len + row_len;
+    const size_t have = mem_usable(e);
+
+    if (size > have || have - size > 64 + size / 4)
+        e = mem_realloc(e, size);
+    e->h.row_len = (uint32_t)row_len;
+    return e;
+}
+
+#endif
