@@ -4,18 +4,18 @@
  * Two implementations stand behind one small table of functions: RocksDB (store_rocksdb.h, the
  * product) and an ordered map in memory (store_mem.h, for tests and simulation, with faults).
  *
- * What the store knows of a row is its frame (store_frame.h: version, checksum over key and row) and
- * two of its first bytes: DEAD rows read as absent, POISON rows read as corrupt. What rows mean and
- * how they join comes from the caller as callbacks, so that this folder depends on base alone.
+ * What the store knows of a row is its frame (store_frame.h: version, checksum over key and row)
+ * and two of its first bytes: DEAD rows read as absent, POISON rows read as corrupt. What rows mean
+ * and how they join comes from the caller as callbacks, so that this folder depends on base alone.
  *
  * There is no write-ahead log here: the shard's op log is one. What store_write took is readable at
  * once and survives a crash once it is flushed. Batches become persistent whole and in order. Each
  * carries the covered position; after a crash store_covered says from where to replay.
  *
  * Threads: every call but those of store_batch.h may block on the disk and is therefore never made
- * on a shard thread. Reads (get, multi_get, iterators, covered, stats, health) may run on any number
- * of threads at once, beside one writer (write, flush, compact, checkpoint). A store never logs: the
- * caller does.
+ * on a shard thread. Reads (get, multi_get, iterators, covered, stats, health) may run on any
+ * number of threads at once, beside one writer (write, flush, compact, checkpoint). A store never
+ * logs: the caller does.
  */
 #ifndef TIERRA_ENGINE_STORE_STORE_H
 #define TIERRA_ENGINE_STORE_STORE_H
@@ -96,17 +96,17 @@ struct store_options {
     struct store_filter_ops filter;
     struct store_cache *cache; /* Shared by several stores; NULL: one of block_cache_bytes. */
     size_t block_cache_bytes;
-    size_t memtable_bytes;   /* All write buffers together. */
-    uint64_t expected_bytes; /* Rough size of the data to come, for level sizes; 0: unknown. */
+    size_t memtable_bytes; /* All write buffers together. */
     uint32_t flush_threads;
     uint32_t compaction_threads;
     uint32_t open_files_max;
     enum store_compression compression;
-    bool buffered_reads;  /* Through the page cache; the default reads directly. */
+    bool buffered_reads;  /* Through the page cache; default: directly, where the disk can. */
     bool buffered_writes; /* The same for flush and compaction. */
     bool paranoid;        /* Verify each file after writing it; for tests. Slow. */
     bool read_only;       /* For inspection, beside a running server: sees what was flushed. */
     bool must_exist;      /* -ERR_NOT_FOUND instead of creating. */
+    const char *tuning;   /* RocksDB's own options as text, applied last; for experiments. */
 };
 
 #define STORE_BLOCK_CACHE_BYTES_DEFAULT (32u << 20)
@@ -129,16 +129,16 @@ size_t store_cache_usage(const struct store_cache *cache);
 
 /*
  * Opens or creates the RocksDB store in options->dir (store_mem_open is the other kind). Returns 0
- * and the store, which the caller closes; -ERR_BUSY: another process has it open; -ERR_FORMAT: not a
- * store, or of a newer version; -ERR_CORRUPT; -ERR_NOT_FOUND; -errno. After an error `why` holds one
- * line for the operator that names the file.
+ * and the store, which the caller closes; -ERR_BUSY: another process has it open; -ERR_FORMAT: not
+ * a store, or of a newer version; -ERR_CORRUPT; -ERR_NOT_FOUND; -errno. After an error `why` holds
+ * one line for the operator that names the file.
  */
 MUST_USE int store_open(const struct store_options *options, struct store **out, char *why,
                         size_t why_len);
 
 /*
  * Frees the store. What was not flushed is lost, as in a crash: call store_flush before. All
- * iterators must be closed; values may outlive the store. NULL is allowed.
+ * iterators must be closed and all values released. NULL is allowed.
  */
 void store_close(struct store *store);
 
@@ -150,8 +150,8 @@ void store_close(struct store *store);
  */
 MUST_USE int store_reopen(struct store *store, char *why, size_t why_len);
 
-/* Deletes a closed RocksDB store with its directory. Returns 0 (also if it was not there), -ERR_BUSY
- * or -errno. */
+/* Deletes a closed RocksDB store with its directory. Returns 0 (also if it was not there),
+ * -ERR_BUSY or -errno. */
 MUST_USE int store_destroy(const char *dir, char *why, size_t why_len);
 
 /* --- writing --- */
@@ -177,7 +177,8 @@ MUST_USE int store_flush(struct store *store);
  */
 MUST_USE int store_checkpoint(struct store *store, const char *dir);
 
-/* Compacts the keys from `from` to `to` (empty: no bound), down to the lowest level. Blocks long. */
+/* Compacts the keys from `from` to `to` (empty: no bound), down to the lowest level. Blocks long.
+ */
 MUST_USE int store_compact(struct store *store, struct bytes from, struct bytes to);
 
 /* Asks that the files over these keys be compacted in the background. Cheap. */
