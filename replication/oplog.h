@@ -35,8 +35,12 @@
 #include "engine/base/bytes.h"
 #include "engine/base/metric.h"
 
+#include "replication/oplog_segment.h"
+
 struct hist;
+struct mailbox;
 struct oplog;
+struct pool_class;
 struct reactor;
 
 /* When the log is synced without being asked. The order is that of growing safety. */
@@ -63,6 +67,13 @@ enum oplog_method {
 struct oplog_options {
     const char *dir; /* Created if it is missing (its parent must exist). */
     struct reactor *reactor;
+    /*
+     * Where segment files are made and deleted: a class of the pool, set up by oplog_pool_class and
+     * added, and the shard's mailbox for its answers. Without a pool (NULL, both) the log does that
+     * work itself, blocking: for tools and tests.
+     */
+    struct pool_class *jobs;
+    struct mailbox *mailbox;
     enum oplog_policy policy;
     enum oplog_method method;
     uint64_t segment_bytes;  /* A multiple of 4096, at least 64 KiB. */
@@ -81,6 +92,9 @@ struct oplog_options {
 
 /* --- start and end --- */
 
+/* Fills in the class of jobs that one pool needs for the logs of all its shards. */
+void oplog_pool_class(struct pool_class *out);
+
 /*
  * Opens the log in `options->dir` or makes a new one; reads the segments' headers and checks their
  * chain, but no record. Blocks: for the start of a shard only. Returns 0 and the log, which the
@@ -91,15 +105,10 @@ struct oplog_options {
 MUST_USE int oplog_open(const struct oplog_options *options, struct oplog **out, char *why,
                         size_t why_len);
 
-/* One record as a reader sees it. `payload` is valid during the call only. */
-struct oplog_record {
-    uint64_t lsn;
-    uint64_t seq;
-    struct bytes payload;
-    uint8_t origin;
-};
-
-/* Takes one record; an error other than 0 stops the replay and is its result. */
+/*
+ * Takes one record, whose payload is valid during the call; a result other than 0 stops the replay
+ * and becomes its own.
+ */
 typedef int (*oplog_replay_fn)(void *ctx, const struct oplog_record *record);
 
 /*
@@ -130,8 +139,11 @@ int oplog_close(struct oplog *log);
 MUST_USE int oplog_can_append(struct oplog *log, size_t len);
 
 /*
- * Room for a payload of up to `max_len` bytes; only after oplog_can_append(max_len) said 0. Valid
- * until the commit or abort that must follow before any other call on the log.
+ * Room for a payload of up to `max_len` bytes, at most record_bytes_max; never NULL. Only after
+ * oplog_can_append said 0 in this turn: then also for more bytes or records than were asked about
+ * (the buffer grows beyond its bound and the segment beyond its size). Valid until the commit or
+ * abort that must follow before any other call on the log. If the log was fenced meanwhile, records
+ * still get their LSNs and go nowhere.
  */
 MUST_USE uint8_t *oplog_reserve(struct oplog *log, size_t max_len);
 
