@@ -1,20 +1,22 @@
 /*
  * Glob patterns as KEYS, SCAN MATCH, PSUBSCRIBE, CONFIG GET and ACL take them.
  *
- * Same language as Redis' stringmatchlen: * ? [abc] [a-z] [^a] \x, and its answers on malformed
- * patterns. But no recursion: each element other than * takes exactly one byte, so that only the
- * last * ever has to be widened. That is at most pattern x text steps; above GLOB_STEPS_MAX the
- * answer is "no match", which no pattern of reasonable length meets.
+ * Same language as stringmatchlen of Redis 7.0: * ? [abc] [a-z] [^a] \x, and its answers in odd
+ * cases: a malformed pattern, bytes above 127 in a range (they are signed), and the empty text,
+ * which only the empty pattern matches. But no recursion: each element other than * takes exactly
+ * one byte, so that only the last * ever has to be widened. That is at most pattern x text steps;
+ * above GLOB_STEPS_MAX the answer is "no match", which no pattern of reasonable length meets.
  */
 #ifndef TIERRA_SERVER_GLOB_H
 #define TIERRA_SERVER_GLOB_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 
-/* About ten milliseconds. */
+/* Bytes of the pattern looked at: about ten milliseconds. */
 #define GLOB_STEPS_MAX (4u * 1024 * 1024)
 
 /* Any thread. `nocase` compares ASCII letters without case. */

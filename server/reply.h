@@ -64,7 +64,10 @@ void reply_bulk_printf(struct reply *r, const char *format, ...) PRINTF_LIKE(2, 
 void reply_null(struct reply *r);       /* $-1 or _ */
 void reply_null_array(struct reply *r); /* *-1 or _ */
 void reply_double(struct reply *r, double value);
-/* As INCRBYFLOAT prints; a bulk string in RESP2, a double in RESP3. */
+/*
+ * Digits as INCRBYFLOAT has them (which itself replies a bulk string); a bulk string in RESP2, a
+ * double in RESP3.
+ */
 void reply_ldouble(struct reply *r, long double value);
 void reply_bool(struct reply *r, bool value); /* :1 or #t */
 void reply_bignum(struct reply *r, struct bytes digits);

@@ -89,9 +89,8 @@ MUST_USE enum resp_result resp_parse(struct resp_parser *p, const struct resp_li
                                      struct bytes in, struct resp_cmd *out);
 
 /*
- * After RESP_MORE: how many bytes the input must have at least before a call can get further. A
- * hint for sizing the read buffer; never above the announced length of one argument plus a
- * line.
+ * After RESP_MORE: how long the input has to get, as far as is known, before a call can get
+ * further. A hint for sizing the read buffer, not a promise.
  */
 size_t resp_wanted(const struct resp_parser *p);
 
