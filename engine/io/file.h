@@ -2,12 +2,12 @@
  * Ordinary file operations, as the log and the stores use them outside the reactor: the only place
  * that names files.
  *
- * Every call blocks for as long as the disk does: for start-up, shut-down and threads that may wait,
- * not for a shard thread at work. All functions return 0 (or what is said) or -errno, repeat after
- * EINTR, and can be used from any thread. Descriptors are close-on-exec.
+ * Every call blocks for as long as the disk does: for start-up, shut-down and threads that may
+ * wait, not for a shard thread at work. All functions return 0 (or what is said) or -errno, repeat
+ * after EINTR, and can be used from any thread. Descriptors are close-on-exec.
  *
- * What "durable" takes: the bytes of a file by file_sync, its name by file_sync_dir of the directory
- * that holds it. Both, after a create or a rename.
+ * What "durable" takes: the bytes of a file by file_sync, its name by file_sync_dir of the
+ * directory that holds it. Both, after a create or a rename.
  */
 #ifndef TIERRA_ENGINE_IO_FILE_H
 #define TIERRA_ENGINE_IO_FILE_H
@@ -36,8 +36,8 @@ MUST_USE int file_open(const char *path, uint32_t flags);
 int file_close(int fd);
 
 /*
- * Allocates blocks for the first `len` bytes and sets the size if it was smaller; the new bytes read
- * as zero. Where the file system cannot, zeros are written.
+ * Allocates blocks for the first `len` bytes and sets the size if it was smaller; the new bytes
+ * read as zero. Where the file system cannot, zeros are written.
  */
 MUST_USE int file_preallocate(int fd, uint64_t len);
 MUST_USE int file_truncate(int fd, uint64_t len);

@@ -38,6 +38,7 @@
 #include "engine/base/list.h"
 #include "engine/base/metric.h"
 
+#include "engine/io/mailbox.h"
 #include "engine/io/timer.h"
 
 struct reactor;
@@ -238,7 +239,7 @@ void reactor_sock_resume(struct reactor_sock *s);
  *   1: done at once; there is no on_sent, memory and array are the caller's again;
  *   0: on its way; on_sent will tell, unless the socket is closed before. Until then array and
  *      memory belong to the reactor, which changes the array;
- *  <0: -errno, there is no on_sent; the connection is broken.
+ *  <0: -errno, there is no on_sent; the connection is broken (-ECANCELED: it is being closed).
  * One send at a time per socket: none while another is on its way.
  */
 MUST_USE int reactor_sock_send(struct reactor_sock *s, struct iovec *iov, size_t n);
@@ -277,7 +278,7 @@ struct reactor_file_req {
     reactor_file_fn on_done;
     /* The reactor's. */
     struct reactor *r;
-    struct list_link link;
+    struct mail mail;
     size_t done; /* Bytes written so far. */
     size_t part; /* Bytes of the operation in flight. */
     int fault;

@@ -49,9 +49,8 @@ struct reactor_timer {
 };
 
 struct timer_wheel {
-    uint64_t now_ms;                 /* Every earlier millisecond has been handled. */
-    uint64_t count;                  /* Timers in the wheel, those in `due` included. */
-    uint64_t occupied[TIMER_LEVELS]; /* Bit s: slot s may hold timers (stop leaves it set). */
+    uint64_t now_ms;                 /* The last millisecond that has been handled. */
+    uint64_t occupied[TIMER_LEVELS]; /* Bit s: slot s holds timers. */
     struct list due;                 /* Reached, not yet fired; in order. */
     struct list slots[TIMER_LEVELS][TIMER_SLOTS];
 };
@@ -59,7 +58,7 @@ struct timer_wheel {
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms);
 
 /*
- * Starts `t`, or moves it if it is running. A deadline in the past means the next
+ * Starts `t`, or moves it if it is running. A deadline in the past means the first
  * millisecond that has not been handled, so that a timer which starts itself anew cannot keep
  * the loop busy.
  */
