@@ -4,9 +4,9 @@
  *     echo-bench uring|epoll <port>
  *     redis-benchmark -p <port> -c 50 -P 16 -n 2000000 -q -t ping_mbulk
  *
- * Replies leave in the turn hook, as those of the server do. A request is recognised by its "G" (one
- * per PING), which is all that this program knows of the protocol. It ends with SIGINT or SIGTERM and
- * prints turns, events and processor time.
+ * Replies leave in the turn hook, as those of the server do. A request is recognised by its "G"
+ * (one per PING), which is all that this program knows of the protocol. It ends with SIGINT or
+ * SIGTERM and prints turns, events and processor time.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -212,7 +212,7 @@ int pool_create(const struct pool_options *options, struct pool **out)
         struct pool_worker *worker = &pool->workers[i];
         char name[THREAD_NAME_BYTES];
         worker->pool = pool;
-        (void)snprintf(name, sizeof(name), "%.10s-%u", options->name, i);
+        (void)snprintf(name, sizeof(name), "%.10s-%u", options->name, i % 100);
         const int err = thread_start(&worker->thread, name, worker_main, worker);
         if (err != 0) {
             pool_destroy(pool);
