@@ -1,0 +1,173 @@
+/*
+ * Ops: changes as they stand in the log and go to peers.
+ *
+ * A batch is one command, MULTI or script: one origin, one sequence number, one tag, and at most
+ * one net op per row. All its ops have the tag (batch hlc, batch origin), so ops hold none. The
+ * context of a batch is all that the origin had applied when it made it: a vector, left out if it
+ * is {origin: hlc - 1}, as it always is on a node without peers.
+ *
+ * Batch:
+ *
+ *     offset  size
+ *     0       1     version (high four bits: 1) and flags (bit 0: a vector follows the header)
+ *     1       1     origin
+ *     2       8     seq, little-endian
+ *     10      8     hlc, little-endian
+ *     18      4     number of ops, little-endian
+ *     22      ..    vector (vv.h), if flagged; then the ops
+ *
+ * Op: kind 1 | flags 1 | varint klen | key | then by kind, in this order (all lengths varints):
+ *
+ *     type 1, slen, sub                  ELEM_SET ELEM_INCR ELEM_DEL; ROW_MERGE (type = row kind)
+ *     at_ms 8                            SET with OP_F_EXPIRE; EXPIRE
+ *     target type 1, target tag 9        EXPIRE
+ *     start varint hlc-start, isum zigzag, fsum 20 if OP_F_FLOAT      INCR ELEM_INCR
+ *     seen len, seen                     with OP_F_SEEN
+ *     count                              with OP_F_COUNT
+ *     vlen, value                        SET ELEM_SET KEY_MERGE ROW_MERGE
+ */
+#ifndef TIERRA_ENGINE_VALUE_OP_H
+#define TIERRA_ENGINE_VALUE_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/buf.h"
+#include "engine/base/bytes.h"
+
+#include "engine/value/fsum.h"
+#include "engine/value/tag.h"
+#include "engine/value/vv.h"
+
+/* The numbers are part of the formats: never change one. */
+enum op_kind {
+    OP_VOID = 0,      /* Nothing: a change that a later one of its batch replaced. */
+    OP_SET = 1,       /* key = value, expire_at_ms. Replaces whatever is there. */
+    OP_DEL = 2,       /* The key, of whatever type. */
+    OP_INCR = 3,      /* A counter at the key: the run so far (start, isum, fsum). */
+    OP_EXPIRE = 4,    /* expire_at_ms (0: persist) of the target. */
+    OP_ELEM_SET = 5,  /* Element `sub` of the collection of `type` = value. */
+    OP_ELEM_INCR = 6, /* A counter at the element. */
+    OP_ELEM_DEL = 7,
+    OP_KEY_MERGE = 8, /* value: a raw operand for the key row. */
+    OP_ROW_MERGE = 9, /* value: a raw operand for an element row; `type` holds the row kind. */
+    OP_RECLAIM = 10,  /* The expired or evicted key goes away here; never shipped. */
+    OP_KIND_END
+};
+
+/*
+ * The op found the key absent (or expired), or an element op creates its collection anew: what may
+ * be left of the key elsewhere, up to the batch's context, is covered too. Always right on a fresh
+ * key; costs nothing but this bit. Set by the caller; not needed on nodes without peers.
+ */
+#define OP_COVER 0x01u
+/* The rest is set by the codec. */
+#define OP_F_EXPIRE 0x02u
+#define OP_F_FLOAT  0x04u
+#define OP_F_SEEN   0x08u
+#define OP_F_COUNT  0x10u
+#define OP_F_VALUE  0x20u
+#define OP_F_KNOWN  0x3fu
+
+struct op {
+    uint8_t kind;
+    uint8_t type;  /* Of the collection, enum value_type; ROW_MERGE: the row kind (rowkey.h). */
+    uint8_t flags; /* OP_COVER; decoding gives all flags back. */
+    uint8_t target_type; /* EXPIRE: from row_view. */
+    bool has_count;      /* `count` is given. */
+    struct bytes key;
+    struct bytes sub;
+    struct bytes value;
+    struct bytes seen; /* row_seen of the row before the change; empty if there are no counters. */
+    uint64_t expire_at_ms; /* 0: never. */
+    struct tag target;     /* EXPIRE: from row_view. */
+    uint64_t start;        /* INCR: from row_incr. */
+    int64_t isum;
+    uint64_t count; /* Elements of the collection after this op, as known here; not shipped. */
+    struct fsum fsum;
+};
+
+/* An upper bound of what op_store writes. */
+size_t op_size(const struct op *op);
+
+/* Encodes the op of a batch with `hlc`. Returns the bytes written. */
+size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc);
+
+/* Makes the op at `stored`, as written by op_store, OP_VOID of the same length. */
+void op_void(uint8_t *stored);
+
+/* --- batches --- */
+
+#define BATCH_HEADER_BYTES     22
+#define BATCH_HEADER_BYTES_MAX (BATCH_HEADER_BYTES + VV_BYTES_MAX)
+#define BATCH_NOPS_AT          18
+
+struct batch {
+    uint8_t origin;
+    bool has_ctx; /* The vector was in the batch. */
+    uint64_t seq;
+    uint64_t hlc;
+    uint32_t nops;
+    uint32_t nops_read;
+    struct bytes ops; /* What batch_next has not read yet. */
+    struct vv ctx;    /* Always covers (hlc - 1, origin). The owner may join more into it. */
+};
+
+static inline struct tag batch_tag(const struct batch *batch)
+{
+    return tag_of(batch->hlc, batch->origin);
+}
+
+/* `ctx` NULL: none. Returns the bytes written: BATCH_HEADER_BYTES without a vector. */
+size_t batch_header_store(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
+                          const struct vv *ctx);
+
+/* Patches the number of ops into a stored header. */
+static inline void batch_header_set_nops(uint8_t *header, uint32_t nops)
+{
+    le32_store(header + BATCH_NOPS_AT, nops);
+}
+
+/* Reads the header; the slices borrow from `bytes`. 0, -ERR_FORMAT (version), -ERR_CORRUPT. */
+MUST_USE int batch_open(struct bytes bytes, struct batch *out);
+
+enum batch_step {
+    BATCH_END = 0,
+    BATCH_OP = 1
+};
+
+/*
+ * The next op; voided ones are skipped. BATCH_OP; BATCH_END after the last, if nothing but it
+ * remains; -ERR_CORRUPT; -ERR_UNSUPPORTED: an op kind of a later version (never skip it: park).
+ */
+MUST_USE int batch_next(struct batch *batch, struct op *out);
+
+/* --- what an op does to rows --- */
+
+/*
+ * Called for each row that an op touches. `row_kind` and `sub` as for rowkey_store_elem (KEY: no
+ * sub). `operand` is valid during the call. An error ends the expansion and is returned.
+ */
+typedef int (*op_emit_fn)(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand);
+
+/*
+ * The row operands of an op, for rows that need not be read: joined with the row by row_merge_fold
+ * they are the op's effect. Element ops also give an operand for the key row (type assertion and
+ * count as of log position `lsn`; 0: no count). 0, or the error of `emit`, -ENOMEM, -ERR_LIMIT.
+ * `scratch` is overwritten.
+ */
+MUST_USE int op_expand(const struct op *op, const struct batch *batch, uint64_t lsn,
+                       op_emit_fn emit, void *ctx, struct buf *scratch);
+
+/* The row kind of elements of a collection type; ROWKEY_KIND_KEY if it has no element rows. */
+uint8_t op_row_kind(uint8_t type);
+
+/*
+ * Whether the op alone decides its row where nothing is concurrent (a node without peers): SET,
+ * DEL, RECLAIM, ELEM_SET, ELEM_DEL. Then appends that row to `out` and returns 1; else 0; -ENOMEM.
+ */
+MUST_USE int op_full_row(const struct op *op, struct tag tag, struct buf *out);
+
+#endif
