@@ -140,6 +140,16 @@ void mem_free(void *ptr)
     free(ptr);
 }
 
+void mem_free_sized(void *ptr, size_t size)
+{
+#ifdef TIERRA_HAVE_JEMALLOC
+    sdallocx(ptr, size, 0);
+#else
+    (void)size;
+    free(ptr);
+#endif
+}
+
 size_t mem_usable(const void *ptr)
 {
     /* The parameter of malloc_usable_size is not const for historical reasons only. */
