@@ -65,7 +65,10 @@ static int rs_open(struct store *store, struct store_fault *fault)
     rocksdb_options_set_use_direct_io_for_flush_and_compaction(
         rs->profile, direct && !rs->options.buffered_writes);
     rs->db = open_files(rs, &error);
-    return rocksdb_error_fault(rs->dir, error, fault);
+    if (error != NULL)
+        return rocksdb_error_fault(rs->dir, error, fault);
+    rs->options.must_exist = true; /* A reopen must not replace a store that vanished. */
+    return 0;
 }
 
 static void rs_close(struct store *store)

@@ -17,6 +17,7 @@
 #define MEMTABLE_BYTES_MIN ((size_t)256 << 10)
 
 #define BLOCK_BYTES     4096
+#define METADATA_BYTES  4096
 #define BLOOM_BITS      10.0
 #define INFO_LOG_BYTES  (4 * MIB)
 #define INFO_LOGS       3
@@ -71,6 +72,10 @@ static void profile_tables(struct store_rocksdb *rs)
     rocksdb_block_based_options_set_format_version(t, 5);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom(BLOOM_BITS));
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
+    rocksdb_block_based_options_set_metadata_block_size(t, METADATA_BYTES);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
