@@ -41,6 +41,8 @@ static void mark_on_done(struct reactor_file_req *req, int res)
 
     log->mark_busy = false;
     if (res < 0) {
+        /* The slot may be damaged now: the next attempt goes to the same one, never to the good. */
+        log->mark.count--;
         log->metrics.watermark_failures++;
         LOG_EVERY_MS(MARK_WARN_PERIOD_MS, LOG_LEVEL_WARN, "oplog",
                      "watermark not written dir=%s err=%s", log->options.dir, err_str(res));

@@ -180,6 +180,7 @@ struct oplog {
     uint64_t trash_bytes;
 
     /* Recovery. */
+    bool loss_accepted;   /* The operator's word was needed. */
     uint64_t torn_number; /* A segment whose header is bad, if it holds no records; else 0. */
 
     struct oplog_metrics metrics;

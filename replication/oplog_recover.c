@@ -84,9 +84,14 @@ static void source_close(struct source *source)
 }
 
 /* Whether what is missing or damaged up to `lsn` is known to the operator. */
-static bool loss_accepted(const struct oplog *log, uint64_t lsn)
+static bool loss_accepted(struct oplog *log, uint64_t lsn)
 {
-    return log->options.accept_loss || lsn <= log->mark.accepted_lsn;
+    if (lsn <= log->mark.accepted_lsn)
+        return true;
+    if (!log->options.accept_loss)
+        return false;
+    log->loss_accepted = true;
+    return true;
 }
 
 /* --- opening --- */
@@ -109,7 +114,7 @@ static int drop_segment(const struct oplog *log, uint64_t number)
 }
 
 /* Number after number; the header names what came before. `last` is NULL for the first. */
-static int chain_check(const struct oplog *log, const struct oplog_seg *last,
+static int chain_check(struct oplog *log, const struct oplog_seg *last,
                        const struct segment_header *h, struct oplog_why why)
 {
     if (log->id != 0 && h->log_id != log->id) {
@@ -157,6 +162,12 @@ static int seg_add(struct oplog *log, const struct source *source, struct oplog_
     return 0;
 }
 
+/* Of the first record after the segments found so far, as far as their headers tell. */
+static uint64_t after_last_lsn(const struct oplog *log)
+{
+    return log->segs.count == 0 ? 1 : log->segs.ptr[log->segs.count - 1].first_lsn;
+}
+
 /* One file that has, or should have, a header of its own. */
 static int open_used(struct oplog *log, uint64_t number, struct oplog_why why)
 {
@@ -165,7 +176,8 @@ static int open_used(struct oplog *log, uint64_t number, struct oplog_why why)
 
     if (err == 0) {
         err = seg_add(log, &source, why);
-    } else if ((err == -ERR_CORRUPT || err == -ERR_NOT_FOUND) && log->options.accept_loss) {
+    } else if ((err == -ERR_CORRUPT || err == -ERR_NOT_FOUND) &&
+               loss_accepted(log, after_last_lsn(log))) {
         err = 0;
     } else {
         oplog_say(why, "%s/%016llx.log offset 0: the segment's header: %s; %s", log->options.dir,
@@ -225,7 +237,7 @@ static int open_spares(struct oplog *log, const uint64_t *numbers, size_t count,
     size_t keep = 0;
     int err = 1;
 
-    if (count != 0 && numbers[0] != next && !log->options.accept_loss) {
+    if (count != 0 && numbers[0] != next && !loss_accepted(log, after_last_lsn(log))) {
         oplog_say(why, "segment %s/%016llx.log is missing; %s", log->options.dir, ULL(next),
                   WAY_OUT);
         return -ERR_LOST;
@@ -316,7 +328,7 @@ static int mark_replace(struct oplog *log, int bad, struct oplog_why why)
 {
     const bool fresh = log->segs.count == 0 && log->torn_number == 0;
 
-    if (fresh || log->options.accept_loss)
+    if (fresh || loss_accepted(log, UINT64_MAX))
         return mark_create(log);
     oplog_say(why, "%s/%s is %s: it cannot be known whether records are missing; %s",
               log->options.dir, MARK_FILE_NAME, bad == -ERR_CORRUPT ? "damaged" : "missing",
@@ -550,7 +562,7 @@ static int read_torn(struct replay *r)
     (void)file_close(fd);
     if (err != 0)
         return err;
-    if ((holds_first || survey.records_count != 0) && !log->options.accept_loss) {
+    if ((holds_first || survey.records_count != 0) && !loss_accepted(log, header.first_lsn)) {
         oplog_say(r->why, "%s/%016llx.log offset 0: the segment's header is damaged; %s",
                   log->options.dir, ULL(log->torn_number), WAY_OUT);
         return -ERR_CORRUPT;
@@ -600,10 +612,8 @@ static int replay_finish(struct replay *r)
         LOG_WARN("oplog", "loss accepted dir=%s last=%llu next=%llu", log->options.dir,
                  ULL(log->last_lsn), ULL(end_lsn + 1));
     }
-    const bool accept = log->options.accept_loss && end_lsn > log->mark.accepted_lsn &&
-                        (r->skipped != 0 || end_lsn != log->last_lsn);
-    if (accept)
-        log->mark.accepted_lsn = end_lsn;
+    if (log->loss_accepted)
+        log->mark.accepted_lsn = u64_max(log->mark.accepted_lsn, end_lsn);
     log->next_lsn = end_lsn + 1;
     log->written_lsn = end_lsn;
     log->durable_lsn = end_lsn;

@@ -378,8 +378,14 @@ static int decode_at(struct segment_reader *reader, uint64_t offset, uint64_t ls
 int segment_reader_next(struct segment_reader *reader, struct oplog_record *out)
 {
     size_t bytes = 0;
-    const int err = decode_at(reader, reader->offset, reader->next_lsn, out, &bytes);
+    const bool read_before = window_from(reader, reader->offset).len != 0;
+    int err = decode_at(reader, reader->offset, reader->next_lsn, out, &bytes);
 
+    if ((err == -ERR_NOT_FOUND || err == -ERR_CORRUPT) && read_before) {
+        /* What the window holds was read before the record was written, perhaps. */
+        reader->window_len = 0;
+        err = decode_at(reader, reader->offset, reader->next_lsn, out, &bytes);
+    }
     if (err != 0) {
         reader->window_len = 0;
         return err;
