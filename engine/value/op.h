@@ -16,12 +16,13 @@
  *     18      4     number of ops, little-endian
  *     22      ..    vector (vv.h), if flagged; then the ops
  *
- * Op: kind 1 | flags 1 | varint klen | key | then by kind, in this order (all lengths varints):
+ * Op: kind 1 (top bit: voided) | flags 1 | varint klen | key | then by kind, in this order (all
+ * lengths varints):
  *
  *     type 1, slen, sub                  ELEM_SET ELEM_INCR ELEM_DEL; ROW_MERGE (type = row kind)
  *     at_ms 8                            SET with OP_F_EXPIRE; EXPIRE
  *     target type 1, target tag 9        EXPIRE
- *     start varint hlc-start, isum zigzag, fsum 20 if OP_F_FLOAT      INCR ELEM_INCR
+ *     hlc - start, isum zigzag, fsum 20 if OP_F_FLOAT   INCR ELEM_INCR
  *     seen len, seen                     with OP_F_SEEN
  *     count                              with OP_F_COUNT
  *     vlen, value                        SET ELEM_SET KEY_MERGE ROW_MERGE
@@ -68,8 +69,10 @@ enum op_kind {
 #define OP_F_FLOAT  0x04u
 #define OP_F_SEEN   0x08u
 #define OP_F_COUNT  0x10u
-#define OP_F_VALUE  0x20u
-#define OP_F_KNOWN  0x3fu
+#define OP_F_KNOWN  0x1fu
+
+/* In the stored kind byte: the op was voided. Its length stays. */
+#define OP_KIND_VOIDED 0x80u
 
 struct op {
     uint8_t kind;
@@ -95,8 +98,11 @@ size_t op_size(const struct op *op);
 /* Encodes the op of a batch with `hlc`. Returns the bytes written. */
 size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc);
 
-/* Makes the op at `stored`, as written by op_store, OP_VOID of the same length. */
-void op_void(uint8_t *stored);
+/* Voids the op at `stored`, as written by op_store; its length stays. */
+static inline void op_void(uint8_t *stored)
+{
+    stored[0] |= OP_KIND_VOIDED;
+}
 
 /* --- batches --- */
 

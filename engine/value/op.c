@@ -1,0 +1,291 @@
+#include "engine/value/op.h"
+
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/le.h"
+
+#include "engine/value/row.h"
+#include "engine/value/rowkey.h"
+
+#define BATCH_VERSION    0x10u
+#define BATCH_F_CTX      0x01u
+#define BATCH_FLAGS_MASK 0x0fu
+
+/* Which parts an op of each kind has. */
+enum op_part {
+    PART_SUB = 1,
+    PART_AT = 2, /* at_ms always; SET has it by flag. */
+    PART_RUN = 4,
+    PART_VALUE = 8
+};
+
+static const uint8_t parts_of[OP_KIND_END] = {
+    [OP_SET] = PART_VALUE,
+    [OP_INCR] = PART_RUN,
+    [OP_EXPIRE] = PART_AT,
+    [OP_ELEM_SET] = PART_SUB | PART_VALUE,
+    [OP_ELEM_INCR] = PART_SUB | PART_RUN,
+    [OP_ELEM_DEL] = PART_SUB,
+    [OP_KEY_MERGE] = PART_VALUE,
+    [OP_ROW_MERGE] = PART_SUB | PART_VALUE,
+};
+
+static uint8_t flags_of(const struct op *op)
+{
+    unsigned flags = op->flags & OP_COVER;
+
+    if (op->kind == OP_SET && op->expire_at_ms != 0)
+        flags |= OP_F_EXPIRE;
+    if ((parts_of[op->kind] & PART_RUN) != 0 && !fsum_is_zero(op->fsum))
+        flags |= OP_F_FLOAT;
+    if (op->seen.len != 0)
+        flags |= OP_F_SEEN;
+    if (op->has_count)
+        flags |= OP_F_COUNT;
+    return (uint8_t)flags;
+}
+
+static uint8_t *slice_put(uint8_t *dst, struct bytes slice)
+{
+    dst += varint_put(dst, slice.len);
+    if (slice.len != 0)
+        memcpy(dst, slice.ptr, slice.len);
+    return dst + slice.len;
+}
+
+size_t op_size(const struct op *op)
+{
+    /* Kind, flags, type; four lengths; time; target; run; sum; count. */
+    const size_t fixed = 3 + 4 * VARINT_BYTES_MAX + 8 + 1 + TAG_BYTES + 2 * VARINT_BYTES_MAX +
+                         FSUM_BYTES + VARINT_BYTES_MAX;
+
+    return fixed + op->key.len + op->sub.len + op->value.len + op->seen.len;
+}
+
+size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
+{
+    const uint8_t flags = flags_of(op);
+    uint8_t *at = dst;
+
+    CHECK(op->kind < OP_KIND_END);
+    CHECK(op->key.len <= ROWKEY_NAME_BYTES_MAX);
+    const unsigned parts = parts_of[op->kind];
+
+    *at++ = op->kind;
+    *at++ = flags;
+    at = slice_put(at, op->key);
+    if ((parts & PART_SUB) != 0) {
+        CHECK(op->sub.len <= ROWKEY_NAME_BYTES_MAX);
+        *at++ = op->type;
+        at = slice_put(at, op->sub);
+    }
+    if ((parts & PART_AT) != 0 || (flags & OP_F_EXPIRE) != 0) {
+        le64_store(at, op->expire_at_ms);
+        at += 8;
+    }
+    if (op->kind == OP_EXPIRE) {
+        *at++ = op->target_type;
+        tag_store(at, op->target);
+        at += TAG_BYTES;
+    }
+    if ((parts & PART_RUN) != 0) {
+        CHECK(op->start != 0 && op->start <= hlc);
+        at += varint_put(at, hlc - op->start);
+        at += varint_put(at, zigzag_encode(op->isum));
+    }
+    if ((flags & OP_F_FLOAT) != 0) {
+        ldouble_store(at, op->fsum.hi);
+        ldouble_store(at + LDOUBLE_BYTES, op->fsum.lo);
+        at += FSUM_BYTES;
+    }
+    if ((flags & OP_F_SEEN) != 0)
+        at = slice_put(at, op->seen);
+    if ((flags & OP_F_COUNT) != 0)
+        at += varint_put(at, op->count);
+    if ((parts & PART_VALUE) != 0)
+        at = slice_put(at, op->value);
+    return (size_t)(at - dst);
+}
+
+/* --- reading --- */
+
+static int slice_get(struct bytes *in, size_t len_max, struct bytes *out)
+{
+    uint64_t len;
+    const int err = varint_get(in, &len);
+
+    if (err != 0)
+        return err;
+    if (len > len_max || len > in->len)
+        return -ERR_CORRUPT;
+    return bytes_take(in, (size_t)len, out) ? 0 : -ERR_CORRUPT;
+}
+
+static int run_get(struct bytes *in, uint64_t hlc, bool is_float, struct op *op)
+{
+    uint64_t age;
+    uint64_t zigzag;
+
+    if (varint_get(in, &age) != 0 || varint_get(in, &zigzag) != 0 || age >= hlc)
+        return -ERR_CORRUPT;
+    op->start = hlc - age;
+    op->isum = zigzag_decode(zigzag);
+    if (!is_float)
+        return 0;
+
+    struct bytes sum;
+
+    if (!bytes_take(in, FSUM_BYTES, &sum) || ldouble_load(sum.ptr, &op->fsum.hi) != 0 ||
+        ldouble_load(sum.ptr + LDOUBLE_BYTES, &op->fsum.lo) != 0)
+        return -ERR_CORRUPT;
+    return 0;
+}
+
+static int sub_get(struct bytes *in, struct op *op)
+{
+    if (u8_get(in, &op->type) != 0 || slice_get(in, ROWKEY_NAME_BYTES_MAX, &op->sub) != 0)
+        return -ERR_CORRUPT;
+    if (op->kind == OP_ROW_MERGE)
+        return op->type == ROWKEY_KIND_KEY ? -ERR_CORRUPT : 0;
+    return op_row_kind(op->type) == ROWKEY_KIND_KEY ? -ERR_CORRUPT : 0;
+}
+
+static int time_get(struct bytes *in, struct op *op)
+{
+    struct bytes target;
+
+    if (le64_get(in, &op->expire_at_ms) != 0)
+        return -ERR_CORRUPT;
+    if (op->kind != OP_EXPIRE)
+        return op->expire_at_ms == 0 ? -ERR_CORRUPT : 0;
+    if (u8_get(in, &op->target_type) != 0 || !bytes_take(in, TAG_BYTES, &target))
+        return -ERR_CORRUPT;
+    op->target = tag_load(target.ptr);
+    return op->target_type >= VT_END || tag_is_none(op->target) ? -ERR_CORRUPT : 0;
+}
+
+/* Reads one op, voided or not. */
+static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided)
+{
+    uint8_t kind;
+
+    memset(op, 0, sizeof(*op));
+    if (u8_get(in, &kind) != 0 || u8_get(in, &op->flags) != 0)
+        return -ERR_CORRUPT;
+    *out_voided = (kind & OP_KIND_VOIDED) != 0 || kind == OP_VOID;
+    op->kind = (uint8_t)(kind & ~OP_KIND_VOIDED);
+    if (op->kind >= OP_KIND_END || (op->flags & ~OP_F_KNOWN) != 0)
+        return -ERR_UNSUPPORTED;
+
+    const unsigned parts = parts_of[op->kind];
+    const bool is_float = (op->flags & OP_F_FLOAT) != 0;
+
+    if ((is_float && (parts & PART_RUN) == 0) ||
+        ((op->flags & OP_F_EXPIRE) != 0 && op->kind != OP_SET))
+        return -ERR_CORRUPT;
+    if (slice_get(in, ROWKEY_NAME_BYTES_MAX, &op->key) != 0)
+        return -ERR_CORRUPT;
+    if ((parts & PART_SUB) != 0 && sub_get(in, op) != 0)
+        return -ERR_CORRUPT;
+    if (((parts & PART_AT) != 0 || (op->flags & OP_F_EXPIRE) != 0) && time_get(in, op) != 0)
+        return -ERR_CORRUPT;
+    if ((parts & PART_RUN) != 0 && run_get(in, hlc, is_float, op) != 0)
+        return -ERR_CORRUPT;
+    if ((op->flags & OP_F_SEEN) != 0 && slice_get(in, SIZE_MAX, &op->seen) != 0)
+        return -ERR_CORRUPT;
+    op->has_count = (op->flags & OP_F_COUNT) != 0;
+    if (op->has_count && varint_get(in, &op->count) != 0)
+        return -ERR_CORRUPT;
+    if ((parts & PART_VALUE) != 0 && slice_get(in, SIZE_MAX, &op->value) != 0)
+        return -ERR_CORRUPT;
+    return 0;
+}
+
+/* --- batches --- */
+
+size_t batch_header_store(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
+                          const struct vv *ctx)
+{
+    dst[0] = (uint8_t)(BATCH_VERSION | (ctx != NULL ? BATCH_F_CTX : 0));
+    dst[1] = tag.origin;
+    le64_store(dst + 2, seq);
+    le64_store(dst + 10, tag.hlc);
+    le32_store(dst + BATCH_NOPS_AT, nops);
+    return BATCH_HEADER_BYTES + (ctx != NULL ? vv_encode(ctx, dst + BATCH_HEADER_BYTES) : 0);
+}
+
+int batch_open(struct bytes bytes, struct batch *out)
+{
+    if (bytes.len < 1)
+        return -ERR_CORRUPT;
+    if ((bytes.ptr[0] & ~BATCH_FLAGS_MASK) != BATCH_VERSION ||
+        (bytes.ptr[0] & BATCH_FLAGS_MASK & ~BATCH_F_CTX) != 0)
+        return -ERR_FORMAT;
+    if (bytes.len < BATCH_HEADER_BYTES)
+        return -ERR_CORRUPT;
+    out->has_ctx = (bytes.ptr[0] & BATCH_F_CTX) != 0;
+    out->origin = bytes.ptr[1];
+    out->seq = le64_load(bytes.ptr + 2);
+    out->hlc = le64_load(bytes.ptr + 10);
+    out->nops = le32_load(bytes.ptr + BATCH_NOPS_AT);
+    out->nops_read = 0;
+    out->ops = bytes_from(bytes, BATCH_HEADER_BYTES);
+    vv_init(&out->ctx);
+    if (out->hlc == 0 || (out->has_ctx && vv_decode(&out->ops, &out->ctx) != 0))
+        return -ERR_CORRUPT;
+    /* A batch that knows of itself or of its future is not one. */
+    if (vv_get(&out->ctx, out->origin) >= out->hlc)
+        return -ERR_CORRUPT;
+    return vv_raise(&out->ctx, tag_of(out->hlc - 1, out->origin)) == 0 ? 0 : -ERR_CORRUPT;
+}
+
+int batch_next(struct batch *batch, struct op *out)
+{
+    bool voided;
+
+    do {
+        if (batch->nops_read == batch->nops)
+            return batch->ops.len == 0 ? BATCH_END : -ERR_CORRUPT;
+
+        const int err = op_get(&batch->ops, batch->hlc, out, &voided);
+
+        if (err != 0)
+            return err;
+        batch->nops_read++;
+    } while (voided);
+    return BATCH_OP;
+}
+
+uint8_t op_row_kind(uint8_t type)
+{
+    static const uint8_t kinds[VT_END] = {
+        [VT_LIST] = ROWKEY_KIND_LIST,
+        [VT_SET] = ROWKEY_KIND_SET,
+        [VT_ZSET] = ROWKEY_KIND_ZSET,
+        [VT_HASH] = ROWKEY_KIND_HASH,
+    };
+
+    return type < VT_END ? kinds[type] : (uint8_t)ROWKEY_KIND_KEY;
+}
+
+int op_full_row(const struct op *op, struct tag tag, struct buf *out)
+{
+    const bool is_del = op->kind == OP_DEL || op->kind == OP_RECLAIM || op->kind == OP_ELEM_DEL;
+    const bool is_set = op->kind == OP_SET || op->kind == OP_ELEM_SET;
+    const uint64_t at_ms = op->kind == OP_SET ? op->expire_at_ms : 0;
+    int err;
+
+    if (!is_del && !is_set)
+        return 0;
+    if (is_del) {
+        err = buf_append_u8(out, ROW_DEAD);
+        return err == 0 ? 1 : err;
+    }
+    err = buf_reserve(out, row_value_size(op->value.len, at_ms != 0));
+    if (err != 0)
+        return err;
+    buf_commit(out, row_value_store(buf_end(out), tag, op->value, at_ms));
+    return 1;
+}
