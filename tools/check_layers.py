@@ -83,8 +83,8 @@ def check_own(root, path, name):
         return f'"{name}" belongs to no layer'
     allowed = LAYERS[layer]
     if target in LEAVES and target != layer:
-        # Programs outside the layers share the helpers of the tests, nothing else does.
-        if not (layer in LEAVES and name.startswith("tests/lib/")):
+        # Tests include what they test, and programs outside the layers share their helpers.
+        if layer != "tests" and not (layer in LEAVES and name.startswith("tests/lib/")):
             return f'"{name}": nothing outside {target}/ may include it'
         return None
     if allowed is None or target == layer or target in allowed:
