@@ -1,7 +1,7 @@
 """Servers under test: start, readiness, CPU and I/O of the process, death, end.
 
-Every server is a child that the kernel kills with this process, has a directory and a log file of its
-own, and every wait has a limit.
+Every server is a child that the kernel kills with this process, has a directory and a log file of
+its own, and every wait has a limit.
 """
 import ctypes
 import os
