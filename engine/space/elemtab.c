@@ -14,16 +14,16 @@
 
 /* A leaf that holds this many and gets one more is split. */
 #define LEAF_ENTRIES_MAX 63u
-#define LEAF_CAP_MIN     3u
-#define LEAF_CAP_MAX     0xffffffu
-#define POINTER_BYTES    6
+/* Two that hold this many together are joined. */
+#define LEAF_ENTRIES_JOIN 15u
+#define LEAF_CAP_MIN      3u
+#define LEAF_CAP_MAX      0xffffffu
+#define POINTER_BYTES     6
 /* The directory doubles from this many elements per pointer on, and halves below the other. */
 #define DIR_SHARE_MIN    8u
 #define DIR_SHARE_SHRINK 4u
 /* Draws of elemtab_random before it counts its way to an element. */
 #define RANDOM_DRAWS_MAX 1024
-
-#define HASH_SEED 0x74696572726131ull
 
 struct leaf {
     uint32_t count;
@@ -35,7 +35,7 @@ STATIC_ASSERT(sizeof(struct leaf) == 8);
 
 static uint64_t sub_hash(struct bytes sub)
 {
-    return hash64(sub.ptr, sub.len, HASH_SEED);
+    return hash64(sub.ptr, sub.len, ELEMTAB_HASH_SEED);
 }
 
 static uint64_t elem_hash(const struct elem *e)
@@ -361,40 +361,44 @@ void elemtab_replace(struct elemtab *t, struct bytes sub, const struct elem *old
 
 /* --- shrinking --- */
 
-/* The leaf at `hash` is empty: joins it with its sibling, and so on upwards. */
-static void leaf_join(struct elemtab *t, uint64_t hash)
+/*
+ * Joins the leaf at `hash` with its sibling while both together are small, and so on upwards. The
+ * sibling's entries come behind those of the leaf, where an iterator that stands in it, and counts
+ * down, does not look.
+ */
+static struct leaf *leaf_join(struct elemtab *t, struct leaf *leaf, uint64_t hash)
 {
-    struct leaf *leaf = leaf_at(t, hash);
     while (leaf->depth > 0) {
         struct leaf *sibling = leaf_at(t, hash ^ 1ull << (64 - leaf->depth));
-        if (sibling->depth != leaf->depth || (sibling->count != 0 && leaf->count != 0))
+        const uint32_t count = leaf->count + sibling->count;
+        if (sibling->depth != leaf->depth || count > LEAF_ENTRIES_JOIN)
             break;
+        if (count > leaf->cap)
+            leaf = leaf_resize(t, leaf, hash, cap_for(count));
+        for (uint32_t i = 0; i < sibling->count; i++)
+            leaf_append(leaf, sibling->fp[i], leaf_get(sibling, i));
+        leaf_free(t, sibling);
         if (leaf->depth == t->bits)
             t->deepest -= 2;
-        struct leaf *keep = leaf->count == 0 ? sibling : leaf;
-        leaf_free(t, keep == leaf ? sibling : leaf);
-        keep->depth = (keep->depth - 1u) & 0xffu;
-        dir_set(t, hash, keep->depth, keep);
-        leaf = keep;
+        leaf->depth = (leaf->depth - 1u) & 0xffu;
+        dir_set(t, hash, leaf->depth, leaf);
     }
-    if (leaf->count == 0 && leaf->cap != LEAF_CAP_MIN)
-        (void)leaf_resize(t, leaf, hash, LEAF_CAP_MIN);
     while (t->bits > 0 && t->deepest == 0 && t->count < (uint64_t)DIR_SHARE_SHRINK << t->bits)
         dir_halve(t);
+    return leaf;
 }
 
-/*
- * Gives memory back after removals from the leaf at `hash`. Leaves are joined only when one is
- * empty, because an iterator may stand in one that is not.
- */
+/* Gives memory back after removals from the leaf at `hash`. */
 static void leaf_trim(struct elemtab *t, uint64_t hash)
 {
-    struct leaf *leaf = leaf_at(t, hash);
-    if (t->count == 0)
+    if (t->count == 0) {
         elemtab_deinit(t);
-    else if (leaf->count == 0)
-        leaf_join(t, hash);
-    else if (leaf->cap > LEAF_CAP_MIN && leaf->count < leaf->cap / 2)
+        return;
+    }
+    struct leaf *leaf = leaf_at(t, hash);
+    if (leaf->count <= LEAF_ENTRIES_JOIN / 2)
+        leaf = leaf_join(t, leaf, hash);
+    if (leaf->cap > LEAF_CAP_MIN && leaf->count < leaf->cap / 2)
         (void)leaf_resize(t, leaf, hash, cap_for(leaf->count + 1));
 }
 

@@ -12,9 +12,9 @@
  *             8  .. fp[cap]  low 16 bits of each hash, compared 8 at a time
  *             .. .. ptr[cap] 6 bytes each, the address of the element
  *
- * The directory may not outgrow the count, whatever the hashes are: subkeys
- * that collide on purpose make long leaves instead. A leaf that runs empty is joined with its
- * sibling, and the directory shrinks when it is much too large.
+ * The directory may not outgrow the count, whatever the hashes are: subkeys that collide on purpose
+ * make long leaves instead. Two small siblings are joined, and the directory shrinks when it is
+ * much too large.
  *
  * The table does not own the elements. Owned by one shard thread.
  */
@@ -33,6 +33,9 @@ struct elem;
 
 /* A scan cursor is this many leading bits of a hash; no prefix is longer. */
 #define ELEMTAB_CURSOR_BITS 48
+
+/* All tables hash subkeys with it. Known for the tests, which make collisions. */
+#define ELEMTAB_HASH_SEED 0x74696572726131ull
 
 struct elemtab {
     void *root;       /* bits == 0: the leaf or NULL; else the directory. */
