@@ -128,8 +128,8 @@ enum cmd_class {
  * which part would do; WHOLE is always right in their place.
  */
 enum cmd_need_kind {
-    NEED_NOTHING, /* The key table answers: existence, type. */
-    NEED_BLIND,   /* The result does not depend on the old value beyond its existence. */
+    NEED_BLIND,   /* Nothing at all: it overwrites, and replies the same in any case. */
+    NEED_NOTHING, /* No row: the key table answers whether it exists, and its type. */
     NEED_KEY,     /* The key row: type, count, expiry, a small string. */
     NEED_SUBKEYS, /* The key row, and the element rows named by arguments. */
     NEED_ENDS,    /* The key row, and elements at either end (of a list, of the score order). */
@@ -138,7 +138,7 @@ enum cmd_need_kind {
     NEED_SPAN,    /* A run of elements or bytes chosen by the arguments. */
     NEED_WHOLE,   /* All of the value. */
     /* Resolved by command_need from the arguments; never returned. */
-    NEED_BY_SET,  /* SET: BLIND without NX, XX, GET and KEEPTTL, else KEY. */
+    NEED_BY_SET,  /* SET: BLIND; with NX or XX NOTHING, with KEEPTTL KEY, with GET WHOLE. */
     NEED_BY_ZADD, /* ZADD: SUBKEYS behind the options. */
 };
 
@@ -211,7 +211,9 @@ struct cmd {
 /* The ids, CMD_ID_get and so on, of the families that are built in. */
 enum cmd_id {
 #define X(ident, name, handler, arity, flags, acl, class, keys, doc) CMD_ID_##ident,
+#define CONTAINER(ident, name, arity, flags, acl, class, keys, doc)  CMD_ID_##ident,
 #include "server/commands.def"
+#undef CONTAINER
 #undef X
     CMD_IDS_COUNT
 };
@@ -279,7 +281,7 @@ MUST_USE int command_keys(const struct cmd *cmd, uint32_t argc, const struct byt
 
 struct cmd_need {
     enum cmd_need_kind kind;
-    /* NEED_SUBKEYS: arguments first, first + step, .. below end. */
+    /* NEED_SUBKEYS and NEED_RANK: arguments first, first + step, .. below end. */
     uint32_t first;
     uint32_t end;
     uint32_t step;
