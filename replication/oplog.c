@@ -2,8 +2,9 @@
  * The op log: opening and closing, appending, positions.
  *
  * Appending writes the record's header around the payload in the buffer and gives it its place: in
- * the tail segment, or at the start of the next spare if it does not fit. When no spare is ready
- * the tail is made longer instead, so that what oplog_can_append has admitted never fails.
+ * the tail segment, or at the start of the next spare if it does not fit. oplog_can_append admits
+ * only what fits into allocated blocks. If the caller then appends more than it asked about and no
+ * spare is ready, the tail is made longer, so that the append never fails.
  */
 #include "replication/oplog.h"
 
@@ -26,6 +27,8 @@
 #define CLOSE_POLL_MS     10
 #define CLOSE_MAIL_COUNT  64u
 #define SEGMENT_BYTES_MIN (64u << 10)
+/* Of a segment: kept free while there is no spare. */
+#define TAIL_SLACK_PART 16u
 
 METRIC_TABLE(oplog_metric_descs, OPLOG_METRICS);
 
@@ -168,15 +171,28 @@ int oplog_close(struct oplog *log)
 
 /* --- appending --- */
 
-/* The tail may grow this far when no spare is ready. */
-static uint64_t tail_bytes_max(const struct oplog *log)
+static bool tail_fits(const struct oplog *log, uint64_t bytes)
 {
-    return log->options.segment_bytes + log->options.segment_bytes / 2;
+    return log->tail.fd >= 0 && log->tail_offset + bytes <= log->options.segment_bytes;
 }
 
-static bool tail_fits(const struct oplog *log, uint64_t bytes, uint64_t segment_bytes)
+/* A record that makes its segment longer than was allocated: is there room on the disk? */
+static int room_for_long(const struct oplog *log, uint64_t bytes)
 {
-    return log->tail.fd >= 0 && log->tail_offset + bytes <= segment_bytes;
+    uint64_t free_bytes;
+    uint64_t total_bytes;
+    const int err = file_disk_space(log->options.dir, &free_bytes, &total_bytes);
+
+    if (err != 0)
+        return err;
+    return free_bytes / 2 >= bytes ? 0 : -ENOSPC;
+}
+
+/* The tail is full and there is no spare, or nearly so. */
+static int no_room(struct oplog *log)
+{
+    atomic_store_explicit(&log->job.hurry, true, memory_order_relaxed);
+    return log->space_low ? -ENOSPC : -ERR_BUSY;
 }
 
 int oplog_can_append(struct oplog *log, size_t len)
@@ -191,12 +207,16 @@ int oplog_can_append(struct oplog *log, size_t len)
         return -ERR_LIMIT;
     if (unlikely(pending != 0 && pending + bytes > log->options.buffer_bytes_max))
         return -ERR_BUSY;
-    if (likely(tail_fits(log, bytes, log->options.segment_bytes)) || log->spares_count != 0)
+    if (unlikely(bytes > log->options.segment_bytes - SEGMENT_HEADER_BYTES)) {
+        const int err = room_for_long(log, bytes);
+        if (err != 0)
+            return err;
+        return log->spares_count != 0 ? 0 : no_room(log);
+    }
+    if (likely(log->spares_count != 0))
         return 0;
-    atomic_store_explicit(&log->job.hurry, true, memory_order_relaxed);
-    if (tail_fits(log, bytes, tail_bytes_max(log)))
-        return 0;
-    return log->space_low ? -ENOSPC : -ERR_BUSY;
+    /* A caller that asked for too little must not get into blocks that are not allocated. */
+    return tail_fits(log, bytes + log->options.segment_bytes / TAIL_SLACK_PART) ? 0 : no_room(log);
 }
 
 static struct segment_header next_header(const struct oplog *log, uint64_t number)
@@ -258,7 +278,7 @@ uint8_t *oplog_reserve(struct oplog *log, size_t max_len)
 
     CHECK(log->reserved == NOT_RESERVED);
     CHECK(max_len <= log->options.record_bytes_max);
-    if (unlikely(!tail_fits(log, bytes, log->options.segment_bytes))) {
+    if (unlikely(!tail_fits(log, bytes))) {
         const bool worth = log->tail.fd < 0 || !log->tail_empty;
         if (worth && log->spares_count != 0 && buf->runs_count == 1)
             rotate(log);

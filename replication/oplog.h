@@ -132,9 +132,9 @@ int oplog_close(struct oplog *log);
 
 /*
  * Whether a record of up to `len` payload bytes can be appended now: 0; -ERR_FENCED; -ERR_BUSY:
- * the buffer is full, wait for on_durable or the end of the next turn; -ENOSPC: no segment to put
- * it in; -ERR_LIMIT: longer than record_bytes_max; -ENOMEM. A few compares; makes room in the
- * buffer if needed.
+ * the buffer is full, or the next segment is still being made: try again in a later turn; -ENOSPC:
+ * no segment to put it in; -ERR_LIMIT: longer than record_bytes_max. A few compares; for a record
+ * longer than a segment a statfs.
  */
 MUST_USE int oplog_can_append(struct oplog *log, size_t len);
 
