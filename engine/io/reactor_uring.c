@@ -518,6 +518,7 @@ static void uring_unlisten(struct reactor *r, struct reactor_listener *l)
          */
         (void)io_uring_submit(&u->ring);
         (void)io_uring_register_sync_cancel(&u->ring, &cancel);
+        (void)io_uring_get_events(&u->ring);
     }
     listener_look(u, ul);
 }
