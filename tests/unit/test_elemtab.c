@@ -348,7 +348,7 @@ static void a_walk_is_fair(void **state UNUSED)
 static void add_colliding(struct world *w, uint32_t count, uint64_t mask)
 {
     uint64_t want = 0;
-    char text[32];
+    char text[64] = {0};
 
     for (uint32_t i = 0, n = 0; n < count; i++) {
         const int len = snprintf(text, sizeof(text), "c%u", i);
