@@ -1,258 +1,62 @@
-/* The key table; keytab.h draws it. */
+/*
+ * The key table: finding and changing entries. keytab.h draws it, keytab_trie.c does the growing.
+ */
 #include "engine/space/keytab.h"
-
-#include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
+#include "engine/space/keytab_impl.h"
 #include "engine/space/obj.h"
 
-/* A leaf that holds this many and gets one more is split. */
-#define LEAF_ENTRIES_MAX 126
-#define PAYLOAD_BYTES    6
-
-#define HOT_BIT     0x1ull
-#define TOUCHED_BIT 0x2ull
-#define TTL_BIT     0x4ull
-#define TYPE_SHIFT  3
-#define TYPE_MASK   0xfull
-#define COLD_SHIFT  7
-
-struct keytab_leaf {
-    uint16_t count;
-    uint16_t cap;
-    uint8_t depth;
-    uint8_t zero[3];
-    uint8_t data[];
-};
-STATIC_ASSERT(sizeof(struct keytab_leaf) == 8);
-
-struct slot_root {
-    struct keytab_leaf **dir; /* 2^bits pointers; NULL: the slot is empty. */
-    uint32_t count;
-    uint32_t bits;
-};
-
-struct keytab {
-    struct slot_root root[KEY_SLOTS];
-    uint64_t seed;
-    uint64_t hot;
-    uint64_t cold;
-    uint64_t cold_ttl;
-    size_t bytes;
-};
-
-/* --- entries --- */
-
-static uint8_t *payload_at(struct keytab_leaf *leaf, uint32_t i)
+static struct trie_leaf *new_leaf(void *ctx, unsigned cls)
 {
-    return leaf->data + leaf->cap + (size_t)i * PAYLOAD_BYTES;
+    struct keytab *t = ctx;
+
+    return leafpool_new(&t->pool, cls);
 }
 
-static uint64_t payload_load(const struct keytab_leaf *leaf, uint32_t i)
+static void free_leaf(void *ctx, struct trie_leaf *leaf, unsigned cls)
 {
-    uint64_t v = 0;
-    memcpy(&v, leaf->data + leaf->cap + (size_t)i * PAYLOAD_BYTES, PAYLOAD_BYTES);
-    return v;
+    struct keytab *t = ctx;
+
+    leafpool_free(&t->pool, leaf, cls);
 }
 
-static void payload_store(struct keytab_leaf *leaf, uint32_t i, uint64_t v)
+static void account(void *ctx, ptrdiff_t bytes)
 {
-    memcpy(payload_at(leaf, i), &v, PAYLOAD_BYTES);
+    struct keytab *t = ctx;
+
+    t->node_bytes += (uint64_t)bytes;
 }
 
-/* The top 49 bits. */
-static uint64_t hash_top(uint64_t hash)
+static uint64_t hash_obj(const void *ctx, const void *ptr)
 {
-    return hash >> (64 - KEYTAB_HASH_BITS);
-}
+    const struct keytab *t = ctx;
+    const struct bytes key = obj_key(ptr);
 
-static uint8_t hash_fp(uint64_t hash)
-{
-    return (uint8_t)hash_top(hash);
-}
-
-static uint64_t hot_payload(uint64_t hash, const struct obj *obj)
-{
-    const uint64_t address = (uint64_t)(uintptr_t)obj;
-    CHECK((address & 15) == 0 && address >> 48 == 0);
-    return HOT_BIT | (hash_top(hash) >> 8 & 7) << 1 | address >> 4 << 4;
-}
-
-static struct obj *hot_obj(uint64_t payload)
-{
-    return (struct obj *)(uintptr_t)(payload & ~15ull); /* NOLINT(performance-no-int-to-ptr) */
-}
-
-static uint64_t cold_payload(uint64_t hash, uint8_t type, bool has_ttl, bool touched)
-{
-    CHECK(type <= TYPE_MASK);
-    return (touched ? TOUCHED_BIT : 0) | (has_ttl ? TTL_BIT : 0) | (uint64_t)type << TYPE_SHIFT |
-           hash_top(hash) >> 8 << COLD_SHIFT;
-}
-
-/* The hash of entry `i`, as far as the entry knows it. */
-static uint64_t entry_hash(const struct keytab *t, const struct keytab_leaf *leaf, uint32_t i)
-{
-    const uint64_t payload = payload_load(leaf, i);
-    if ((payload & HOT_BIT) == 0)
-        return (payload >> COLD_SHIFT << 8 | leaf->data[i]) << (64 - KEYTAB_HASH_BITS);
-    const struct bytes key = obj_key(hot_obj(payload));
     return hash64(key.ptr, key.len, t->seed);
 }
 
-static bool entry_matches(const struct keytab_leaf *leaf, uint32_t i, uint64_t hash,
-                          struct bytes key, struct keytab_ref *ref, enum keytab_kind *kind)
+const struct trie_ops keytab_ops = {
+    .caps = {0, LEAFPOOL_CAP(1), LEAFPOOL_CAP(2), LEAFPOOL_CAP(3), LEAFPOOL_CAP(4), LEAFPOOL_CAP(5),
+             LEAFPOOL_CAP(6), LEAFPOOL_CAP(7), LEAFPOOL_CAP(8), LEAFPOOL_CAP(9), LEAFPOOL_CAP(10),
+             LEAFPOOL_CAP(11), LEAFPOOL_CAP(12), LEAFPOOL_CAP(13), LEAFPOOL_CAP(14)},
+    .leaf_new = new_leaf,
+    .leaf_free = free_leaf,
+    .account = account,
+    .hash = hash_obj,
+};
+STATIC_ASSERT(LEAFPOOL_CAP(1) >= LEAF_CAP_MIN);
+STATIC_ASSERT(LEAFPOOL_CAP(LEAF_CLASSES) == LEAF_ENTRIES_MAX);
+
+/* The pool moved a leaf. */
+static void leaf_moved(void *ctx, struct trie_leaf *leaf, unsigned cls)
 {
-    const uint64_t payload = payload_load(leaf, i);
-    if ((payload & HOT_BIT) == 0) {
-        if (payload >> COLD_SHIFT != hash_top(hash) >> 8)
-            return false;
-        *kind = KEYTAB_COLD;
-        return true;
-    }
-    if ((payload >> 1 & 7) != (hash_top(hash) >> 8 & 7))
-        return false;
-    ref->obj = hot_obj(payload);
-    *kind = KEYTAB_HOT;
-    return bytes_eq(obj_key(ref->obj), key);
-}
+    struct keytab *t = ctx;
 
-/* --- leaves --- */
-
-/* Capacities whose leaves just fill a size class of jemalloc: 8 + 7 * cap bytes. */
-static uint32_t cap_for(uint32_t count)
-{
-    static const uint8_t caps[] = {3,  5,  8,  10, 12, 14, 17, 21,  26,
-                                   30, 35, 44, 53, 62, 72, 90, 108, 126};
-    for (size_t i = 0; i < ARRAY_COUNT(caps); i++) {
-        if (caps[i] >= count)
-            return caps[i];
-    }
-    /* Only if more than 126 keys of a slot share 49 hash bits. */
-    return count + count / 4;
-}
-
-static size_t leaf_size(uint32_t cap)
-{
-    return sizeof(struct keytab_leaf) + (size_t)cap * (1 + PAYLOAD_BYTES);
-}
-
-static struct keytab_leaf *leaf_new(struct keytab *t, uint32_t cap, uint8_t depth)
-{
-    CHECK(cap <= UINT16_MAX);
-    struct keytab_leaf *leaf = mem_alloc(leaf_size(cap));
-    *leaf = (struct keytab_leaf){.cap = (uint16_t)cap, .depth = depth};
-    t->bytes += mem_usable(leaf);
-    return leaf;
-}
-
-static void leaf_free(struct keytab *t, struct keytab_leaf *leaf)
-{
-    t->bytes -= mem_usable(leaf);
-    mem_free(leaf);
-}
-
-static void leaf_append(struct keytab_leaf *leaf, uint8_t fp, uint64_t payload)
-{
-    CHECK(leaf->count < leaf->cap);
-    leaf->data[leaf->count] = fp;
-    payload_store(leaf, leaf->count, payload);
-    leaf->count++;
-}
-
-static struct keytab_leaf *leaf_copy(struct keytab *t, const struct keytab_leaf *from, uint32_t cap)
-{
-    struct keytab_leaf *leaf = leaf_new(t, cap, from->depth);
-    for (uint32_t i = 0; i < from->count; i++)
-        leaf_append(leaf, from->data[i], payload_load(from, i));
-    return leaf;
-}
-
-static size_t dir_index(const struct slot_root *root, uint64_t hash)
-{
-    return root->bits == 0 ? 0 : (size_t)(hash >> (64 - root->bits));
-}
-
-/* Points the part of the directory that a leaf covers at another leaf. */
-static void dir_set(struct slot_root *root, uint64_t hash, uint8_t depth, struct keytab_leaf *leaf)
-{
-    const size_t n = (size_t)1 << (root->bits - depth);
-    const size_t first = dir_index(root, hash) & ~(n - 1);
-    for (size_t i = 0; i < n; i++)
-        root->dir[first + i] = leaf;
-}
-
-static void dir_double(struct keytab *t, struct slot_root *root)
-{
-    const size_t n = (size_t)1 << root->bits;
-    struct keytab_leaf **dir = mem_alloc(2 * n * sizeof(struct keytab_leaf *));
-    for (size_t i = 0; i < n; i++)
-        dir[2 * i] = dir[2 * i + 1] = root->dir[i];
-    t->bytes += mem_usable(dir);
-    t->bytes -= mem_usable(root->dir);
-    mem_free(root->dir);
-    root->dir = dir;
-    root->bits++;
-}
-
-/* For `count` entries and one more, unless that is for the next split to make room for. */
-static struct keytab_leaf *half_new(struct keytab *t, uint32_t count, uint8_t depth)
-{
-    return leaf_new(t, cap_for(count < LEAF_ENTRIES_MAX ? count + 1 : count), depth);
-}
-
-/* Splits the full leaf that covers `hash` by the next bit. */
-static void leaf_split(struct keytab *t, struct slot_root *root, struct keytab_leaf *old,
-                       uint64_t hash)
-{
-    const uint8_t depth = (uint8_t)(old->depth + 1);
-    uint64_t ones[(LEAF_ENTRIES_MAX + 64) / 64] = {0};
-    uint32_t count[2] = {0, 0};
-
-    if (root->bits < depth)
-        dir_double(t, root);
-    for (uint32_t i = 0; i < old->count; i++) {
-        const uint64_t bit = entry_hash(t, old, i) >> (64 - depth) & 1;
-        ones[i / 64] |= bit << i % 64;
-        count[bit]++;
-    }
-    struct keytab_leaf *half[2] = {half_new(t, count[0], depth), half_new(t, count[1], depth)};
-    for (uint32_t i = 0; i < old->count; i++)
-        leaf_append(half[ones[i / 64] >> i % 64 & 1], old->data[i], payload_load(old, i));
-    const uint64_t bit = 1ull << (64 - depth);
-    dir_set(root, hash & ~bit, depth, half[0]);
-    dir_set(root, hash | bit, depth, half[1]);
-    leaf_free(t, old);
-}
-
-/* The leaf for `hash`, with room for one more entry. */
-static struct keytab_leaf *leaf_with_room(struct keytab *t, struct slot_root *root, uint64_t hash)
-{
-    if (root->dir == NULL) {
-        root->dir = mem_alloc(sizeof(struct keytab_leaf *));
-        t->bytes += mem_usable(root->dir);
-        root->bits = 0;
-        root->dir[0] = leaf_new(t, cap_for(1), 0);
-    }
-    for (;;) {
-        struct keytab_leaf *leaf = root->dir[dir_index(root, hash)];
-        if (leaf->count < leaf->cap)
-            return leaf;
-        if (leaf->count >= LEAF_ENTRIES_MAX && leaf->depth < KEYTAB_HASH_BITS) {
-            leaf_split(t, root, leaf, hash);
-            continue;
-        }
-        struct keytab_leaf *larger = leaf_copy(t, leaf, cap_for(leaf->count + 1u));
-        dir_set(root, hash, leaf->depth, larger);
-        leaf_free(t, leaf);
-        return larger;
-    }
+    trie_link(&t->root[leaf->owner].ref, leaf, trie_ref(leaf, cls, 0));
 }
 
 /* --- life --- */
@@ -260,163 +64,266 @@ static struct keytab_leaf *leaf_with_room(struct keytab *t, struct slot_root *ro
 struct keytab *keytab_create(uint64_t seed)
 {
     struct keytab *t = mem_zalloc(sizeof(*t));
-    t->seed = seed;
-    t->bytes = mem_usable(t);
-    return t;
-}
 
-static void root_clear(struct keytab *t, struct slot_root *root)
-{
-    if (root->dir == NULL)
-        return;
-    for (size_t i = 0; i < (size_t)1 << root->bits;) {
-        struct keytab_leaf *leaf = root->dir[i];
-        i += (size_t)1 << (root->bits - leaf->depth);
-        leaf_free(t, leaf);
-    }
-    t->bytes -= mem_usable(root->dir);
-    mem_free(root->dir);
-    *root = (struct slot_root){0};
+    t->root = mem_zalloc_array(KEY_SLOTS, sizeof(*t->root));
+    t->seed = seed;
+    leafpool_init(&t->pool, leaf_moved, t);
+    return t;
 }
 
 void keytab_destroy(struct keytab *t)
 {
     if (t == NULL)
         return;
-    for (size_t i = 0; i < KEY_SLOTS; i++)
-        root_clear(t, &t->root[i]);
+    for (uint32_t slot = 0; slot < KEY_SLOTS; slot++) {
+        if (t->root[slot].ref != 0) {
+            const struct trie trie = keytab_trie(t, (uint16_t)slot);
+            trie_clear(&trie);
+        }
+    }
+    CHECK(t->node_bytes == 0);
+    leafpool_deinit(&t->pool);
+    mem_free(t->root);
     mem_free(t);
 }
 
 /* --- finding --- */
 
-#ifdef __SSE2__
+/* Whether the entry is the key, or may be it. */
+static ALWAYS_INLINE enum keytab_kind entry_kind(uint64_t payload, uint64_t hash, struct bytes key)
+{
+    if ((payload & LEAF_HOT) != 0) {
+        if ((payload >> 1 & 7) != (hash >> LEAF_HASH_SHIFT & 7))
+            return KEYTAB_NONE;
+        return bytes_eq(obj_key(leaf_ptr(payload)), key) ? KEYTAB_HOT : KEYTAB_NONE;
+    }
+    return payload >> LEAF_COLD_SHIFT == hash >> LEAF_HASH_SHIFT ? KEYTAB_COLD : KEYTAB_NONE;
+}
+
 enum keytab_kind keytab_find(const struct keytab *t, uint16_t slot, uint64_t hash, struct bytes key,
                              struct keytab_ref *ref)
 {
-    const struct slot_root *root = &t->root[slot];
-    if (root->dir == NULL)
-        return KEYTAB_NONE;
-    struct keytab_leaf *leaf = root->dir[dir_index(root, hash)];
-    const __m128i fp = _mm_set1_epi8((char)hash_fp(hash));
-    enum keytab_kind kind;
+    const uint64_t found = trie_find(t->root[slot].ref, hash);
+    enum keytab_kind result = KEYTAB_NONE;
 
-    ref->leaf = leaf;
-    ref->slot = slot;
-    for (uint32_t base = 0; base < leaf->count; base += 16) {
-        /* Reading past the fingerprints ends within the payloads: 7 * cap >= 16. */
-        const __m128i some = _mm_loadu_si128((const __m128i *)(const void *)(leaf->data + base));
-        uint32_t mask = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(some, fp));
+    if (unlikely(found == 0))
+        return KEYTAB_NONE;
+    const struct leaf_view v = leaf_view(trie_ptr(found), trie_class(found), keytab_ops.caps);
+    for (uint32_t base = 0; base < v.count; base += LEAF_GROUP) {
+        uint32_t mask = leaf_match(v.fp + base, leaf_fp(hash));
         for (; mask != 0; mask &= mask - 1) {
-            ref->index = base + (uint32_t)__builtin_ctz(mask);
-            if (ref->index < leaf->count && entry_matches(leaf, ref->index, hash, key, ref, &kind))
+            const uint32_t i = base + (uint32_t)__builtin_ctz(mask);
+            if (i >= v.count)
+                break;
+            const uint64_t payload = leaf_load(v.payload, i);
+            const enum keytab_kind kind = entry_kind(payload, hash, key);
+            if (likely(kind == KEYTAB_NONE))
+                continue;
+            *ref = (struct keytab_ref){.leaf = trie_ptr(found),
+                                       .obj = kind == KEYTAB_HOT ? leaf_ptr(payload) : NULL,
+                                       .index = i,
+                                       .slot = slot,
+                                       .leaf_class = (uint8_t)trie_class(found)};
+            if (kind == KEYTAB_HOT)
                 return kind;
+            /* A cold one may be another key, whose hash has the same 49 bits: go on. */
+            result = kind;
         }
     }
-    return KEYTAB_NONE;
+    return result;
 }
-#else
-enum keytab_kind keytab_find(const struct keytab *t, uint16_t slot, uint64_t hash, struct bytes key,
-                             struct keytab_ref *ref)
-{
-    const struct slot_root *root = &t->root[slot];
-    if (root->dir == NULL)
-        return KEYTAB_NONE;
-    struct keytab_leaf *leaf = root->dir[dir_index(root, hash)];
-    const uint8_t fp = hash_fp(hash);
-    enum keytab_kind kind;
 
-    ref->leaf = leaf;
-    ref->slot = slot;
-    for (ref->index = 0; ref->index < leaf->count; ref->index++) {
-        if (leaf->data[ref->index] == fp && entry_matches(leaf, ref->index, hash, key, ref, &kind))
-            return kind;
-    }
-    return KEYTAB_NONE;
+static bool entry_is_hot(const struct keytab *t, uint64_t payload, uint64_t hash)
+{
+    if ((payload & LEAF_HOT) == 0)
+        return false;
+    const struct bytes key = obj_key(leaf_ptr(payload));
+    return hash64(key.ptr, key.len, t->seed) == hash;
 }
-#endif
+
+bool keytab_find_hot(const struct keytab *t, uint16_t slot, uint64_t hash, struct keytab_ref *ref)
+{
+    const uint64_t found = trie_find(t->root[slot].ref, hash);
+
+    if (found == 0)
+        return false;
+    const struct leaf_view v = leaf_view(trie_ptr(found), trie_class(found), keytab_ops.caps);
+    for (uint32_t base = 0; base < v.count; base += LEAF_GROUP) {
+        uint32_t mask = leaf_match(v.fp + base, leaf_fp(hash));
+        for (; mask != 0; mask &= mask - 1) {
+            const uint32_t i = base + (uint32_t)__builtin_ctz(mask);
+            if (i >= v.count)
+                break;
+            const uint64_t payload = leaf_load(v.payload, i);
+            if (!entry_is_hot(t, payload, hash))
+                continue;
+            *ref = (struct keytab_ref){.leaf = trie_ptr(found),
+                                       .obj = leaf_ptr(payload),
+                                       .index = i,
+                                       .slot = slot,
+                                       .leaf_class = (uint8_t)trie_class(found)};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Asks for the payload or for the object of the first entry with the fingerprint. */
+static void prefetch_entry(const struct leaf_view *v, uint64_t hash, bool payload_only)
+{
+    for (uint32_t base = 0; base < v->count; base += LEAF_GROUP) {
+        uint32_t mask = leaf_match(v->fp + base, leaf_fp(hash));
+        for (; mask != 0; mask &= mask - 1) {
+            const uint32_t i = base + (uint32_t)__builtin_ctz(mask);
+            if (i >= v->count)
+                break;
+            if (payload_only) {
+                __builtin_prefetch(v->payload + (size_t)i * LEAF_PAYLOAD_BYTES);
+                return;
+            }
+            const uint64_t payload = leaf_load(v->payload, i);
+            if ((payload & LEAF_HOT) != 0 && (payload >> 1 & 7) == (hash >> LEAF_HASH_SHIFT & 7)) {
+                __builtin_prefetch(leaf_ptr(payload));
+                __builtin_prefetch((const uint8_t *)leaf_ptr(payload) + 64);
+                return;
+            }
+        }
+    }
+}
+
+void keytab_prefetch(const struct keytab *t, uint16_t slot, uint64_t hash, unsigned stage)
+{
+    const uint64_t root = t->root[slot].ref;
+
+    if (stage == 0) {
+        __builtin_prefetch(&t->root[slot]);
+        return;
+    }
+    if (stage == 1) {
+        if (trie_is_node(root))
+            __builtin_prefetch((const uint64_t *)trie_ptr(root) +
+                               (hash >> (64 - trie_node_bits(root))));
+        return;
+    }
+    const uint64_t ref = trie_find(root, hash);
+    if (ref == 0)
+        return;
+    if (stage == 2) {
+        /* The head and up to 120 fingerprints. */
+        __builtin_prefetch(trie_ptr(ref));
+        __builtin_prefetch((const uint8_t *)trie_ptr(ref) + 64);
+        return;
+    }
+    const struct leaf_view v = leaf_view(trie_ptr(ref), trie_class(ref), keytab_ops.caps);
+    prefetch_entry(&v, hash, stage == 3);
+}
 
 /* --- changing --- */
 
+static uint64_t load(const struct keytab_ref *ref)
+{
+    const struct leaf_view v = leaf_view(ref->leaf, ref->leaf_class, keytab_ops.caps);
+
+    CHECK(ref->index < v.count);
+    return leaf_load(v.payload, ref->index);
+}
+
+static void store(const struct keytab_ref *ref, uint64_t payload)
+{
+    const struct leaf_view v = leaf_view(ref->leaf, ref->leaf_class, keytab_ops.caps);
+
+    CHECK(ref->index < v.count);
+    leaf_store(v.payload, ref->index, payload);
+}
+
+static void insert(struct keytab *t, uint16_t slot, uint64_t hash, uint64_t payload)
+{
+    const struct trie trie = keytab_trie(t, slot);
+
+    CHECK(!t->walking);
+    trie_insert(&trie, hash, payload);
+    t->root[slot].count++;
+}
+
 void keytab_insert_hot(struct keytab *t, uint16_t slot, uint64_t hash, struct obj *obj)
 {
-    struct slot_root *root = &t->root[slot];
-    leaf_append(leaf_with_room(t, root, hash), hash_fp(hash), hot_payload(hash, obj));
-    root->count++;
+    insert(t, slot, hash, leaf_hot(hash, obj));
     t->hot++;
 }
 
 void keytab_insert_cold(struct keytab *t, uint16_t slot, uint64_t hash, uint8_t type, bool has_ttl)
 {
-    struct slot_root *root = &t->root[slot];
-    leaf_append(leaf_with_room(t, root, hash), hash_fp(hash),
-                cold_payload(hash, type, has_ttl, false));
-    root->count++;
+    insert(t, slot, hash, leaf_cold(hash, type, has_ttl, false));
     t->cold++;
     t->cold_ttl += has_ttl;
+}
+
+void keytab_load_cold(struct keytab *t, uint16_t slot, const struct keytab_cold *entries,
+                      size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        keytab_insert_cold(t, slot, entries[i].hash, entries[i].type, entries[i].has_ttl);
 }
 
 /* Takes the entry out of the counts. */
 static void uncount(struct keytab *t, uint64_t payload)
 {
-    if ((payload & HOT_BIT) != 0) {
+    if ((payload & LEAF_HOT) != 0) {
         t->hot--;
     } else {
         t->cold--;
-        t->cold_ttl -= (payload & TTL_BIT) != 0;
+        t->cold_ttl -= (payload & LEAF_TTL) != 0;
     }
 }
 
 void keytab_set_hot(struct keytab *t, const struct keytab_ref *ref, uint64_t hash, struct obj *obj)
 {
-    uncount(t, payload_load(ref->leaf, ref->index));
-    payload_store(ref->leaf, ref->index, hot_payload(hash, obj));
+    uncount(t, load(ref));
+    store(ref, leaf_hot(hash, obj));
     t->hot++;
 }
 
 void keytab_set_cold(struct keytab *t, const struct keytab_ref *ref, uint64_t hash, uint8_t type,
                      bool has_ttl, bool touched)
 {
-    uncount(t, payload_load(ref->leaf, ref->index));
-    payload_store(ref->leaf, ref->index, cold_payload(hash, type, has_ttl, touched));
+    uncount(t, load(ref));
+    store(ref, leaf_cold(hash, type, has_ttl, touched));
     t->cold++;
     t->cold_ttl += has_ttl;
 }
 
 void keytab_remove(struct keytab *t, const struct keytab_ref *ref)
 {
-    struct keytab_leaf *leaf = ref->leaf;
-    struct slot_root *root = &t->root[ref->slot];
+    const struct trie trie = keytab_trie(t, ref->slot);
 
-    CHECK(ref->index < leaf->count);
-    uncount(t, payload_load(leaf, ref->index));
-    const uint32_t last = leaf->count - 1u;
-    leaf->data[ref->index] = leaf->data[last];
-    payload_store(leaf, ref->index, payload_load(leaf, last));
-    leaf->count = (uint16_t)last;
-    if (--root->count == 0)
-        root_clear(t, root);
+    uncount(t, load(ref));
+    t->root[ref->slot].count--;
+    trie_take(ref->leaf, ref->leaf_class, keytab_ops.caps, ref->index);
+    if (!t->walking)
+        trie_settle(&trie, ref->leaf, ref->leaf_class);
 }
 
 uint8_t keytab_type(const struct keytab_ref *ref)
 {
-    return (uint8_t)(payload_load(ref->leaf, ref->index) >> TYPE_SHIFT & TYPE_MASK);
+    return (uint8_t)(load(ref) >> LEAF_TYPE_SHIFT & LEAF_TYPE_MASK);
 }
 
 bool keytab_has_ttl(const struct keytab_ref *ref)
 {
-    return (payload_load(ref->leaf, ref->index) & TTL_BIT) != 0;
+    return (load(ref) & LEAF_TTL) != 0;
 }
 
 bool keytab_touched(const struct keytab_ref *ref)
 {
-    return (payload_load(ref->leaf, ref->index) & TOUCHED_BIT) != 0;
+    return (load(ref) & LEAF_TOUCHED) != 0;
 }
 
 void keytab_set_touched(const struct keytab_ref *ref, bool touched)
 {
-    const uint64_t payload = payload_load(ref->leaf, ref->index) & ~TOUCHED_BIT;
-    payload_store(ref->leaf, ref->index, payload | (touched ? TOUCHED_BIT : 0));
+    const uint64_t payload = load(ref);
+
+    CHECK((payload & LEAF_HOT) == 0);
+    store(ref, (payload & ~LEAF_TOUCHED) | (touched ? LEAF_TOUCHED : 0));
 }
 
 /* --- figures --- */
@@ -438,61 +345,16 @@ uint64_t keytab_count_cold_ttl(const struct keytab *t)
 
 uint32_t keytab_count_slot(const struct keytab *t, uint16_t slot)
 {
-    return t->root[slot].count;
+    return t->root[slot].count - t->root[slot].hidden;
+}
+
+void keytab_hide(struct keytab *t, uint16_t slot, int32_t delta)
+{
+    t->root[slot].hidden += (uint32_t)delta;
 }
 
 size_t keytab_bytes(const struct keytab *t)
 {
-    return t->bytes;
-}
-
-/* --- walking --- */
-
-/* Calls fn for the entries of a leaf at or after `from` (the hash bits of a cursor). */
-static void leaf_visit(struct keytab *t, uint16_t slot, struct keytab_leaf *leaf, uint64_t from,
-                       keytab_walk_fn fn, void *ctx)
-{
-    for (uint32_t i = leaf->count; i-- > 0;) {
-        const uint64_t payload = payload_load(leaf, i);
-        struct keytab_entry e = {.slot = slot, .ref = {.leaf = leaf, .index = i, .slot = slot}};
-        if (from != 0 && entry_hash(t, leaf, i) >> (64 - KEYTAB_CURSOR_HASH_BITS) < from)
-            continue;
-        if ((payload & HOT_BIT) != 0) {
-            e.kind = KEYTAB_HOT;
-            e.ref.obj = hot_obj(payload);
-        } else {
-            e.kind = KEYTAB_COLD;
-            e.hash = entry_hash(t, leaf, i);
-        }
-        const bool last_of_slot = t->root[slot].count == 1;
-        fn(ctx, &e);
-        /* The removal of a slot's last key frees its leaves. */
-        if (last_of_slot && t->root[slot].count == 0)
-            return;
-    }
-}
-
-uint64_t keytab_walk(struct keytab *t, uint64_t cursor, keytab_walk_fn fn, void *ctx)
-{
-    uint32_t slot = (uint32_t)(cursor >> KEYTAB_CURSOR_HASH_BITS);
-    uint64_t from = cursor & ((1ull << KEYTAB_CURSOR_HASH_BITS) - 1);
-    uint64_t next = 0;
-
-    for (; slot < KEY_SLOTS && t->root[slot].dir == NULL; slot++)
-        from = 0;
-    if (slot >= KEY_SLOTS)
-        return 0;
-    struct slot_root *root = &t->root[slot];
-    struct keytab_leaf *leaf = root->dir[dir_index(root, from << (64 - KEYTAB_CURSOR_HASH_BITS))];
-    /* Where the leaf's prefix ends; 0 after the last one of the slot. */
-    const unsigned below =
-        KEYTAB_CURSOR_HASH_BITS - (unsigned)size_min(leaf->depth, KEYTAB_CURSOR_HASH_BITS);
-    next = ((from >> below) + 1) << below & ((1ull << KEYTAB_CURSOR_HASH_BITS) - 1);
-    const uint64_t begin = from >> below << below;
-    leaf_visit(t, (uint16_t)slot, leaf, from == begin ? 0 : from, fn, ctx);
-    if (next != 0)
-        return (uint64_t)slot << KEYTAB_CURSOR_HASH_BITS | next;
-    for (slot++; slot < KEY_SLOTS && t->root[slot].dir == NULL; slot++)
-        ;
-    return slot >= KEY_SLOTS ? 0 : (uint64_t)slot << KEYTAB_CURSOR_HASH_BITS;
+    return mem_class_bytes(sizeof(*t)) + mem_class_bytes(KEY_SLOTS * sizeof(*t->root)) +
+           t->node_bytes + t->pool.bytes;
 }

@@ -1,28 +1,24 @@
 /*
- * The key table of a shard: every key that exists, in 7 bytes each.
+ * The key table of a shard: every key that exists, in 7 bytes each and a little.
  *
  * A key's place is its slot (14 bits) and then the bits of its 64-bit hash from the top down: this
- * is the order of the rows in the store, too. Each of the 16,384 slots has a small extendible hash
- * table of its own:
+ * is the order of the rows in the store, too. Each of the 16,384 slots has an extendible hash table
+ * of its own (keytab_trie.h):
  *
- *     slot root -> directory[2^bits] -> leaf, which holds the keys of one hash prefix
+ *     slot root -> directory by hash bits -> leaf of up to 126 entries (keytab_leaf.h)
  *
- *     leaf    0  2  count     entries in use, unsorted
- *             2  2  cap       entries that fit; steps that fill jemalloc's size classes
- *             4  1  depth     length of the hash prefix
- *             8  .. fp[cap]   8 bits of the hash each, compared 16 at a time
- *             .. .. payload[cap], 6 bytes each:
- *                     hot     bit 0 set | 3 hash bits | pointer to the object >> 4 (44 bits)
- *                     cold    bit 0 clear | touched | has TTL | type (4 bits) | 41 hash bits
+ * An entry is 8 bits of the hash, compared 16 at a time, and for a hot key the address of its
+ * object, for a cold one its type, whether it expires, a touched mark and 41 bits more of the hash.
+ * By its slot and 49 hash bits a cold entry is told from any other key of its slot but for one in
+ * 2^49, and can be moved when its leaf splits without knowing its name. A hot key is compared by
+ * name, and is found before a cold one of the same bits.
  *
- * The fingerprint and the 41 bits are the top 49 bits of the hash, hence a cold entry can be told
- * from any other key of its slot but for one in 2^49, and can be moved when its leaf splits
- * without knowing its name. A full leaf splits in two by the next bit; the hash of a hot entry is
- * computed again from its key. No operation does more work than one split and, rarely, the
- * doubling of one slot's directory.
+ * A full leaf splits in two by the next bit; the hash of a hot entry is computed again from its
+ * key. No operation does more work than one split and the doubling of a directory node of 2 KiB.
+ * Leaves shrink and merge when entries go. They stand in memory without holes (keytab_pool.h),
+ * hence inserts and removes may move any of them.
  *
- * Owned by one shard thread. References and objects' addresses within it are valid until the next
- * call that inserts or removes.
+ * Owned by one shard thread. References are valid until the next call that inserts or removes.
  */
 #ifndef TIERRA_ENGINE_SPACE_KEYTAB_H
 #define TIERRA_ENGINE_SPACE_KEYTAB_H
@@ -36,7 +32,7 @@
 #include "engine/base/crc16.h"
 
 struct keytab;
-struct keytab_leaf;
+struct trie_leaf;
 struct obj;
 
 /* Bits of the hash that a cold entry keeps. */
@@ -51,10 +47,11 @@ enum keytab_kind {
 };
 
 struct keytab_ref {
-    struct keytab_leaf *leaf;
+    struct trie_leaf *leaf;
     struct obj *obj; /* Hot entries only. */
     uint32_t index;
     uint16_t slot;
+    uint8_t leaf_class;
 };
 
 MUST_USE struct keytab *keytab_create(uint64_t seed);
@@ -65,12 +62,39 @@ void keytab_destroy(struct keytab *t);
 MUST_USE enum keytab_kind keytab_find(const struct keytab *t, uint16_t slot, uint64_t hash,
                                       struct bytes key, struct keytab_ref *ref);
 
+/* A hot key by its full hash, its name unknown. */
+MUST_USE bool keytab_find_hot(const struct keytab *t, uint16_t slot, uint64_t hash,
+                              struct keytab_ref *ref);
+
+/*
+ * Loads into the cache what a later keytab_find of the key reads. To look ahead over several keys
+ * call stage 0 for all of them, then stage 1 and so on: each stage loads what the stage before
+ * gave the address of. 0: slot; 1: directory; 2: leaf; 3: entry; 4: object.
+ */
+#define KEYTAB_PREFETCH_STAGES 5
+void keytab_prefetch(const struct keytab *t, uint16_t slot, uint64_t hash, unsigned stage);
+
 /* The caller has seen that the key is not there. */
 void keytab_insert_hot(struct keytab *t, uint16_t slot, uint64_t hash, struct obj *obj);
 /* `hash`: the top KEYTAB_HASH_BITS count. */
 void keytab_insert_cold(struct keytab *t, uint16_t slot, uint64_t hash, uint8_t type, bool has_ttl);
 
-/* Changes of the entry in place. */
+/*
+ * For loading many: as above, for `count` entries of one slot, faster if they come in ascending
+ * order.
+ */
+struct keytab_cold {
+    uint64_t hash;
+    uint8_t type;
+    bool has_ttl;
+};
+void keytab_load_cold(struct keytab *t, uint16_t slot, const struct keytab_cold *entries,
+                      size_t count);
+
+/*
+ * Changes of the entry in place. The reference goes on being valid; its `obj` is not updated. Of a
+ * hot entry neither reads the old object.
+ */
 void keytab_set_hot(struct keytab *t, const struct keytab_ref *ref, uint64_t hash, struct obj *obj);
 void keytab_set_cold(struct keytab *t, const struct keytab_ref *ref, uint64_t hash, uint8_t type,
                      bool has_ttl, bool touched);
@@ -85,9 +109,14 @@ void keytab_set_touched(const struct keytab_ref *ref, bool touched);
 uint64_t keytab_count_hot(const struct keytab *t);
 uint64_t keytab_count_cold(const struct keytab *t);
 uint64_t keytab_count_cold_ttl(const struct keytab *t);
-/* Entries of one slot, hot and cold. */
+/* Entries of one slot, hot and cold, without those that keytab_hide took out. */
 uint32_t keytab_count_slot(const struct keytab *t, uint16_t slot);
-/* Memory of the table itself, as allocated. */
+/*
+ * A tombstone is an entry but no key: `delta` = 1 leaves one out of keytab_count_slot, -1 takes it
+ * in again, as its removal or its return to life requires.
+ */
+void keytab_hide(struct keytab *t, uint16_t slot, int32_t delta);
+/* Memory of the table itself, as allocated. Exact, O(1). */
 size_t keytab_bytes(const struct keytab *t);
 
 /* One entry during a walk. */
@@ -109,10 +138,19 @@ typedef void (*keytab_walk_fn)(void *ctx, const struct keytab_entry *entry);
  */
 uint64_t keytab_walk(struct keytab *t, uint64_t cursor, keytab_walk_fn fn, void *ctx);
 
+/*
+ * Like keytab_walk, for SCAN: calls `fn` for about `count` entries from the cursor on in the order
+ * of their hashes, more where several share a cursor. Every entry that is there all the time is met
+ * exactly once, any other at most once. The hash of hot entries is given too. `fn` must not change
+ * the table. A call costs at least one leaf: sorting it and hashing the names of its hot keys.
+ */
+uint64_t keytab_scan(const struct keytab *t, uint64_t cursor, size_t count, keytab_walk_fn fn,
+                     void *ctx);
+
 /* The cursor at which a slot begins. */
 static inline uint64_t keytab_cursor(uint16_t slot, uint64_t hash)
 {
-    return (uint64_t)slot << KEYTAB_CURSOR_HASH_BITS | hash >> (64 - KEYTAB_CURSOR_HASH_BITS);
+    return (hash >> (64 - KEYTAB_CURSOR_HASH_BITS)) | ((uint64_t)slot << KEYTAB_CURSOR_HASH_BITS);
 }
 
 #endif
