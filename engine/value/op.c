@@ -6,7 +6,7 @@
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
-#include "engine/value/row.h"
+#include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
 #define BATCH_VERSION    0x10u
@@ -15,21 +15,21 @@
 
 /* Which parts an op of each kind has. */
 enum op_part {
-    PART_SUB = 1,
-    PART_AT = 2, /* at_ms always; SET has it by flag. */
-    PART_RUN = 4,
-    PART_VALUE = 8
+    HAS_SUB = 1,
+    HAS_AT = 2, /* at_ms always; SET has it by flag. */
+    HAS_RUN = 4,
+    HAS_VALUE = 8
 };
 
 static const uint8_t parts_of[OP_KIND_END] = {
-    [OP_SET] = PART_VALUE,
-    [OP_INCR] = PART_RUN,
-    [OP_EXPIRE] = PART_AT,
-    [OP_ELEM_SET] = PART_SUB | PART_VALUE,
-    [OP_ELEM_INCR] = PART_SUB | PART_RUN,
-    [OP_ELEM_DEL] = PART_SUB,
-    [OP_KEY_MERGE] = PART_VALUE,
-    [OP_ROW_MERGE] = PART_SUB | PART_VALUE,
+    [OP_SET] = HAS_VALUE,
+    [OP_INCR] = HAS_RUN,
+    [OP_EXPIRE] = HAS_AT,
+    [OP_ELEM_SET] = HAS_SUB | HAS_VALUE,
+    [OP_ELEM_INCR] = HAS_SUB | HAS_RUN,
+    [OP_ELEM_DEL] = HAS_SUB,
+    [OP_KEY_MERGE] = HAS_VALUE,
+    [OP_ROW_MERGE] = HAS_SUB | HAS_VALUE,
 };
 
 static uint8_t flags_of(const struct op *op)
@@ -38,7 +38,7 @@ static uint8_t flags_of(const struct op *op)
 
     if (op->kind == OP_SET && op->expire_at_ms != 0)
         flags |= OP_F_EXPIRE;
-    if ((parts_of[op->kind] & PART_RUN) != 0 && !fsum_is_zero(op->fsum))
+    if ((parts_of[op->kind] & HAS_RUN) != 0 && !fsum_is_zero(op->fsum))
         flags |= OP_F_FLOAT;
     if (op->seen.len != 0)
         flags |= OP_F_SEEN;
@@ -76,12 +76,12 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
     *at++ = op->kind;
     *at++ = flags;
     at = slice_put(at, op->key);
-    if ((parts & PART_SUB) != 0) {
+    if ((parts & HAS_SUB) != 0) {
         CHECK(op->sub.len <= ROWKEY_NAME_BYTES_MAX);
         *at++ = op->type;
         at = slice_put(at, op->sub);
     }
-    if ((parts & PART_AT) != 0 || (flags & OP_F_EXPIRE) != 0) {
+    if ((parts & HAS_AT) != 0 || (flags & OP_F_EXPIRE) != 0) {
         le64_store(at, op->expire_at_ms);
         at += 8;
     }
@@ -90,7 +90,7 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
         tag_store(at, op->target);
         at += TAG_BYTES;
     }
-    if ((parts & PART_RUN) != 0) {
+    if ((parts & HAS_RUN) != 0) {
         CHECK(op->start != 0 && op->start <= hlc);
         at += varint_put(at, hlc - op->start);
         at += varint_put(at, zigzag_encode(op->isum));
@@ -104,7 +104,7 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
         at = slice_put(at, op->seen);
     if ((flags & OP_F_COUNT) != 0)
         at += varint_put(at, op->count);
-    if ((parts & PART_VALUE) != 0)
+    if ((parts & HAS_VALUE) != 0)
         at = slice_put(at, op->value);
     return (size_t)(at - dst);
 }
@@ -182,23 +182,24 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
     const unsigned parts = parts_of[op->kind];
     const bool is_float = (op->flags & OP_F_FLOAT) != 0;
 
-    if ((is_float && (parts & PART_RUN) == 0) ||
+    if ((is_float && (parts & HAS_RUN) == 0) ||
         ((op->flags & OP_F_EXPIRE) != 0 && op->kind != OP_SET))
         return -ERR_CORRUPT;
     if (slice_get(in, ROWKEY_NAME_BYTES_MAX, &op->key) != 0)
         return -ERR_CORRUPT;
-    if ((parts & PART_SUB) != 0 && sub_get(in, op) != 0)
+    if ((parts & HAS_SUB) != 0 && sub_get(in, op) != 0)
         return -ERR_CORRUPT;
-    if (((parts & PART_AT) != 0 || (op->flags & OP_F_EXPIRE) != 0) && time_get(in, op) != 0)
+    if (((parts & HAS_AT) != 0 || (op->flags & OP_F_EXPIRE) != 0) && time_get(in, op) != 0)
         return -ERR_CORRUPT;
-    if ((parts & PART_RUN) != 0 && run_get(in, hlc, is_float, op) != 0)
+    if ((parts & HAS_RUN) != 0 && run_get(in, hlc, is_float, op) != 0)
         return -ERR_CORRUPT;
-    if ((op->flags & OP_F_SEEN) != 0 && slice_get(in, SIZE_MAX, &op->seen) != 0)
+    if ((op->flags & OP_F_SEEN) != 0 &&
+        (slice_get(in, SIZE_MAX, &op->seen) != 0 || row_cuts_check(op->seen) != 0))
         return -ERR_CORRUPT;
     op->has_count = (op->flags & OP_F_COUNT) != 0;
     if (op->has_count && varint_get(in, &op->count) != 0)
         return -ERR_CORRUPT;
-    if ((parts & PART_VALUE) != 0 && slice_get(in, SIZE_MAX, &op->value) != 0)
+    if ((parts & HAS_VALUE) != 0 && slice_get(in, SIZE_MAX, &op->value) != 0)
         return -ERR_CORRUPT;
     return 0;
 }

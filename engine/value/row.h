@@ -238,6 +238,10 @@ MUST_USE int row_clip(struct bytes row, const struct vv *clear, struct buf *out)
 /* The clear vector of a key row; empty for the simple forms. 0, -ERR_CORRUPT or -ERR_POISON. */
 MUST_USE int row_clear(struct bytes row, struct vv *out);
 
+struct list_meta;
+/* What the key row of a list remembers of positions (listpos.h); unused if there is nothing. */
+MUST_USE int row_list_meta(struct bytes row, struct list_meta *out);
+
 /* --- joining --- */
 
 /*

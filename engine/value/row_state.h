@@ -8,17 +8,16 @@
  *     rctx     what DELs have seen: increments with tag <= rctx are gone
  *     clear    like ctx for the element rows of the key, in other rows; `by` are the tags of the
  *              DELs and SETs that made it
- *     sibs     concurrent values, at most one per origin: a later one of an origin covers the former
- *     runs     per origin the latest state of its counter run: (start, hlc, sums so far)
- *     floors   per origin how far DELs have counted a run: up to hlc, with these sums
- *     types    per collection type and origin the latest tag that asserted it
- *     exps     expiry settings; the group of a setting is its type, for values also its target
- *     ectx     per group, what later settings have seen: settings with etag <= it are gone
- *     count    elements as counted here at log position lsn; greatest lsn
- *     list     ranks and offsets ever used, so that no position is used twice (listpos.h)
- *     rows     type assertions were joined and removed again: element rows may exist
+ *     sibs     concurrent values, at most one per origin: a later one of an origin covers the
+ * former runs     per origin the latest state of its counter run: (start, hlc, sums so far) floors
+ * per origin how far DELs have counted a run: up to hlc, with these sums types    per collection
+ * type and origin the latest tag that asserted it exps     expiry settings; the group of a setting
+ * is its type, for values also its target ectx     per group, what later settings have seen:
+ * settings with etag <= it are gone count    elements as counted here at log position lsn; greatest
+ * lsn list     ranks and offsets ever used, so that no position is used twice (listpos.h) rows type
+ * assertions were joined and removed again: element rows may exist
  *
- * ctx, rctx, ectx and rows are only in operands; row_settle takes them out of full rows.
+ * ctx, rctx and ectx are only in operands; row_settle takes them out of full rows.
  *
  * GENERAL form: 0x10 | present 2 (bit per part, in this order) | parts. All integers
  * little-endian, n a varint, lists in ascending order of their key:
@@ -33,8 +32,8 @@
  *     7  types   n | n times: type 1 | tag 9
  *     8  exps    n | n times: type 1 | target 9 | etag 9 | at_ms 8
  *     9  ectx    n | n times: type 1 | target 9 (values only) | vv
- *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8 offset 4
- *     11 rows    nothing
+ *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8 offset
+ * 4 11 rows    nothing
  *
  *     sum      = kind 1 (bit 0: fsum follows) | isum zigzag varint | fsum 20
  *     cut list = n 1 | n times: origin 1 | hlc 8 | sum
@@ -51,6 +50,7 @@
 #include "engine/base/bytes.h"
 
 #include "engine/value/fsum.h"
+#include "engine/value/listpos.h"
 #include "engine/value/row.h"
 #include "engine/value/tag.h"
 #include "engine/value/vv.h"
@@ -60,7 +60,7 @@
 #define ROW_RUNS_MAX   VV_ORIGINS_MAX
 #define ROW_TYPES_MAX  64
 #define ROW_EXPS_MAX   128
-#define ROW_GROUPS_MAX 32
+#define ROW_GROUPS_MAX 16
 
 #define ROW_GENERAL_HEAD_BYTES 3
 
@@ -127,26 +127,6 @@ struct row_group {
     struct vv seen;
 };
 
-struct list_end {
-    int64_t rank;
-    uint64_t hlc;
-    int32_t offset;
-};
-
-struct list_run {
-    uint8_t origin;
-    struct list_end front; /* Of the run with the lowest rank: its lowest offset ever used. */
-    struct list_end back;  /* Of the run with the highest rank: its highest offset. */
-};
-
-struct list_meta {
-    bool used;
-    unsigned runs_count;
-    int64_t rank_min;
-    int64_t rank_max;
-    struct list_run runs[VV_ORIGINS_MAX];
-};
-
 struct row_state {
     uint8_t poison; /* Reason + 1; 0: sound. Nothing else counts if it is set. */
     bool rows;
@@ -205,7 +185,7 @@ MUST_USE int row_state_join(struct row_state *into, const struct row_state *from
 /* Takes away what the contexts cover. */
 void row_state_reduce(struct row_state *state);
 
-/* See row_settle. `rows`: element rows of the key may exist. */
+/* See row_settle. */
 void row_state_settle(struct row_state *state);
 
 /* Adds with the rule of its part; keeps the order. 0 or -ERR_LIMIT. */
@@ -216,7 +196,6 @@ MUST_USE int row_add_type(struct row_state *state, const struct row_type *type);
 MUST_USE int row_add_exp(struct row_state *state, const struct row_exp *exp);
 MUST_USE int row_add_group(struct row_state *state, const struct row_group *group);
 void row_add_count(struct row_state *state, uint64_t count, uint64_t lsn);
-MUST_USE int row_add_list(struct row_state *state, const struct list_meta *list);
 
 /* < 0, 0, > 0: order of groups. */
 int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct tag target_b);
@@ -236,17 +215,24 @@ struct row_winner {
 
 void row_state_winner(const struct row_state *state, struct row_winner *out);
 
-/* How far the run of `origin` is covered: the later of its floor and the base's cut; hlc 0: none. */
+/* How far the run of `origin` is covered: the later of its floor and the base's cut; hlc 0: none.
+ */
 void row_state_cover(const struct row_state *state, const struct row_sib *base, uint8_t origin,
                      struct row_cut *out);
 
+/* A compiler extension, named once. */
+__extension__ typedef __int128 row_i128;
+
 /* Sums of all live increments. `*out_float`: some are floating point. */
 struct row_sums {
-    __extension__ __int128 isum;
+    row_i128 isum;
     struct fsum fsum;
     bool has_float;
 };
 void row_state_sums(const struct row_state *state, const struct row_sib *base,
                     struct row_sums *out);
+
+/* The score of a sorted set member that stands on `base` (NULL: on 0). */
+double row_state_score(const struct row_state *state, const struct row_sib *base);
 
 #endif

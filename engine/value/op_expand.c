@@ -1,0 +1,240 @@
+/*
+ * What an op does to rows, as operands that can be joined without reading the row.
+ *
+ *     op          row      operand
+ *     SET         key      ctx, clear; the value with its cut and expiry
+ *     DEL         key      ctx, rctx, clear; floors
+ *     INCR        key      the run; with COVER also what DEL has
+ *     EXPIRE      key      the setting, and what its group has seen
+ *     ELEM_SET    element  ctx; the value with its cut
+ *                 key      type assertion, count; with COVER also what DEL has
+ *     ELEM_INCR   element  the run
+ *                 key      as for ELEM_SET
+ *     ELEM_DEL    element  ctx, rctx; floors
+ *                 key      count
+ *
+ * "Seen" is the context of the batch. A DEL takes increments away, a SET only cuts them for its own
+ * value: a concurrent SET that wins must still show those that it has not seen.
+ */
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/value/listpos.h"
+#include "engine/value/op.h"
+#include "engine/value/row_state.h"
+#include "engine/value/rowkey.h"
+
+struct expand {
+    const struct op *op;
+    const struct batch *batch;
+    uint64_t lsn;
+    struct row_state *state;
+    struct buf *scratch;
+    op_emit_fn emit;
+    void *ctx;
+};
+
+static int emit(struct expand *x, uint8_t row_kind, struct bytes sub)
+{
+    int err;
+
+    buf_clear(x->scratch);
+    err = row_encode(x->state, x->scratch);
+    row_state_init(x->state);
+    if (err != 0)
+        return err;
+    return x->emit(x->ctx, row_kind, sub, buf_bytes(x->scratch));
+}
+
+static int add_value(struct expand *x)
+{
+    const struct row_sib sib = {
+        .tag = batch_tag(x->batch), .value = x->op->value, .cuts = x->op->seen};
+
+    vv_copy(&x->state->ctx, &x->batch->ctx);
+    return row_add_sib(x->state, &sib);
+}
+
+static int add_run(struct expand *x)
+{
+    const struct row_run run = {.start = x->op->start,
+                                .hlc = x->batch->hlc,
+                                .origin = x->batch->origin,
+                                .isum = x->op->isum,
+                                .fsum = x->op->fsum};
+
+    return row_add_run(x->state, &run);
+}
+
+static int add_floors(struct expand *x)
+{
+    struct bytes in = x->op->seen;
+    unsigned count;
+    int err = row_cuts_open(&in, &count);
+
+    for (unsigned i = 0; err == 0 && i < count; i++) {
+        struct row_floor floor = {.del_tag = batch_tag(x->batch)};
+
+        err = row_cut_get(&in, &floor.cut);
+        if (err == 0)
+            err = row_add_floor(x->state, &floor);
+    }
+    return err;
+}
+
+static int add_clear(struct expand *x)
+{
+    if (vv_empty(&x->batch->ctx))
+        return 0;
+    vv_copy(&x->state->clear, &x->batch->ctx);
+    return vv_raise(&x->state->clear_by, batch_tag(x->batch));
+}
+
+/* Everything of the key that was there. */
+static int add_removal(struct expand *x)
+{
+    int err;
+
+    vv_copy(&x->state->ctx, &x->batch->ctx);
+    vv_copy(&x->state->rctx, &x->batch->ctx);
+    err = add_clear(x);
+    return err == 0 ? add_floors(x) : err;
+}
+
+static int add_expiry(struct expand *x, uint8_t type, struct tag target)
+{
+    const uint64_t at_ms = x->op->expire_at_ms == 0 ? ROW_EXPIRE_NEVER : x->op->expire_at_ms;
+    const struct row_exp exp = {
+        .type = type, .target = target, .etag = batch_tag(x->batch), .at_ms = at_ms};
+
+    return row_add_exp(x->state, &exp);
+}
+
+static int expand_set(struct expand *x)
+{
+    int err = add_value(x);
+
+    if (err == 0)
+        err = add_clear(x);
+    if (err == 0 && x->op->expire_at_ms != 0 && x->op->expire_at_ms != ROW_EXPIRE_NEVER)
+        err = add_expiry(x, VT_STRING, batch_tag(x->batch));
+    return err == 0 ? emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0)) : err;
+}
+
+static int expand_incr(struct expand *x)
+{
+    int err = add_run(x);
+
+    if (err == 0 && (x->op->flags & OP_COVER) != 0)
+        err = add_removal(x);
+    return err == 0 ? emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0)) : err;
+}
+
+static int expand_expire(struct expand *x)
+{
+    struct row_group group = {.type = x->op->target_type};
+    int err = add_expiry(x, x->op->target_type, x->op->target);
+
+    if (group.type == VT_STRING)
+        group.target = x->op->target;
+    vv_copy(&group.seen, &x->batch->ctx);
+    if (err == 0 && !vv_empty(&group.seen))
+        err = row_add_group(x->state, &group);
+    return err == 0 ? emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0)) : err;
+}
+
+/* --- collections --- */
+
+/* The key row's part of an element op. */
+static int expand_key(struct expand *x)
+{
+    const struct op *op = x->op;
+    const struct row_type type = {.type = op->type, .tag = batch_tag(x->batch)};
+    struct list_meta list;
+    int err = 0;
+
+    if (op->has_count && x->lsn != 0)
+        row_add_count(x->state, op->count, x->lsn);
+    if (op->kind != OP_ELEM_DEL) {
+        err = row_add_type(x->state, &type);
+        if (err == 0 && op->type == VT_LIST && listpos_meta(op->sub, &list))
+            err = list_meta_join(&x->state->list, &list);
+        if (err == 0 && (op->flags & OP_COVER) != 0) {
+            vv_copy(&x->state->ctx, &x->batch->ctx);
+            vv_copy(&x->state->rctx, &x->batch->ctx);
+            err = add_clear(x);
+        }
+    } else if (x->state->count_lsn == 0) {
+        return 0; /* Nothing to say. */
+    }
+    return err == 0 ? emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0)) : err;
+}
+
+static int expand_elem(struct expand *x)
+{
+    const struct op *op = x->op;
+    int err;
+
+    if (op->kind == OP_ELEM_INCR) {
+        err = add_run(x);
+    } else if (op->kind == OP_ELEM_SET) {
+        err = add_value(x);
+    } else {
+        vv_copy(&x->state->ctx, &x->batch->ctx);
+        vv_copy(&x->state->rctx, &x->batch->ctx);
+        err = add_floors(x);
+    }
+    if (err == 0)
+        err = emit(x, op_row_kind(op->type), op->sub);
+    return err == 0 ? expand_key(x) : err;
+}
+
+static int expand(struct expand *x)
+{
+    const struct bytes none = bytes_of(NULL, 0);
+    int err;
+
+    switch ((enum op_kind)x->op->kind) {
+    case OP_SET:
+        return expand_set(x);
+    case OP_DEL:
+    case OP_RECLAIM:
+        err = add_removal(x);
+        return err == 0 ? emit(x, ROWKEY_KIND_KEY, none) : err;
+    case OP_INCR:
+        return expand_incr(x);
+    case OP_EXPIRE:
+        return expand_expire(x);
+    case OP_ELEM_SET:
+    case OP_ELEM_INCR:
+    case OP_ELEM_DEL:
+        return expand_elem(x);
+    case OP_KEY_MERGE:
+    case OP_ROW_MERGE:
+        err = row_decode(x->op->value, x->state);
+        if (err != 0)
+            return err;
+        if (x->op->kind == OP_KEY_MERGE)
+            return x->emit(x->ctx, ROWKEY_KIND_KEY, none, x->op->value);
+        return x->emit(x->ctx, x->op->type, x->op->sub, x->op->value);
+    case OP_VOID:
+    case OP_KIND_END:
+    default:
+        return 0;
+    }
+}
+
+int op_expand(const struct op *op, const struct batch *batch, uint64_t lsn, op_emit_fn emit_row,
+              void *ctx, struct buf *scratch)
+{
+    struct expand x = {
+        .op = op, .batch = batch, .lsn = lsn, .scratch = scratch, .emit = emit_row, .ctx = ctx};
+    int err;
+
+    x.state = mem_alloc(sizeof(*x.state));
+    row_state_init(x.state);
+    err = expand(&x);
+    mem_free(x.state);
+    return err;
+}

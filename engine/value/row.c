@@ -1,0 +1,220 @@
+#include "engine/value/row.h"
+
+#include "engine/base/check.h"
+#include "engine/base/mem.h"
+
+#include "engine/value/row_state.h"
+
+/* States are too large for the stack; these calls are the slow paths. */
+static struct row_state *state_create(void)
+{
+    return mem_alloc(sizeof(struct row_state));
+}
+
+/* DEAD, VALUE and the like: settled, and without parts that joining could reduce. */
+static bool is_simple(struct bytes row)
+{
+    return row.len == 0 || row.ptr[0] <= ROW_COLL;
+}
+
+static bool is_dead(struct bytes row)
+{
+    return row.len == 0 || (row.len == 1 && row.ptr[0] == ROW_DEAD);
+}
+
+static int append_row(struct bytes row, struct buf *out)
+{
+    return row.len == 0 ? buf_append_u8(out, ROW_DEAD) : buf_append_bytes(out, row);
+}
+
+/* Joins rows[0 .. n) into `into`, which is initialised. */
+static int join_all(struct row_state *into, const struct bytes *rows, size_t n)
+{
+    struct row_state *from = state_create();
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < n; i++) {
+        err = row_decode(rows[i], from);
+        if (err == 0)
+            err = row_state_join(into, from);
+    }
+    mem_free(from);
+    return err;
+}
+
+int row_merge_partial(const struct bytes *operands, size_t n, struct buf *out)
+{
+    const size_t len = out->len;
+    struct row_state *into;
+    int err;
+
+    CHECK(n >= 1);
+    into = state_create();
+    err = row_decode(operands[0], into);
+    if (err == 0)
+        err = join_all(into, operands + 1, n - 1);
+    if (err == 0)
+        err = row_encode(into, out);
+    mem_free(into);
+    if (err != 0)
+        buf_truncate(out, len);
+    return err;
+}
+
+int row_merge(struct bytes a, struct bytes b, struct buf *out)
+{
+    const struct bytes both[2] = {a, b};
+
+    if (is_simple(a) && is_simple(b)) {
+        if (is_dead(a) || bytes_eq(a, b))
+            return append_row(b, out);
+        if (is_dead(b))
+            return append_row(a, out);
+    }
+    return row_merge_partial(both, 2, out);
+}
+
+int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n, struct buf *out)
+{
+    const size_t len = out->len;
+    struct row_state *into;
+    int err;
+
+    if (n == 0 && is_simple(existing))
+        return append_row(existing, out);
+    into = state_create();
+    err = row_decode(existing, into);
+    if (err == 0)
+        err = join_all(into, operands, n);
+    if (err == 0) {
+        row_state_settle(into);
+        err = row_encode(into, out);
+    }
+    mem_free(into);
+    if (err != 0)
+        buf_truncate(out, len);
+    return err;
+}
+
+int row_settle(struct bytes row, struct buf *out)
+{
+    return row_merge_fold(row, NULL, 0, out);
+}
+
+int row_check(struct bytes row)
+{
+    struct row_state *state = state_create();
+    struct buf again;
+    int err = row_decode(row, state);
+
+    buf_init(&again, SIZE_MAX);
+    if (err == 0 && state->poison != 0)
+        err = -ERR_POISON;
+    if (err == 0 && row.len != 0) {
+        row_state_reduce(state);
+        err = row_encode(state, &again);
+        if (err == 0 && !bytes_eq(row, buf_bytes(&again)))
+            err = -ERR_CORRUPT;
+    }
+    buf_deinit(&again);
+    mem_free(state);
+    return err;
+}
+
+/* --- below a clear vector --- */
+
+bool row_covered(struct bytes row, const struct vv *clear)
+{
+    struct row_state *state;
+    bool covered = true;
+
+    if (is_dead(row))
+        return true;
+    if ((row.ptr[0] == ROW_VALUE || row.ptr[0] == ROW_VALUE_TTL) && row.len >= ROW_VALUE_AT)
+        return vv_covers(clear, tag_load(row.ptr + ROW_TAG_AT));
+    if (row.ptr[0] == ROW_COUNT && row.len == ROW_COUNT_BYTES)
+        return le64_load(row.ptr + ROW_COUNT_HLC_AT) <= vv_get(clear, row.ptr[1]);
+    state = state_create();
+    if (row_decode(row, state) != 0 || state->poison != 0)
+        covered = false;
+    for (unsigned i = 0; covered && i < state->sibs_count; i++)
+        covered = vv_covers(clear, state->sibs[i].tag);
+    for (unsigned i = 0; covered && i < state->runs_count; i++)
+        covered = vv_covers(clear, tag_of(state->runs[i].hlc, state->runs[i].origin));
+    mem_free(state);
+    return covered;
+}
+
+int row_clip(struct bytes row, const struct vv *clear, struct buf *out)
+{
+    struct row_state *state;
+    int err;
+
+    if (is_simple(row))
+        return row_covered(row, clear) ? buf_append_u8(out, ROW_DEAD) : append_row(row, out);
+    state = state_create();
+    err = row_decode(row, state);
+    if (err == 0 && state->poison == 0) {
+        vv_copy(&state->ctx, clear);
+        vv_copy(&state->rctx, clear);
+        row_state_reduce(state);
+        row_state_settle(state);
+    }
+    if (err == 0)
+        err = row_encode(state, out);
+    mem_free(state);
+    return err;
+}
+
+int row_clear(struct bytes row, struct vv *out)
+{
+    struct row_state *state;
+    int err;
+
+    vv_init(out);
+    if (is_simple(row))
+        return 0;
+    state = state_create();
+    err = row_decode(row, state);
+    if (err == 0 && state->poison != 0)
+        err = -ERR_POISON;
+    if (err == 0)
+        vv_copy(out, &state->clear);
+    mem_free(state);
+    return err;
+}
+
+int row_list_meta(struct bytes row, struct list_meta *out)
+{
+    struct row_state *state;
+    int err;
+
+    list_meta_init(out);
+    if (is_simple(row))
+        return 0;
+    state = state_create();
+    err = row_decode(row, state);
+    if (err == 0 && state->poison != 0)
+        err = -ERR_POISON;
+    if (err == 0)
+        *out = state->list;
+    mem_free(state);
+    return err;
+}
+
+bool row_patch_count(uint8_t *row, size_t len, uint64_t count, uint64_t lsn)
+{
+    uint8_t *at;
+
+    if (len == ROW_COLL_BYTES && row[0] == ROW_COLL) {
+        at = row + ROW_COLL_COUNT_AT;
+    } else if (len >= ROW_GENERAL_HEAD_BYTES + 16 && row[0] == ROW_GENERAL &&
+               (le16_load(row + 1) & PART_COUNT) != 0) {
+        at = row + ROW_GENERAL_HEAD_BYTES;
+    } else {
+        return false;
+    }
+    le64_store(at, count);
+    le64_store(at + 8, lsn);
+    return true;
+}

@@ -1,0 +1,388 @@
+/*
+ * The join of rows.
+ *
+ *     join(a, b) = reduce(a and b, part by part)
+ *
+ * Each list is a map from its key to a maximum: the latest value of an origin, the latest state of
+ * its run, and so on. Contexts are vectors, joined pointwise. Reducing takes away what contexts
+ * cover, and nothing else; it commutes with joining, because a context that covers a change of an
+ * origin covers every earlier change of it too. So operands may be joined in any order and
+ * grouping.
+ *
+ * Settling is what a full row allows in addition: under causal delivery whatever a context covers
+ * has been applied already, so that the context itself has done its work.
+ */
+#include <string.h>
+
+#include "engine/base/err.h"
+
+#include "engine/value/row_state.h"
+
+/* Makes room at `at` in a list of `*count` items; NULL if it is full. */
+static void *list_open(void *items, size_t item_bytes, unsigned *count, unsigned max, unsigned at)
+{
+    uint8_t *place = (uint8_t *)items + at * item_bytes;
+
+    if (*count == max)
+        return NULL;
+    memmove(place + item_bytes, place, (*count - at) * item_bytes);
+    (*count)++;
+    return place;
+}
+
+/* Values of one tag are equal; if damage made them differ, all must still choose the same one. */
+static bool sib_less(const struct row_sib *a, const struct row_sib *b)
+{
+    if (a->tag.hlc != b->tag.hlc)
+        return a->tag.hlc < b->tag.hlc;
+    const int order = bytes_cmp(a->value, b->value);
+    return order != 0 ? order < 0 : bytes_cmp(a->cuts, b->cuts) < 0;
+}
+
+int row_add_sib(struct row_state *s, const struct row_sib *sib)
+{
+    unsigned at = 0;
+
+    while (at < s->sibs_count && s->sibs[at].tag.origin < sib->tag.origin)
+        at++;
+    if (at < s->sibs_count && s->sibs[at].tag.origin == sib->tag.origin) {
+        if (sib_less(&s->sibs[at], sib))
+            s->sibs[at] = *sib;
+        return 0;
+    }
+    struct row_sib *place =
+        list_open(s->sibs, sizeof(s->sibs[0]), &s->sibs_count, ROW_SIBS_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *sib;
+    return 0;
+}
+
+/* Order of the encoded sums, for the choice between equal positions. */
+static int sum_cmp(int64_t isum_a, struct fsum fsum_a, int64_t isum_b, struct fsum fsum_b)
+{
+    if (isum_a != isum_b)
+        return isum_a < isum_b ? -1 : 1;
+    if (fsum_a.hi < fsum_b.hi || fsum_a.hi > fsum_b.hi)
+        return fsum_a.hi < fsum_b.hi ? -1 : 1;
+    return (fsum_a.lo > fsum_b.lo) - (fsum_a.lo < fsum_b.lo);
+}
+
+static bool run_less(const struct row_run *a, const struct row_run *b)
+{
+    if (a->hlc != b->hlc)
+        return a->hlc < b->hlc;
+    if (a->start != b->start)
+        return a->start < b->start;
+    return sum_cmp(a->isum, a->fsum, b->isum, b->fsum) < 0;
+}
+
+int row_add_run(struct row_state *s, const struct row_run *run)
+{
+    unsigned at = 0;
+
+    while (at < s->runs_count && s->runs[at].origin < run->origin)
+        at++;
+    if (at < s->runs_count && s->runs[at].origin == run->origin) {
+        if (run_less(&s->runs[at], run))
+            s->runs[at] = *run;
+        return 0;
+    }
+    struct row_run *place =
+        list_open(s->runs, sizeof(s->runs[0]), &s->runs_count, ROW_RUNS_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *run;
+    return 0;
+}
+
+static bool floor_less(const struct row_floor *a, const struct row_floor *b)
+{
+    if (a->cut.hlc != b->cut.hlc)
+        return a->cut.hlc < b->cut.hlc;
+    const int order = tag_cmp(a->del_tag, b->del_tag);
+    if (order != 0)
+        return order < 0;
+    return sum_cmp(a->cut.isum, a->cut.fsum, b->cut.isum, b->cut.fsum) < 0;
+}
+
+int row_add_floor(struct row_state *s, const struct row_floor *floor)
+{
+    unsigned at = 0;
+
+    while (at < s->floors_count && s->floors[at].cut.origin < floor->cut.origin)
+        at++;
+    if (at < s->floors_count && s->floors[at].cut.origin == floor->cut.origin) {
+        if (floor_less(&s->floors[at], floor))
+            s->floors[at] = *floor;
+        return 0;
+    }
+    struct row_floor *place =
+        list_open(s->floors, sizeof(s->floors[0]), &s->floors_count, ROW_RUNS_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *floor;
+    return 0;
+}
+
+int row_add_type(struct row_state *s, const struct row_type *type)
+{
+    unsigned at = 0;
+
+    while (at < s->types_count &&
+           (s->types[at].type < type->type ||
+            (s->types[at].type == type->type && s->types[at].tag.origin < type->tag.origin)))
+        at++;
+    if (at < s->types_count && s->types[at].type == type->type &&
+        s->types[at].tag.origin == type->tag.origin) {
+        s->types[at].tag = tag_max(s->types[at].tag, type->tag);
+        return 0;
+    }
+    struct row_type *place =
+        list_open(s->types, sizeof(s->types[0]), &s->types_count, ROW_TYPES_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *type;
+    return 0;
+}
+
+int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct tag target_b)
+{
+    if (type_a != type_b)
+        return type_a < type_b ? -1 : 1;
+    return type_a == VT_STRING ? tag_cmp(target_a, target_b) : 0;
+}
+
+static bool exp_less(const struct row_exp *a, const struct row_exp *b)
+{
+    if (a->etag.hlc != b->etag.hlc)
+        return a->etag.hlc < b->etag.hlc;
+    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : tag_cmp(a->target, b->target) < 0;
+}
+
+int row_add_exp(struct row_state *s, const struct row_exp *exp)
+{
+    unsigned at = 0;
+
+    for (; at < s->exps_count; at++) {
+        const struct row_exp *other = &s->exps[at];
+        const int order = row_group_cmp(other->type, other->target, exp->type, exp->target);
+
+        if (order > 0 || (order == 0 && other->etag.origin > exp->etag.origin))
+            break;
+        if (order == 0 && other->etag.origin == exp->etag.origin) {
+            if (exp_less(other, exp))
+                s->exps[at] = *exp;
+            return 0;
+        }
+    }
+    struct row_exp *place =
+        list_open(s->exps, sizeof(s->exps[0]), &s->exps_count, ROW_EXPS_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *exp;
+    return 0;
+}
+
+int row_add_group(struct row_state *s, const struct row_group *group)
+{
+    unsigned at = 0;
+
+    for (; at < s->groups_count; at++) {
+        struct row_group *other = &s->groups[at];
+        const int order = row_group_cmp(other->type, other->target, group->type, group->target);
+
+        if (order > 0)
+            break;
+        if (order == 0)
+            return vv_join(&other->seen, &group->seen);
+    }
+    struct row_group *place =
+        list_open(s->groups, sizeof(s->groups[0]), &s->groups_count, ROW_GROUPS_MAX, at);
+    if (place == NULL)
+        return -ERR_LIMIT;
+    *place = *group;
+    return 0;
+}
+
+void row_add_count(struct row_state *s, uint64_t count, uint64_t lsn)
+{
+    if (lsn > s->count_lsn || (lsn == s->count_lsn && count > s->count)) {
+        s->count = count;
+        s->count_lsn = lsn;
+    }
+}
+
+/* --- join --- */
+
+static int join_lists(struct row_state *into, const struct row_state *from)
+{
+    int err = 0;
+
+    for (unsigned i = 0; err == 0 && i < from->sibs_count; i++)
+        err = row_add_sib(into, &from->sibs[i]);
+    for (unsigned i = 0; err == 0 && i < from->runs_count; i++)
+        err = row_add_run(into, &from->runs[i]);
+    for (unsigned i = 0; err == 0 && i < from->floors_count; i++)
+        err = row_add_floor(into, &from->floors[i]);
+    for (unsigned i = 0; err == 0 && i < from->types_count; i++)
+        err = row_add_type(into, &from->types[i]);
+    for (unsigned i = 0; err == 0 && i < from->exps_count; i++)
+        err = row_add_exp(into, &from->exps[i]);
+    for (unsigned i = 0; err == 0 && i < from->groups_count; i++)
+        err = row_add_group(into, &from->groups[i]);
+    return err;
+}
+
+int row_state_join(struct row_state *into, const struct row_state *from)
+{
+    int err;
+
+    if (into->poison != 0 || from->poison != 0) {
+        const uint8_t poison = into->poison > from->poison ? into->poison : from->poison;
+
+        row_state_init(into);
+        into->poison = poison;
+        return 0;
+    }
+    into->rows = into->rows || from->rows || into->types_count != 0 || from->types_count != 0;
+    err = vv_join(&into->ctx, &from->ctx);
+    if (err == 0)
+        err = vv_join(&into->rctx, &from->rctx);
+    if (err == 0)
+        err = vv_join(&into->clear, &from->clear);
+    if (err == 0)
+        err = vv_join(&into->clear_by, &from->clear_by);
+    if (err == 0)
+        err = join_lists(into, from);
+    if (err == 0)
+        err = list_meta_join(&into->list, &from->list);
+    if (err != 0)
+        return err;
+    row_add_count(into, from->count, from->count_lsn);
+    row_state_reduce(into);
+    return 0;
+}
+
+static void reduce_values(struct row_state *s)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (!vv_covers(&s->ctx, s->sibs[i].tag))
+            s->sibs[kept++] = s->sibs[i];
+    }
+    s->sibs_count = kept;
+    kept = 0;
+    for (unsigned i = 0; i < s->runs_count; i++) {
+        if (!vv_covers(&s->rctx, tag_of(s->runs[i].hlc, s->runs[i].origin)))
+            s->runs[kept++] = s->runs[i];
+    }
+    s->runs_count = kept;
+    kept = 0;
+    for (unsigned i = 0; i < s->types_count; i++) {
+        if (!vv_covers(&s->ctx, s->types[i].tag))
+            s->types[kept++] = s->types[i];
+    }
+    s->types_count = kept;
+}
+
+static const struct row_group *group_find(const struct row_state *s, const struct row_exp *exp)
+{
+    for (unsigned i = 0; i < s->groups_count; i++) {
+        if (row_group_cmp(s->groups[i].type, s->groups[i].target, exp->type, exp->target) == 0)
+            return &s->groups[i];
+    }
+    return NULL;
+}
+
+void row_state_reduce(struct row_state *s)
+{
+    unsigned kept = 0;
+
+    reduce_values(s);
+    for (unsigned i = 0; i < s->groups_count; i++) {
+        const struct row_group *group = &s->groups[i];
+
+        if (group->type != VT_STRING || !vv_covers(&s->ctx, group->target)) {
+            if (kept != i)
+                s->groups[kept] = *group;
+            kept++;
+        }
+    }
+    s->groups_count = kept;
+    kept = 0;
+    for (unsigned i = 0; i < s->exps_count; i++) {
+        const struct row_exp *exp = &s->exps[i];
+        const struct row_group *group = group_find(s, exp);
+        const bool of_coll = exp->type > VT_STRING;
+
+        if (vv_covers(&s->ctx, exp->target) || (of_coll && vv_covers(&s->clear, exp->target)) ||
+            (group != NULL && vv_covers(&group->seen, exp->etag)))
+            continue;
+        s->exps[kept++] = *exp;
+    }
+    s->exps_count = kept;
+}
+
+/* --- settling --- */
+
+/* Whether a setting can still show, now or after any later change. */
+static bool exp_has_target(const struct row_state *s, const struct row_exp *exp)
+{
+    struct row_cut cut;
+
+    if (exp->type > VT_STRING)
+        return true; /* The clear vector has taken it away if its collection was deleted. */
+    if (exp->type == VT_STRING) {
+        for (unsigned i = 0; i < s->sibs_count; i++) {
+            if (tag_eq(s->sibs[i].tag, exp->target))
+                return true;
+        }
+        return false;
+    }
+    for (unsigned i = 0; i < s->floors_count; i++) {
+        cut = s->floors[i].cut;
+        if (cut.origin == exp->target.origin && cut.hlc >= exp->target.hlc)
+            return false;
+    }
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (row_cuts_find(s->sibs[i].cuts, exp->target.origin, &cut) && cut.hlc >= exp->target.hlc)
+            return false;
+    }
+    /* A DEL took the run away, and the floor was collected since: then no run is left, or another.
+     */
+    for (unsigned i = 0; i < s->runs_count; i++) {
+        if (s->runs[i].origin == exp->target.origin)
+            return s->runs[i].start <= exp->target.hlc;
+    }
+    return false;
+}
+
+void row_state_settle(struct row_state *s)
+{
+    const bool rows = s->rows || s->types_count != 0;
+    unsigned kept = 0;
+
+    vv_init(&s->ctx);
+    vv_init(&s->rctx);
+    s->groups_count = 0;
+    if (!rows) {
+        /* Never a collection here: there is nothing to clear. */
+        vv_init(&s->clear);
+        vv_init(&s->clear_by);
+    }
+    /* Kept beside the vector, as the evidence for the next time. */
+    s->rows = rows && !vv_empty(&s->clear);
+    for (unsigned i = 0; i < s->exps_count; i++) {
+        if (exp_has_target(s, &s->exps[i]))
+            s->exps[kept++] = s->exps[i];
+    }
+    s->exps_count = kept;
+    if (s->types_count == 0) {
+        s->count = 0;
+        s->count_lsn = 0;
+        s->list.used = false;
+        s->list.runs_count = 0;
+    }
+}
