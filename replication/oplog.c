@@ -104,6 +104,7 @@ static void oplog_free(struct oplog *log)
     mem_free(log);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written to by way of `say` */
 int oplog_open(const struct oplog_options *options, struct oplog **out, char *why, size_t why_len)
 {
     struct oplog *log = mem_zalloc(sizeof(*log));

@@ -117,14 +117,11 @@ struct oplog_job {
 struct oplog {
     struct oplog_options options;
     struct reactor *reactor;
+    uint64_t id;
     int lock_fd;
     int mark_fd;
-    bool ready; /* Recovered: takes records. */
-    bool fenced;
-    bool closing;
     enum oplog_policy policy;
     enum oplog_method method;
-    uint64_t id;
 
     /* Appending. */
     struct oplog_buf *fill;
@@ -132,18 +129,14 @@ struct oplog {
     struct oplog_file tail; /* fd -1: the next record starts a segment. */
     uint64_t tail_seed;
     uint64_t tail_offset; /* Of the next record. */
-    bool tail_empty;      /* No record in it yet. */
     size_t reserved;      /* Payload bytes; SIZE_MAX: no reservation. */
     uint64_t next_lsn;
     uint64_t last_lsn; /* Of the last record: next_lsn - 1 but for an accepted loss. */
     uint64_t chain;
 
     /* Writing. */
-    struct oplog_buf *flight; /* NULL: nothing in flight. */
-    size_t flight_run;        /* The run being written. */
-    bool flight_written;      /* It is written. */
-    bool flight_busy;         /* write_req is in use. */
-    bool write_synced;
+    struct oplog_buf *flight;     /* NULL: nothing in flight. */
+    size_t flight_run;            /* The run being written. */
     struct oplog_file write_file; /* The last segment whose header is durable; fd -1: none. */
     uint64_t headed_number;       /* The highest number whose header is durable. */
     uint64_t written_lsn;
@@ -153,7 +146,6 @@ struct oplog {
     uint8_t *header_block;
 
     /* Syncing. */
-    bool sync_busy;
     uint64_t sync_target_lsn;
     uint64_t sync_wanted_lsn; /* Above durable: a sync was asked for. */
     uint64_t sync_later_lsn;  /* The same, asked for after that. */
@@ -163,8 +155,6 @@ struct oplog {
 
     /* The watermark. */
     struct mark mark;
-    bool mark_busy;
-    bool mark_dirty;
     struct reactor_file_req mark_req;
     uint8_t mark_slot[MARK_SLOT_BYTES];
 
@@ -173,19 +163,31 @@ struct oplog {
     struct oplog_segs trash; /* To be recycled or deleted, in order; bytes 0: it failed before. */
     struct oplog_file spares[OPLOG_SPARES_MAX];
     size_t spares_count;
-    bool space_low;
-    bool job_busy;
     struct oplog_job job;
     struct reactor_timer spare_timer;
     uint64_t trash_bytes;
 
     /* Recovery. */
-    bool loss_accepted;   /* The operator's word was needed. */
     uint64_t torn_number; /* A segment whose header is bad, if it holds no records; else 0. */
 
     struct oplog_metrics metrics;
     struct hist sync_hist;
     char why[OPLOG_WHY_BYTES];
+
+    /* State, in the order of the sections above. */
+    bool ready; /* Recovered: takes records. */
+    bool fenced;
+    bool closing;
+    bool tail_empty;     /* No record in it yet. */
+    bool flight_written; /* The run being written is written. */
+    bool flight_busy;    /* write_req is in use. */
+    bool write_synced;   /* It is a synced write. */
+    bool sync_busy;
+    bool mark_busy;
+    bool mark_dirty;
+    bool space_low;
+    bool job_busy;
+    bool loss_accepted; /* At recovery the operator's word was needed. */
 };
 
 /* --- oplog.c --- */

@@ -622,6 +622,7 @@ static int replay_finish(struct replay *r)
     return mark_write_sync(log->mark_fd, &log->mark);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written to by way of `r.why` */
 int oplog_recover(struct oplog *log, uint64_t from_lsn, oplog_replay_fn fn, void *ctx, char *why,
                   size_t why_len)
 {

@@ -353,7 +353,7 @@ static int decode_at(struct segment_reader *reader, uint64_t offset, uint64_t ls
     /* At most twice: for the header, then for the whole record. */
     for (;;) {
         const struct bytes data = window_from(reader, offset);
-        size_t need;
+        size_t need = 0;
         uint64_t left = 0;
         int err = segment_record_decode(data, reader->seed, lsn, out, &need);
         if (err != -ERR_TRUNCATED) {
@@ -442,7 +442,7 @@ int segment_reader_survey(struct segment_reader *reader, struct segment_survey *
     int err = 0;
 
     for (;;) {
-        struct oplog_record record;
+        struct oplog_record record = {0};
         size_t bytes = SEGMENT_RECORD_ALIGN;
         if (window_from(reader, offset).len < SEGMENT_RECORD_HEADER_BYTES) {
             err = window_fill(reader, offset, SEGMENT_RECORD_HEADER_BYTES);

@@ -156,9 +156,10 @@ static void fault_loop(struct fx *fx, bool syncs, enum oplog_policy policy,
         uint64_t n = 0;
         bool hit = true;
         while (hit) {
+            n++;
             struct fault fault = {.fx = fx,
                                   .syncs = syncs,
-                                  .n = ++n,
+                                  .n = n,
                                   .repeat = repeats[i],
                                   .err = n % 2 == 0 ? -EIO : -ENOSPC};
             seed_rng(&fault.rng, n);
