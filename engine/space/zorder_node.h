@@ -166,6 +166,16 @@ static inline uint32_t zinner_route(const struct zinner *inner, const struct zke
                           inner->count - 1u, key, or_equal);
 }
 
+/* Begins to load the leaf of a child, while its scores are not needed yet. */
+static inline void zleaf_prefetch(const struct zkid *kid)
+{
+    const char *at = kid->node;
+    const size_t size = sizeof(struct zorder_leaf) + (size_t)kid->count * sizeof(double);
+
+    for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch(at + i);
+}
+
 /*
  * Leads to the leaf where the search of `key` ends, noting the way in `path`, of z->height steps,
  * the leaf's parent first.
@@ -179,6 +189,8 @@ static inline struct zorder_leaf *tree_descend(const struct zorder *z, const str
         struct zinner *inner = node;
         const uint32_t at = zinner_route(inner, key, or_equal);
         path[level] = (struct zstep){.node = inner, .at = at};
+        if (level == 0)
+            zleaf_prefetch(&inner->kid[at]);
         node = inner->kid[at].node;
     }
     return node;
