@@ -187,7 +187,9 @@ static const struct row rows[] = {
     U32("multi", multi, "10", 1, 1000, "keys in an mget or mset"),
     U64("range", range, "100", 1, 1e9, "elements in a zrange or lrange"),
     U64("ttl", ttl_s, "3600", 1, 1e9, "seconds, for setex and expire"),
-    FLAG("preload", preload, "load all keys and collections of the mix first"),
+    FLAG("preload", preload,
+         "load all keys and collections of the mix first, with at least\n"
+         "32 requests in flight on each connection"),
     FLAG("preload-only", preload_only, "load, and stop"),
     FLAG("keep-going", keep_going, "run even if loads were refused"),
     FLAG("verify", verify, "values carry their key and a checksum; count wrong ones"),
