@@ -6,10 +6,10 @@
  *     4   4  row_len
  *     8   2  name_len  of the key
  *     10  1  type      enum value_type
- *     11  1  flags     enum row_flag
+ *     11  1  flags     enum blk_flag
  *     12  1  heat      0 .. OBJ_HEAT_MAX: touches since the clock hand passed
  *     13  3  zero
- *     16  .. [pointer to struct coll, 8 bytes, if ROW_COLL] key, row bytes
+ *     16  .. [pointer to struct coll, 8 bytes, if BLK_COLL] key, row bytes
  *
  *   struct elem, one block per resident element of a hash, set or sorted set
  *     0  12  as above; name_len is that of the subkey
@@ -33,15 +33,14 @@
 
 struct coll;
 
-enum row_flag {
-    ROW_COLL = 1 << 0,     /* obj: a collection; its pointer stands before the key. */
-    ROW_DEAD = 1 << 1,     /* Deleted; stays until the store knows. */
-    ROW_STORED = 1 << 2,   /* The store may hold some version of this row. */
-    ROW_TTL = 1 << 3,      /* obj: has an expiry. */
-    ROW_SWEEP = 1 << 4,    /* obj: rows of a dropped collection are to be swept. */
-    ROW_UNKNOWN = 1 << 5,  /* elem, dead: stands for a row that was read and is not there. */
-    ROW_TOUCHED = 1 << 6,  /* elem: used since the shedding hand passed. */
-    ROW_PROBATION = 1 << 7 /* obj: loaded by a read, not yet admitted. */
+enum blk_flag {
+    BLK_COLL = 1 << 0,     /* obj: a collection; its pointer stands before the key. */
+    BLK_DEAD = 1 << 1,     /* Deleted; stays until the store knows. */
+    BLK_STORED = 1 << 2,   /* The store may hold some version of this row. */
+    BLK_TTL = 1 << 3,      /* obj: has an expiry. */
+    BLK_UNKNOWN = 1 << 4,  /* elem, dead: stands for a row that was read and is not there. */
+    BLK_TOUCHED = 1 << 5,  /* elem: used since the shedding hand passed. */
+    BLK_PROBATION = 1 << 6 /* obj: loaded by a read, not yet admitted. */
 };
 
 #define OBJ_HEAT_MAX 3
@@ -71,7 +70,7 @@ STATIC_ASSERT(sizeof(struct elem) == 12);
 
 static inline size_t obj_key_at(const struct obj *o)
 {
-    return (o->h.flags & ROW_COLL) != 0 ? sizeof(struct coll *) : 0;
+    return (o->h.flags & BLK_COLL) != 0 ? sizeof(struct coll *) : 0;
 }
 
 static inline struct bytes obj_key(const struct obj *o)
@@ -89,7 +88,7 @@ static inline struct bytes obj_row(const struct obj *o)
     return bytes_of(o->data + obj_key_at(o) + o->h.name_len, o->h.row_len);
 }
 
-/* Of an object with ROW_COLL. */
+/* Of an object with BLK_COLL. */
 static inline struct coll *obj_coll(const struct obj *o)
 {
     struct coll *coll;
@@ -98,11 +97,11 @@ static inline struct coll *obj_coll(const struct obj *o)
     return coll;
 }
 
-/* A new object with room for the row; `flags` with ROW_COLL takes `coll`. */
+/* A new object with room for the row; `flags` with BLK_COLL takes `coll`. */
 static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags, struct coll *coll,
                                   size_t row_len)
 {
-    const size_t at = (flags & ROW_COLL) != 0 ? sizeof(coll) : 0;
+    const size_t at = (flags & BLK_COLL) != 0 ? sizeof(coll) : 0;
     struct obj *o = mem_alloc(sizeof(*o) + at + key.len + row_len);
 
     *o = (struct obj){.h = {.row_len = (uint32_t)row_len,

@@ -1,0 +1,430 @@
+/* Elements of collections: look-up, changes, residency. coll.h tells the states. */
+#include "engine/space/coll.h"
+
+#include "engine/base/check.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+
+/* Elements that one step of shedding looks at. */
+#define SHED_MAX 128
+
+/* --- life --- */
+
+struct coll *coll_create(struct keyspace *ks, uint8_t type)
+{
+    struct coll *coll = mem_zalloc(sizeof(*coll));
+
+    coll->id = ++ks->coll_ids;
+    coll->type = type;
+    elemtab_init(&coll->tab);
+    if (type == VT_ZSET)
+        zorder_init(&coll->order);
+    else if (type == VT_LIST)
+        listq_init(&coll->seq);
+    ks->bytes += mem_usable(coll);
+    coll_account(ks, coll);
+    return coll;
+}
+
+void coll_account(struct keyspace *ks, struct coll *coll)
+{
+    uint64_t bytes = elemtab_bytes(&coll->tab);
+
+    if (coll->type == VT_ZSET)
+        bytes += zorder_bytes(&coll->order);
+    else if (coll->type == VT_LIST)
+        bytes += listq_bytes(&coll->seq);
+    ks->bytes += bytes - coll->table_bytes;
+    coll->table_bytes = bytes;
+}
+
+static void elem_free(struct keyspace *ks, struct elem *elem)
+{
+    dirty_forget(&ks->dirty, &elem->h);
+    ks->bytes -= mem_usable(elem);
+    mem_free(elem);
+}
+
+void coll_destroy(struct keyspace *ks, struct coll *coll)
+{
+    struct elemtab_iter it;
+    struct elem *elem;
+
+    elemtab_iter_init(&coll->tab, &it);
+    while ((elem = elemtab_iter_next(&it)) != NULL) {
+        elemtab_remove(&coll->tab, elem);
+        elem_free(ks, elem);
+    }
+    elemtab_deinit(&coll->tab);
+    if (coll->type == VT_ZSET) {
+        zorder_deinit(&coll->order);
+    } else if (coll->type == VT_LIST) {
+        dirty_forget(&ks->dirty, &coll->list_head);
+        if (list_linked(&coll->flush_link))
+            list_remove(&coll->flush_link);
+        listq_deinit(&coll->seq);
+    }
+    ks->bytes -= coll->table_bytes + mem_usable(coll);
+    mem_free(coll);
+}
+
+/* --- look-up --- */
+
+double coll_score(const struct elem *elem)
+{
+    double score = 0.0;
+
+    /* Rows are checked when they are installed. */
+    CHECK(row_score(elem_row(elem), &score) == 0);
+    return score;
+}
+
+static struct elem *find_any(const struct coll *coll, struct bytes sub)
+{
+    return elemtab_find(&coll->tab, sub);
+}
+
+static bool is_live(const struct elem *elem)
+{
+    return (elem->h.flags & BLK_DEAD) == 0;
+}
+
+struct elem *coll_find(const struct coll *coll, struct bytes sub)
+{
+    struct elem *elem = find_any(coll, sub);
+
+    if (elem == NULL || !is_live(elem))
+        return NULL;
+    elem->h.flags |= BLK_TOUCHED;
+    return elem;
+}
+
+bool coll_knows(const struct coll *coll, struct bytes sub)
+{
+    return coll->complete || find_any(coll, sub) != NULL;
+}
+
+void coll_iter_init(const struct coll *coll, struct coll_iter *it)
+{
+    elemtab_iter_init(&coll->tab, &it->it);
+}
+
+struct elem *coll_iter_next(struct coll_iter *it)
+{
+    struct elem *elem;
+
+    do {
+        elem = elemtab_iter_next(&it->it);
+    } while (elem != NULL && !is_live(elem));
+    return elem;
+}
+
+struct scan {
+    coll_scan_fn *fn;
+    void *ctx;
+};
+
+static void scan_live(void *ctx, struct elem *elem)
+{
+    const struct scan *s = ctx;
+
+    if (is_live(elem))
+        s->fn(s->ctx, elem);
+}
+
+uint64_t coll_scan(const struct coll *coll, uint64_t cursor, coll_scan_fn *fn, void *ctx)
+{
+    struct scan s = {.fn = fn, .ctx = ctx};
+
+    return elemtab_scan(&coll->tab, cursor, scan_live, &s);
+}
+
+struct elem *coll_random(const struct coll *coll, struct rng *rng)
+{
+    if (elemtab_count(&coll->tab) == coll->dead)
+        return NULL;
+    for (;;) {
+        struct elem *elem = elemtab_random(&coll->tab, rng);
+        if (is_live(elem))
+            return elem;
+    }
+}
+
+/* --- changes --- */
+
+static void note_change(struct keyspace *ks, struct coll *coll, struct tag tag, uint64_t lsn)
+{
+    coll->tag = tag;
+    coll->lsn = lsn;
+    dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
+}
+
+/* A new element, in the table. */
+static struct elem *elem_add(struct keyspace *ks, struct coll *coll, struct bytes sub,
+                             struct bytes row, uint8_t flags)
+{
+    struct elem *elem = elem_new(sub, coll->type, flags, row.len);
+
+    if (row.len != 0)
+        memcpy(elem_row_ptr(elem), row.ptr, row.len);
+    ks->bytes += mem_usable(elem);
+    elemtab_insert(&coll->tab, elem);
+    return elem;
+}
+
+/* Another row for an element of the table; it may move. */
+static struct elem *elem_change(struct keyspace *ks, struct coll *coll, struct elem *elem,
+                                struct bytes row)
+{
+    struct elem *const before = elem;
+    const bool ordered = coll->type == VT_ZSET && is_live(elem);
+    const double old_score = ordered ? coll_score(elem) : 0.0;
+
+    ks->bytes -= mem_usable(elem);
+    elem = elem_resize(elem, row.len);
+    ks->bytes += mem_usable(elem);
+    if (elem != before) {
+        elemtab_replace(&coll->tab, elem_sub(elem), before, elem);
+        dirty_moved(&ks->dirty, &elem->h);
+        if (ordered)
+            zorder_replace(&coll->order, old_score, elem_sub(elem), before, elem);
+    }
+    if (row.len != 0)
+        memcpy(elem_row_ptr(elem), row.ptr, row.len);
+    if (ordered) {
+        const double score = coll_score(elem);
+        if (score != old_score) {
+            zorder_remove(&coll->order, old_score, elem);
+            zorder_insert(&coll->order, score, elem);
+        }
+    }
+    return elem;
+}
+
+bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
+                   uint64_t lsn, struct bytes row)
+{
+    struct elem *elem = find_any(coll, sub);
+    const bool created = elem == NULL || !is_live(elem);
+
+    if (elem == NULL)
+        elem = elem_add(ks, coll, sub, row, coll->complete ? 0 : BLK_STORED);
+    else
+        elem = elem_change(ks, coll, elem, row);
+    if (created) {
+        coll->dead -= !is_live(elem);
+        elem->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_UNKNOWN);
+        coll->count++;
+        if (coll->type == VT_ZSET)
+            zorder_insert(&coll->order, coll_score(elem), elem);
+    }
+    elem->h.flags |= BLK_TOUCHED;
+    dirty_mark(&ks->dirty, &elem->h, coll, lsn);
+    note_change(ks, coll, tag, lsn);
+    coll_account(ks, coll);
+    return created;
+}
+
+static void elem_remove(struct keyspace *ks, struct coll *coll, struct elem *elem)
+{
+    elemtab_remove(&coll->tab, elem);
+    elem_free(ks, elem);
+}
+
+void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
+                       uint64_t lsn)
+{
+    struct elem *elem = find_any(coll, sub);
+
+    CHECK(elem != NULL && is_live(elem));
+    if (coll->type == VT_ZSET)
+        zorder_remove(&coll->order, coll_score(elem), elem);
+    coll->count--;
+    if ((elem->h.flags & BLK_STORED) == 0 && coll->reads == 0) {
+        elem_remove(ks, coll, elem);
+    } else {
+        elem->h.flags |= BLK_DEAD;
+        coll->dead++;
+        dirty_mark(&ks->dirty, &elem->h, coll, lsn);
+    }
+    note_change(ks, coll, tag, lsn);
+    coll_account(ks, coll);
+}
+
+/* Recovery: the element is dead, whatever DRAM and the store have of it. */
+void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_t lsn)
+{
+    struct elem *elem = find_any(coll, sub);
+
+    if (elem == NULL) {
+        elem = elem_add(ks, coll, sub, bytes_of(NULL, 0), BLK_DEAD | BLK_STORED);
+        coll->dead++;
+    } else if (is_live(elem)) {
+        if (coll->type == VT_ZSET)
+            zorder_remove(&coll->order, coll_score(elem), elem);
+        elem->h.flags |= BLK_DEAD | BLK_STORED;
+        coll->dead++;
+    }
+    dirty_mark(&ks->dirty, &elem->h, coll, lsn);
+    dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
+    coll_account(ks, coll);
+}
+
+/* --- lists --- */
+
+static void list_changed(struct keyspace *ks, struct coll *coll, struct tag tag, uint64_t lsn)
+{
+    coll->count = listq_count(&coll->seq);
+    dirty_mark(&ks->dirty, &coll->list_head, coll, lsn);
+    note_change(ks, coll, tag, lsn);
+    coll_account(ks, coll);
+}
+
+void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
+                       uint64_t lsn, struct bytes row, enum ks_list_place place)
+{
+    const struct listq_item item = {.position = pos, .row = row, .flags = LISTQ_DIRTY};
+
+    if (place == KS_LIST_FRONT)
+        listq_push_front(&coll->seq, &item, lsn);
+    else if (place == KS_LIST_BACK)
+        listq_push_back(&coll->seq, &item, lsn);
+    else
+        listq_insert(&coll->seq, &item, lsn);
+    list_changed(ks, coll, tag, lsn);
+}
+
+void ks_apply_list_del(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
+                       uint64_t lsn, enum ks_list_place place)
+{
+    struct listq_at at;
+
+    if (place == KS_LIST_FRONT) {
+        listq_pop_front(&coll->seq, lsn);
+    } else if (place == KS_LIST_BACK) {
+        listq_pop_back(&coll->seq, lsn);
+    } else {
+        CHECK(listq_find(&coll->seq, pos, &at));
+        listq_remove(&coll->seq, &at, lsn);
+    }
+    list_changed(ks, coll, tag, lsn);
+}
+
+/* --- tiers --- */
+
+void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row)
+{
+    if (find_any(coll, sub) != NULL)
+        return;
+    const bool dead = bytes_empty(row);
+    struct elem *elem =
+        elem_add(ks, coll, sub, row, dead ? BLK_DEAD | BLK_UNKNOWN : BLK_STORED | BLK_TOUCHED);
+    coll->dead += dead;
+    if (!dead && coll->type == VT_ZSET)
+        zorder_insert(&coll->order, coll_score(elem), elem);
+    coll_account(ks, coll);
+}
+
+void coll_load_back(struct keyspace *ks, struct coll *coll, struct bytes pos, struct bytes row)
+{
+    const struct listq_item item = {.position = pos, .row = row, .flags = LISTQ_IN_STORE};
+
+    listq_push_back(&coll->seq, &item, 0);
+    coll_account(ks, coll);
+}
+
+void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem)
+{
+    if (is_live(elem))
+        return;
+    /* A read under way may bring the row as it was: the dead one must be there to refuse it. */
+    elem->h.flags = (uint8_t)((elem->h.flags & ~BLK_STORED) | BLK_UNKNOWN);
+    if (coll->reads != 0)
+        return;
+    coll->dead--;
+    elem_remove(ks, coll, elem);
+    coll_account(ks, coll);
+}
+
+bool coll_clean(const struct coll *coll)
+{
+    struct elemtab_iter it;
+    const struct elem *elem;
+
+    if (coll->reads != 0)
+        return false;
+    if (coll->type == VT_LIST)
+        return coll->list_head.dirty == 0 && !list_linked(&coll->flush_link);
+    elemtab_iter_init(&coll->tab, &it);
+    while ((elem = elemtab_iter_next(&it)) != NULL) {
+        if (elem->h.dirty != 0)
+            return false;
+    }
+    return true;
+}
+
+struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll)
+{
+    uint8_t plain[ROW_COLL_BYTES];
+    struct buf *out = &ks->scratch;
+
+    buf_clear(out);
+    const struct bytes row =
+        bytes_of(plain, row_coll_store(plain, coll->type, coll->tag, coll->count, coll->lsn));
+    const int err = coll->expire_at_ms == 0 ? buf_append_bytes(out, row)
+                                            : row_set_expiry_alone(row, coll->expire_at_ms, out);
+    CHECK(err == 0);
+    return buf_bytes(out);
+}
+
+uint8_t coll_row_kind(uint8_t type)
+{
+    switch (type) {
+    case VT_HASH:
+        return ROWKEY_KIND_HASH;
+    case VT_SET:
+        return ROWKEY_KIND_SET;
+    case VT_ZSET:
+        return ROWKEY_KIND_ZSET;
+    default:
+        return ROWKEY_KIND_LIST;
+    }
+}
+
+struct shed {
+    struct keyspace *ks;
+    struct coll *coll;
+};
+
+static bool shed_one(void *ctx, struct elem *elem)
+{
+    const struct shed *s = ctx;
+
+    if (elem->h.dirty != 0)
+        return false;
+    if ((elem->h.flags & BLK_TOUCHED) != 0) {
+        elem->h.flags &= (uint8_t)~BLK_TOUCHED;
+        return false;
+    }
+    if (is_live(elem)) {
+        if (s->coll->type == VT_ZSET)
+            zorder_remove(&s->coll->order, coll_score(elem), elem);
+        s->coll->complete = false;
+        s->ks->metrics.demoted_elements++;
+    } else {
+        s->coll->dead--;
+    }
+    elem_free(s->ks, elem);
+    return true;
+}
+
+void coll_shed(struct keyspace *ks, struct coll *coll)
+{
+    struct shed s = {.ks = ks, .coll = coll};
+
+    if (coll->type == VT_LIST || coll->reads != 0)
+        return;
+    (void)elemtab_walk(&coll->tab, &coll->shed_hand, SHED_MAX, shed_one, &s);
+    coll_account(ks, coll);
+}

@@ -1,0 +1,84 @@
+/*
+ * A collection's resident part: hash, set, sorted set or list.
+ *
+ * The key row stands in a struct obj (BLK_COLL), which points here. Hash fields, set members and
+ * sorted set members are struct elem, one block each, found by elemtab; a sorted set also has them
+ * in the order of their scores. A list keeps its elements packed, in listq.
+ *
+ * Residency: `complete` says that every live element is in DRAM. If not, an element that is not
+ * found may still be on flash; the dispatcher has then fetched those that a command names. An
+ * element that was read and is not there is remembered by a dead elem with BLK_UNKNOWN, so that
+ * the command can tell "no such field" from "not loaded". An element that was deleted stays as a
+ * dead elem until the store knows. Dead ones are invisible to the functions below.
+ *
+ * `count` is exact in both tiers: every local write knows whether its element existed.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_ENGINE_SPACE_COLL_H
+#define TIERRA_ENGINE_SPACE_COLL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+#include "engine/base/list.h"
+#include "engine/base/rng.h"
+
+#include "engine/space/elemtab.h"
+#include "engine/space/listq.h"
+#include "engine/space/obj.h"
+#include "engine/space/zorder.h"
+#include "engine/value/row.h"
+#include "engine/value/tag.h"
+
+struct coll {
+    struct obj *obj;       /* Its key row; follows it when it moves. */
+    uint64_t id;           /* Of this collection among all of the process: tells late reads. */
+    struct tag tag;        /* Of the last write: the type assertion. */
+    struct tag expire_tag; /* Of the last EXPIRE. */
+    uint64_t lsn;          /* Of the last change. */
+    uint64_t count;        /* Live elements in both tiers. */
+    uint64_t expire_at_ms; /* 0: never. */
+    uint64_t table_bytes;  /* Of the containers, as accounted. */
+    uint64_t shed_hand;
+    uint64_t dead;  /* Dead elements in `tab`. */
+    uint32_t reads; /* Reads under way: while there are any, no element leaves. */
+    uint8_t type;
+    bool complete;
+    bool stored; /* The store may hold element rows. */
+    struct elemtab tab;
+    struct zorder order;         /* Of a sorted set. */
+    struct listq seq;            /* Of a list. */
+    int64_t front_offset;        /* Of a list: where the next push in front goes; */
+    int64_t back_offset;         /* and behind. Never the same twice. */
+    struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
+    struct list_link flush_link; /* A list whose changes are in the batch under way. */
+};
+
+/* The live element, or NULL: absent, or not resident (coll_knows tells). */
+struct elem *coll_find(const struct coll *coll, struct bytes sub);
+
+/* Whether DRAM can tell if the element exists. */
+bool coll_knows(const struct coll *coll, struct bytes sub);
+
+/* Live elements in no order; nothing may be changed between the calls. */
+struct coll_iter {
+    struct elemtab_iter it;
+};
+void coll_iter_init(const struct coll *coll, struct coll_iter *it);
+/* NULL at the end. */
+struct elem *coll_iter_next(struct coll_iter *it);
+
+/* The live elements of one leaf from `cursor` on; returns where to go on, 0 at the end. See
+ * elemtab_scan. */
+typedef void coll_scan_fn(void *ctx, struct elem *elem);
+uint64_t coll_scan(const struct coll *coll, uint64_t cursor, coll_scan_fn *fn, void *ctx);
+
+/* A live element, each as likely as the other; NULL if there is none. */
+struct elem *coll_random(const struct coll *coll, struct rng *rng);
+
+/* The score of a sorted set's live element. */
+double coll_score(const struct elem *elem);
+
+#endif

@@ -1,0 +1,101 @@
+/* Demotion; demote.h tells the order. */
+#include "engine/space/demote.h"
+
+#include "engine/base/clock.h"
+
+#include "engine/space/ks_state.h"
+
+/* Leaves of the key table between two looks at the clock. */
+#define LEAVES_PER_LOOK 4
+/* A full turn of the hand that frees nothing ends the slice: what is left is dirty or in use. */
+#define IDLE_LEAVES_MAX 512
+
+void ks_set_pressure(struct keyspace *ks, bool pressure)
+{
+    ks->pressure = pressure;
+}
+
+void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes)
+{
+    ks->scan_bytes_max = bytes;
+}
+
+/* --- probation --- */
+
+/* The oldest key leaves: cold again, unless it was touched. */
+static void probation_pop(struct keyspace *ks)
+{
+    struct ks_probation *p = ks->probation;
+    struct keytab_ref ref;
+    const struct ks_probationer k = p->key[p->first];
+
+    p->first = (p->first + 1) & (KS_PROBATION_MAX - 1);
+    p->count--;
+    if (!keytab_find_hot(ks->tab, k.slot, k.hash, &ref) || (ref.obj->h.flags & BLK_PROBATION) == 0)
+        return;
+    ref.obj->h.flags &= (uint8_t)~BLK_PROBATION;
+    /* The first touch is that of the command which asked for it. */
+    if (!ks->pressure || ref.obj->heat > 1)
+        return;
+    if ((ref.obj->h.flags & BLK_COLL) == 0)
+        (void)ks_demote(ks, &ref, true);
+}
+
+void ks_probation_add(struct keyspace *ks, const struct ks_key *key)
+{
+    struct ks_probation *p = ks->probation;
+    struct keytab_ref ref;
+
+    if (!keytab_find_hot(ks->tab, key->slot, key->hash, &ref))
+        return;
+    ref.obj->h.flags |= BLK_PROBATION;
+    if (p->count == KS_PROBATION_MAX)
+        probation_pop(ks);
+    p->key[(p->first + p->count++) & (KS_PROBATION_MAX - 1)] =
+        (struct ks_probationer){.hash = key->hash, .slot = key->slot};
+}
+
+/* --- the clock --- */
+
+struct hand {
+    struct keyspace *ks;
+    uint64_t start; /* ks->bytes when the slice began. */
+};
+
+static void visit(void *ctx, const struct keytab_entry *entry)
+{
+    struct hand *h = ctx;
+    struct obj *obj = entry->ref.obj;
+
+    if (entry->kind != KEYTAB_HOT || (obj->h.flags & BLK_DEAD) != 0)
+        return;
+    if ((obj->h.flags & BLK_COLL) != 0)
+        coll_shed(h->ks, obj_coll(obj));
+    if (obj->heat != 0) {
+        obj->heat--;
+        return;
+    }
+    if (obj->h.dirty == 0 && (obj->h.flags & BLK_PROBATION) == 0)
+        (void)ks_demote(h->ks, &entry->ref, false);
+}
+
+uint64_t ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
+{
+    struct hand h = {.ks = ks, .start = ks->bytes};
+    const uint64_t until_ns = clock_mono_ns() + slice_ns;
+    struct ks_probation *p = ks->probation;
+    uint32_t idle = 0;
+
+    /* Probation may hold a tenth of what is resident. */
+    while (p->count > keytab_count_hot(ks->tab) / 10 && h.start - ks->bytes < bytes)
+        probation_pop(ks);
+    while (h.start - ks->bytes < bytes && ks->bytes <= h.start && idle < IDLE_LEAVES_MAX) {
+        const uint64_t before = ks->bytes;
+        for (int i = 0; i < LEAVES_PER_LOOK; i++)
+            ks->clock_hand = keytab_walk(ks->tab, ks->clock_hand, visit, &h);
+        idle = ks->bytes < before ? 0 : idle + LEAVES_PER_LOOK;
+        if (clock_mono_ns() >= until_ns)
+            break;
+    }
+    return h.start > ks->bytes ? h.start - ks->bytes : 0;
+}

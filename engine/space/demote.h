@@ -1,0 +1,38 @@
+/*
+ * Demotion: which keys leave DRAM when memory is short.
+ *
+ * The order is that of S3-FIFO (Yang et al., SOSP 2023) with a clock for its main queue. A key
+ * that a read brought stands on probation, in a FIFO; at its end it becomes cold again unless it
+ * was touched meanwhile. All other hot keys are visited by a clock hand that walks the key table:
+ * touches since its last visit are counted (to 3), each visit takes one away, a key without is
+ * demoted. A cold key remembers one touch, so that its next read admits it at once (the ghost).
+ *
+ * Only clean rows can leave; dirty ones are brought to the store first (flush.h). Work is done in
+ * slices of bounded time.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_ENGINE_SPACE_DEMOTE_H
+#define TIERRA_ENGINE_SPACE_DEMOTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct keyspace;
+
+/* Memory is short, or not: decides whether reads admit at once. */
+void ks_set_pressure(struct keyspace *ks, bool pressure);
+
+/*
+ * Frees about `bytes` of DRAM, for at most `slice_ns`. Returns what it freed; less than asked when
+ * the time is over or what is left is dirty.
+ */
+uint64_t ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
+
+/* Bytes of keys, elements and the key table in DRAM, as allocated. */
+uint64_t ks_bytes(const struct keyspace *ks);
+
+/* Largest collection that is loaded whole, and bounds what is pinned. */
+void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes);
+
+#endif

@@ -1,0 +1,585 @@
+/*
+ * Reads under way, and who waits for them; resident.h tells the plan.
+ *
+ * All flights of a key stand in the same bucket, so that a change of the key finds them. A key
+ * flight reads the key row. An element flight reads one element row; it may start together with
+ * the key flight, and if it comes back first it waits for it. A scan brings all rows of a
+ * collection in slices; between two slices the shard goes on.
+ *
+ * While reads of a collection are under way none of its elements leaves DRAM, dead ones included
+ * (coll->reads): so whatever the reads bring is older than what is found, and is dropped.
+ */
+#include <errno.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/le.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+#include "engine/space/resident.h"
+
+/* One slice of a scan: bytes of rows, and rows. */
+#define SCAN_SLICE_BYTES (512u << 10)
+#define SCAN_SLICE_ROWS  4096
+/* Rows of one batched read. */
+#define READ_BATCH_MAX 16
+
+enum flight_kind {
+    FLIGHT_KEY,
+    FLIGHT_ELEM,
+    FLIGHT_SCAN
+};
+
+struct flight {
+    struct list_link bucket_link;
+    struct list_link park_link; /* An element flight that waits for its key flight. */
+    struct list parked;         /* Of a key flight: those. */
+    struct list waiters;
+    struct keyspace *ks;
+    struct pool_job job;
+    struct store_value value; /* Of a key or element flight. */
+    struct buf rows;          /* Of a scan: u16 name length, u32 row length, name, row. */
+    struct buf resume;        /* Of a scan: row key to go on from. */
+    uint64_t scanned_bytes;
+    int err;
+    bool end; /* Of a scan: this was the last slice. */
+    bool stale;
+    uint8_t kind;
+    uint16_t slot;
+    uint16_t key_len;
+    uint16_t sub_len;
+    uint32_t row_key_len;
+    uint64_t hash;
+    uint64_t coll_id; /* The collection whose `reads` counts this flight; 0: none yet. */
+    uint8_t data[];   /* Key, subkey, row key. */
+};
+
+/* A waiter's place in a flight's queue. */
+struct flight_wait {
+    struct list_link flight_link;
+    struct list_link wait_link;
+    struct ks_wait *wait;
+};
+
+static struct ks_key flight_key(const struct flight *f)
+{
+    return (struct ks_key){.name = bytes_of(f->data, f->key_len), .hash = f->hash, .slot = f->slot};
+}
+
+static struct bytes flight_sub(const struct flight *f)
+{
+    return bytes_of(f->data + f->key_len, f->sub_len);
+}
+
+static struct bytes flight_row_key(const struct flight *f)
+{
+    return bytes_of(f->data + f->key_len + f->sub_len, f->row_key_len);
+}
+
+static struct list *bucket(struct keyspace *ks, uint64_t hash)
+{
+    return &ks->flights[hash & (KS_FLIGHT_BUCKETS - 1)];
+}
+
+static bool same_key(const struct flight *f, const struct ks_key *key)
+{
+    return f->hash == key->hash && bytes_eq(flight_key(f).name, key->name);
+}
+
+static struct flight *find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+                           struct bytes sub)
+{
+    LIST_FOR_EACH(link, bucket(ks, key->hash)) {
+        struct flight *f = LIST_ITEM(link, struct flight, bucket_link);
+        if (f->kind == kind && !f->stale && same_key(f, key) && bytes_eq(flight_sub(f), sub))
+            return f;
+    }
+    return NULL;
+}
+
+void ks_flights_stale(struct keyspace *ks, const struct ks_key *key)
+{
+    if (ks->flights_count == 0)
+        return;
+    LIST_FOR_EACH(link, bucket(ks, key->hash)) {
+        struct flight *f = LIST_ITEM(link, struct flight, bucket_link);
+        if (same_key(f, key))
+            f->stale = true;
+    }
+}
+
+/* --- waiting --- */
+
+static void wait_add(struct flight *f, struct ks_wait *wait)
+{
+    if (wait == NULL)
+        return;
+    if (wait->flights.head.next == NULL)
+        list_init(&wait->flights);
+    struct flight_wait *w = mem_zalloc(sizeof(*w));
+    w->wait = wait;
+    list_push_back(&f->waiters, &w->flight_link);
+    list_push_back(&wait->flights, &w->wait_link);
+    wait->pending++;
+}
+
+void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
+{
+    (void)ks;
+    if (wait->pending == 0)
+        return;
+    struct list_link *link;
+    while ((link = list_pop_front(&wait->flights)) != NULL) {
+        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, wait_link);
+        list_remove(&w->flight_link);
+        mem_free(w);
+    }
+    wait->pending = 0;
+}
+
+/* Wakes all who wait for the flight, which is in no bucket any more. */
+static void wake(struct flight *f, int err)
+{
+    struct list_link *link;
+
+    while ((link = list_pop_front(&f->waiters)) != NULL) {
+        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, flight_link);
+        struct ks_wait *wait = w->wait;
+        list_remove(&w->wait_link);
+        mem_free(w);
+        if (wait->err == 0)
+            wait->err = err;
+        if (--wait->pending == 0)
+            wait->on_ready(wait);
+    }
+}
+
+/* --- life --- */
+
+static void flight_free(struct flight *f)
+{
+    store_value_release(&f->value);
+    buf_deinit(&f->rows);
+    buf_deinit(&f->resume);
+    mem_free(f);
+}
+
+/* The collection whose reads count this flight, if it is still there. */
+static struct coll *flight_coll(struct flight *f)
+{
+    struct keytab_ref ref;
+    const struct ks_key key = flight_key(f);
+
+    if (keytab_find(f->ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_HOT ||
+        (ref.obj->h.flags & BLK_COLL) == 0)
+        return NULL;
+    struct coll *coll = obj_coll(ref.obj);
+    return coll->id == f->coll_id ? coll : NULL;
+}
+
+/* The flight is over: takes it out of its bucket and out of the collection's count. */
+static void land(struct flight *f)
+{
+    struct coll *coll = f->coll_id == 0 ? NULL : flight_coll(f);
+
+    list_remove(&f->bucket_link);
+    f->ks->flights_count--;
+    if (coll != NULL)
+        coll->reads--;
+}
+
+static void on_read(struct mail *mail);
+static void on_scanned(struct mail *mail);
+
+static struct flight *launch(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+                             struct bytes sub, uint8_t row_kind, struct coll *coll)
+{
+    const size_t row_key_max = rowkey_size(key->name, row_kind, sub);
+    struct flight *f = mem_zalloc(sizeof(*f) + key->name.len + sub.len + row_key_max);
+    uint8_t *row_key = f->data + key->name.len + sub.len;
+
+    f->ks = ks;
+    f->kind = kind;
+    f->hash = key->hash;
+    f->slot = key->slot;
+    f->key_len = (uint16_t)key->name.len;
+    f->sub_len = (uint16_t)sub.len;
+    memcpy(f->data, key->name.ptr, key->name.len);
+    if (sub.len != 0)
+        memcpy(f->data + key->name.len, sub.ptr, sub.len);
+    if (kind == FLIGHT_ELEM)
+        f->row_key_len =
+            (uint32_t)rowkey_store_elem(row_key, key->slot, key->hash, key->name, row_kind, sub);
+    else
+        f->row_key_len = (uint32_t)rowkey_store_key(row_key, key->slot, key->hash, key->name);
+    list_init(&f->parked);
+    list_init(&f->waiters);
+    buf_init(&f->rows, UINT32_MAX);
+    buf_init(&f->resume, ROWKEY_BYTES_MAX);
+    f->job = (struct pool_job){.mail = {.fn = kind == FLIGHT_SCAN ? on_scanned : on_read},
+                               .reply_to = ks->options.mailbox};
+    list_push_back(bucket(ks, key->hash), &f->bucket_link);
+    ks->flights_count++;
+    if (coll != NULL) {
+        f->coll_id = coll->id;
+        coll->reads++;
+    }
+    pool_submit(kind == FLIGHT_SCAN ? &ks->scan_class : &ks->read_class, &f->job);
+    return f;
+}
+
+/* --- on the pool's threads --- */
+
+static bool contains(const struct bytes *keys, uint32_t count, struct bytes key)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (keys[i].len == key.len && bytes_eq(keys[i], key))
+            return true;
+    }
+    return false;
+}
+
+static void read_batch(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct keyspace *ks = ctx;
+    struct bytes keys[READ_BATCH_MAX] = {{0}};
+    struct store_value values[READ_BATCH_MAX];
+    struct flight *flights[READ_BATCH_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct flight *f = container_of(jobs[i], struct flight, job);
+        const struct bytes key = flight_row_key(f);
+        if (contains(keys, count, key)) {
+            /* A stale flight and its successor: a batch must not name a row twice. */
+            store_get(ks->options.store, key, STORE_READ_NO_FILL, &f->value);
+            continue;
+        }
+        keys[count] = key;
+        flights[count++] = f;
+    }
+    store_multi_get(ks->options.store, count, keys, STORE_READ_NO_FILL, values);
+    for (uint32_t i = 0; i < count; i++)
+        flights[i]->value = values[i];
+}
+
+/* Appends the element at the cursor to the slice; false if it is not an element of the key. */
+static bool scan_row(struct flight *f, struct store_iter *it)
+{
+    struct rowkey rk;
+    struct bytes row;
+    uint8_t head[6];
+
+    if (rowkey_parse(store_iter_key(it), &rk) != 0 || !bytes_eq(rk.key, flight_key(f).name))
+        return false;
+    if (rk.kind == ROWKEY_KIND_KEY || rk.kind == ROWKEY_KIND_ZINDEX)
+        return true;
+    if (store_iter_row(it, &row) != STORE_FOUND) {
+        f->err = -ERR_CORRUPT;
+        return false;
+    }
+    le16_store(head, (uint16_t)rk.sub.len);
+    le32_store(head + 2, (uint32_t)row.len);
+    if (buf_append(&f->rows, head, sizeof(head)) != 0 || buf_append_bytes(&f->rows, rk.sub) != 0 ||
+        buf_append_bytes(&f->rows, row) != 0)
+        f->err = -ENOMEM;
+    return f->err == 0;
+}
+
+static void scan_slice(struct flight *f)
+{
+    struct store_iter *it;
+    const struct store_iter_options options = {.readahead_bytes = 128u << 10};
+    uint32_t rows = 0;
+
+    f->err = store_iter_open(f->ks->options.store, &options, &it);
+    if (f->err != 0)
+        return;
+    f->end = true;
+    store_iter_seek(it, f->resume.len != 0 ? buf_bytes(&f->resume) : flight_row_key(f));
+    for (; store_iter_valid(it); store_iter_next(it)) {
+        if (rows++ == SCAN_SLICE_ROWS || f->rows.len >= SCAN_SLICE_BYTES) {
+            buf_clear(&f->resume);
+            f->err = buf_append_bytes(&f->resume, store_iter_key(it));
+            f->end = false;
+            break;
+        }
+        if (!scan_row(f, it))
+            break;
+    }
+    if (f->err == 0)
+        f->err = store_iter_status(it);
+    store_iter_close(it);
+}
+
+static void scan_batch(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    (void)ctx;
+    for (uint32_t i = 0; i < n; i++)
+        scan_slice(container_of(jobs[i], struct flight, job));
+}
+
+/* --- back on the shard's thread --- */
+
+/* All flights of a key that has become a resident collection count as its reads. */
+static void adopt(struct keyspace *ks, const struct ks_key *key, struct coll *coll)
+{
+    LIST_FOR_EACH(link, bucket(ks, key->hash)) {
+        struct flight *f = LIST_ITEM(link, struct flight, bucket_link);
+        if (f->coll_id == 0 && f->kind != FLIGHT_KEY && same_key(f, key)) {
+            f->coll_id = coll->id;
+            coll->reads++;
+        }
+    }
+}
+
+static int read_error(const struct flight *f)
+{
+    if (f->value.status == STORE_FOUND || f->value.status == STORE_ABSENT)
+        return 0;
+    return f->value.err != 0 ? f->value.err : -ERR_CORRUPT;
+}
+
+static void key_landed(struct flight *f)
+{
+    struct keytab_ref ref;
+    struct row_view view;
+    struct keyspace *ks = f->ks;
+    const struct ks_key key = flight_key(f);
+
+    if (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_COLD)
+        return;
+    f->err = row_view(f->value.row, 0, &view);
+    if (f->err != 0)
+        return;
+    if (view.type == VT_NONE) {
+        /* The entry in the table was another key's, or the key has gone meanwhile. */
+        ks->metrics.row_read_misses++;
+        keytab_remove(ks->tab, &ref);
+        return;
+    }
+    struct obj *obj = ks_install(ks, &key, &ref, f->value.row, &view);
+    if ((obj->h.flags & BLK_COLL) != 0)
+        adopt(ks, &key, obj_coll(obj));
+    ks_probation_add(ks, &key);
+}
+
+/*
+ * Whether the row can be shown; a row that is garbage, waiting to be swept, becomes empty. False,
+ * with f->err, if it is damaged.
+ */
+static bool elem_row_ok(struct flight *f, const struct coll *coll, const struct ks_key *key,
+                        struct bytes *row)
+{
+    struct row_view view;
+    double score;
+
+    if (bytes_empty(*row))
+        return true;
+    f->err = row_view(*row, 0, &view);
+    if (f->err == 0 && coll->type == VT_ZSET && view.present)
+        f->err = row_score(*row, &score);
+    if (f->err != 0)
+        return false;
+    if (!view.present || ks_sweep_hides(f->ks, key, view.tag))
+        *row = bytes_of(NULL, 0);
+    return true;
+}
+
+static void elem_landed(struct flight *f)
+{
+    struct coll *coll = flight_coll(f);
+
+    if (coll == NULL)
+        return;
+    const struct ks_key key = flight_key(f);
+    struct bytes row = f->value.row;
+    if (!elem_row_ok(f, coll, &key, &row))
+        return;
+    coll_install(f->ks, coll, flight_sub(f), row);
+}
+
+static void finish(struct flight *f, int err)
+{
+    wake(f, err);
+    flight_free(f);
+}
+
+static void on_read(struct mail *mail)
+{
+    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
+    struct keyspace *ks = f->ks;
+    const struct ks_key key = flight_key(f);
+
+    f->err = read_error(f);
+    ks->metrics.row_reads++;
+    ks->metrics.stale_reads += f->stale;
+    if (f->kind == FLIGHT_ELEM && f->coll_id == 0 && !f->stale) {
+        struct flight *first = find(ks, FLIGHT_KEY, &key, bytes_of(NULL, 0));
+        if (first != NULL) {
+            list_push_back(&first->parked, &f->park_link);
+            return;
+        }
+    }
+    if (!f->stale && f->err == 0) {
+        if (f->kind == FLIGHT_KEY)
+            key_landed(f);
+        else
+            elem_landed(f);
+    }
+    land(f);
+    struct list_link *link;
+    while ((link = list_pop_front(&f->parked)) != NULL)
+        on_read(&LIST_ITEM(link, struct flight, park_link)->job.mail);
+    ks->metrics.row_read_errors += f->err != 0;
+    finish(f, f->stale ? 0 : f->err);
+}
+
+static int install_slice(struct flight *f, struct coll *coll)
+{
+    struct bytes in = buf_bytes(&f->rows);
+    const struct ks_key key = flight_key(f);
+    struct bytes sub, row;
+
+    while (in.len != 0) {
+        const size_t sub_len = le16_load(in.ptr), row_len = le32_load(in.ptr + 2);
+        in = bytes_from(in, 6);
+        CHECK(bytes_take(&in, sub_len, &sub) && bytes_take(&in, row_len, &row));
+        f->scanned_bytes += sub_len + row_len;
+        if (!elem_row_ok(f, coll, &key, &row))
+            return f->err;
+        if (bytes_empty(row))
+            continue;
+        if (coll->type == VT_LIST)
+            coll_load_back(f->ks, coll, sub, row);
+        else
+            coll_install(f->ks, coll, sub, row);
+    }
+    return f->scanned_bytes > f->ks->scan_bytes_max ? -ERR_LIMIT : 0;
+}
+
+static void on_scanned(struct mail *mail)
+{
+    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
+    struct coll *coll = f->stale ? NULL : flight_coll(f);
+    int err = f->err;
+
+    if (coll != NULL && err == 0)
+        err = install_slice(f, coll);
+    if (coll != NULL && err == 0 && !f->end) {
+        buf_clear(&f->rows);
+        pool_submit(&f->ks->scan_class, &f->job);
+        return;
+    }
+    f->ks->metrics.scans++;
+    if (coll != NULL) {
+        if (err == 0)
+            coll->complete = true;
+        else if (coll->type == VT_LIST)
+            listq_clear(&coll->seq);
+        coll_account(f->ks, coll);
+    }
+    land(f);
+    finish(f, coll == NULL ? 0 : err);
+}
+
+/* --- what a command asks --- */
+
+static int need_read(struct keyspace *ks, uint8_t kind, const struct ks_key *key, struct bytes sub,
+                     uint8_t row_kind, struct coll *coll, struct ks_wait *wait)
+{
+    struct flight *f = find(ks, kind, key, sub);
+
+    if (f == NULL)
+        f = launch(ks, kind, key, sub, row_kind, coll);
+    ks->metrics.cold_reads += wait != NULL;
+    wait_add(f, wait);
+    return 1;
+}
+
+int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                struct ks_wait *wait)
+{
+    struct keytab_ref ref;
+
+    (void)now_ms;
+    if (likely(keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD))
+        return 0;
+    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+}
+
+int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                      struct ks_wait *wait)
+{
+    struct keytab_ref ref;
+
+    (void)now_ms;
+    if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD ||
+        !keytab_has_ttl(&ref))
+        return 0;
+    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+}
+
+int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub, uint64_t now_ms,
+                 struct ks_wait *wait)
+{
+    struct keytab_ref ref;
+    struct coll *coll = NULL;
+    uint8_t type;
+
+    (void)now_ms;
+    switch (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref)) {
+    case KEYTAB_NONE:
+        return 0;
+    case KEYTAB_HOT:
+        if ((ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
+            return 0;
+        coll = obj_coll(ref.obj);
+        if (coll->type == VT_LIST || coll_knows(coll, sub))
+            return 0;
+        type = coll->type;
+        break;
+    case KEYTAB_COLD:
+        type = keytab_type(&ref);
+        if (type == VT_STRING || type == VT_LIST)
+            return 0;
+        break;
+    default:
+        UNREACHABLE();
+    }
+    return need_read(ks, FLIGHT_ELEM, key, sub, coll_row_kind(type), coll, wait);
+}
+
+int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                  struct ks_wait *wait)
+{
+    struct keytab_ref ref;
+
+    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    if (waiting != 0)
+        return waiting;
+    if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_HOT ||
+        (ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
+        return 0;
+    struct coll *coll = obj_coll(ref.obj);
+    if (coll->complete)
+        return 0;
+    return need_read(ks, FLIGHT_SCAN, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, coll, wait);
+}
+
+void ks_flights_init(struct keyspace *ks)
+{
+    ks->read_class = (struct pool_class){.name = "read",
+                                         .priority = POOL_FOREGROUND,
+                                         .batch_max = READ_BATCH_MAX,
+                                         .run_batch = read_batch,
+                                         .ctx = ks};
+    ks->scan_class = (struct pool_class){.name = "scan",
+                                         .priority = POOL_BACKGROUND,
+                                         .batch_max = 1,
+                                         .run_batch = scan_batch,
+                                         .ctx = ks};
+    pool_add_class(ks->options.readers, &ks->read_class);
+    pool_add_class(ks->options.readers, &ks->scan_class);
+}

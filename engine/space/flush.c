@@ -1,0 +1,343 @@
+/* Write-back of dirty rows; flush.h tells the rules. */
+#include "engine/space/flush.h"
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+
+/* Rows of one batch; bounds the work of one turn. */
+#define BATCH_ROWS_MAX 2048
+/* A batch that the store refused is tried again after this time, then twice as long. */
+#define RETRY_MS_MIN 10
+#define RETRY_MS_MAX 1000
+/* Of one batch when everything is written at once. */
+#define NOW_BATCH_BYTES (1u << 20)
+/* Room beyond the asked bytes: one row may be as long as the largest value. */
+#define BATCH_BYTES_MAX (640u << 20)
+
+/* --- the points at which the covered position can stand --- */
+
+void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
+{
+    struct ks_flush *f = &ks->flush;
+
+    ks->applied_lsn = lsn;
+    if (f->points_count != 0) {
+        const uint32_t last = (f->points_first + f->points_count - 1) % KS_POINTS_MAX;
+        if (f->points[last].lsn == lsn)
+            return;
+        /* A full ring forgets its latest point: the oldest are needed first. */
+        if (f->points_count == KS_POINTS_MAX)
+            f->points_count--;
+    }
+    struct ks_point *p = &f->points[(f->points_first + f->points_count++) % KS_POINTS_MAX];
+    p->lsn = lsn;
+    p->vv = *vv;
+}
+
+/* The latest point at or below `lsn`, or NULL; drops those before it. */
+static const struct ks_point *point_at(struct ks_flush *f, uint64_t lsn)
+{
+    const struct ks_point *found = NULL;
+
+    while (f->points_count != 0 && f->points[f->points_first].lsn <= lsn) {
+        found = &f->points[f->points_first];
+        const uint32_t next = (f->points_first + 1) % KS_POINTS_MAX;
+        if (f->points_count == 1 || f->points[next].lsn > lsn)
+            break;
+        f->points_first = next;
+        f->points_count--;
+    }
+    return found;
+}
+
+/* --- building a batch --- */
+
+/* A row of the batch; running out of memory here ends the process, as for any row. */
+static void batch_put(struct keyspace *ks, struct bytes key, struct bytes row)
+{
+    CHECK(store_batch_put(&ks->flush.batch, key, row) == 0);
+    ks->metrics.flushed_bytes += key.len + row.len;
+}
+
+static void batch_delete(struct keyspace *ks, struct bytes key)
+{
+    CHECK(store_batch_delete(&ks->flush.batch, key) == 0);
+}
+
+static void put_key_row(struct keyspace *ks, struct obj *obj)
+{
+    uint8_t *name = ks->name;
+    const struct ks_key key = ks_key_of_obj(ks, obj);
+    const struct bytes row_key =
+        bytes_of(name, rowkey_store_key(name, key.slot, key.hash, key.name));
+
+    if (unlikely(ks->sweeps_count != 0))
+        ks_sweep_put(ks, &key);
+    if ((obj->h.flags & BLK_DEAD) != 0) {
+        batch_delete(ks, row_key);
+        return;
+    }
+    obj->h.flags |= BLK_STORED;
+    if ((obj->h.flags & BLK_COLL) != 0)
+        batch_put(ks, row_key, coll_key_row(ks, obj_coll(obj)));
+    else
+        batch_put(ks, row_key, obj_row(obj));
+    if ((obj->h.flags & BLK_TTL) != 0)
+        ks_expire_put(ks, &key, ks_expire_at(obj));
+}
+
+static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *elem)
+{
+    uint8_t *name = ks->name;
+    const struct ks_key key = ks_key_of_obj(ks, coll->obj);
+    const struct bytes row_key =
+        bytes_of(name, rowkey_store_elem(name, key.slot, key.hash, key.name,
+                                         coll_row_kind(coll->type), elem_sub(elem)));
+
+    if ((elem->h.flags & BLK_DEAD) != 0) {
+        batch_delete(ks, row_key);
+        return;
+    }
+    elem->h.flags |= BLK_STORED;
+    coll->stored = true;
+    batch_put(ks, row_key, elem_row(elem));
+}
+
+struct list_flush {
+    struct keyspace *ks;
+    struct ks_key key;
+};
+
+static void list_put(void *ctx, struct bytes pos, struct bytes row)
+{
+    struct list_flush *l = ctx;
+    uint8_t *name = l->ks->name;
+
+    batch_put(l->ks,
+              bytes_of(name, rowkey_store_elem(name, l->key.slot, l->key.hash, l->key.name,
+                                               ROWKEY_KIND_LIST, pos)),
+              row);
+}
+
+static void list_delete(void *ctx, struct bytes pos)
+{
+    struct list_flush *l = ctx;
+    uint8_t *name = l->ks->name;
+
+    batch_delete(l->ks, bytes_of(name, rowkey_store_elem(name, l->key.slot, l->key.hash,
+                                                         l->key.name, ROWKEY_KIND_LIST, pos)));
+}
+
+/* All of a list's changes: the ring knows one position for the list as a whole. */
+static void put_list(struct keyspace *ks, struct coll *coll)
+{
+    struct list_flush l = {.ks = ks, .key = ks_key_of_obj(ks, coll->obj)};
+
+    coll->stored = true;
+    while (listq_flush_begin(&coll->seq, SIZE_MAX, SIZE_MAX, list_put, list_delete, &l) != 0)
+        ;
+    list_push_back(&ks->flush.lists, &coll->flush_link);
+}
+
+/* The lists of the batch: it was written, or not. */
+static void lists_done(struct keyspace *ks, bool written)
+{
+    struct list_link *link;
+
+    while ((link = list_pop_front(&ks->flush.lists)) != NULL) {
+        struct coll *coll = LIST_ITEM(link, struct coll, flush_link);
+        if (written)
+            listq_flush_done(&coll->seq);
+        else
+            listq_flush_failed(&coll->seq);
+    }
+}
+
+static void build(struct keyspace *ks, uint64_t bytes_max)
+{
+    struct ks_flush *f = &ks->flush;
+    struct coll *coll;
+
+    store_batch_clear(&f->batch);
+    for (uint32_t i = 0; i < BATCH_ROWS_MAX && store_batch_bytes(&f->batch) < bytes_max; i++) {
+        struct row_head *row = dirty_take(&ks->dirty, &coll);
+        if (row == NULL)
+            break;
+        ks->metrics.flushed_rows++;
+        if (coll == NULL)
+            put_key_row(ks, container_of(row, struct obj, h));
+        else if (row == &coll->list_head)
+            put_list(ks, coll);
+        else
+            put_elem_row(ks, coll, container_of(row, struct elem, h));
+    }
+    /* What is left in the ring is what the store will not have. */
+    const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);
+    const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
+    f->covered_building = 0;
+    if (p != NULL && p->lsn >= f->covered_lsn) {
+        uint8_t vv[VV_BYTES_MAX];
+        const size_t len = vv_encode(&p->vv, vv);
+        CHECK(store_batch_set_covered(&f->batch, p->lsn, bytes_of(vv, len)) == 0);
+        f->covered_building = p->lsn;
+    }
+}
+
+/* --- the life of a batch --- */
+
+bool ks_flush_start(struct keyspace *ks, uint64_t bytes_max, uint64_t now_ms)
+{
+    struct ks_flush *f = &ks->flush;
+
+    if (f->busy || !dirty_any(&ks->dirty) || now_ms < f->retry_at_ms)
+        return false;
+    build(ks, bytes_max);
+    f->busy = true;
+    f->waiting = true;
+    f->now_ms = now_ms;
+    f->batch_lsn = ks->applied_lsn;
+    ks->options.request_sync(ks->options.ctx);
+    return true;
+}
+
+void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn)
+{
+    struct ks_flush *f = &ks->flush;
+
+    if (!f->waiting || lsn < f->batch_lsn)
+        return;
+    f->waiting = false;
+    pool_submit(&f->cls, &f->job);
+}
+
+/* Maintenance thread. */
+static void write_batch(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct ks_flush *f = ctx;
+
+    CHECK(n == 1);
+    (void)jobs;
+    f->err = store_write(f->ks->options.store, &f->batch, 0);
+}
+
+static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
+{
+    struct keyspace *ks = ctx;
+    struct keytab_ref ref;
+
+    if (coll != NULL) {
+        if (row != &coll->list_head)
+            coll_elem_clean(ks, coll, container_of(row, struct elem, h));
+        return;
+    }
+    struct obj *obj = container_of(row, struct obj, h);
+    if ((obj->h.flags & BLK_DEAD) == 0)
+        return;
+    const struct ks_key key = ks_key_of_obj(ks, obj);
+    CHECK(keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) == KEYTAB_HOT);
+    keytab_remove(ks->tab, &ref);
+    ks_obj_free(ks, obj);
+}
+
+/* What follows from the outcome of a batch. */
+static void batch_done(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    f->busy = false;
+    if (f->err != 0) {
+        ks->metrics.flush_failures++;
+        f->retry_at_ms =
+            f->now_ms + u64_min((uint64_t)RETRY_MS_MIN << u64_min(f->retries, 10), RETRY_MS_MAX);
+        f->retries++;
+        LOG_EVERY_MS(1000, LOG_LEVEL_ERROR, "space", "cannot write to the store err=\"%s\"",
+                     err_str(f->err));
+        lists_done(ks, false);
+        dirty_flight_failed(&ks->dirty);
+        return;
+    }
+    f->retries = 0;
+    f->retry_at_ms = 0;
+    ks->metrics.flushes++;
+    if (f->covered_building != 0)
+        f->covered_lsn = f->covered_building;
+    lists_done(ks, true);
+    dirty_flight_done(&ks->dirty, row_clean, ks);
+    ks_sweep_kick(ks);
+    if (f->batch.buf.cap > (8u << 20)) {
+        store_batch_deinit(&f->batch);
+        store_batch_init(&f->batch, BATCH_BYTES_MAX);
+    }
+}
+
+/* Back on the shard's thread. */
+static void on_written(struct mail *mail)
+{
+    batch_done(container_of(container_of(mail, struct pool_job, mail), struct ks_flush, job)->ks);
+}
+
+int ks_flush_now(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    CHECK(!f->busy);
+    while (dirty_any(&ks->dirty)) {
+        build(ks, NOW_BATCH_BYTES);
+        f->err = store_write(ks->options.store, &f->batch, 0);
+        batch_done(ks);
+        if (f->err != 0)
+            return f->err;
+    }
+    return 0;
+}
+
+bool ks_flush_busy(const struct keyspace *ks)
+{
+    return ks->flush.busy;
+}
+
+bool ks_flush_needed(const struct keyspace *ks)
+{
+    return dirty_any(&ks->dirty);
+}
+
+uint64_t ks_flush_backlog(const struct keyspace *ks)
+{
+    return ks->dirty.bytes;
+}
+
+uint64_t ks_flush_covered(const struct keyspace *ks)
+{
+    return ks->flush.covered_lsn;
+}
+
+int ks_flush_error(const struct keyspace *ks)
+{
+    return ks->flush.err;
+}
+
+void ks_flush_init(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    f->ks = ks;
+    list_init(&f->lists);
+    store_batch_init(&f->batch, BATCH_BYTES_MAX);
+    f->cls = (struct pool_class){.name = "flush",
+                                 .priority = POOL_FOREGROUND,
+                                 .batch_max = 1,
+                                 .run_batch = write_batch,
+                                 .ctx = f};
+    pool_add_class(ks->options.maintainer, &f->cls);
+    f->job = (struct pool_job){.mail = {.fn = on_written}, .reply_to = ks->options.mailbox};
+}
+
+void ks_flush_deinit(struct keyspace *ks)
+{
+    CHECK(!ks->flush.busy);
+    store_batch_deinit(&ks->flush.batch);
+}

@@ -1,0 +1,60 @@
+/*
+ * Write-back: brings dirty rows to the store, in the order of their first unstored change.
+ *
+ *     ring -> batch (built on the shard's thread) -> [log durable up to the batch] -> store_write
+ *                                                                  on the maintenance thread
+ *
+ * One batch is under way at a time. Each carries the covered position (dirty.h): with the batch in
+ * the store, everything the log holds up to there is. A position is a point that ks_flush_point
+ * gave, so that its version vector is known exactly.
+ *
+ * No row enters the store before the log is durable up to its last change: else a crash could
+ * leave the store ahead of the log.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_ENGINE_SPACE_FLUSH_H
+#define TIERRA_ENGINE_SPACE_FLUSH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+
+struct keyspace;
+struct vv;
+
+/* Everything up to `lsn` is applied; `vv` is the version vector there. Once per turn at most. */
+void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
+
+/*
+ * Starts to write back up to `bytes_max` bytes of rows, if nothing is under way. Returns false if
+ * there is nothing to do, or something is under way.
+ */
+bool ks_flush_start(struct keyspace *ks, uint64_t bytes_max, uint64_t now_ms);
+
+/* The log is durable up to `lsn`: a batch that waits for it may go. */
+void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn);
+
+/*
+ * Writes everything that waits, now, on this thread: at start and at the end, when the loop does
+ * not run and the log is durable. Returns 0 or the error of the store.
+ */
+MUST_USE int ks_flush_now(struct keyspace *ks);
+
+/* Something is under way. */
+bool ks_flush_busy(const struct keyspace *ks);
+
+/* Rows wait, or are under way. */
+bool ks_flush_needed(const struct keyspace *ks);
+
+/* Bytes of rows that wait, roughly. */
+uint64_t ks_flush_backlog(const struct keyspace *ks);
+
+/* The covered position of the last batch that the store took. */
+uint64_t ks_flush_covered(const struct keyspace *ks);
+
+/* The error of the last batch, 0 if it was written. */
+int ks_flush_error(const struct keyspace *ks);
+
+#endif

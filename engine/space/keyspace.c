@@ -1,0 +1,430 @@
+/* Keys: look-up, and the changes of whole keys. keyspace.h tells the states of a key. */
+#include "engine/space/keyspace.h"
+
+#include "engine/base/check.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+
+/* Of a loaded collection that is the whole of it: bounded later by the memory budget. */
+#define SCAN_BYTES_MAX_DEFAULT (64u << 20)
+
+int ks_create(const struct ks_options *options, struct keyspace **out)
+{
+    struct keyspace *ks = mem_zalloc(sizeof(*ks));
+
+    ks->options = *options;
+    ks->tab = keytab_create(options->seed);
+    dirty_init(&ks->dirty);
+    for (size_t i = 0; i < KS_FLIGHT_BUCKETS; i++)
+        list_init(&ks->flights[i]);
+    list_init(&ks->sweeps);
+    ks->probation = mem_zalloc(sizeof(*ks->probation));
+    ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;
+    ks_flush_init(ks);
+    ks_flights_init(ks);
+    ks_sweep_init(ks);
+    ks_expire_init(ks);
+    buf_init(&ks->scratch, UINT32_MAX);
+    ks->name = mem_alloc(ROWKEY_BYTES_MAX);
+    *out = ks;
+    return 0;
+}
+
+static void free_entry(void *ctx, const struct keytab_entry *entry)
+{
+    struct keyspace *ks = ctx;
+
+    if (entry->kind != KEYTAB_HOT)
+        return;
+    struct obj *obj = entry->ref.obj;
+    keytab_remove(ks->tab, &entry->ref);
+    ks_obj_free(ks, obj);
+}
+
+/* Takes every key out of DRAM, written or not. */
+static void free_all(struct keyspace *ks)
+{
+    uint64_t cursor = 0;
+
+    do {
+        cursor = keytab_walk(ks->tab, cursor, free_entry, ks);
+    } while (cursor != 0);
+}
+
+void ks_destroy(struct keyspace *ks)
+{
+    if (ks == NULL)
+        return;
+    CHECK(ks->flights_count == 0);
+    free_all(ks);
+    ks_sweep_deinit(ks);
+    ks_flush_deinit(ks);
+    ks_expire_deinit(ks);
+    buf_deinit(&ks->scratch);
+    mem_free(ks->name);
+    dirty_deinit(&ks->dirty);
+    keytab_destroy(ks->tab);
+    mem_free(ks->probation);
+    mem_free(ks);
+}
+
+uint64_t ks_seed(const struct keyspace *ks)
+{
+    return ks->options.seed;
+}
+
+struct ks_key ks_key_of_obj(const struct keyspace *ks, const struct obj *obj)
+{
+    return ks_key_of(obj_key(obj), ks->options.seed);
+}
+
+/* --- objects --- */
+
+static void account(struct keyspace *ks, const struct obj *obj)
+{
+    ks->bytes += mem_usable(obj);
+}
+
+static void unaccount(struct keyspace *ks, const struct obj *obj)
+{
+    ks->bytes -= mem_usable(obj);
+}
+
+/* Sets or clears the expiry flag, and counts. */
+static void set_ttl(struct keyspace *ks, struct obj *obj, bool ttl)
+{
+    const bool had = (obj->h.flags & BLK_TTL) != 0;
+
+    if (had == ttl)
+        return;
+    obj->h.flags ^= BLK_TTL;
+    if (ttl)
+        ks->hot_ttl++;
+    else
+        ks->hot_ttl--;
+}
+
+/* Frees the block and, of a collection, its elements. It is in no table. */
+void ks_obj_free(struct keyspace *ks, struct obj *obj)
+{
+    if ((obj->h.flags & BLK_DEAD) != 0)
+        ks->tombstones--;
+    set_ttl(ks, obj, false);
+    if ((obj->h.flags & BLK_COLL) != 0)
+        coll_destroy(ks, obj_coll(obj));
+    dirty_forget(&ks->dirty, &obj->h);
+    unaccount(ks, obj);
+    mem_free(obj);
+}
+
+/* Room for a row of `row_len`; table and ring learn the new address. */
+static struct obj *resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
+                          uint64_t hash, size_t row_len)
+{
+    struct obj *const before = obj;
+
+    unaccount(ks, obj);
+    obj = obj_resize(obj, row_len);
+    account(ks, obj);
+    if (obj != before) {
+        keytab_set_hot(ks->tab, ref, hash, obj);
+        dirty_moved(&ks->dirty, &obj->h);
+        if ((obj->h.flags & BLK_COLL) != 0)
+            obj_coll(obj)->obj = obj;
+    }
+    return obj;
+}
+
+static void touch(struct obj *obj)
+{
+    if (obj->heat < OBJ_HEAT_MAX)
+        obj->heat++;
+}
+
+/* --- reading --- */
+
+uint64_t ks_expire_at(const struct obj *obj)
+{
+    struct row_view view;
+
+    if (likely((obj->h.flags & BLK_TTL) == 0))
+        return 0;
+    if ((obj->h.flags & BLK_COLL) != 0)
+        return obj_coll(obj)->expire_at_ms;
+    /* Rows are checked when they are installed. */
+    CHECK(row_view(obj_row(obj), 0, &view) == 0);
+    return view.expire_at_ms;
+}
+
+enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                      struct obj **out, bool *out_expired)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+
+    if (out_expired != NULL)
+        *out_expired = false;
+    if (kind == KEYTAB_NONE)
+        return KS_ABSENT;
+    if (kind == KEYTAB_COLD)
+        return KS_COLD;
+    struct obj *obj = ref.obj;
+    if (unlikely((obj->h.flags & (BLK_DEAD | BLK_TTL)) != 0)) {
+        if ((obj->h.flags & BLK_DEAD) != 0)
+            return KS_ABSENT;
+        const uint64_t at_ms = ks_expire_at(obj);
+        if (at_ms != 0 && at_ms <= now_ms) {
+            if (out_expired != NULL)
+                *out_expired = true;
+            return KS_ABSENT;
+        }
+    }
+    touch(obj);
+    *out = obj;
+    return KS_HOT;
+}
+
+struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
+{
+    struct obj *obj;
+
+    return ks_find(ks, key, now_ms, &obj, NULL) == KS_HOT ? obj : NULL;
+}
+
+uint64_t ks_count(const struct keyspace *ks)
+{
+    return keytab_count_hot(ks->tab) + keytab_count_cold(ks->tab) - ks->tombstones;
+}
+
+uint64_t ks_count_hot(const struct keyspace *ks)
+{
+    return keytab_count_hot(ks->tab) - ks->tombstones;
+}
+
+uint64_t ks_count_expiring(const struct keyspace *ks)
+{
+    return ks->hot_ttl + keytab_count_cold_ttl(ks->tab);
+}
+
+uint64_t ks_slot_count(const struct keyspace *ks, uint16_t slot)
+{
+    return keytab_count_slot(ks->tab, slot);
+}
+
+uint64_t ks_bytes(const struct keyspace *ks)
+{
+    return ks->bytes + keytab_bytes(ks->tab);
+}
+
+const struct ks_metrics *ks_metrics(const struct keyspace *ks)
+{
+    return &ks->metrics;
+}
+
+bool ks_busy(const struct keyspace *ks)
+{
+    return ks->flights_count != 0 || ks->flush.busy || ks_sweep_running(ks) ||
+           ks_expire_looking(ks);
+}
+
+/* --- changing --- */
+
+/* A tombstone comes to life again. */
+static void revive(struct keyspace *ks, struct obj *obj)
+{
+    if ((obj->h.flags & BLK_DEAD) == 0)
+        return;
+    obj->h.flags &= (uint8_t)~BLK_DEAD;
+    ks->tombstones--;
+}
+
+/*
+ * An object for `key` in place of what stands at `ref` (`kind`), with room for the row. What was a
+ * collection is dropped: its rows in the store are swept.
+ */
+static struct obj *replace(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
+                           struct keytab_ref *ref, uint8_t type, struct tag tag, size_t row_len)
+{
+    struct obj *obj;
+
+    if (kind == KEYTAB_HOT && (ref->obj->h.flags & BLK_COLL) == 0) {
+        obj = resize(ks, ref->obj, ref, key->hash, row_len);
+        revive(ks, obj);
+        obj->h.type = type;
+        return obj;
+    }
+    obj = obj_new(key->name, type, 0, NULL, row_len);
+    account(ks, obj);
+    if (kind == KEYTAB_NONE) {
+        keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
+        return obj;
+    }
+    obj->h.flags |= BLK_STORED;
+    if (kind == KEYTAB_COLD) {
+        ks_flights_stale(ks, key);
+        if (keytab_type(ref) != VT_STRING)
+            ks_sweep_add(ks, key, tag);
+        keytab_set_hot(ks->tab, ref, key->hash, obj);
+        return obj;
+    }
+    struct obj *old = ref->obj;
+    if (obj_coll(old)->stored)
+        ks_sweep_add(ks, key, tag);
+    keytab_set_hot(ks->tab, ref, key->hash, obj);
+    ks_flights_stale(ks, key);
+    ks_obj_free(ks, old);
+    return obj;
+}
+
+void ks_apply_set(struct keyspace *ks, const struct ks_key *key, struct tag tag, uint64_t lsn,
+                  struct bytes value, uint64_t expire_at_ms)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct obj *obj =
+        replace(ks, key, kind, &ref, VT_STRING, tag, row_value_size(value.len, expire_at_ms != 0));
+
+    row_value_store(obj_row_ptr(obj), tag, value, expire_at_ms);
+    set_ttl(ks, obj, expire_at_ms != 0);
+    dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
+    if (unlikely(expire_at_ms != 0))
+        ks_expire_note(ks, key, expire_at_ms);
+}
+
+void ks_apply_row(struct keyspace *ks, const struct ks_key *key, uint64_t lsn, struct bytes row,
+                  uint64_t expire_at_ms)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+
+    CHECK(kind != KEYTAB_COLD);
+    struct obj *obj = replace(ks, key, kind, &ref, VT_STRING, (struct tag){0}, row.len);
+    memcpy(obj_row_ptr(obj), row.ptr, row.len);
+    set_ttl(ks, obj, expire_at_ms != 0);
+    dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
+    if (expire_at_ms != 0)
+        ks_expire_note(ks, key, expire_at_ms);
+}
+
+void ks_apply_del(struct keyspace *ks, const struct ks_key *key, struct tag tag, uint64_t lsn)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+
+    if (kind == KEYTAB_NONE)
+        return;
+    if (kind == KEYTAB_HOT) {
+        struct obj *old = ref.obj;
+        const bool rows = (old->h.flags & BLK_COLL) != 0 && obj_coll(old)->stored;
+        if ((old->h.flags & (BLK_STORED | BLK_DEAD)) == 0 && !rows) {
+            /* The store has never heard of it. */
+            keytab_remove(ks->tab, &ref);
+            ks_obj_free(ks, old);
+            return;
+        }
+    }
+    struct obj *obj = replace(ks, key, kind, &ref, VT_NONE, tag, 0);
+    set_ttl(ks, obj, false);
+    if ((obj->h.flags & BLK_DEAD) == 0) {
+        obj->h.flags |= BLK_DEAD;
+        ks->tombstones++;
+    }
+    dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
+}
+
+void ks_apply_expire(struct keyspace *ks, const struct ks_key *key, uint64_t lsn, struct bytes row,
+                     uint64_t expire_at_ms)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+
+    CHECK(kind == KEYTAB_HOT);
+    struct obj *obj = ref.obj;
+    if ((obj->h.flags & BLK_COLL) == 0) {
+        obj = resize(ks, obj, &ref, key->hash, row.len);
+        memcpy(obj_row_ptr(obj), row.ptr, row.len);
+    } else {
+        obj_coll(obj)->expire_at_ms = expire_at_ms;
+        obj_coll(obj)->lsn = lsn;
+    }
+    set_ttl(ks, obj, expire_at_ms != 0);
+    dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
+    if (expire_at_ms != 0)
+        ks_expire_note(ks, key, expire_at_ms);
+}
+
+struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_t type,
+                           struct tag tag, uint64_t lsn)
+{
+    struct keytab_ref ref;
+    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+
+    CHECK(kind != KEYTAB_COLD);
+    if (kind == KEYTAB_HOT && (ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL)
+        return obj_coll(ref.obj);
+    struct coll *coll = coll_create(ks, type);
+    struct obj *obj = obj_new(key->name, type, BLK_COLL, coll, 0);
+    account(ks, obj);
+    coll->obj = obj;
+    coll->tag = tag;
+    coll->lsn = lsn;
+    coll->complete = true;
+    if (kind == KEYTAB_NONE) {
+        keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
+    } else {
+        /* A tombstone, or a string that expired. */
+        obj->h.flags |= ref.obj->h.flags & BLK_STORED;
+        struct obj *old = ref.obj;
+        keytab_set_hot(ks->tab, &ref, key->hash, obj);
+        ks_obj_free(ks, old);
+    }
+    coll->stored = ks_sweep_pending(ks, key);
+    dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
+    return coll;
+}
+
+/* --- tiers --- */
+
+struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const struct keytab_ref *ref,
+                       struct bytes row, const struct row_view *view)
+{
+    struct obj *obj;
+
+    if (view->type == VT_STRING) {
+        obj = obj_new(key->name, VT_STRING, BLK_STORED, NULL, row.len);
+        memcpy(obj_row_ptr(obj), row.ptr, row.len);
+    } else {
+        struct coll *coll = coll_create(ks, view->type);
+        obj = obj_new(key->name, view->type, BLK_COLL | BLK_STORED, coll, 0);
+        coll->obj = obj;
+        coll->tag = view->tag;
+        coll->lsn = view->count_lsn;
+        coll->count = view->count;
+        coll->expire_at_ms = view->expire_at_ms;
+        coll->stored = true;
+    }
+    account(ks, obj);
+    set_ttl(ks, obj, view->expire_at_ms != 0);
+    keytab_set_hot(ks->tab, ref, key->hash, obj);
+    if (view->expire_at_ms != 0)
+        ks_expire_note(ks, key, view->expire_at_ms);
+    ks->metrics.promotions++;
+    return obj;
+}
+
+bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched)
+{
+    struct obj *obj = ref->obj;
+
+    if (obj->h.dirty != 0 || (obj->h.flags & BLK_DEAD) != 0)
+        return false;
+    if ((obj->h.flags & BLK_COLL) != 0 && !coll_clean(obj_coll(obj)))
+        return false;
+    const struct ks_key key = ks_key_of_obj(ks, obj);
+    const bool ttl = (obj->h.flags & BLK_TTL) != 0;
+    keytab_set_cold(ks->tab, ref, key.hash, obj->h.type, ttl, touched);
+    ks_obj_free(ks, obj);
+    ks->metrics.demotions++;
+    return true;
+}

@@ -1,0 +1,178 @@
+/*
+ * The inside of a keyspace, shared by the files that implement it: keyspace.c (look-up, keys),
+ * coll.c (elements), flush.c (write-back), flight.c (reads), demote.c (clock and probation),
+ * expire.c, sweep.c. Not for users of the keyspace.
+ */
+#ifndef TIERRA_ENGINE_SPACE_KS_STATE_H
+#define TIERRA_ENGINE_SPACE_KS_STATE_H
+
+#include "engine/base/buf.h"
+#include "engine/base/list.h"
+
+#include "engine/io/mailbox.h"
+#include "engine/io/pool.h"
+#include "engine/space/demote.h"
+#include "engine/space/dirty.h"
+#include "engine/space/keyspace.h"
+#include "engine/store/store.h"
+#include "engine/value/rowkey.h"
+#include "engine/value/vv.h"
+
+struct ks_expire;
+
+/* Buckets of the table of flights; a power of two. */
+#define KS_FLIGHT_BUCKETS 4096
+/* Positions (lsn, vv) remembered for the covered position. */
+#define KS_POINTS_MAX 1024
+/* Keys on probation; beyond it the oldest leave. A power of two. */
+#define KS_PROBATION_MAX 65536
+
+/* A position of the log with the version vector that it stands for. */
+struct ks_point {
+    uint64_t lsn;
+    struct vv vv;
+};
+
+/* Write-back: one batch at a time (flush.c). */
+struct ks_flush {
+    struct store_batch batch;
+    struct pool_class cls;
+    struct pool_job job;
+    struct keyspace *ks;
+    struct list lists;  /* Lists with changes in the batch, by coll.flush_link. */
+    uint64_t batch_lsn; /* What the log must have made durable before the batch is written. */
+    bool busy;          /* From the building of a batch to its end. */
+    bool waiting;       /* For the log. */
+    int err;            /* Of the last write. */
+    uint64_t now_ms;    /* When it was started. */
+    uint64_t retry_at_ms;
+    uint32_t retries;
+    uint32_t points_first; /* A ring, oldest first. */
+    uint32_t points_count;
+    struct ks_point points[KS_POINTS_MAX];
+    uint64_t covered_lsn;      /* Of the last batch that was written. */
+    uint64_t covered_building; /* Of the batch being written; 0: it has none. */
+};
+
+struct ks_probationer {
+    uint64_t hash;
+    uint16_t slot;
+};
+
+struct ks_probation {
+    struct ks_probationer key[KS_PROBATION_MAX]; /* A ring. */
+    uint32_t first;
+    uint32_t count;
+};
+
+struct keyspace {
+    struct ks_options options;
+    struct keytab *tab;
+    struct dirty dirty;
+    struct ks_flush flush;
+    struct ks_expire *expire;
+    struct ks_probation *probation;
+    struct list flights[KS_FLIGHT_BUCKETS];
+    uint32_t flights_count;
+    struct pool_class read_class;
+    struct pool_class scan_class;
+    struct pool_class sweep_class;
+    struct list sweeps;
+    uint32_t sweeps_count;
+    uint64_t tombstones; /* Dead objects in the table. */
+    uint64_t hot_ttl;    /* Living hot keys with an expiry. */
+    uint64_t bytes;      /* Of objects and collections, as allocated. */
+    uint64_t coll_ids;
+    uint64_t clock_hand;
+    uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
+    uint64_t applied_lsn;
+    bool pressure; /* Memory is short: admit on the second touch only. */
+    uint8_t *name; /* Scratch for one row key. */
+    struct buf scratch;
+    struct ks_metrics metrics;
+};
+
+/* --- keyspace.c --- */
+
+/* Frees the block and, of a collection, its elements. It is in no table. */
+void ks_obj_free(struct keyspace *ks, struct obj *obj);
+
+struct ks_key ks_key_of_obj(const struct keyspace *ks, const struct obj *obj);
+
+/* A cold key becomes hot: `row` as read from the store, `view` of it. */
+struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const struct keytab_ref *ref,
+                       struct bytes row, const struct row_view *view);
+
+/* A hot key becomes cold, if it is clean and alive. */
+bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched);
+
+/* --- coll.c --- */
+
+struct coll *coll_create(struct keyspace *ks, uint8_t type);
+/* Frees the elements and the collection itself, not its object. */
+void coll_destroy(struct keyspace *ks, struct coll *coll);
+/* Brings the count of bytes up to date after a change of the containers. */
+void coll_account(struct keyspace *ks, struct coll *coll);
+/* The key row as it is to be stored; in ks->scratch. */
+struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll);
+/* Installs an element that was read; empty: it is not there. Ignored if it is known. */
+void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row);
+/* Appends an element of a list that was read. */
+void coll_load_back(struct keyspace *ks, struct coll *coll, struct bytes pos, struct bytes row);
+/* The element was written and is clean: a dead one goes. */
+void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem);
+/* Recovery: the element is dead, whatever DRAM and the store have of it. */
+void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_t lsn);
+/* Nothing of it is dirty or being read. */
+bool coll_clean(const struct coll *coll);
+/* Lets some clean elements go that were not touched lately. */
+void coll_shed(struct keyspace *ks, struct coll *coll);
+/* Kind of the row keys of a collection's elements. */
+uint8_t coll_row_kind(uint8_t type);
+
+/* --- flight.c --- */
+
+void ks_flights_init(struct keyspace *ks);
+/* A row was changed or created: reads of it that are under way bring old news. */
+void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
+
+/* --- demote.c --- */
+
+void ks_probation_add(struct keyspace *ks, const struct ks_key *key);
+
+/* --- flush.c --- */
+
+void ks_flush_init(struct keyspace *ks);
+void ks_flush_deinit(struct keyspace *ks);
+
+/* --- expire.c --- */
+
+void ks_expire_init(struct keyspace *ks);
+void ks_expire_deinit(struct keyspace *ks);
+/* The hot key expires then. */
+void ks_expire_note(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms);
+/* Appends its index row to the batch. */
+void ks_expire_put(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms);
+
+/* A look for cold keys is under way. */
+bool ks_expire_looking(const struct keyspace *ks);
+
+/* --- sweep.c --- */
+
+bool ks_sweep_running(const struct keyspace *ks);
+
+void ks_sweep_init(struct keyspace *ks);
+void ks_sweep_deinit(struct keyspace *ks);
+/* Element rows of the key with tags before `tag` are garbage from now on. */
+void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag);
+/* The same, as found in the store at start. */
+void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag limit);
+/* Appends the key's sweep row, if it needs one, to the batch that brings its key row. */
+void ks_sweep_put(struct keyspace *ks, const struct ks_key *key);
+/* Starts the sweeps whose rows are in the store. */
+void ks_sweep_kick(struct keyspace *ks);
+bool ks_sweep_pending(const struct keyspace *ks, const struct ks_key *key);
+/* Whether an element row with this tag is garbage. */
+bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct tag tag);
+
+#endif

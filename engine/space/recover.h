@@ -1,0 +1,51 @@
+/*
+ * Start of a keyspace: the key table from the store, and the changes that the store lacks.
+ *
+ * ks_recover_table reads the key rows once and makes every key cold. Then the log's records are
+ * applied in their order (replication/replay.c). A row in the store may be newer than the record
+ * that is replayed, since rows are written before the covered position passes them; but then the
+ * record that made it so follows, and the end is the same. So whole values and elements are put in
+ * place without being read; only what a change builds on is read first: the key row of a
+ * collection, a counter.
+ *
+ * Everything here blocks: for the start only, before the shard's loop runs.
+ */
+#ifndef TIERRA_ENGINE_SPACE_RECOVER_H
+#define TIERRA_ENGINE_SPACE_RECOVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+#include "engine/space/keyspace.h"
+
+/*
+ * Fills the empty key table. Returns 0 or the error of the store; then `why` names the row or
+ * file.
+ */
+MUST_USE int ks_recover_table(struct keyspace *ks, char *why, size_t why_len);
+
+/* Makes a cold key hot; no effect on others. 0 or the error of the store. */
+MUST_USE int ks_recover_key(struct keyspace *ks, const struct ks_key *key);
+
+/* The same for one element of a hot collection. */
+MUST_USE int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub);
+
+/* The same for all elements of a hot list. */
+MUST_USE int ks_recover_list(struct keyspace *ks, struct coll *coll);
+
+/*
+ * Puts an element in place, or removes it (empty `row`), whatever was there. `count`: elements of
+ * the collection after the change.
+ */
+void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
+                    uint64_t lsn, struct bytes row, uint64_t count);
+
+/* Writes all dirty rows to the store; `lsn` and `vv` as of ks_flush_point. 0 or the store's error.
+ */
+struct vv;
+MUST_USE int ks_recover_flush(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * Residency: whether what a command names is in DRAM, and fetching it if not.
+ *
+ *     ks_need_*  -> 0: there.  1: a read is under way; `wait`, if given, is called back.
+ *
+ * A command asks for everything it names. If all answers are 0 it runs at once; else it is parked
+ * with one struct ks_wait, and when the last of its reads has come it is tried again from the
+ * start. Several commands that need the same row share one read ("flight").
+ *
+ *     shard: flight ---> pool thread: store_multi_get ---> mailbox ---> shard: verify, install
+ *
+ * A row that is written while its read is in flight makes that flight stale: what it brings is
+ * dropped, and read again if somebody still waits.
+ *
+ * What a read brings becomes hot on probation: probationers stand in a small queue (probation.h)
+ * and go cold again at its end unless they were touched a second time.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_ENGINE_SPACE_RESIDENT_H
+#define TIERRA_ENGINE_SPACE_RESIDENT_H
+
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+#include "engine/base/list.h"
+
+struct keyspace;
+struct ks_key;
+
+/* Embedded in whoever waits. Zero ({0}) is idle. */
+struct ks_wait {
+    void (*on_ready)(struct ks_wait *wait); /* Set by the owner before ks_need_*. */
+    struct list flights;                    /* Its places in the queues of flights. */
+    uint32_t pending;
+    int err; /* The first error of its reads; 0 if all is well. */
+};
+
+/* The key row: type, expiry, count; all of a string. `wait` NULL: only start the read. */
+MUST_USE int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                         struct ks_wait *wait);
+
+/* Existence and type alone: reads only if the key table cannot tell. */
+MUST_USE int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                               struct ks_wait *wait);
+
+/* The key row, and one element (field, member) if the key is a hash, set or sorted set. */
+MUST_USE int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
+                          uint64_t now_ms, struct ks_wait *wait);
+
+/* Everything. */
+MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                           struct ks_wait *wait);
+
+/* The owner no longer wants to be called. No effect on an idle one. */
+void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait);
+
+#endif

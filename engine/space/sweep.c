@@ -1,0 +1,261 @@
+/*
+ * Sweeps: the element rows of a collection that was deleted or overwritten.
+ *
+ * DEL of a collection writes its key row only. Its element rows stay in the store as garbage that
+ * nobody must see, until a sweep has removed them. A sweep is {key, limit}: rows of the key whose
+ * tag is at or below the limit are garbage. It lives
+ *
+ *     in DRAM     in a short list and a table by key, asked when an element row is read;
+ *     on flash    as a sweep row, written in the same batch as the key row that made it
+ *                 necessary, removed in the batch that ends it.
+ *
+ * The rows are removed in slices on the maintenance thread, which writes all batches: no row of
+ * the key can change between the look and the delete. A key that is deleted again while its sweep
+ * runs raises the limit and starts over.
+ */
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+
+/* Rows looked at in one slice. */
+#define SLICE_ROWS 4096
+
+struct sweep {
+    struct list_link link;
+    struct keyspace *ks;
+    struct pool_job job;
+    struct tag limit;
+    struct tag running_limit; /* Of the slices under way. */
+    uint64_t hash;
+    uint16_t slot;
+    uint16_t key_len;
+    bool ready;   /* Its sweep row is in the store: slices may begin. */
+    bool running; /* A slice is under way. */
+    bool end;     /* The last slice found the end. */
+    int err;
+    struct buf resume;
+    struct store_batch batch;
+    uint8_t *name; /* Scratch of the slices for one row key. */
+    uint8_t key[];
+};
+
+static struct ks_key sweep_key(const struct sweep *s)
+{
+    return (struct ks_key){.name = bytes_of(s->key, s->key_len), .hash = s->hash, .slot = s->slot};
+}
+
+static struct sweep *find(const struct keyspace *ks, const struct ks_key *key)
+{
+    LIST_FOR_EACH(link, &ks->sweeps) {
+        struct sweep *s = LIST_ITEM(link, struct sweep, link);
+        if (s->hash == key->hash && bytes_eq(sweep_key(s).name, key->name))
+            return s;
+    }
+    return NULL;
+}
+
+bool ks_sweep_pending(const struct keyspace *ks, const struct ks_key *key)
+{
+    return ks->sweeps_count != 0 && find(ks, key) != NULL;
+}
+
+bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct tag tag)
+{
+    if (likely(ks->sweeps_count == 0))
+        return false;
+    const struct sweep *s = find(ks, key);
+    return s != NULL && tag_cmp(tag, s->limit) <= 0;
+}
+
+static void on_slice(struct mail *mail);
+
+static struct sweep *sweep_new(struct keyspace *ks, const struct ks_key *key)
+{
+    struct sweep *s = mem_zalloc(sizeof(*s) + key->name.len);
+
+    s->ks = ks;
+    s->hash = key->hash;
+    s->slot = key->slot;
+    s->key_len = (uint16_t)key->name.len;
+    memcpy(s->key, key->name.ptr, key->name.len);
+    buf_init(&s->resume, ROWKEY_BYTES_MAX);
+    store_batch_init(&s->batch, 64u << 20);
+    s->name = mem_alloc(rowkey_sweep_size(key->name));
+    s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
+    list_push_back(&ks->sweeps, &s->link);
+    ks->sweeps_count++;
+    return s;
+}
+
+static void sweep_free(struct sweep *s)
+{
+    list_remove(&s->link);
+    s->ks->sweeps_count--;
+    buf_deinit(&s->resume);
+    store_batch_deinit(&s->batch);
+    mem_free(s->name);
+    mem_free(s);
+}
+
+/* The rows with the tag of the change itself belong to what comes after it. */
+void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
+{
+    struct sweep *s = find(ks, key);
+
+    if (s == NULL)
+        s = sweep_new(ks, key);
+    s->limit = tag_of(tag.hlc - 1, tag.origin);
+    s->ready = false;
+}
+
+void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag limit)
+{
+    struct sweep *s = sweep_new(ks, key);
+
+    s->limit = limit;
+    s->ready = true;
+}
+
+/* Appends the sweep row to the batch that brings the key row. */
+void ks_sweep_put(struct keyspace *ks, const struct ks_key *key)
+{
+    uint8_t row[TAG_BYTES];
+    struct sweep *s = find(ks, key);
+
+    if (s == NULL || s->ready)
+        return;
+    tag_store(row, s->limit);
+    const size_t len = rowkey_store_sweep(ks->name, key->slot, key->hash, key->name);
+    /* The store keeps rows of at least one byte whose first is none of its own: a tag's would be.
+     */
+    uint8_t framed[1 + TAG_BYTES] = {0x01};
+    memcpy(framed + 1, row, TAG_BYTES);
+    CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len),
+                          bytes_of(framed, sizeof(framed))) == 0);
+    s->ready = true;
+}
+
+/* --- slices --- */
+
+/* Maintenance thread: deletes what the slice finds, and at the end the sweep row. */
+static void sweep_slice(struct sweep *s)
+{
+    struct store_iter *it;
+    struct rowkey rk;
+    struct bytes row;
+    struct row_view view;
+    const struct store_iter_options options = {.readahead_bytes = 256u << 10};
+    const struct ks_key key = sweep_key(s);
+    uint32_t rows = 0;
+
+    store_batch_clear(&s->batch);
+    s->err = store_iter_open(s->ks->options.store, &options, &it);
+    if (s->err != 0)
+        return;
+    uint8_t *prefix = s->name;
+    const size_t prefix_len = rowkey_store_prefix(prefix, key.slot, key.hash, key.name);
+    s->end = true;
+    store_iter_seek(it, s->resume.len != 0 ? buf_bytes(&s->resume) : bytes_of(prefix, prefix_len));
+    for (; store_iter_valid(it) && s->err == 0; store_iter_next(it)) {
+        const struct bytes name = store_iter_key(it);
+        if (rowkey_parse(name, &rk) != 0 || !bytes_eq(rk.key, key.name))
+            break;
+        if (rows++ == SLICE_ROWS) {
+            buf_clear(&s->resume);
+            s->err = buf_append_bytes(&s->resume, name);
+            s->end = false;
+            break;
+        }
+        if (rk.kind == ROWKEY_KIND_KEY || store_iter_row(it, &row) != STORE_FOUND ||
+            row_view(row, 0, &view) != 0 || tag_cmp(view.tag, s->running_limit) > 0)
+            continue;
+        s->err = store_batch_delete(&s->batch, name);
+    }
+    if (s->err == 0)
+        s->err = store_iter_status(it);
+    store_iter_close(it);
+    if (s->err == 0 && s->end) {
+        const size_t len = rowkey_store_sweep(s->name, key.slot, key.hash, key.name);
+        s->err = store_batch_delete(&s->batch, bytes_of(s->name, len));
+    }
+    if (s->err == 0)
+        s->err = store_write(s->ks->options.store, &s->batch, 0);
+}
+
+static void sweep_batch(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    (void)ctx;
+    for (uint32_t i = 0; i < n; i++)
+        sweep_slice(container_of(jobs[i], struct sweep, job));
+}
+
+static void start_slice(struct sweep *s)
+{
+    s->running = true;
+    s->running_limit = s->limit;
+    pool_submit(&s->ks->sweep_class, &s->job);
+}
+
+static void on_slice(struct mail *mail)
+{
+    struct sweep *s = container_of(container_of(mail, struct pool_job, mail), struct sweep, job);
+    struct keyspace *ks = s->ks;
+
+    s->running = false;
+    if (s->err != 0) {
+        /* Tried again with the next batch. */
+        LOG_EVERY_MS(1000, LOG_LEVEL_WARN, "space", "cannot sweep err=\"%s\"", err_str(s->err));
+        buf_clear(&s->resume);
+        return;
+    }
+    if (tag_cmp(s->limit, s->running_limit) != 0) {
+        /* Deleted again: over once more, when its new sweep row is there. */
+        buf_clear(&s->resume);
+        if (s->end)
+            s->ready = false;
+        return;
+    }
+    if (!s->end) {
+        start_slice(s);
+        return;
+    }
+    ks->metrics.sweeps++;
+    sweep_free(s);
+}
+
+void ks_sweep_kick(struct keyspace *ks)
+{
+    LIST_FOR_EACH(link, &ks->sweeps) {
+        struct sweep *s = LIST_ITEM(link, struct sweep, link);
+        if (s->ready && !s->running && s->resume.len == 0)
+            start_slice(s);
+    }
+}
+
+bool ks_sweep_running(const struct keyspace *ks)
+{
+    LIST_FOR_EACH(link, &ks->sweeps) {
+        if (LIST_ITEM(link, struct sweep, link)->running)
+            return true;
+    }
+    return false;
+}
+
+void ks_sweep_init(struct keyspace *ks)
+{
+    ks->sweep_class = (struct pool_class){.name = "sweep",
+                                          .priority = POOL_BACKGROUND,
+                                          .batch_max = 1,
+                                          .run_batch = sweep_batch,
+                                          .ctx = ks};
+    pool_add_class(ks->options.maintainer, &ks->sweep_class);
+}
+
+void ks_sweep_deinit(struct keyspace *ks)
+{
+    while (!list_empty(&ks->sweeps))
+        sweep_free(LIST_ITEM(list_first(&ks->sweeps), struct sweep, link));
+}

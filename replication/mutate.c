@@ -1,0 +1,594 @@
+/*
+ * The local write path; mutate.h tells how it is used.
+ *
+ * Folding. All ops of a batch have one tag, and a row must not see two changes with the same tag.
+ * So a second change of a row within a batch (an EXEC, or MSET with a key twice) voids the op of
+ * the first one:
+ *
+ *     SET, DEL      void every op of the batch that names the key
+ *     element ops   void the op of the same element
+ *     INCR          voids an earlier INCR, whose sum it contains; after a SET of the batch it is
+ *                   logged as a SET of the new value
+ *     EXPIRE        voids an earlier EXPIRE; after a SET of the batch likewise
+ *
+ * What was named is remembered by hashes in a small table that is used from the second op on, so
+ * that a batch of one op pays nothing.
+ */
+#include "replication/mutate.h"
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+#include "engine/base/sum.h"
+
+#include "engine/value/op.h"
+
+#include "replication/hlc.h"
+#include "replication/oplog.h"
+
+/* What a command may log beyond the length of its request: effects of a small one. Bytes. */
+#define BATCH_SLACK_BYTES (1u << 20)
+#define BATCH_BYTES_MAX   (560u << 20)
+/* Memory kept between batches. */
+#define BATCH_KEEP_BYTES (256u << 10)
+#define REFS_CAP_MIN     32u
+#define NAMES_CAP_MIN    64u
+
+/* One op of the batch under way. */
+struct ref {
+    uint64_t key;  /* Hash that names its key, and */
+    uint64_t name; /* that names what it changes: the key row's value, its expiry, an element. */
+    uint32_t at;   /* Offset in the batch. */
+    uint32_t prev; /* Index + 1 of the op before it that names the same key; 0: none. */
+    uint8_t kind;  /* enum op_kind; OP_VOID once voided. */
+};
+
+/* What the index knows of a hash: the last op with it. */
+struct name {
+    uint64_t hash;
+    uint32_t ref; /* Index + 1 */
+    uint32_t batch;
+};
+
+struct mut {
+    struct mut_options options;
+    struct hlc hlc;
+    struct vv vv;
+    uint64_t seq;
+    uint64_t now_ms;
+    uint64_t changes;
+    struct buf batch; /* Header and ops; empty: nothing was changed yet. */
+    struct buf row;   /* Scratch. */
+    uint32_t depth;
+    uint32_t nops;
+    struct tag tag;
+    uint64_t lsn;
+    struct ref *refs; /* One per op of the batch. */
+    uint32_t refs_cap;
+    uint32_t indexed;   /* Refs that the index knows: none, or all but the last. */
+    struct name *names; /* The index: open addressing; valid where name.batch is batch_number. */
+    uint32_t names_cap;
+    uint32_t names_count;
+    uint32_t batch_number;
+};
+
+void mut_create(const struct mut_options *options, struct mut **out)
+{
+    struct mut *m = mem_zalloc(sizeof(*m));
+
+    m->options = *options;
+    m->vv = options->vv;
+    m->seq = options->seq_seen;
+    for (uint8_t i = 0; i < m->vv.count; i++)
+        hlc_observe(&m->hlc, m->vv.hlc[i]);
+    buf_init(&m->batch, BATCH_BYTES_MAX);
+    buf_init(&m->row, BATCH_BYTES_MAX);
+    m->refs_cap = REFS_CAP_MIN;
+    m->refs = mem_alloc(m->refs_cap * sizeof(*m->refs));
+    m->names_cap = NAMES_CAP_MIN;
+    m->names = mem_zalloc_array(m->names_cap, sizeof(*m->names));
+    *out = m;
+}
+
+void mut_destroy(struct mut *m)
+{
+    if (m == NULL)
+        return;
+    CHECK(m->depth == 0);
+    buf_deinit(&m->batch);
+    buf_deinit(&m->row);
+    mem_free(m->refs);
+    mem_free(m->names);
+    mem_free(m);
+}
+
+const struct vv *mut_vv(const struct mut *m)
+{
+    return &m->vv;
+}
+
+uint64_t mut_changes(const struct mut *m)
+{
+    return m->changes;
+}
+
+int mut_check(struct mut *m, size_t len)
+{
+    if (unlikely(oplog_congested(m->options.log)))
+        return -ERR_BUSY;
+    return oplog_can_append(m->options.log, len + BATCH_SLACK_BYTES);
+}
+
+/* --- the batch --- */
+
+void mut_begin(struct mut *m, uint64_t now_ms)
+{
+    if (m->depth++ == 0)
+        m->now_ms = now_ms;
+}
+
+/* First change of the batch: gives it its tag. */
+static void open_batch(struct mut *m)
+{
+    CHECK(m->depth != 0);
+    m->tag = tag_of(hlc_tick(&m->hlc, m->now_ms), m->options.origin);
+    m->lsn = oplog_next_lsn(m->options.log);
+    m->nops = 0;
+    m->indexed = 0;
+    m->names_count = 0;
+    m->batch_number++;
+    CHECK(buf_reserve(&m->batch, BATCH_HEADER_BYTES_MAX) == 0);
+    buf_commit(&m->batch, batch_header_store(buf_end(&m->batch), m->tag, m->seq + 1, 0, NULL));
+}
+
+uint64_t mut_end(struct mut *m)
+{
+    CHECK(m->depth != 0);
+    if (--m->depth != 0 || m->batch.len == 0)
+        return 0;
+    if (m->nops == 0) {
+        /* Opened by a change that was then refused. */
+        buf_clear(&m->batch);
+        return 0;
+    }
+    batch_header_set_nops(m->batch.ptr, m->nops);
+    m->seq++;
+    CHECK(vv_raise(&m->vv, m->tag) == 0);
+    /* mut_check has made room; the log takes what it has promised. */
+    CHECK(oplog_can_append(m->options.log, m->batch.len) == 0);
+    const uint64_t lsn =
+        oplog_append(m->options.log, buf_bytes(&m->batch), m->options.origin, m->seq);
+    CHECK(lsn == m->lsn);
+    if (m->batch.cap > BATCH_KEEP_BYTES)
+        buf_deinit(&m->batch);
+    else
+        buf_clear(&m->batch);
+    return lsn;
+}
+
+/* --- folding --- */
+
+/* The three aspects of a key have names of their own. */
+static uint64_t name_of_value(const struct ks_key *key)
+{
+    return key->hash * 2 + 1;
+}
+
+static uint64_t name_of_expiry(const struct ks_key *key)
+{
+    return ~key->hash * 2 + 1;
+}
+
+static uint64_t name_of_elem(const struct ks_key *key, struct bytes sub)
+{
+    return hash64(sub.ptr, sub.len, key->hash) & ~1ull;
+}
+
+static struct name *name_slot(const struct mut *m, uint64_t hash)
+{
+    uint32_t i = (uint32_t)(hash >> 20) & (m->names_cap - 1);
+
+    while (m->names[i].batch == m->batch_number && m->names[i].hash != hash)
+        i = (i + 1) & (m->names_cap - 1);
+    return &m->names[i];
+}
+
+static void names_grow(struct mut *m)
+{
+    struct name *old = m->names;
+    const uint32_t cap = m->names_cap;
+
+    m->names_cap = cap * 2;
+    m->names = mem_zalloc_array(m->names_cap, sizeof(*m->names));
+    for (uint32_t i = 0; i < cap; i++) {
+        if (old[i].batch == m->batch_number)
+            *name_slot(m, old[i].hash) = old[i];
+    }
+    mem_free(old);
+}
+
+/* Returns the index + 1 of the op that had the name before; 0: none. */
+static uint32_t name_set(struct mut *m, uint64_t hash, uint32_t ref)
+{
+    if (m->names_count >= m->names_cap / 2)
+        names_grow(m);
+    struct name *n = name_slot(m, hash);
+    const uint32_t before = n->batch == m->batch_number ? n->ref : 0;
+    m->names_count += n->batch != m->batch_number;
+    *n = (struct name){.hash = hash, .ref = ref, .batch = m->batch_number};
+    return before;
+}
+
+/* The op of the batch that named `hash` last, or NULL. */
+static struct ref *ref_find(const struct mut *m, uint64_t hash)
+{
+    const struct name *n = name_slot(m, hash);
+
+    if (n->batch != m->batch_number)
+        return NULL;
+    struct ref *r = &m->refs[n->ref - 1];
+    return r->kind == OP_VOID ? NULL : r;
+}
+
+static void ref_void(struct mut *m, struct ref *r)
+{
+    if (r->kind == OP_VOID)
+        return;
+    op_void(m->batch.ptr + r->at);
+    r->kind = OP_VOID;
+}
+
+/* Tells the index of the ops that it does not know yet: called from the second op on. */
+static void index_refs(struct mut *m)
+{
+    for (; m->indexed < m->nops; m->indexed++) {
+        struct ref *r = &m->refs[m->indexed];
+        r->prev = name_set(m, r->key, m->indexed + 1);
+        if (r->name != r->key)
+            (void)name_set(m, r->name, m->indexed + 1);
+    }
+}
+
+/* Voids every op of the batch that names the key. */
+static void void_key(struct mut *m, uint64_t key)
+{
+    const struct name *n = name_slot(m, key);
+
+    if (n->batch != m->batch_number)
+        return;
+    for (uint32_t i = n->ref; i != 0; i = m->refs[i - 1].prev)
+        ref_void(m, &m->refs[i - 1]);
+}
+
+/* --- ops --- */
+
+/* Starts a change: opens the batch if need be, and has the index ready if there are ops before. */
+static void begin_op(struct mut *m)
+{
+    if (m->batch.len == 0)
+        open_batch(m);
+    if (unlikely(m->nops != 0))
+        index_refs(m);
+}
+
+/* `key`: hash that all ops on the key share; it is the name of a whole-key op. */
+static void append(struct mut *m, const struct op *op, uint64_t key, uint64_t name)
+{
+    if (m->nops == m->refs_cap) {
+        m->refs_cap *= 2;
+        m->refs = mem_realloc(m->refs, m->refs_cap * sizeof(*m->refs));
+    }
+    m->refs[m->nops] =
+        (struct ref){.key = key, .name = name, .at = (uint32_t)m->batch.len, .kind = op->kind};
+    CHECK(buf_reserve(&m->batch, op_size(op)) == 0);
+    buf_commit(&m->batch, op_store(buf_end(&m->batch), op, m->tag.hlc));
+    m->nops++;
+    m->changes++;
+}
+
+static void changed(const struct mut *m, const struct ks_key *key)
+{
+    if (m->options.on_change != NULL)
+        m->options.on_change(m->options.ctx, key);
+}
+
+static uint64_t group_of(const struct ks_key *key)
+{
+    return key->hash * 4 + 2;
+}
+
+/* --- keys --- */
+
+void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64_t expire_at_ms)
+{
+    const struct op op = {
+        .kind = OP_SET, .key = key->name, .value = value, .expire_at_ms = expire_at_ms};
+
+    begin_op(m);
+    if (unlikely(m->nops != 0))
+        void_key(m, group_of(key));
+    append(m, &op, group_of(key), name_of_value(key));
+    ks_apply_set(m->options.ks, key, m->tag, m->lsn, value, expire_at_ms);
+    changed(m, key);
+}
+
+static void remove_key(struct mut *m, const struct ks_key *key, uint8_t kind)
+{
+    const struct op op = {.kind = kind, .key = key->name};
+
+    begin_op(m);
+    if (unlikely(m->nops != 0))
+        void_key(m, group_of(key));
+    append(m, &op, group_of(key), name_of_value(key));
+    ks_apply_del(m->options.ks, key, m->tag, m->lsn);
+    changed(m, key);
+}
+
+void mut_del(struct mut *m, const struct ks_key *key)
+{
+    remove_key(m, key, OP_DEL);
+}
+
+void mut_reclaim(struct mut *m, const struct ks_key *key)
+{
+    remove_key(m, key, OP_RECLAIM);
+}
+
+/* The key row after a change of a string, logged as a SET because the batch has one already. */
+static void log_as_set(struct mut *m, const struct ks_key *key, struct bytes row)
+{
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+
+    CHECK(row_view(row, m->now_ms, &view) == 0);
+    const struct op op = {.kind = OP_SET,
+                          .key = key->name,
+                          .value = row_text(&view, text),
+                          .expire_at_ms = view.expire_at_ms};
+    void_key(m, group_of(key));
+    append(m, &op, group_of(key), name_of_value(key));
+}
+
+static bool set_in_batch(const struct mut *m, const struct ks_key *key)
+{
+    if (m->nops == 0)
+        return false;
+    const struct ref *r = ref_find(m, name_of_value(key));
+    return r != NULL && r->kind == OP_SET;
+}
+
+void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
+{
+    struct row_view view;
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+
+    CHECK(obj != NULL);
+    begin_op(m);
+    buf_clear(&m->row);
+    const bool coll = (obj->h.flags & BLK_COLL) != 0;
+    if (!coll)
+        CHECK(row_set_expiry_alone(obj_row(obj), expire_at_ms, &m->row) == 0);
+    if (!coll && set_in_batch(m, key)) {
+        log_as_set(m, key, buf_bytes(&m->row));
+    } else {
+        struct op op = {.kind = OP_EXPIRE, .key = key->name, .expire_at_ms = expire_at_ms};
+        if (coll) {
+            op.target_type = obj->h.type;
+            op.target = obj_coll(obj)->tag;
+        } else {
+            CHECK(row_view(obj_row(obj), m->now_ms, &view) == 0);
+            op.target_type = view.target_type;
+            op.target = view.target;
+        }
+        struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_expiry(key));
+        if (r != NULL)
+            ref_void(m, r);
+        append(m, &op, group_of(key), name_of_expiry(key));
+    }
+    ks_apply_expire(m->options.ks, key, m->lsn, buf_bytes(&m->row), expire_at_ms);
+    changed(m, key);
+}
+
+/* The row of a living string, empty if there is none. */
+static struct bytes string_row(struct mut *m, const struct ks_key *key)
+{
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+
+    return obj == NULL ? bytes_of(NULL, 0) : obj_row(obj);
+}
+
+/* Logs and applies an increment whose new row is in m->row. */
+static void finish_incr(struct mut *m, const struct ks_key *key, const struct row_incr *incr)
+{
+    struct row_view view;
+
+    if (set_in_batch(m, key)) {
+        log_as_set(m, key, buf_bytes(&m->row));
+    } else {
+        const struct op op = {.kind = OP_INCR,
+                              .key = key->name,
+                              .start = incr->start,
+                              .isum = incr->isum,
+                              .fsum = incr->fsum,
+                              .flags = incr->fresh ? OP_COVER : 0};
+        struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_value(key));
+        if (r != NULL && r->kind == OP_INCR)
+            ref_void(m, r);
+        append(m, &op, group_of(key), name_of_value(key));
+    }
+    CHECK(row_view(buf_bytes(&m->row), m->now_ms, &view) == 0);
+    ks_apply_row(m->options.ks, key, m->lsn, buf_bytes(&m->row), view.expire_at_ms);
+    changed(m, key);
+}
+
+int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out)
+{
+    struct row_incr incr;
+
+    begin_op(m);
+    buf_clear(&m->row);
+    const int err = row_incr_int(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    finish_incr(m, key, &incr);
+    *out = incr.visible;
+    return 0;
+}
+
+int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, long double *out)
+{
+    struct row_incr incr;
+
+    begin_op(m);
+    buf_clear(&m->row);
+    const int err = row_incr_float(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    finish_incr(m, key, &incr);
+    *out = incr.visible_float;
+    return 0;
+}
+
+/* --- elements --- */
+
+struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
+{
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+
+    if (obj != NULL)
+        return obj->h.type == type ? obj_coll(obj) : NULL;
+    begin_op(m);
+    return ks_apply_coll(m->options.ks, key, type, m->tag, m->lsn);
+}
+
+static struct ks_key key_of(const struct mut *m, const struct coll *coll)
+{
+    return ks_key_of(obj_key(coll->obj), ks_seed(m->options.ks));
+}
+
+/* The batch has changed this element before: its op is voided. True if it was set, or counted. */
+static bool void_elem(struct mut *m, uint64_t name)
+{
+    if (m->nops == 0)
+        return false;
+    struct ref *r = ref_find(m, name);
+    if (r == NULL)
+        return false;
+    const bool set = r->kind == OP_ELEM_SET;
+    ref_void(m, r);
+    return set;
+}
+
+static void append_elem(struct mut *m, const struct ks_key *key, struct op *op, uint64_t count)
+{
+    op->key = key->name;
+    op->has_count = true;
+    op->count = count;
+    append(m, op, group_of(key), name_of_elem(key, op->sub));
+}
+
+bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value)
+{
+    const struct ks_key key = key_of(m, coll);
+    struct op op = {.kind = OP_ELEM_SET, .type = coll->type, .sub = sub, .value = value};
+
+    begin_op(m);
+    (void)void_elem(m, name_of_elem(&key, sub));
+    buf_clear(&m->row);
+    CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
+    buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
+    const bool created =
+        ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
+    append_elem(m, &key, &op, coll->count);
+    changed(m, &key);
+    return created;
+}
+
+/* A collection without elements is no key: what is left is garbage of this node alone. */
+static void drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key)
+{
+    if (coll->count == 0)
+        ks_apply_del(m->options.ks, key, m->tag, m->lsn);
+}
+
+void mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
+{
+    const struct ks_key key = key_of(m, coll);
+    struct op op = {.kind = OP_ELEM_DEL, .type = coll->type, .sub = sub};
+
+    begin_op(m);
+    (void)void_elem(m, name_of_elem(&key, sub));
+    append_elem(m, &key, &op, coll->count - 1);
+    changed(m, &key);
+    ks_apply_elem_del(m->options.ks, coll, sub, m->tag, m->lsn);
+    drop_if_empty(m, coll, &key);
+}
+
+static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
+                             const struct row_incr *incr)
+{
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+    uint8_t score[ROW_SCORE_BYTES];
+    const struct ks_key key = key_of(m, coll);
+    struct op op = {.kind = OP_ELEM_INCR,
+                    .type = coll->type,
+                    .sub = sub,
+                    .start = incr->start,
+                    .isum = incr->isum,
+                    .fsum = incr->fsum,
+                    .flags = incr->fresh ? OP_COVER : 0};
+
+    if (void_elem(m, name_of_elem(&key, sub))) {
+        /* Set by this batch: logged as set, to what it is now. */
+        op = (struct op){.kind = OP_ELEM_SET, .type = coll->type, .sub = sub};
+        CHECK(row_view(buf_bytes(&m->row), m->now_ms, &view) == 0);
+        op.value = row_text(&view, text);
+        if (coll->type == VT_ZSET) {
+            row_score_store(score, (double)incr->visible_float);
+            op.value = bytes_of(score, sizeof(score));
+        }
+    }
+    (void)ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
+    append_elem(m, &key, &op, coll->count);
+    changed(m, &key);
+}
+
+static struct bytes elem_row_of(const struct coll *coll, struct bytes sub)
+{
+    const struct elem *elem = coll_find(coll, sub);
+
+    return elem == NULL ? bytes_of(NULL, 0) : elem_row(elem);
+}
+
+int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t delta, int64_t *out)
+{
+    struct row_incr incr;
+
+    begin_op(m);
+    buf_clear(&m->row);
+    const int err = row_incr_int(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    finish_elem_incr(m, coll, sub, &incr);
+    *out = incr.visible;
+    return 0;
+}
+
+int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long double delta,
+                        long double *out)
+{
+    struct row_incr incr;
+
+    begin_op(m);
+    buf_clear(&m->row);
+    const int err =
+        coll->type == VT_ZSET
+            ? row_incr_score(elem_row_of(coll, sub), (double)delta, m->tag, &m->row, &incr)
+            : row_incr_float(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    finish_elem_incr(m, coll, sub, &incr);
+    *out = incr.visible_float;
+    return 0;
+}

@@ -1,0 +1,114 @@
+/*
+ * The local write path: the only way by which a command changes data.
+ *
+ *     mut_begin  .. mut_set, mut_del, mut_elem_set ..  mut_end
+ *
+ * Each mut_* call stamps its change with the tag of the batch, encodes it as an op and applies it
+ * to DRAM; mut_end hands the batch to the op log as one record. A batch is what a peer applies
+ * whole: one command, or one EXEC.
+ *
+ * A handler first reads and decides, then calls mut_*; a mut_* call cannot fail, because
+ * mut_check, which the dispatcher calls before a write command, has seen that the log takes
+ * records.  Handlers have made sure that what they change is resident (the command table says
+ * what they need).
+ *
+ * The batch holds at most one net op per row: a row that is changed twice within a batch has its
+ * earlier op voided (mutate.c tells how).
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_REPLICATION_MUTATE_H
+#define TIERRA_REPLICATION_MUTATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+#include "engine/space/keyspace.h"
+#include "engine/value/vv.h"
+
+struct mut;
+struct oplog;
+
+struct mut_options {
+    struct keyspace *ks;
+    struct oplog *log;
+    uint8_t origin;
+    uint64_t seq_seen; /* Highest own sequence number found at recovery. */
+    struct vv vv;      /* Of everything applied at recovery. */
+    /* A key was changed: WATCH, keyspace events. May be NULL. */
+    void (*on_change)(void *ctx, const struct ks_key *key);
+    void *ctx;
+};
+
+void mut_create(const struct mut_options *options, struct mut **out);
+void mut_destroy(struct mut *m);
+
+/*
+ * Whether a batch of about `len` bytes can be logged now: 0, -ERR_BUSY (try again next turn),
+ * -ERR_FENCED, -ENOSPC, -ERR_LIMIT.
+ */
+MUST_USE int mut_check(struct mut *m, size_t len);
+
+/* Starts a batch at `now_ms`. Nested calls (a command within EXEC) join the outer batch. */
+void mut_begin(struct mut *m, uint64_t now_ms);
+
+/* Ends it. Returns its position, or 0 if nothing was changed or an outer batch is still open. */
+uint64_t mut_end(struct mut *m);
+
+/* Everything applied so far, as a vector. */
+const struct vv *mut_vv(const struct mut *m);
+
+/* Rows changed since the process started: rdb_changes_since_last_save and the like. */
+uint64_t mut_changes(const struct mut *m);
+
+/* --- keys --- */
+
+/* SET: replaces whatever is there. `expire_at_ms` since 1970; 0: never. */
+void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64_t expire_at_ms);
+
+/* DEL of a key that exists, in either tier. */
+void mut_del(struct mut *m, const struct ks_key *key);
+
+/* The key expired: removes it here only. No peer hears of it. */
+void mut_reclaim(struct mut *m, const struct ks_key *key);
+
+/* EXPIRE and PERSIST (`expire_at_ms` 0) of a key that is hot. */
+void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms);
+
+/*
+ * INCRBY on a string that is hot, or absent. Returns 0 and the new value; -ERR_FORMAT: not an
+ * integer; -ERR_RANGE: overflow. After an error nothing changed.
+ */
+MUST_USE int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out);
+
+/* INCRBYFLOAT likewise; -ERR_RANGE: NaN or infinity. */
+MUST_USE int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta,
+                            long double *out);
+
+/* --- elements of hashes, sets, sorted sets --- */
+
+/*
+ * The collection at `key`, which is hot or absent; made with `type` if absent. NULL if it has
+ * another type.
+ */
+struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type);
+
+/*
+ * Adds or replaces one element. `value` empty for sets; 8 bytes for sorted sets
+ * (row_score_store). What is known of the element must be resident. True if it is new.
+ */
+bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value);
+
+/* Removes one live element. The key goes when its last element has gone. */
+void mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub);
+
+/* HINCRBY, HINCRBYFLOAT, ZINCRBY; errors as mut_incr and mut_incr_float. */
+MUST_USE int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t delta,
+                           int64_t *out);
+MUST_USE int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub,
+                                 long double delta, long double *out);
+
+#endif

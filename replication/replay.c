@@ -1,0 +1,209 @@
+/* Replay of the log at start; replay.h tells the rule. */
+#include "replication/replay.h"
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+
+#include "engine/space/flush.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/recover.h"
+#include "engine/value/op.h"
+#include "engine/value/rowkey.h"
+
+/* The object at the key, read from the store if need be; NULL if there is none. */
+static int load(struct keyspace *ks, const struct ks_key *key, struct obj **out)
+{
+    const int err = ks_recover_key(ks, key);
+
+    *out = NULL;
+    if (err == 0)
+        (void)ks_find(ks, key, 0, out, NULL);
+    return err;
+}
+
+/* --- strings --- */
+
+struct join {
+    struct bytes row;
+    struct buf *out;
+};
+
+static int join_key_row(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    struct join *j = ctx;
+
+    (void)sub;
+    CHECK(row_kind == ROWKEY_KIND_KEY);
+    return row_merge_fold(j->row, &operand, 1, j->out);
+}
+
+/* A change of a string's key row that builds on what is there. */
+static int replay_key_op(struct replay *r, const struct batch *batch, const struct op *op,
+                         const struct ks_key *key, uint64_t lsn)
+{
+    struct obj *obj;
+    struct buf out, scratch;
+    struct row_view view;
+
+    int err = load(r->ks, key, &obj);
+    if (err != 0)
+        return err;
+    if (obj != NULL && (obj->h.flags & BLK_COLL) != 0) {
+        if (op->kind == OP_EXPIRE && lsn > obj_coll(obj)->lsn)
+            ks_apply_expire(r->ks, key, lsn, bytes_of(NULL, 0), op->expire_at_ms);
+        return 0;
+    }
+    buf_init(&out, UINT32_MAX);
+    buf_init(&scratch, UINT32_MAX);
+    struct join j = {.row = obj == NULL ? bytes_of(NULL, 0) : obj_row(obj), .out = &out};
+    err = op_expand(op, batch, lsn, join_key_row, &j, &scratch);
+    if (err == 0)
+        err = row_view(buf_bytes(&out), 0, &view);
+    if (err == 0 && view.type == VT_STRING)
+        ks_apply_row(r->ks, key, lsn, buf_bytes(&out), view.expire_at_ms);
+    buf_deinit(&scratch);
+    buf_deinit(&out);
+    return err;
+}
+
+/* --- collections --- */
+
+static int replay_list(struct replay *r, const struct op *op, const struct ks_key *key,
+                       struct coll *coll, struct tag tag, uint64_t lsn, struct bytes row)
+{
+    struct listq_at at;
+
+    const int err = ks_recover_list(r->ks, coll);
+    if (err != 0)
+        return err;
+    if (op->kind == OP_ELEM_SET)
+        ks_apply_list_put(r->ks, coll, op->sub, tag, lsn, row, KS_LIST_WITHIN);
+    else if (listq_find(&coll->seq, op->sub, &at))
+        ks_apply_list_del(r->ks, coll, op->sub, tag, lsn, KS_LIST_WITHIN);
+    if (op->has_count && op->count == 0)
+        ks_apply_del(r->ks, key, tag, lsn);
+    return 0;
+}
+
+static int replay_elem_incr(struct replay *r, const struct batch *batch, const struct op *op,
+                            struct coll *coll, uint64_t lsn, struct buf *out);
+
+struct elem_join {
+    struct bytes row;
+    struct buf *out;
+};
+
+static int join_elem_row(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    struct elem_join *j = ctx;
+
+    (void)sub;
+    return row_kind == ROWKEY_KIND_KEY ? 0 : row_merge_fold(j->row, &operand, 1, j->out);
+}
+
+/* Appends the element's row after the increment. */
+static int replay_elem_incr(struct replay *r, const struct batch *batch, const struct op *op,
+                            struct coll *coll, uint64_t lsn, struct buf *out)
+{
+    struct buf scratch;
+
+    int err = ks_recover_elem(r->ks, coll, op->sub);
+    if (err != 0)
+        return err;
+    const struct elem *elem = coll_find(coll, op->sub);
+    struct elem_join j = {.row = elem == NULL ? bytes_of(NULL, 0) : elem_row(elem), .out = out};
+    buf_init(&scratch, UINT32_MAX);
+    err = op_expand(op, batch, lsn, join_elem_row, &j, &scratch);
+    buf_deinit(&scratch);
+    return err;
+}
+
+static int replay_elem_op(struct replay *r, const struct batch *batch, const struct op *op,
+                          const struct ks_key *key, uint64_t lsn)
+{
+    const struct tag tag = batch_tag(batch);
+    struct obj *obj;
+    struct buf row;
+
+    int err = load(r->ks, key, &obj);
+    if (err != 0)
+        return err;
+    if (obj != NULL && obj->h.type != op->type) {
+        /* The key has another type later on: this change is buried by the one that did that. */
+        return 0;
+    }
+    struct coll *coll = ks_apply_coll(r->ks, key, op->type, tag, lsn);
+    buf_init(&row, UINT32_MAX);
+    if (op->kind == OP_ELEM_SET)
+        err = op_full_row(op, tag, &row) == 1 ? 0 : -ERR_CORRUPT;
+    else if (op->kind == OP_ELEM_INCR)
+        err = replay_elem_incr(r, batch, op, coll, lsn, &row);
+    if (err == 0 && op->type == VT_LIST) {
+        err = replay_list(r, op, key, coll, tag, lsn, buf_bytes(&row));
+    } else if (err == 0) {
+        ks_recover_put(r->ks, coll, op->sub, tag, lsn, buf_bytes(&row), op->count);
+        if (coll->count == 0)
+            ks_apply_del(r->ks, key, tag, lsn);
+    }
+    buf_deinit(&row);
+    return err;
+}
+
+/* --- records --- */
+
+static int replay_op(struct replay *r, const struct batch *batch, const struct op *op, uint64_t lsn)
+{
+    const struct ks_key key = ks_key_of(op->key, ks_seed(r->ks));
+
+    r->ops++;
+    switch ((enum op_kind)op->kind) {
+    case OP_SET:
+        ks_apply_set(r->ks, &key, batch_tag(batch), lsn, op->value, op->expire_at_ms);
+        return 0;
+    case OP_DEL:
+    case OP_RECLAIM:
+        ks_apply_del(r->ks, &key, batch_tag(batch), lsn);
+        return 0;
+    case OP_INCR:
+    case OP_EXPIRE:
+    case OP_KEY_MERGE:
+        return replay_key_op(r, batch, op, &key, lsn);
+    case OP_ELEM_SET:
+    case OP_ELEM_INCR:
+    case OP_ELEM_DEL:
+        return replay_elem_op(r, batch, op, &key, lsn);
+    case OP_VOID:
+        return 0;
+    case OP_ROW_MERGE:
+    case OP_KIND_END:
+        break;
+    }
+    return -ERR_UNSUPPORTED;
+}
+
+int replay_record(void *ctx, const struct oplog_record *record)
+{
+    struct replay *r = ctx;
+    struct batch batch;
+    struct op op;
+
+    int err = batch_open(record->payload, &batch);
+    if (err != 0)
+        return err;
+    for (;;) {
+        const int step = batch_next(&batch, &op);
+        if (step == BATCH_END)
+            break;
+        err = step == BATCH_OP ? replay_op(r, &batch, &op, record->lsn) : step;
+        if (err != 0)
+            return err;
+    }
+    r->lsn = record->lsn;
+    r->records++;
+    if (record->origin == r->origin)
+        r->seq = record->seq;
+    err = vv_raise(&r->vv, batch_tag(&batch));
+    if (err == 0 && ks_flush_backlog(r->ks) > r->dirty_bytes_max)
+        err = ks_recover_flush(r->ks, r->lsn, &r->vv);
+    return err;
+}

@@ -1,0 +1,35 @@
+/*
+ * Replay: applies the log's records to the keyspace at start, in their order.
+ *
+ * What a record does here is what it did when it was made (mutate.c), except that rows may be
+ * newer already (engine/space/recover.h tells why that does no harm).
+ */
+#ifndef TIERRA_REPLICATION_REPLAY_H
+#define TIERRA_REPLICATION_REPLAY_H
+
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+
+#include "engine/value/vv.h"
+
+#include "replication/oplog.h"
+
+struct keyspace;
+
+struct replay {
+    struct keyspace *ks;
+    uint8_t origin;           /* Our own. */
+    uint64_t dirty_bytes_max; /* Rows are written to the store in between, beyond this. */
+    /* Results. */
+    struct vv vv; /* Starts as that of the covered position. */
+    uint64_t seq; /* Highest of our own. */
+    uint64_t lsn;
+    uint64_t records;
+    uint64_t ops;
+};
+
+/* An oplog_replay_fn; ctx is the struct replay. */
+MUST_USE int replay_record(void *ctx, const struct oplog_record *record);
+
+#endif

@@ -1,0 +1,420 @@
+/* Strings: the handlers of the string group. */
+#include <string.h>
+
+#include "engine/base/mem.h"
+
+#include "server/handlers.h"
+#include "server/request.h"
+#include "server/shard.h"
+
+/* --- GET and relatives --- */
+
+static void reply_string(struct request *rq, const struct obj *obj)
+{
+    char text[REQ_TEXT_BYTES];
+
+    reply_bulk(rq->out, req_string(rq, obj, text));
+}
+
+/* Replies the value, or null if there is none; false after WRONGTYPE. */
+static bool get_generic(struct request *rq, const struct ks_key *key)
+{
+    struct obj *obj = req_get(rq, key);
+    if (!req_type_ok(rq, obj, VT_STRING))
+        return false;
+    if (obj == NULL)
+        reply_null(rq->out);
+    else
+        reply_string(rq, obj);
+    return true;
+}
+
+void cmd_get(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 1);
+    (void)get_generic(rq, &key);
+}
+
+void cmd_strlen(struct request *rq)
+{
+    char text[REQ_TEXT_BYTES];
+    const struct ks_key key = req_key(rq, 1);
+    struct obj *obj = req_get(rq, &key);
+    if (!req_type_ok(rq, obj, VT_STRING))
+        return;
+    reply_u64(rq->out, obj == NULL ? 0 : req_string(rq, obj, text).len);
+}
+
+void cmd_mget(struct request *rq)
+{
+    reply_array(rq->out, rq->argc - 1);
+    for (uint32_t i = 1; i < rq->argc; i++) {
+        const struct ks_key key = req_key(rq, i);
+        struct obj *obj = req_get(rq, &key);
+        if (obj == NULL || obj->h.type != VT_STRING)
+            reply_null(rq->out);
+        else
+            reply_string(rq, obj);
+    }
+}
+
+void cmd_getdel(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 1);
+    const bool exists = req_get(rq, &key) != NULL;
+    if (get_generic(rq, &key) && exists)
+        mut_del(rq->mut, &key);
+}
+
+/* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
+void cmd_getex(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 1);
+    uint64_t at_ms = 0;
+    bool change = false;
+    if (rq->argc == 3 && req_is(rq, 2, "PERSIST")) {
+        change = true;
+    } else if (rq->argc == 4) {
+        const bool ex = req_is(rq, 2, "EX"), px = req_is(rq, 2, "PX");
+        const bool exat = req_is(rq, 2, "EXAT"), pxat = req_is(rq, 2, "PXAT");
+        if (!ex && !px && !exat && !pxat) {
+            reply_err_syntax(rq->out);
+            return;
+        }
+        if (!req_deadline(rq, 3, ex || exat ? 1000 : 1, exat || pxat, &at_ms))
+            return;
+        change = true;
+    } else if (rq->argc != 2) {
+        reply_err_syntax(rq->out);
+        return;
+    }
+    const bool exists = req_get(rq, &key) != NULL;
+    if (!get_generic(rq, &key) || !exists || !change)
+        return;
+    if (at_ms != 0 && at_ms <= rq->now_ms)
+        mut_del(rq->mut, &key);
+    else
+        mut_expire(rq->mut, &key, at_ms);
+}
+
+/* GETRANGE and SUBSTR: both ends count, negative ones from the end. */
+void cmd_getrange(struct request *rq)
+{
+    int64_t start, end;
+    char text[REQ_TEXT_BYTES];
+    const struct ks_key key = req_key(rq, 1);
+    if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
+        return;
+    struct obj *obj = req_get(rq, &key);
+    if (!req_type_ok(rq, obj, VT_STRING))
+        return;
+    const struct bytes value = obj == NULL ? bytes_of(NULL, 0) : req_string(rq, obj, text);
+    const int64_t len = (int64_t)value.len;
+    const bool crossed = start < 0 && end < 0 && start > end;
+    start = start < 0 ? i64_max(start + len, 0) : start;
+    end = end < 0 ? i64_max(end + len, 0) : i64_min(end, len - 1);
+    if (crossed || start > end || len == 0)
+        reply_bulk(rq->out, bytes_of(NULL, 0));
+    else
+        reply_bulk(rq->out, bytes_of(value.ptr + start, (size_t)(end - start + 1)));
+}
+
+/* --- SET and relatives --- */
+
+struct set_options {
+    uint64_t expire_at_ms;
+    bool nx, xx, get, keepttl, expires;
+};
+
+/* One EX, PX, EXAT or PXAT at argument `*i`; false if it is none of them. */
+static bool set_expiry(struct request *rq, uint32_t *i, struct set_options *o, bool *failed)
+{
+    static const struct {
+        const char *word;
+        int64_t unit_ms;
+        bool absolute;
+    } forms[] = {{"EX", 1000, false}, {"PX", 1, false}, {"EXAT", 1000, true}, {"PXAT", 1, true}};
+
+    for (size_t f = 0; f < ARRAY_COUNT(forms); f++) {
+        if (!req_is(rq, *i, forms[f].word))
+            continue;
+        if (o->expires || o->keepttl || *i + 1 >= rq->argc)
+            return false;
+        o->expires = true;
+        (*i)++;
+        *failed = !req_deadline(rq, *i, forms[f].unit_ms, forms[f].absolute, &o->expire_at_ms);
+        return true;
+    }
+    return false;
+}
+
+/* False after an error reply. */
+static bool set_parse(struct request *rq, struct set_options *o)
+{
+    bool failed = false;
+    uint32_t expiry_at = 0;
+
+    for (uint32_t i = 3; i < rq->argc; i++) {
+        if (req_is(rq, i, "NX") && !o->xx) {
+            o->nx = true;
+        } else if (req_is(rq, i, "XX") && !o->nx) {
+            o->xx = true;
+        } else if (req_is(rq, i, "GET")) {
+            o->get = true;
+        } else if (req_is(rq, i, "KEEPTTL") && !o->expires) {
+            o->keepttl = true;
+        } else {
+            expiry_at = i;
+            if (!set_expiry(rq, &expiry_at, o, &failed)) {
+                reply_err_syntax(rq->out);
+                return false;
+            }
+            if (failed)
+                return false;
+            i = expiry_at;
+        }
+    }
+    return true;
+}
+
+void cmd_set(struct request *rq)
+{
+    struct set_options o = {0};
+    const struct ks_key key = req_key(rq, 1);
+
+    if (rq->argc == 3) {
+        mut_set(rq->mut, &key, rq->argv[2], 0);
+        reply_ok(rq->out);
+        return;
+    }
+    if (!set_parse(rq, &o))
+        return;
+    if (o.nx || o.xx || o.get || o.keepttl) {
+        struct obj *obj = req_get(rq, &key);
+        if (o.get && !get_generic(rq, &key))
+            return;
+        if ((o.nx && obj != NULL) || (o.xx && obj == NULL)) {
+            if (!o.get)
+                reply_null(rq->out);
+            return;
+        }
+        if (o.keepttl && obj != NULL)
+            o.expire_at_ms = ks_expire_at(obj);
+    }
+    if (o.expires && o.expire_at_ms <= rq->now_ms) {
+        if (req_get(rq, &key) != NULL)
+            mut_del(rq->mut, &key);
+    } else {
+        mut_set(rq->mut, &key, rq->argv[2], o.expire_at_ms);
+    }
+    if (!o.get)
+        reply_ok(rq->out);
+}
+
+void cmd_setnx(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 1);
+    const bool absent = req_get(rq, &key) == NULL;
+    if (absent)
+        mut_set(rq->mut, &key, rq->argv[2], 0);
+    reply_i64(rq->out, absent);
+}
+
+static void setex_generic(struct request *rq, int64_t unit_ms)
+{
+    uint64_t at_ms;
+    const struct ks_key key = req_key(rq, 1);
+    if (!req_deadline(rq, 2, unit_ms, false, &at_ms))
+        return;
+    mut_set(rq->mut, &key, rq->argv[3], at_ms);
+    reply_ok(rq->out);
+}
+
+void cmd_setex(struct request *rq)
+{
+    setex_generic(rq, 1000);
+}
+
+void cmd_psetex(struct request *rq)
+{
+    setex_generic(rq, 1);
+}
+
+void cmd_getset(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 1);
+    if (get_generic(rq, &key))
+        mut_set(rq->mut, &key, rq->argv[2], 0);
+}
+
+void cmd_mset(struct request *rq)
+{
+    if (rq->argc % 2 == 0) {
+        reply_err_arity(rq->out, rq->cmd->name);
+        return;
+    }
+    for (uint32_t i = 1; i < rq->argc; i += 2) {
+        const struct ks_key key = req_key(rq, i);
+        mut_set(rq->mut, &key, rq->argv[i + 1], 0);
+    }
+    reply_ok(rq->out);
+}
+
+void cmd_msetnx(struct request *rq)
+{
+    if (rq->argc % 2 == 0) {
+        reply_err_arity(rq->out, rq->cmd->name);
+        return;
+    }
+    for (uint32_t i = 1; i < rq->argc; i += 2) {
+        const struct ks_key key = req_key(rq, i);
+        struct obj *obj;
+        if (ks_find(rq->ks, &key, rq->now_ms, &obj, NULL) != KS_ABSENT) {
+            reply_i64(rq->out, 0);
+            return;
+        }
+    }
+    for (uint32_t i = 1; i < rq->argc; i += 2) {
+        const struct ks_key key = req_key(rq, i);
+        mut_set(rq->mut, &key, rq->argv[i + 1], 0);
+    }
+    reply_i64(rq->out, 1);
+}
+
+/* --- changes of a part --- */
+
+/* False after the error that the result would be too long. */
+static bool length_ok(struct request *rq, size_t offset, size_t len)
+{
+    size_t total;
+    if (!size_add_overflow(offset, len, &total) && total <= shard_bulk_bytes_max(rq->sh))
+        return true;
+    reply_err_string_limit(rq->out);
+    return false;
+}
+
+/* SET of head, zeros up to `offset`, and patch, with what the old value has behind it. */
+static void set_patched(struct request *rq, const struct ks_key *key, const struct obj *obj,
+                        size_t offset, struct bytes patch)
+{
+    char text[REQ_TEXT_BYTES];
+    const struct bytes old = obj == NULL ? bytes_of(NULL, 0) : req_string(rq, obj, text);
+    const uint64_t expire_at_ms = obj == NULL ? 0 : ks_expire_at(obj);
+    const size_t len = size_max(old.len, offset + patch.len);
+    uint8_t *value = mem_try_alloc(len);
+    if (value == NULL) {
+        reply_err_oom(rq->out, "the value does not fit into memory");
+        return;
+    }
+    if (old.len != 0)
+        memcpy(value, old.ptr, old.len);
+    if (len > old.len)
+        memset(value + old.len, 0, len - old.len);
+    if (patch.len != 0)
+        memcpy(value + offset, patch.ptr, patch.len);
+    mut_set(rq->mut, key, bytes_of(value, len), expire_at_ms);
+    mem_free(value);
+    reply_u64(rq->out, len);
+}
+
+void cmd_append(struct request *rq)
+{
+    char text[REQ_TEXT_BYTES];
+    const struct ks_key key = req_key(rq, 1);
+    struct obj *obj = req_get(rq, &key);
+    if (!req_type_ok(rq, obj, VT_STRING))
+        return;
+    const size_t len = obj == NULL ? 0 : req_string(rq, obj, text).len;
+    if (length_ok(rq, len, rq->argv[2].len))
+        set_patched(rq, &key, obj, len, rq->argv[2]);
+}
+
+void cmd_setrange(struct request *rq)
+{
+    int64_t offset;
+    char text[REQ_TEXT_BYTES];
+    const struct ks_key key = req_key(rq, 1);
+    if (!req_i64(rq, 2, &offset))
+        return;
+    if (offset < 0) {
+        reply_err_offset_range(rq->out);
+        return;
+    }
+    struct obj *obj = req_get(rq, &key);
+    if (!req_type_ok(rq, obj, VT_STRING))
+        return;
+    if (rq->argv[3].len == 0)
+        reply_u64(rq->out, obj == NULL ? 0 : req_string(rq, obj, text).len);
+    else if (length_ok(rq, (size_t)offset, rq->argv[3].len))
+        set_patched(rq, &key, obj, (size_t)offset, rq->argv[3]);
+}
+
+/* --- counters --- */
+
+static void incr_generic(struct request *rq, int64_t delta)
+{
+    int64_t value;
+    const struct ks_key key = req_key(rq, 1);
+    if (!req_type_ok(rq, req_get(rq, &key), VT_STRING))
+        return;
+    const int err = mut_incr(rq->mut, &key, delta, &value);
+    if (err == 0)
+        reply_i64(rq->out, value);
+    else if (err == -ERR_RANGE)
+        reply_err_overflow(rq->out);
+    else
+        reply_err_not_integer(rq->out);
+}
+
+void cmd_incr(struct request *rq)
+{
+    incr_generic(rq, 1);
+}
+
+void cmd_decr(struct request *rq)
+{
+    incr_generic(rq, -1);
+}
+
+void cmd_incrby(struct request *rq)
+{
+    int64_t delta;
+    if (req_i64(rq, 2, &delta))
+        incr_generic(rq, delta);
+}
+
+void cmd_decrby(struct request *rq)
+{
+    int64_t delta;
+    if (!req_i64(rq, 2, &delta))
+        return;
+    if (delta == INT64_MIN)
+        reply_error(rq->out, "ERR decrement would overflow");
+    else
+        incr_generic(rq, -delta);
+}
+
+void cmd_incrbyfloat(struct request *rq)
+{
+    long double delta, value;
+    char text[REQ_TEXT_BYTES];
+    const struct ks_key key = req_key(rq, 1);
+    if (!req_type_ok(rq, req_get(rq, &key), VT_STRING))
+        return;
+    if (!num_parse_ldouble(rq->argv[2], &delta)) {
+        reply_err_not_float(rq->out);
+        return;
+    }
+    const int err = mut_incr_float(rq->mut, &key, delta, &value);
+    if (err == 0)
+        reply_bulk(rq->out, bytes_of(text, num_print_ldouble(text, value)));
+    else if (err == -ERR_RANGE)
+        reply_err_nan_inf(rq->out);
+    else
+        reply_err_not_float(rq->out);
+}
+
+void cmd_substr(struct request *rq)
+{
+    cmd_getrange(rq);
+}

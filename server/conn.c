@@ -1,0 +1,376 @@
+/* One client connection; conn.h tells how it works. */
+#include "server/conn.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+
+#include "server/dispatch.h"
+#include "server/shard.h"
+#include "server/txn.h"
+
+/* A parked connection stops receiving when this much input waits. Bytes. */
+#define IN_PAUSE_BYTES (1u << 20)
+/* A buffer above this is given back when it is empty. Bytes. */
+#define BUF_KEEP_BYTES (64u << 10)
+/* Commands looked at behind a parked one. */
+#define LOOKAHEAD_COMMANDS 64
+/* Commands of one connection in one go; the rest goes on in the next turn. */
+#define RUN_COMMANDS_MAX 4096
+
+static struct conn *conn_of(struct reactor_sock *s)
+{
+    return container_of(s, struct conn, sock);
+}
+
+void conn_touch(struct conn *c)
+{
+    if (!list_linked(&c->turn_link))
+        list_push_back(&c->sh->turn_conns, &c->turn_link);
+}
+
+/* --- input --- */
+
+/* Appends what was not consumed; false if the client sent more than it may. */
+static bool in_keep(struct conn *c, struct bytes rest)
+{
+    if (bytes_empty(rest))
+        return true;
+    if (buf_append_bytes(&c->in, rest) == 0)
+        return true;
+    LOG_NOTICE("server", "client closed: query buffer limit reached id=%llu",
+               (unsigned long long)c->id);
+    conn_close(c);
+    return false;
+}
+
+/* Starts the reads of the commands that follow a parked one. */
+static void look_ahead(struct conn *c, struct bytes in)
+{
+    struct resp_parser parser;
+    struct resp_cmd *cmd = &c->sh->ahead_cmd;
+    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+
+    resp_parser_init(&parser);
+    for (int i = 0; i < LOOKAHEAD_COMMANDS; i++) {
+        if (resp_parse(&parser, &limits, in, cmd) != RESP_READY)
+            return;
+        dispatch_prefetch(c, cmd);
+        in = bytes_from(in, cmd->consumed);
+    }
+}
+
+/*
+ * Runs the commands of `in`. Returns how many bytes were consumed; the rest is an incomplete
+ * command, or one that waits and what follows it.
+ */
+static size_t conn_run(struct conn *c, struct bytes in)
+{
+    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+    size_t done = 0;
+    uint32_t count = 0;
+
+    c->running = true;
+    while (!c->closing && !c->closed && !c->parked) {
+        const struct bytes rest = bytes_from(in, done);
+        if (bytes_empty(rest))
+            break;
+        const enum resp_result result = resp_parse(&c->parser, &limits, rest, &c->cmd);
+        if (result == RESP_MORE) {
+            done += c->cmd.consumed;
+            break;
+        }
+        if (result != RESP_READY) {
+            if (result == RESP_ERROR)
+                reply_error(&c->out, "ERR %s", c->cmd.error);
+            else
+                LOG_WARN("server", "possible attack: HTTP on the Redis port addr=%s", c->addr);
+            conn_close_after_reply(c);
+            done = in.len;
+            break;
+        }
+        if (dispatch(c, &c->cmd) == DISPATCH_PARKED) {
+            c->parked = true;
+            look_ahead(c, bytes_from(rest, c->cmd.consumed));
+            break;
+        }
+        done += c->cmd.consumed;
+        if (++count == RUN_COMMANDS_MAX) {
+            c->parked = true;
+            shard_retry_next_turn(c->sh, c);
+            break;
+        }
+    }
+    c->running = false;
+    if (c->out.failed)
+        conn_close(c);
+    else if (c->out.out.len != 0 || c->closing)
+        conn_touch(c);
+    return done;
+}
+
+static void pause_if_full(struct conn *c)
+{
+    if (!c->paused && c->parked && c->in.len >= IN_PAUSE_BYTES) {
+        c->paused = true;
+        reactor_sock_pause(&c->sock);
+    }
+}
+
+static void run_kept_input(struct conn *c)
+{
+    const size_t done = conn_run(c, buf_bytes(&c->in));
+    if (c->closed)
+        return;
+    buf_consume(&c->in, done);
+    if (c->in.len == 0 && c->in.cap > BUF_KEEP_BYTES)
+        buf_shrink(&c->in, 0);
+    if (c->paused && c->in.len < IN_PAUSE_BYTES / 2) {
+        c->paused = false;
+        reactor_sock_resume(&c->sock);
+    }
+}
+
+static void on_data(struct reactor_sock *s, const uint8_t *ptr, size_t len)
+{
+    struct conn *c = conn_of(s);
+
+    c->active_ms = reactor_wall_ms(c->sh->reactor);
+    c->bytes_in += len;
+    if (c->closing)
+        return;
+    if (c->in.len == 0 && !c->parked) {
+        const size_t done = conn_run(c, bytes_of(ptr, len));
+        if (!c->closed && !c->closing)
+            (void)in_keep(c, bytes_of(ptr + done, len - done));
+    } else if (in_keep(c, bytes_of(ptr, len)) && !c->parked) {
+        run_kept_input(c);
+    }
+    if (!c->closed)
+        pause_if_full(c);
+}
+
+void conn_resume(struct conn *c)
+{
+    if (c->closed || !c->parked)
+        return;
+    c->parked = false;
+    /* Called from within its own command: the loop in conn_run goes on by itself. */
+    CHECK(!c->running);
+    run_kept_input(c);
+    if (!c->closed && c->ended && !c->parked)
+        conn_close_after_reply(c);
+}
+
+static void on_end(struct reactor_sock *s, int err)
+{
+    struct conn *c = conn_of(s);
+
+    c->ended = true;
+    /* After a half-close the commands that are here still get their replies. */
+    if (err != 0)
+        conn_close(c);
+    else if (!c->parked)
+        conn_close_after_reply(c);
+}
+
+/* --- output --- */
+
+/* Sends the first `len` bytes of the replies. */
+static void send_part(struct conn *c, size_t len)
+{
+    if (len == c->out.out.len) {
+        const struct buf empty = c->sending;
+        c->sending = c->out.out;
+        c->out.out = empty;
+        c->out.out.limit = c->sending.limit;
+        buf_clear(&c->out.out);
+    } else {
+        buf_clear(&c->sending);
+        if (buf_append(&c->sending, c->out.out.ptr, len) != 0) {
+            conn_close(c);
+            return;
+        }
+        buf_consume(&c->out.out, len);
+    }
+    c->bytes_out += len;
+    c->iov = (struct iovec){.iov_base = c->sending.ptr, .iov_len = c->sending.len};
+    const int r = reactor_sock_send(&c->sock, &c->iov, 1);
+    if (r < 0) {
+        conn_close(c);
+    } else if (r == 1) {
+        if (c->sending.cap > BUF_KEEP_BYTES)
+            buf_deinit(&c->sending);
+        else
+            buf_clear(&c->sending);
+    }
+}
+
+/* Notes that what was collected since the last mark waits for `lsn`. */
+static void hold(struct conn *c, uint64_t lsn)
+{
+    const size_t end = c->out.out.len;
+    const size_t held = c->marks_count == 0 ? 0 : c->marks[c->marks_count - 1].end;
+    if (end == held)
+        return;
+    if (c->marks_count == CONN_MARKS_MAX)
+        c->marks_count--;
+    c->marks[c->marks_count++] = (struct conn_mark){.lsn = lsn, .end = end};
+}
+
+/* How many bytes of the replies may leave; forgets the marks that are passed. */
+static size_t release(struct conn *c, uint64_t durable_lsn)
+{
+    uint32_t passed = 0;
+    size_t len = 0;
+
+    while (passed < c->marks_count && c->marks[passed].lsn <= durable_lsn)
+        len = c->marks[passed++].end;
+    c->marks_count -= passed;
+    memmove(c->marks, c->marks + passed, c->marks_count * sizeof(c->marks[0]));
+    for (uint32_t i = 0; i < c->marks_count; i++)
+        c->marks[i].end -= len;
+    return len;
+}
+
+static void close_if_done(struct conn *c)
+{
+    if (!c->closed && c->closing && c->out.out.len == 0 && !reactor_sock_sending(&c->sock))
+        conn_close(c);
+}
+
+void conn_release(struct conn *c, uint64_t durable_lsn)
+{
+    if (c->closed)
+        return;
+    if (!reactor_sock_sending(&c->sock)) {
+        const size_t len = release(c, durable_lsn);
+        if (len != 0)
+            send_part(c, len);
+    }
+    if (!c->closed && c->marks_count != 0 && !list_linked(&c->held_link))
+        list_push_back(&c->sh->held_conns, &c->held_link);
+    close_if_done(c);
+}
+
+void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t durable_lsn)
+{
+    if (c->closed)
+        return;
+    if (hold_lsn > durable_lsn || c->marks_count != 0) {
+        hold(c, hold_lsn);
+        conn_release(c, durable_lsn);
+        return;
+    }
+    if (c->out.out.len != 0 && !reactor_sock_sending(&c->sock))
+        send_part(c, c->out.out.len);
+    close_if_done(c);
+}
+
+static void on_sent(struct reactor_sock *s, int err)
+{
+    struct conn *c = conn_of(s);
+
+    if (err != 0) {
+        conn_close(c);
+        return;
+    }
+    if (c->sending.cap > BUF_KEEP_BYTES)
+        buf_deinit(&c->sending);
+    else
+        buf_clear(&c->sending);
+    if (c->out.out.len != 0 || c->closing)
+        conn_touch(c);
+}
+
+/* --- life --- */
+
+static void on_closed(struct reactor_sock *s)
+{
+    struct conn *c = conn_of(s);
+
+    buf_deinit(&c->in);
+    buf_deinit(&c->sending);
+    reply_deinit(&c->out);
+    resp_cmd_deinit(&c->cmd);
+    mem_free(c->name);
+    shard_conn_gone(c->sh, c);
+    mem_free(c);
+}
+
+static const struct reactor_sock_ops conn_ops = {
+    .on_data = on_data, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
+
+static void unlink_if(struct list_link *link)
+{
+    if (list_linked(link))
+        list_remove(link);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->closed)
+        return;
+    c->closed = true;
+    c->closing = true;
+    ks_wait_cancel(c->sh->ks, &c->wait);
+    reactor_timer_stop(c->sh->reactor, &c->retry);
+    txn_destroy(c);
+    unlink_if(&c->turn_link);
+    unlink_if(&c->held_link);
+    unlink_if(&c->retry_link);
+    unlink_if(&c->link);
+    reactor_sock_close(&c->sock);
+}
+
+void conn_close_after_reply(struct conn *c)
+{
+    c->closing = true;
+    conn_touch(c);
+}
+
+static void address_text(const struct conn *c, bool peer, char out[64])
+{
+    struct sockaddr_storage addr;
+
+    if (c->local || reactor_sock_addr(&c->sock, peer, &addr) != 0) {
+        (void)snprintf(out, 64, "%s:0", c->local ? shard_unixsocket(c->sh) : "?");
+        return;
+    }
+    shard_format_addr(&addr, out, 64);
+}
+
+struct conn *conn_open(struct shard *sh, int fd, bool local)
+{
+    struct conn *c = mem_zalloc(sizeof(*c));
+
+    c->sh = sh;
+    c->local = local;
+    buf_init(&c->in, shard_query_bytes_max(sh));
+    reply_init(&c->out, shard_output_bytes_max(sh), &sh->reply_env);
+    c->out.proto = 2;
+    buf_init(&c->sending, shard_output_bytes_max(sh));
+    c->authenticated = !shard_needs_auth(sh);
+    if (reactor_sock_open(sh->reactor, &c->sock, fd, &conn_ops) != 0) {
+        (void)close(fd);
+        buf_deinit(&c->in);
+        reply_deinit(&c->out);
+        mem_free(c);
+        return NULL;
+    }
+    c->id = shard_next_client_id(sh);
+    c->created_ms = c->active_ms = reactor_wall_ms(sh->reactor);
+    address_text(c, true, c->addr);
+    address_text(c, false, c->laddr);
+    list_push_back(&sh->conns, &c->link);
+    return c;
+}
+
+size_t conn_memory_bytes(const struct conn *c)
+{
+    return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
+           c->cmd.argv_cap * sizeof(*c->cmd.argv);
+}

@@ -1,0 +1,123 @@
+/*
+ * One client connection: bytes in, commands, replies out.
+ *
+ *     on_data -> in (only if a command is incomplete or waits) -> resp -> dispatch -> out
+ *     end of turn:  out -> [held until the log is durable] -> sending -> socket
+ *
+ * Commands are run straight from the receive buffer; bytes are copied only when a command is not
+ * complete or has to wait. While a command waits for cold data (it is "parked") the connection
+ * keeps the rest of its input and looks ahead in it, so that the reads of a pipeline run together;
+ * commands of one connection still run in order.
+ *
+ * Under `appendfsync always` every reply of a turn, reads included, leaves when the log is durable
+ * up to what had been applied when it was made: else a reader could see what a crash would undo.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_SERVER_CONN_H
+#define TIERRA_SERVER_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/list.h"
+
+#include "engine/io/reactor.h"
+#include "engine/space/resident.h"
+
+#include "server/reply.h"
+#include "server/resp.h"
+
+struct shard;
+struct txn;
+
+/* Replies that wait for different positions of the log; more are held to the latest. */
+#define CONN_MARKS_MAX 8
+
+struct conn_mark {
+    uint64_t lsn; /* Replies up to... */
+    size_t end;   /* ...this byte of `out` may leave when the log is durable to here. */
+};
+
+struct conn {
+    struct reactor_sock sock;
+    struct shard *sh;
+    struct list_link link;      /* All connections of the shard. */
+    struct list_link turn_link; /* Those with something to send at the end of this turn. */
+    struct list_link held_link; /* Those with replies that wait for the log. */
+
+    struct buf in; /* Received and not consumed; empty most of the time. */
+    struct resp_parser parser;
+    struct resp_cmd cmd;
+    struct reply out;
+    struct buf sending; /* On its way; the reactor's until on_sent. */
+    struct iovec iov;
+    struct conn_mark marks[CONN_MARKS_MAX];
+    uint32_t marks_count;
+
+    struct ks_wait wait;         /* Of the command that is parked. */
+    struct reactor_timer retry;  /* Of a command that waits for time or for room. */
+    struct list_link retry_link; /* Waits for the end of the turn. */
+    bool parked;
+    bool delayed; /* The parked command has served its delay. */
+
+    bool closing; /* Will be closed when what is to be sent has been sent. */
+    bool closed;  /* reactor_sock_close was called. */
+    bool running; /* conn_run is on the stack. */
+    bool paused;  /* Receiving is stopped: too much input waits. */
+    bool ended;   /* The peer will send no more. */
+
+    /* Session. */
+    uint64_t id;
+    bool authenticated;
+    bool local; /* Over a Unix socket. */
+    bool no_evict;
+    uint8_t reply_mode; /* enum conn_reply_mode */
+    struct txn *txn;    /* MULTI and WATCH; NULL until used. */
+    char *name;         /* CLIENT SETNAME; NULL: none. */
+    char addr[64];
+    char laddr[64];
+    uint64_t created_ms; /* Wall clock. */
+    uint64_t active_ms;
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t commands;
+    const struct cmd *last_cmd;
+};
+
+enum conn_reply_mode {
+    CONN_REPLY_ON,
+    CONN_REPLY_OFF,
+    CONN_REPLY_SKIP_NEXT,
+    CONN_REPLY_SKIP
+};
+
+/* Takes over the socket `fd`. Closes it and returns NULL on failure. */
+struct conn *conn_open(struct shard *sh, int fd, bool local);
+
+/* Closes now; what was not sent is dropped. The memory goes when the reactor lets go. */
+void conn_close(struct conn *c);
+
+/* Closes when the replies have been sent. */
+void conn_close_after_reply(struct conn *c);
+
+/* The command that was parked may run. */
+void conn_resume(struct conn *c);
+
+/* Makes sure that the replies leave at the end of this turn. */
+void conn_touch(struct conn *c);
+
+/*
+ * End of the turn: sends what may leave. `hold_lsn`: what was collected by now must wait until the
+ * log is durable to there; `durable_lsn`: how far it is.
+ */
+void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t durable_lsn);
+
+/* The log is durable up to `durable_lsn`: sends the replies that waited for it. */
+void conn_release(struct conn *c, uint64_t durable_lsn);
+
+/* Input and output buffers, for CLIENT LIST and the memory budget. */
+size_t conn_memory_bytes(const struct conn *c);
+
+#endif

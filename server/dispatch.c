@@ -1,0 +1,373 @@
+/* From a parsed command to its handler; dispatch.h gives the order of the steps. */
+#include "server/dispatch.h"
+
+#include <errno.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/err.h"
+
+#include "engine/space/resident.h"
+
+#include "server/config.h"
+#include "server/conn.h"
+#include "server/node.h"
+#include "server/request.h"
+#include "server/shard.h"
+#include "server/slowlog.h"
+#include "server/txn.h"
+
+/* --- residency --- */
+
+/* What the ks_need_* calls share. */
+struct needs {
+    struct keyspace *ks;
+    uint64_t now_ms;
+    struct ks_wait *wait; /* NULL: look ahead only. */
+    int waiting;          /* Reads under way. */
+};
+
+static void need_subkeys(struct needs *n, const struct ks_key *key, const struct cmd_need *need,
+                         uint32_t argc, const struct bytes *argv)
+{
+    n->waiting += ks_need_key(n->ks, key, n->now_ms, n->wait);
+    for (uint32_t i = need->first; i < need->end && i < argc; i += need->step) {
+        if (argv[i].len <= KS_NAME_BYTES_MAX)
+            n->waiting += ks_need_elem(n->ks, key, argv[i], n->now_ms, n->wait);
+    }
+}
+
+static void need_one(struct needs *n, const struct cmd *cmd, const struct cmd_need *need,
+                     uint16_t key_flags, struct bytes name, uint32_t argc, const struct bytes *argv)
+{
+    const struct ks_key key = ks_key_of(name, ks_seed(n->ks));
+
+    switch (need->kind) {
+    case NEED_NOTHING:
+        n->waiting += ks_need_existence(n->ks, &key, n->now_ms, n->wait);
+        return;
+    case NEED_BLIND:
+        /* An overwrite does not even ask whether the key exists; a removal counts it. */
+        if ((key_flags & KEY_OW) == 0 || (cmd->flags & CMD_WRITE) == 0)
+            n->waiting += ks_need_existence(n->ks, &key, n->now_ms, n->wait);
+        return;
+    case NEED_KEY:
+        n->waiting += ks_need_key(n->ks, &key, n->now_ms, n->wait);
+        return;
+    case NEED_SUBKEYS:
+        need_subkeys(n, &key, need, argc, argv);
+        return;
+    case NEED_ENDS:
+    case NEED_RANDOM:
+    case NEED_RANK:
+    case NEED_SPAN:
+    case NEED_WHOLE:
+        n->waiting += ks_need_whole(n->ks, &key, n->now_ms, n->wait);
+        return;
+    case NEED_BY_SET:
+    case NEED_BY_ZADD:
+        break;
+    }
+    UNREACHABLE();
+}
+
+/* Asks for all that the command names. */
+static void need_all(struct needs *n, struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                     const struct bytes *argv)
+{
+    if (likely(cmd->single_key != 0)) {
+        const struct cmd_need need = command_need(cmd, 0, argc, argv);
+        need_one(n, cmd, &need, cmd->key_specs[0].flags, argv[cmd->single_key], argc, argv);
+        return;
+    }
+    if (cmd->key_specs_count == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
+        return;
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        const struct cmd_key *k = &sh->keys.key[i];
+        const struct cmd_need need = command_need(cmd, k->spec, argc, argv);
+        need_one(n, cmd, &need, k->flags, argv[k->pos], argc, argv);
+    }
+}
+
+/* Keys and subkeys that are too long never reach the keyspace. */
+static bool names_ok(struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                     const struct bytes *argv)
+{
+    if (likely(cmd->single_key != 0))
+        return argv[cmd->single_key].len <= KS_NAME_BYTES_MAX;
+    if (cmd->key_specs_count == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
+        return true;
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        if (argv[sh->keys.key[i].pos].len > KS_NAME_BYTES_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* True if everything is there; else the connection waits, or (*err) a row cannot be read. */
+static bool resident(struct conn *c, const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
+                     int *err)
+{
+    struct shard *sh = c->sh;
+    struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = &c->wait};
+
+    *err = c->wait.err;
+    c->wait.err = 0;
+    if (*err != 0)
+        return false;
+    if (cmd->id == CMD_ID_exec && c->txn != NULL) {
+        for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
+            const struct txn_cmd *q = &c->txn->cmds[i];
+            need_all(&n, sh, q->cmd, q->argc, q->argv);
+        }
+    } else {
+        need_all(&n, sh, cmd, argc, argv);
+    }
+    return n.waiting == 0;
+}
+
+/* --- refusals --- */
+
+static void reject(struct conn *c, const struct cmd *cmd)
+{
+    if (cmd != NULL)
+        c->sh->stats.cmd[cmd->id].rejected_calls++;
+    txn_fail(c);
+}
+
+static void reply_unreadable(struct conn *c, int err)
+{
+    if (err == -ERR_LIMIT)
+        reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory; read it in parts");
+    else
+        reply_error(
+            &c->out,
+            "ERR a row of this key cannot be read from flash: %s; run tierra-inspect verify",
+            err_str(err));
+}
+
+/* Whether the log takes a write now; else replies or parks. */
+static bool log_ready(struct conn *c, const struct cmd *cmd, size_t len, bool *parked)
+{
+    const int err = mut_check(c->sh->mut, len);
+
+    if (likely(err == 0))
+        return true;
+    if (err == -ERR_BUSY) {
+        *parked = true;
+        shard_retry_next_turn(c->sh, c);
+        return false;
+    }
+    const char *why = NULL;
+    if (oplog_fenced(c->sh->log, &why))
+        reply_error(&c->out,
+                    "MISCONF the op log failed (%s); no writes until a restart. Writes without a "
+                    "reply are unknown, not failed",
+                    why);
+    else if (err == -ENOSPC)
+        reply_err_oom(&c->out, "no space left on the device for the op log");
+    else
+        reply_error(&c->out, "ERR the command is too large for one record of the op log");
+    reject(c, cmd);
+    return false;
+}
+
+/* Memory and flash fuses, and the delay of writers. */
+static bool fuses_ok(struct conn *c, const struct cmd *cmd, bool *parked)
+{
+    const char *why = NULL;
+    uint32_t delay_ms = 0;
+
+    switch (node_growth(c->sh->node, c->sh, &why, &delay_ms)) {
+    case NODE_GROWTH_OK:
+        return true;
+    case NODE_GROWTH_SLOW:
+        if (c->delayed)
+            return true;
+        c->delayed = true;
+        *parked = true;
+        c->sh->stats.delayed++;
+        shard_retry_after(c->sh, c, delay_ms);
+        return false;
+    case NODE_GROWTH_REFUSED:
+        break;
+    }
+    c->sh->stats.refused_memory++;
+    reply_err_oom(&c->out, why);
+    reject(c, cmd);
+    return false;
+}
+
+static size_t request_bytes(const struct resp_cmd *rc, const struct conn *c)
+{
+    return rc->consumed + 64u * (size_t)rc->argc + (c->txn != NULL ? c->txn->bytes : 0);
+}
+
+static bool is_growth(const struct conn *c, const struct cmd *cmd)
+{
+    if ((cmd->flags & CMD_DENYOOM) != 0)
+        return true;
+    if (cmd->id != CMD_ID_exec || c->txn == NULL)
+        return false;
+    for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
+        if ((c->txn->cmds[i].cmd->flags & CMD_DENYOOM) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Who may run it, when, and with how many arguments; after false the error was replied. */
+static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
+                     bool container)
+{
+    if (unlikely(cmd == NULL)) {
+        if (container)
+            reply_err_unknown_subcommand(&c->out, rc->argv);
+        else
+            reply_err_unknown_command(&c->out, rc->argc, rc->argv);
+        reject(c, NULL);
+        return false;
+    }
+    if (unlikely(!command_arity_ok(cmd, rc->argc) || cmd->fn == NULL)) {
+        reply_err_arity(&c->out, cmd->name);
+        reject(c, cmd);
+        return false;
+    }
+    if (unlikely(!c->authenticated) && (cmd->flags & CMD_NO_AUTH) == 0) {
+        reply_err_noauth(&c->out);
+        reject(c, cmd);
+        return false;
+    }
+    if (unlikely(!names_ok(c->sh, cmd, rc->argc, rc->argv))) {
+        reply_err_key_too_long(&c->out);
+        reject(c, cmd);
+        return false;
+    }
+    return true;
+}
+
+/* --- running --- */
+
+void dispatch_run(struct request *rq)
+{
+    struct cmd_stats *stats = &rq->sh->stats.cmd[rq->cmd->id];
+    const uint32_t errors = rq->out->errors_count;
+
+    rq->cmd->fn(rq);
+    stats->calls++;
+    stats->failed_calls += rq->out->errors_count != errors;
+}
+
+static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    const uint64_t now_ns = clock_mono_ns();
+    const uint64_t spent_ns = now_ns - sh->stats.last_ns;
+
+    sh->stats.last_ns = now_ns;
+    sh->stats.cmd[cmd->id].ns += spent_ns;
+    if (unlikely((int64_t)(spent_ns / 1000) >= sh->cfg->slowlog_log_slower_than) &&
+        (cmd->flags & CMD_SKIP_SLOWLOG) == 0)
+        slowlog_add(c, rc, spent_ns / 1000);
+}
+
+/* CLIENT REPLY OFF and SKIP: takes back what the command wrote. */
+static void reply_mode(struct conn *c, size_t before)
+{
+    if (likely(c->reply_mode == CONN_REPLY_ON))
+        return;
+    if (c->reply_mode == CONN_REPLY_SKIP_NEXT) {
+        c->reply_mode = CONN_REPLY_SKIP;
+        return;
+    }
+    buf_truncate(&c->out.out, before);
+    if (c->reply_mode == CONN_REPLY_SKIP)
+        c->reply_mode = CONN_REPLY_ON;
+}
+
+static void run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    struct request rq = {.sh = sh,
+                         .ks = sh->ks,
+                         .mut = sh->mut,
+                         .conn = c,
+                         .out = &c->out,
+                         .cmd = cmd,
+                         .argv = rc->argv,
+                         .argc = rc->argc,
+                         .now_ms = reactor_wall_ms(sh->reactor)};
+    const size_t before = c->out.out.len;
+
+    c->last_cmd = cmd;
+    mut_begin(sh->mut, rq.now_ms);
+    dispatch_run(&rq);
+    (void)mut_end(sh->mut);
+    c->commands++;
+    c->delayed = false;
+    sh->stats.commands++;
+    if (!c->out.failed && c->out.out.len >= before)
+        reply_mode(c, before);
+    account(c, cmd, rc);
+}
+
+/* Within MULTI these run at once; all others are queued. */
+static bool runs_in_multi(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_exec || cmd->id == CMD_ID_discard || cmd->id == CMD_ID_multi ||
+           cmd->id == CMD_ID_watch || cmd->id == CMD_ID_quit || cmd->id == CMD_ID_reset;
+}
+
+static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    if ((cmd->flags & CMD_NO_MULTI) != 0) {
+        reply_err_no_multi(&c->out);
+        reject(c, cmd);
+    } else if (txn_queue(c, cmd, rc)) {
+        REPLY_RAW(&c->out, "+QUEUED\r\n");
+    } else {
+        reply_err_oom(&c->out, "the transaction does not fit into memory");
+        reject(c, cmd);
+    }
+}
+
+enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    bool container = false;
+    bool parked = false;
+    int err;
+    const struct cmd *cmd = command_resolve(sh->commands, rc->argc, rc->argv, &container);
+
+    if (!admitted(c, cmd, rc, container))
+        return DISPATCH_DONE;
+    if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, &parked))
+        return parked ? DISPATCH_PARKED : DISPATCH_DONE;
+    if (unlikely(c->txn != NULL) && txn_active(c) && !runs_in_multi(cmd)) {
+        queue(c, cmd, rc);
+        return DISPATCH_DONE;
+    }
+    if (((cmd->flags & CMD_WRITE) != 0 || cmd->id == CMD_ID_exec) &&
+        !log_ready(c, cmd, request_bytes(rc, c), &parked))
+        return parked ? DISPATCH_PARKED : DISPATCH_DONE;
+    if (!resident(c, cmd, rc->argc, rc->argv, &err)) {
+        if (err != 0) {
+            reply_unreadable(c, err);
+            return DISPATCH_DONE;
+        }
+        sh->stats.parked++;
+        return DISPATCH_PARKED;
+    }
+    run(c, cmd, rc);
+    return DISPATCH_DONE;
+}
+
+void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    const struct cmd *cmd = command_resolve(sh->commands, rc->argc, rc->argv, NULL);
+    struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = NULL};
+
+    if (cmd == NULL || !command_arity_ok(cmd, rc->argc) || !names_ok(sh, cmd, rc->argc, rc->argv))
+        return;
+    need_all(&n, sh, cmd, rc->argc, rc->argv);
+}

@@ -1,0 +1,35 @@
+/*
+ * From a parsed command to its handler: the one place to read in order to know what can happen to
+ * a command before it runs.
+ *
+ *     look up -> arity -> AUTH -> MULTI queue -> fuses (memory, flash, log) -> residency -> run
+ *
+ * A command that cannot run yet is parked: for cold data, for room in the log, or for the delay
+ * that slows writers when memory is short. It is then tried again from the start; nothing of it
+ * has happened. Handlers never wait.
+ */
+#ifndef TIERRA_SERVER_DISPATCH_H
+#define TIERRA_SERVER_DISPATCH_H
+
+#include "server/resp.h"
+
+struct conn;
+struct request;
+
+enum dispatch_result {
+    DISPATCH_DONE,   /* A reply was written, or none is due. */
+    DISPATCH_PARKED, /* Call again when conn_resume says so. */
+};
+
+enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *cmd);
+
+/* Starts the reads that the command will need. No effect that a client could see. */
+void dispatch_prefetch(struct conn *c, const struct resp_cmd *cmd);
+
+/*
+ * Runs a queued command of a transaction: everything is resident, checks are done. The request's
+ * connection, out and now_ms are set.
+ */
+void dispatch_run(struct request *rq);
+
+#endif

@@ -1,0 +1,193 @@
+/* Listening sockets; listen.h tells which. */
+#include "server/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+
+#include "server/config.h"
+#include "server/node.h"
+#include "server/shard.h"
+
+static bool is_loopback(int fd)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (getpeername(fd, (struct sockaddr *)&addr, &len) != 0)
+        return false;
+    if (addr.ss_family == AF_INET)
+        return ntohl(((struct sockaddr_in *)(void *)&addr)->sin_addr.s_addr) >> 24 == 127;
+    if (addr.ss_family == AF_INET6) {
+        const struct in6_addr *a = &((struct sockaddr_in6 *)(void *)&addr)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+    }
+    return true;
+}
+
+/* protected-mode: without a password only this machine may connect. */
+static bool refused(const struct node *node, int fd, bool local)
+{
+    static const char text[] =
+        "-DENIED Tierra is running in protected mode because protected mode is enabled and no "
+        "password is set for the default user. In this mode connections are only accepted from "
+        "the loopback interface. Set requirepass, or protected-mode no if the network is "
+        "trusted.\r\n";
+
+    if (!node->cfg->protected_mode || node->cfg->requirepass[0] != '\0' || local || is_loopback(fd))
+        return false;
+    IGNORE_RESULT(write(fd, text, sizeof(text) - 1)); /* The client may be gone already. */
+    (void)close(fd);
+    return true;
+}
+
+static void on_accept(struct reactor_listener *l, int fd)
+{
+    const struct node_listener *nl = container_of(l, struct node_listener, l);
+    struct node *node = nl->node;
+    struct shard *sh = node->shards[0];
+    const bool local = nl->local;
+
+    if (refused(node, fd, local)) {
+        sh->stats.rejected_connections++;
+        return;
+    }
+    if (!local && node->cfg->tcp_keepalive > 0) {
+        const int on = 1, seconds = (int)node->cfg->tcp_keepalive;
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+    }
+    shard_accept(sh, fd, local);
+}
+
+static int add(struct node *node, int fd, bool local)
+{
+    struct shard *sh = node->shards[0];
+
+    if (node->listeners_count == NODE_LISTENERS_MAX)
+        return -ERR_LIMIT;
+    struct node_listener *nl = &node->listeners[node->listeners_count];
+    *nl = (struct node_listener){.node = node, .fd = fd, .local = local};
+    const int err = reactor_listen(sh->reactor, &nl->l, fd, on_accept);
+    if (err == 0)
+        node->listeners_count++;
+    return err;
+}
+
+static int listen_tcp(struct node *node, const char *host)
+{
+    char port[8];
+    const int on = 1;
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {
+        .ai_family = strchr(host, ':') != NULL || strcmp(host, "::*") == 0 ? AF_INET6 : AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_PASSIVE};
+    const char *node_name = strcmp(host, "*") == 0     ? "0.0.0.0"
+                            : strcmp(host, "::*") == 0 ? "::"
+                                                       : host;
+
+    (void)snprintf(port, sizeof(port), "%d", (int)node->cfg->port);
+    if (getaddrinfo(node_name, port, &hints, &found) != 0)
+        return -EADDRNOTAVAIL;
+    int err = -EADDRNOTAVAIL;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (found->ai_family == AF_INET6)
+            (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+        err = bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+                      listen(fd, (int)node->cfg->tcp_backlog) == 0
+                  ? add(node, fd, false)
+                  : -errno;
+        if (err != 0)
+            (void)close(fd);
+    } else {
+        err = -errno;
+    }
+    freeaddrinfo(found);
+    return err;
+}
+
+static int listen_unix(struct node *node)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    const char *path = node->cfg->unixsocket;
+
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    (void)unlink(path);
+    /* Nobody may connect before the mode is set. */
+    const mode_t mask = umask(0177);
+    int err = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 ? 0 : -errno;
+    (void)umask(mask);
+    if (err == 0 && node->cfg->unixsocketperm != 0 &&
+        chmod(path, (mode_t)node->cfg->unixsocketperm) != 0)
+        err = -errno;
+    if (err == 0 && listen(fd, (int)node->cfg->tcp_backlog) != 0)
+        err = -errno;
+    if (err == 0)
+        err = add(node, fd, true);
+    if (err != 0)
+        (void)close(fd);
+    return err;
+}
+
+int listen_open(struct node *node, char *why, size_t why_len)
+{
+    char words[4096];
+    char *rest = NULL;
+
+    (void)snprintf(words, sizeof(words), "%s", node->cfg->bind);
+    for (char *host = strtok_r(words, " ", &rest); host != NULL && node->cfg->port != 0;
+         host = strtok_r(NULL, " ", &rest)) {
+        const bool optional = host[0] == '-';
+        const int err = listen_tcp(node, host + optional);
+        if (err == 0 || (optional && (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT)))
+            continue;
+        (void)snprintf(why, why_len,
+                       "cannot listen on %s port %d: %s; choose another with port "
+                       "or bind",
+                       host + optional, (int)node->cfg->port, err_str(err));
+        return err;
+    }
+    if (node->cfg->unixsocket[0] != '\0') {
+        const int err = listen_unix(node);
+        if (err != 0) {
+            (void)snprintf(why, why_len, "cannot listen on unixsocket %s: %s",
+                           node->cfg->unixsocket, err_str(err));
+            return err;
+        }
+    }
+    if (node->listeners_count == 0) {
+        (void)snprintf(why, why_len, "nothing to listen on: port is 0 and there is no unixsocket");
+        return -EADDRNOTAVAIL;
+    }
+    return 0;
+}
+
+void listen_close(struct node *node)
+{
+    for (uint32_t i = 0; i < node->listeners_count; i++) {
+        reactor_unlisten(node->shards[0]->reactor, &node->listeners[i].l);
+        (void)close(node->listeners[i].fd);
+    }
+    node->listeners_count = 0;
+    if (node->cfg->unixsocket[0] != '\0')
+        (void)unlink(node->cfg->unixsocket);
+}

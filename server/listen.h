@@ -1,0 +1,18 @@
+/*
+ * Listening sockets of a node: TCP addresses of `bind` and the Unix socket. New connections go to
+ * the shards in turn.
+ */
+#ifndef TIERRA_SERVER_LISTEN_H
+#define TIERRA_SERVER_LISTEN_H
+
+#include <stddef.h>
+
+#include "engine/base/attr.h"
+
+struct node;
+
+/* Returns 0 or -errno; then `why` names the address. */
+MUST_USE int listen_open(struct node *node, char *why, size_t why_len);
+void listen_close(struct node *node);
+
+#endif

@@ -1,0 +1,324 @@
+/* The node: inventory, start and end. node.h gives the order; budgets are in node_budget.c. */
+#include "server/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/check.h"
+#include "engine/base/clock.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/num.h"
+#include "engine/base/rng.h"
+
+#include "engine/io/file.h"
+#include "engine/io/pool.h"
+
+#include "server/command.h"
+#include "server/config.h"
+#include "server/listen.h"
+#include "server/shard.h"
+
+/* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
+#define FORMAT_FILE         "FORMAT"
+#define FORMAT_VERSION      1
+#define LOCK_FILE           "LOCK"
+#define PATH_ROOM           4200
+#define BLOCK_CACHE_SHARE   8 /* Of maxmemory. */
+#define BLOCK_CACHE_DEFAULT (64u << 20)
+#define BLOCK_CACHE_MAX     (1u << 30)
+#define MEMTABLE_SHARE      8
+#define MEMTABLE_DEFAULT    (128u << 20)
+#define MEMTABLE_MIN        (4u << 20)
+#define MEMTABLE_MAX        (512u << 20)
+
+static int exit_code(int err)
+{
+    switch (-err) {
+    case ERR_BUSY:
+        return NODE_EXIT_BUSY;
+    case ERR_CORRUPT:
+    case ERR_LOST:
+    case ERR_FORMAT:
+    case ERR_POISON:
+    case ERR_TRUNCATED:
+    case ERR_UNSUPPORTED:
+        return NODE_EXIT_DATA;
+    case ERR_CONFIG:
+    case ENOSYS:
+    case EPERM:
+        return NODE_EXIT_CONFIG;
+    default:
+        return NODE_EXIT_DISK;
+    }
+}
+
+/* --- the data directory --- */
+
+struct format {
+    uint64_t version;
+    uint64_t shards;
+    uint64_t seed;
+};
+
+static int format_parse(struct bytes text, struct format *out)
+{
+    char line[256];
+
+    if (text.len >= sizeof(line))
+        return -ERR_FORMAT;
+    memcpy(line, text.ptr, text.len);
+    line[text.len] = '\0';
+    return sscanf(line, "tierra-format %" SCNu64 "\nshards %" SCNu64 "\nseed %" SCNx64 "\n",
+                  &out->version, &out->shards, &out->seed) == 3
+               ? 0
+               : -ERR_FORMAT;
+}
+
+static int format_write(const char *path, const struct format *f)
+{
+    char text[256];
+
+    const int len = snprintf(text, sizeof(text),
+                             "tierra-format %" PRIu64 "\nshards %" PRIu64 "\nseed %016" PRIx64 "\n",
+                             f->version, f->shards, f->seed);
+    return file_write_atomic(path, bytes_of(text, (size_t)len));
+}
+
+static int format_check(struct node *node, const struct format *f, const char *path, char *why,
+                        size_t why_len)
+{
+    if (f->version != FORMAT_VERSION) {
+        (void)snprintf(why, why_len,
+                       "%s: data of format %" PRIu64 ", this program reads format %d; use the "
+                       "version of Tierra that wrote it",
+                       path, f->version, FORMAT_VERSION);
+        return -ERR_FORMAT;
+    }
+    if (f->shards == 0 || f->shards > NODE_SHARDS_MAX ||
+        (node->cfg->shards != 0 && (uint64_t)node->cfg->shards != f->shards)) {
+        (void)snprintf(why, why_len,
+                       "%s: the data has %" PRIu64 " shards and the configuration asks for %" PRId64
+                       "; the number is fixed when a data directory is created: set shards to "
+                       "%" PRIu64 " or 0, or use another dir",
+                       path, f->shards, node->cfg->shards, f->shards);
+        return -ERR_FORMAT;
+    }
+    return 0;
+}
+
+static uint32_t shards_wanted(const struct node *node)
+{
+    if (node->cfg->shards != 0)
+        return (uint32_t)node->cfg->shards;
+    return node->cfg->clustering_policy == CLUSTERING_ENTERPRISE ? thread_cpu_count() : 1;
+}
+
+static int format_open(struct node *node, char *why, size_t why_len)
+{
+    char path[PATH_ROOM];
+    struct buf text;
+    struct format f = {.version = FORMAT_VERSION, .shards = shards_wanted(node)};
+
+    (void)snprintf(path, sizeof(path), "%s/" FORMAT_FILE, node->dir);
+    buf_init(&text, 4096);
+    int err = file_read_all(path, &text);
+    if (err == -ENOENT) {
+        struct rng rng;
+        err = rng_seed_from_os(&rng);
+        f.seed = err == 0 ? rng_u64(&rng) : 0;
+        if (err == 0)
+            err = format_write(path, &f);
+        if (err != 0)
+            (void)snprintf(why, why_len, "cannot write %s: %s", path, err_str(err));
+    } else if (err == 0) {
+        err = format_parse(buf_bytes(&text), &f);
+        if (err != 0)
+            (void)snprintf(why, why_len, "%s: not a file of Tierra; is dir right?", path);
+        else
+            err = format_check(node, &f, path, why, why_len);
+    } else {
+        (void)snprintf(why, why_len, "cannot read %s: %s", path, err_str(err));
+    }
+    buf_deinit(&text);
+    node->shards_count = (uint32_t)f.shards;
+    node->hash_seed = f.seed;
+    return err;
+}
+
+static int dir_open(struct node *node, char *why, size_t why_len)
+{
+    char path[PATH_ROOM];
+
+    int err = file_mkdir(node->cfg->dir);
+    if (err == 0 && realpath(node->cfg->dir, node->dir) == NULL)
+        err = -errno;
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot use dir %s: %s", node->cfg->dir, err_str(err));
+        return err;
+    }
+    (void)snprintf(path, sizeof(path), "%s/" LOCK_FILE, node->dir);
+    node->lock_fd = file_lock(path);
+    if (node->lock_fd < 0) {
+        err = node->lock_fd;
+        if (err == -ERR_BUSY)
+            (void)snprintf(why, why_len,
+                           "dir %s is in use by another process; stop it or use another dir",
+                           node->dir);
+        else
+            (void)snprintf(why, why_len, "cannot lock %s: %s", path, err_str(err));
+        return err;
+    }
+    return format_open(node, why, why_len);
+}
+
+/* --- sizes --- */
+
+size_t node_memtable_bytes(const struct node *node)
+{
+    uint64_t bytes = node->cfg->store_memtable_bytes;
+
+    if (bytes == 0)
+        bytes =
+            node->cfg->maxmemory == 0 ? MEMTABLE_DEFAULT : node->cfg->maxmemory / MEMTABLE_SHARE;
+    bytes = u64_min(u64_max(bytes / node->shards_count, MEMTABLE_MIN), MEMTABLE_MAX);
+    return (size_t)bytes;
+}
+
+static size_t block_cache_bytes(const struct node *node)
+{
+    uint64_t bytes = node->cfg->store_block_cache;
+
+    if (bytes == 0)
+        bytes = node->cfg->maxmemory == 0
+                    ? BLOCK_CACHE_DEFAULT
+                    : u64_min(node->cfg->maxmemory / BLOCK_CACHE_SHARE, BLOCK_CACHE_MAX);
+    return (size_t)bytes;
+}
+
+/* --- start --- */
+
+static int make_run_id(struct node *node)
+{
+    struct rng rng;
+
+    const int err = rng_seed_from_os(&rng);
+    if (err != 0)
+        return err;
+    for (size_t i = 0; i < sizeof(node->run_id) - 1; i++)
+        node->run_id[i] = "0123456789abcdef"[rng_below(&rng, 16)];
+    return 0;
+}
+
+static int open_shards(struct node *node, char *why, size_t why_len)
+{
+    char dir[PATH_ROOM];
+
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        (void)snprintf(dir, sizeof(dir), "%s/shard-%03u", node->dir, i);
+        const struct shard_options options = {.id = i,
+                                              .node = node,
+                                              .cfg = node->cfg,
+                                              .commands = node->commands,
+                                              .readers = node->readers,
+                                              .dir = dir,
+                                              .seed = node->hash_seed};
+        const int err = shard_open(&options, &node->shards[i], why, why_len);
+        if (err != 0)
+            return err;
+    }
+    return 0;
+}
+
+int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
+{
+    struct node *node = mem_zalloc(sizeof(*node));
+
+    *out = node;
+    node->cfg = cfg;
+    node->lock_fd = -1;
+    node->started_ms = clock_wall_ms();
+    node->last_save_s = node->started_ms / 1000;
+    node->commands = command_table_create();
+    int err = make_run_id(node);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "no random numbers from the kernel: %s", err_str(err));
+        return exit_code(err);
+    }
+    err = dir_open(node, why, why_len);
+    if (err != 0)
+        return exit_code(err);
+    const struct pool_options readers = {
+        .name = "reader", .threads = (uint32_t)u64_min((uint64_t)cfg->reader_threads, 64)};
+    err = pool_create(&readers, &node->readers);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot start reader-threads: %s", err_str(err));
+        return NODE_EXIT_CONFIG;
+    }
+    node->cache = store_cache_create(block_cache_bytes(node));
+    err = open_shards(node, why, why_len);
+    if (err != 0)
+        return exit_code(err);
+    node_measure(node, 0);
+    return NODE_EXIT_OK;
+}
+
+int node_run(struct node *node, char *why, size_t why_len)
+{
+    if (listen_open(node, why, why_len) != 0)
+        return NODE_EXIT_PORT;
+    for (uint32_t i = 1; i < node->shards_count; i++) {
+        if (shard_start(node->shards[i]) != 0) {
+            (void)snprintf(why, why_len, "cannot start the thread of shard %u", i);
+            return NODE_EXIT_CONFIG;
+        }
+    }
+    LOG_NOTICE("server",
+               "Ready to accept connections port=%" PRId64 " shards=%u io=%s keys=%" PRIu64,
+               node->cfg->port, node->shards_count, reactor_backend_name(node->shards[0]->reactor),
+               node_keys(node));
+    shard_run(node->shards[0]);
+    for (uint32_t i = 1; i < node->shards_count; i++)
+        shard_stop(node->shards[i]);
+    listen_close(node);
+    return NODE_EXIT_OK;
+}
+
+void node_stop(struct node *node)
+{
+    shard_stop(node->shards[0]);
+}
+
+int node_close(struct node *node)
+{
+    int code = NODE_EXIT_OK;
+
+    if (node == NULL)
+        return code;
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        if (shard_close(node->shards[i]) != 0)
+            code = NODE_EXIT_DISK;
+    }
+    pool_destroy(node->readers);
+    store_cache_destroy(node->cache);
+    command_table_destroy(node->commands);
+    if (node->lock_fd >= 0)
+        (void)file_close(node->lock_fd);
+    mem_free(node);
+    return code;
+}
+
+uint64_t node_keys(const struct node *node)
+{
+    uint64_t keys = 0;
+
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        keys += ks_count(node->shards[i]->ks);
+    return keys;
+}

@@ -1,0 +1,120 @@
+/*
+ * The node: builds everything from the configuration, in order, and takes it down in the opposite
+ * order. This is the inventory of the program.
+ *
+ *     data directory: lock, format file -> pools -> shards (store, log, replay) -> listeners -> run
+ *
+ * The node also keeps the budgets: how much DRAM and flash the process uses, and from that whether
+ * clients may grow the data (dispatch.c asks node_growth).
+ */
+#ifndef TIERRA_SERVER_NODE_H
+#define TIERRA_SERVER_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/mem.h"
+
+#include "engine/io/reactor.h"
+#include "engine/store/store.h"
+
+struct command_table;
+struct config;
+struct pool;
+struct shard;
+struct store_cache;
+
+#define NODE_LISTENERS_MAX 17
+#define NODE_SHARDS_MAX    256
+
+/* What ends the program, told apart for service managers. */
+enum node_exit {
+    NODE_EXIT_OK = 0,
+    NODE_EXIT_CONFIG = 2, /* Configuration or command line. */
+    NODE_EXIT_DATA = 3,   /* Data directory: damaged, of another format, of another shard count. */
+    NODE_EXIT_DISK = 4,   /* Disk: full, read or write error. */
+    NODE_EXIT_PORT = 5,   /* Address or port in use, or not allowed. */
+    NODE_EXIT_BUSY = 6    /* Data directory in use by another process. */
+};
+
+struct node_budget {
+    uint64_t maxmemory; /* 0: none. */
+    uint64_t soft;      /* Demotion starts. */
+    uint64_t used;      /* As last measured, plus what shards have taken since. */
+    uint64_t rss;
+    uint64_t shard_bytes; /* Of all keyspaces when last measured. */
+    uint64_t flash;       /* Bytes of the data directory that were counted last. */
+    uint64_t measured_at_ms;
+    uint64_t flash_measured_at_ms;
+    struct mem_stats mem;
+};
+
+struct node_listener {
+    struct reactor_listener l;
+    struct node *node;
+    int fd;
+    bool local; /* A Unix socket. */
+};
+
+struct node {
+    struct config *cfg;
+    struct command_table *commands;
+    struct pool *readers;
+    struct store_cache *cache;
+    struct shard *shards[NODE_SHARDS_MAX];
+    uint32_t shards_count;
+    struct node_listener listeners[NODE_LISTENERS_MAX];
+    uint32_t listeners_count;
+    struct node_budget budget;
+    char dir[4096];  /* Absolute. */
+    char run_id[41]; /* 40 hexadecimal digits, new for each start. */
+    uint64_t hash_seed;
+    uint64_t started_ms; /* Wall clock. */
+    uint64_t next_client_id;
+    uint64_t last_save_s;
+    int lock_fd;
+};
+
+/*
+ * Opens the data directory and all shards; `cfg` is the caller's and must outlive the node. After
+ * an error, `why` has one line for the operator, and the result is an enum node_exit.
+ */
+MUST_USE int node_open(struct config *cfg, struct node **out, char *why, size_t why_len);
+
+/* Listens, prints the ready line, runs until node_stop. Returns an enum node_exit. */
+MUST_USE int node_run(struct node *node, char *why, size_t why_len);
+
+/* Ends node_run soon. Any thread, and signal handlers. */
+void node_stop(struct node *node);
+
+/* Flushes and closes. Returns an enum node_exit. NULL is allowed. */
+int node_close(struct node *node);
+
+enum node_growth {
+    NODE_GROWTH_OK,
+    NODE_GROWTH_SLOW,
+    NODE_GROWTH_REFUSED
+};
+
+/*
+ * Whether a client may grow the data now. SLOW: after `*out_delay_ms`. REFUSED: `*out_why` tells
+ * which budget is spent.
+ */
+enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
+                             uint32_t *out_delay_ms);
+
+/* Measures memory, and now and then flash; sets what the shards demote by. From shard 0's timer. */
+void node_measure(struct node *node, uint64_t now_ms);
+
+/* How many bytes of DRAM the shards should free now; 0: none. */
+uint64_t node_overshoot(const struct node *node);
+
+/* Write buffers of one shard's store. */
+size_t node_memtable_bytes(const struct node *node);
+
+/* Sum over the shards. */
+uint64_t node_keys(const struct node *node);
+
+#endif

@@ -1,0 +1,126 @@
+/*
+ * The budgets of a node: DRAM and flash.
+ *
+ * maxmemory bounds what the process really uses. The figure is the resident set as the allocator
+ * and the kernel count it, measured every MEASURE_MS; between two measurements the growth of the
+ * keyspaces is added. Up to `soft` nothing happens. Above it shards write back and demote; writers
+ * are slowed in proportion to how far the use has gone from soft towards the limit. At the limit
+ * growth is refused.
+ *
+ *     0 ............ soft ............... maxmemory
+ *     free           demote, slow down    refuse growth
+ */
+#include <stdio.h>
+
+#include "engine/base/log.h"
+
+#include "engine/io/file.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+
+#include "replication/oplog.h"
+
+#include "server/config.h"
+#include "server/node.h"
+#include "server/shard.h"
+
+/* Between two looks at the process' memory. */
+#define MEASURE_MS 50
+/* Between two looks at the data directory. */
+#define MEASURE_FLASH_MS 1000
+/* Demotion starts at this part of maxmemory. */
+#define SOFT_PERCENT 85
+/* The longest that a writer waits before it is let through or refused. */
+#define DELAY_MS_MAX 20
+
+static uint64_t keyspace_bytes(const struct node *node)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        bytes += ks_bytes(node->shards[i]->ks);
+    return bytes;
+}
+
+static void measure_flash(struct node *node, uint64_t now_ms)
+{
+    struct store_stats stats;
+    uint64_t bytes = 0;
+
+    if (node->budget.flash_measured_at_ms != 0 &&
+        now_ms - node->budget.flash_measured_at_ms < MEASURE_FLASH_MS)
+        return;
+    node->budget.flash_measured_at_ms = now_ms;
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        store_stats(node->shards[i]->store, &stats);
+        bytes += stats.total_sst_bytes + oplog_bytes(node->shards[i]->log);
+    }
+    node->budget.flash = bytes;
+}
+
+void node_measure(struct node *node, uint64_t now_ms)
+{
+    struct node_budget *b = &node->budget;
+
+    if (b->measured_at_ms != 0 && now_ms - b->measured_at_ms < MEASURE_MS)
+        return;
+    b->measured_at_ms = now_ms == 0 ? 1 : now_ms;
+    b->maxmemory = node->cfg->maxmemory;
+    b->soft = b->maxmemory / 100 * SOFT_PERCENT;
+    b->rss = mem_rss_bytes();
+    mem_stats(&b->mem);
+    b->used = b->rss;
+    b->shard_bytes = keyspace_bytes(node);
+    measure_flash(node, now_ms);
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        ks_set_pressure(node->shards[i]->ks, b->maxmemory != 0 && b->used > b->soft);
+        ks_set_scan_bytes_max(node->shards[i]->ks,
+                              b->maxmemory == 0 ? UINT64_MAX : b->maxmemory / 4);
+    }
+}
+
+/* As of now: the last measurement, and what the keyspaces have grown since. */
+static uint64_t used_now(const struct node *node)
+{
+    const uint64_t bytes = keyspace_bytes(node);
+    const struct node_budget *b = &node->budget;
+
+    if (bytes >= b->shard_bytes)
+        return b->used + (bytes - b->shard_bytes);
+    return b->used - u64_min(b->used, b->shard_bytes - bytes);
+}
+
+uint64_t node_overshoot(const struct node *node)
+{
+    if (node->budget.maxmemory == 0)
+        return 0;
+    const uint64_t used = used_now(node);
+    return used > node->budget.soft ? used - node->budget.soft : 0;
+}
+
+enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
+                             uint32_t *out_delay_ms)
+{
+    const struct node_budget *b = &node->budget;
+
+    (void)sh;
+    if (node->cfg->maxflash != 0 && b->flash >= node->cfg->maxflash) {
+        *out_why = "flash is full: maxflash is reached";
+        return NODE_GROWTH_REFUSED;
+    }
+    if (b->maxmemory == 0)
+        return NODE_GROWTH_OK;
+    const uint64_t used = used_now(node);
+    if (used <= b->soft)
+        return NODE_GROWTH_OK;
+    if (used >= b->maxmemory) {
+        *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
+        return NODE_GROWTH_REFUSED;
+    }
+    /* Half way to the limit nothing is delayed yet: write-back has the time to catch up. */
+    const uint64_t half = b->soft + (b->maxmemory - b->soft) / 2;
+    if (used <= half)
+        return NODE_GROWTH_OK;
+    *out_delay_ms = 1 + (uint32_t)((used - half) * DELAY_MS_MAX / (b->maxmemory - half));
+    return NODE_GROWTH_SLOW;
+}

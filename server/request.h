@@ -1,0 +1,78 @@
+/*
+ * One call of a command, as its handler sees it, and the little that all handlers share.
+ *
+ * The dispatcher has checked arity, permissions and memory, and has made resident what the
+ * command table says the command needs. A handler reads through ks_get, changes through mut_*, and
+ * writes exactly one reply. It never waits and never fails half way: it validates its arguments,
+ * then acts.
+ */
+#ifndef TIERRA_SERVER_REQUEST_H
+#define TIERRA_SERVER_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/bytes.h"
+#include "engine/base/num.h"
+
+#include "engine/space/keyspace.h"
+
+#include "replication/mutate.h"
+
+#include "server/command.h"
+#include "server/reply.h"
+
+struct conn;
+struct node;
+struct shard;
+
+struct request {
+    struct shard *sh;
+    struct keyspace *ks; /* Of the shard; */
+    struct mut *mut;     /* likewise. */
+    struct conn *conn;
+    struct reply *out;
+    const struct cmd *cmd;
+    const struct bytes *argv; /* argv[0] is the command's name. Borrowed until the handler ends. */
+    uint32_t argc;
+    uint64_t now_ms; /* Wall clock of this turn: what expiry is judged by. */
+};
+
+/* The key in argument `index`. */
+struct ks_key req_key(const struct request *rq, uint32_t index);
+
+/* The object of a hot and living key, else NULL. */
+static inline struct obj *req_get(const struct request *rq, const struct ks_key *key)
+{
+    return ks_get(rq->ks, key, rq->now_ms);
+}
+
+/* True if the object is NULL or of `type`; else replies WRONGTYPE. */
+MUST_USE bool req_type_ok(struct request *rq, const struct obj *obj, uint8_t type);
+
+/* Parse an argument; after false the standard error was replied. */
+MUST_USE bool req_i64(struct request *rq, uint32_t index, int64_t *out);
+
+/* Room for the text of a number that stands in a counter's place. */
+#define REQ_TEXT_BYTES NUM_LDOUBLE_BYTES
+
+/*
+ * The value of a living string: a slice of the object, or of `text` if it is a number. Valid until
+ * the object is changed.
+ */
+struct bytes req_string(const struct request *rq, const struct obj *obj, char text[REQ_TEXT_BYTES]);
+
+/* An option word such as "EX", any case. */
+static inline bool req_is(const struct request *rq, uint32_t index, const char *word)
+{
+    return bytes_eq_nocase(rq->argv[index], word);
+}
+
+/*
+ * Time argument `index` of SET EX and the like to a deadline in ms since 1970. `unit_ms` 1 or 1000;
+ * `absolute`: a point in time, not a distance. After false the error was replied.
+ */
+MUST_USE bool req_deadline(struct request *rq, uint32_t index, int64_t unit_ms, bool absolute,
+                           uint64_t *out_at_ms);
+
+#endif

@@ -1,0 +1,639 @@
+/* One shard: its turn of the loop, its start and its end. shard.h gives the order of things. */
+#include "server/shard.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+
+#include "engine/io/file.h"
+#include "engine/space/demote.h"
+#include "engine/space/expire.h"
+#include "engine/space/flush.h"
+#include "engine/space/recover.h"
+#include "engine/store/store.h"
+
+#include "replication/replay.h"
+
+#include "server/config.h"
+#include "server/node.h"
+#include "server/slowlog.h"
+#include "server/txn.h"
+
+/* The timer of a shard. */
+#define CRON_MS 10
+/* Completions of other threads handled in one turn. */
+#define MAILS_MAX 4096
+/* Time of one slice of demotion. */
+#define DEMOTE_SLICE_NS 100000
+/* Keys that one run of the timer reclaims at most. */
+#define EXPIRE_KEYS_MAX 2000
+/* Every so many runs of the timer: a look for expired cold keys. */
+#define EXPIRE_COLD_CRONS 50
+/* Bytes of one batch for the store. */
+#define FLUSH_BATCH_BYTES (1u << 20)
+/* The part of the log that a restart replays is kept below this. Bytes. */
+#define LOG_TAIL_BYTES (256u << 20)
+/* Rows that wait longer than this are written even without need. Milliseconds. */
+#define FLUSH_IDLE_MS 2000
+/* Replay: dirty rows kept in DRAM before they are written. Bytes. */
+#define REPLAY_DIRTY_BYTES (64u << 20)
+/* Our origin number until the node joins a group. */
+#define ORIGIN_ALONE 1
+
+/* --- used by connections --- */
+
+struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c)
+{
+    return (struct resp_limits){.bulk_bytes_max = sh->cfg->proto_max_bulk_len,
+                                .args_max = RESP_ARGS_MAX,
+                                .unauthenticated = !c->authenticated};
+}
+
+size_t shard_query_bytes_max(const struct shard *sh)
+{
+    return sh->cfg->client_query_buffer_limit;
+}
+
+size_t shard_output_bytes_max(const struct shard *sh)
+{
+    const uint64_t hard = sh->cfg->client_output_buffer_limit.class[CONFIG_LIMIT_NORMAL].hard_bytes;
+
+    return hard == 0 ? UINT32_MAX : hard;
+}
+
+uint64_t shard_bulk_bytes_max(const struct shard *sh)
+{
+    return sh->cfg->proto_max_bulk_len;
+}
+
+bool shard_needs_auth(const struct shard *sh)
+{
+    return sh->cfg->requirepass[0] != '\0';
+}
+
+uint64_t shard_next_client_id(struct shard *sh)
+{
+    return ++sh->node->next_client_id;
+}
+
+const char *shard_unixsocket(const struct shard *sh)
+{
+    return sh->cfg->unixsocket;
+}
+
+void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len)
+{
+    char text[INET6_ADDRSTRLEN] = "?";
+
+    if (addr->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)addr;
+        (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+        (void)snprintf(out, out_len, "%s:%u", text, ntohs(in->sin_port));
+    } else if (addr->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)addr;
+        (void)inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof(text));
+        (void)snprintf(out, out_len, "[%s]:%u", text, ntohs(in->sin6_port));
+    } else {
+        (void)snprintf(out, out_len, "%s:0", text);
+    }
+}
+
+void shard_conn_gone(struct shard *sh, struct conn *c)
+{
+    (void)c;
+    sh->conns_count--;
+}
+
+void shard_retry_next_turn(struct shard *sh, struct conn *c)
+{
+    if (!list_linked(&c->retry_link))
+        list_push_back(&sh->retry_conns, &c->retry_link);
+    reactor_wake(sh->reactor);
+}
+
+static void on_retry_timer(struct reactor_timer *t)
+{
+    conn_resume(container_of(t, struct conn, retry));
+}
+
+void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms)
+{
+    reactor_timer_start(sh->reactor, &c->retry, reactor_now_ms(sh->reactor) + delay_ms,
+                        on_retry_timer);
+}
+
+static void on_wait_ready(struct ks_wait *wait)
+{
+    conn_resume(container_of(wait, struct conn, wait));
+}
+
+void shard_accept(struct shard *sh, int fd, bool local)
+{
+    static const char full[] = "-ERR max number of clients reached\r\n";
+
+    if (sh->conns_count >= (uint64_t)sh->cfg->maxclients) {
+        sh->stats.rejected_connections++;
+        IGNORE_RESULT(write(fd, full, sizeof(full) - 1)); /* The client may be gone already. */
+        (void)close(fd);
+        return;
+    }
+    struct conn *c = conn_open(sh, fd, local);
+    if (c == NULL)
+        return;
+    c->wait.on_ready = on_wait_ready;
+    sh->conns_count++;
+    sh->stats.connections++;
+}
+
+/* --- the turn --- */
+
+static void retry_all(struct shard *sh)
+{
+    struct list again;
+    struct list_link *link;
+
+    list_init(&again);
+    list_splice_back(&again, &sh->retry_conns);
+    while ((link = list_pop_front(&again)) != NULL)
+        conn_resume(LIST_ITEM(link, struct conn, retry_link));
+}
+
+static void send_replies(struct shard *sh)
+{
+    struct list_link *link;
+    const uint64_t durable = oplog_durable_lsn(sh->log);
+    const uint64_t hold =
+        oplog_policy(sh->log) == OPLOG_SYNC_ALWAYS ? oplog_applied_lsn(sh->log) : 0;
+
+    while ((link = list_pop_front(&sh->turn_conns)) != NULL)
+        conn_flush(LIST_ITEM(link, struct conn, turn_link), hold, durable);
+}
+
+static void send_held(struct shard *sh, uint64_t durable)
+{
+    struct list again;
+    struct list_link *link;
+
+    if (list_empty(&sh->held_conns))
+        return;
+    list_init(&again);
+    list_splice_back(&again, &sh->held_conns);
+    /* What is collected after the last mark stays held: the end of the turn marks it. */
+    while ((link = list_pop_front(&again)) != NULL)
+        conn_release(LIST_ITEM(link, struct conn, held_link), durable);
+}
+
+/* Whether the store should be given rows now. */
+static bool flush_due(const struct shard *sh)
+{
+    if (node_overshoot(sh->node) != 0)
+        return true;
+    if (sh->log_bytes_since_covered > LOG_TAIL_BYTES)
+        return true;
+    return reactor_now_ms(sh->reactor) - sh->busy_at_ms > FLUSH_IDLE_MS;
+}
+
+static void note_position(struct shard *sh)
+{
+    const uint64_t lsn = oplog_applied_lsn(sh->log);
+
+    if (lsn != sh->noted_lsn) {
+        ks_flush_point(sh->ks, lsn, mut_vv(sh->mut));
+        sh->noted_lsn = lsn;
+    }
+}
+
+static void housekeep(struct shard *sh)
+{
+    const uint64_t overshoot = node_overshoot(sh->node);
+
+    if (overshoot != 0)
+        (void)ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
+    if (!ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh)) {
+        note_position(sh);
+        if (ks_flush_start(sh->ks, FLUSH_BATCH_BYTES, reactor_now_ms(sh->reactor)))
+            ks_flush_on_durable(sh->ks, oplog_durable_lsn(sh->log));
+    }
+    if (overshoot != 0)
+        reactor_wake(sh->reactor);
+}
+
+static void on_turn(void *ctx)
+{
+    struct shard *sh = ctx;
+
+    retry_all(sh);
+    oplog_turn_end(sh->log);
+    send_replies(sh);
+    housekeep(sh);
+    sh->stats.last_ns = reactor_now_ns(sh->reactor);
+}
+
+static void on_wake(void *ctx)
+{
+    struct shard *sh = ctx;
+
+    (void)mailbox_drain(&sh->mailbox, MAILS_MAX);
+}
+
+static void on_durable(void *ctx, uint64_t lsn)
+{
+    struct shard *sh = ctx;
+
+    ks_flush_on_durable(sh->ks, lsn);
+    send_held(sh, lsn);
+}
+
+static void on_fence(void *ctx, const char *why)
+{
+    const struct shard *sh = ctx;
+
+    LOG_ERROR("server", "the op log is fenced, no writes until a restart shard=%u why=\"%s\"",
+              sh->id, why);
+}
+
+static void request_sync(void *ctx)
+{
+    struct shard *sh = ctx;
+
+    oplog_request_sync(sh->log);
+}
+
+static void on_change(void *ctx, const struct ks_key *key)
+{
+    struct shard *sh = ctx;
+
+    watch_touch(sh->watches, key);
+}
+
+static void on_reply_error(void *ctx, struct bytes code)
+{
+    struct shard *sh = ctx;
+
+    stats_count_error(&sh->stats, code);
+}
+
+/* --- the timer --- */
+
+static void reclaim(void *ctx, const struct ks_key *key)
+{
+    struct shard *sh = ctx;
+
+    if (mut_check(sh->mut, key->name.len + 64) != 0)
+        return;
+    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    mut_reclaim(sh->mut, key);
+    (void)mut_end(sh->mut);
+    sh->stats.expired_keys++;
+}
+
+static void close_idle(struct shard *sh)
+{
+    const uint64_t limit_ms = (uint64_t)sh->cfg->timeout * 1000;
+    const uint64_t now_ms = reactor_wall_ms(sh->reactor);
+
+    if (limit_ms == 0)
+        return;
+    LIST_FOR_EACH_SAFE(link, &sh->conns) {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (!c->parked && now_ms - c->active_ms > limit_ms)
+            conn_close(c);
+    }
+}
+
+/* How much of the log a restart would replay, and what can be dropped. */
+static void look_after_log(struct shard *sh)
+{
+    const uint64_t covered = ks_flush_covered(sh->ks);
+    const uint64_t bytes = oplog_metrics(sh->log)->bytes;
+
+    if (covered != sh->covered_lsn) {
+        sh->covered_lsn = covered;
+        sh->covered_bytes_before = sh->covered_bytes;
+        sh->covered_bytes = bytes;
+    }
+    sh->log_bytes_since_covered = ks_flush_needed(sh->ks) ? bytes - sh->covered_bytes_before : 0;
+    if (sh->persisted_lsn > 1)
+        (void)oplog_trim(sh->log, sh->persisted_lsn);
+}
+
+static void on_cron(struct reactor_timer *t)
+{
+    struct shard *sh = container_of(t, struct shard, cron);
+    const uint64_t now_ms = reactor_now_ms(sh->reactor);
+    const uint64_t changes = mut_changes(sh->mut);
+
+    sh->cron_count++;
+    if (changes != sh->changes_seen) {
+        sh->changes_seen = changes;
+        sh->busy_at_ms = now_ms;
+    }
+    if (sh->id == 0)
+        node_measure(sh->node, now_ms);
+    if (!oplog_fenced(sh->log, NULL)) {
+        (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
+        if (sh->cron_count % EXPIRE_COLD_CRONS == 0)
+            ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
+    }
+    if (sh->cron_count % 10 == 0) {
+        note_position(sh);
+        look_after_log(sh);
+    }
+    if (sh->cron_count % 100 == 0) {
+        close_idle(sh);
+        shard_look_persisted(sh);
+    }
+    reactor_timer_start(sh->reactor, &sh->cron, now_ms + CRON_MS, on_cron);
+}
+
+/* The persisted covered position is read in the background; it decides what the log may drop. */
+static void read_persisted(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct shard *sh = ctx;
+    uint64_t lsn = 0;
+
+    (void)jobs;
+    (void)n;
+    if (store_covered(sh->store, true, &lsn, NULL) == 0)
+        sh->persisted_found = lsn;
+}
+
+static void on_persisted(struct mail *mail)
+{
+    struct shard *sh =
+        container_of(container_of(mail, struct pool_job, mail), struct shard, persisted_job);
+
+    sh->persisted_busy = false;
+    sh->persisted_lsn = sh->persisted_found;
+}
+
+void shard_look_persisted(struct shard *sh)
+{
+    if (sh->persisted_busy)
+        return;
+    sh->persisted_busy = true;
+    pool_submit(&sh->persisted_class, &sh->persisted_job);
+}
+
+/* --- life --- */
+
+static enum oplog_policy policy_of(const struct config *cfg)
+{
+    switch (cfg->appendfsync) {
+    case APPENDFSYNC_ALWAYS:
+        return OPLOG_SYNC_ALWAYS;
+    case APPENDFSYNC_NO:
+        return OPLOG_SYNC_NO;
+    default:
+        return OPLOG_SYNC_EVERYSEC;
+    }
+}
+
+static int open_store(struct shard *sh, const struct shard_options *o, char *why, size_t why_len)
+{
+    char dir[4200];
+
+    (void)snprintf(dir, sizeof(dir), "%s/store", o->dir);
+    const struct store_options options = {
+        .dir = dir,
+        .merge = {.merge = shard_merge_rows},
+        .cache = sh->node->cache,
+        .memtable_bytes = node_memtable_bytes(sh->node),
+        .buffered_reads = !sh->cfg->store_direct_reads,
+    };
+    return store_open(&options, &sh->store, why, why_len);
+}
+
+static int open_log(struct shard *sh, const struct shard_options *o, char *why, size_t why_len)
+{
+    (void)snprintf(sh->log_dir, sizeof(sh->log_dir), "%s/oplog", o->dir);
+    const struct oplog_options options = {.dir = sh->log_dir,
+                                          .reactor = sh->reactor,
+                                          .policy = policy_of(sh->cfg),
+                                          .segment_bytes = sh->cfg->oplog_segment_bytes,
+                                          .on_durable = on_durable,
+                                          .on_fence = on_fence,
+                                          .ctx = sh};
+    return oplog_open(&options, &sh->log, why, why_len);
+}
+
+/* Brings the keyspace to where the log ends, and makes the write path ready. */
+static int recover(struct shard *sh, char *why, size_t why_len)
+{
+    struct replay r = {.ks = sh->ks, .origin = ORIGIN_ALONE, .dirty_bytes_max = REPLAY_DIRTY_BYTES};
+    struct buf vv;
+    uint64_t covered = 0;
+
+    int err = ks_recover_table(sh->ks, why, why_len);
+    if (err != 0)
+        return err;
+    buf_init(&vv, VV_BYTES_MAX);
+    err = store_covered(sh->store, true, &covered, &vv);
+    struct bytes in = buf_bytes(&vv);
+    if (err == 0 && in.len != 0)
+        err = vv_decode(&in, &r.vv);
+    buf_deinit(&vv);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "the covered position of the store is damaged: %s",
+                       err_str(err));
+        return err;
+    }
+    r.lsn = covered;
+    err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
+    if (err != 0)
+        return err;
+    LOG_NOTICE("server", "recovered shard=%u keys=%llu covered=%llu records=%llu ops=%llu", sh->id,
+               (unsigned long long)ks_count(sh->ks), (unsigned long long)covered,
+               (unsigned long long)r.records, (unsigned long long)r.ops);
+    const struct mut_options options = {.ks = sh->ks,
+                                        .log = sh->log,
+                                        .origin = ORIGIN_ALONE,
+                                        .seq_seen = r.seq,
+                                        .vv = r.vv,
+                                        .on_change = on_change,
+                                        .ctx = sh};
+    mut_create(&options, &sh->mut);
+    sh->persisted_lsn = covered;
+    note_position(sh);
+    return 0;
+}
+
+static void init_lists(struct shard *sh)
+{
+    list_init(&sh->conns);
+    list_init(&sh->turn_conns);
+    list_init(&sh->held_conns);
+    list_init(&sh->retry_conns);
+    resp_cmd_init(&sh->ahead_cmd);
+    cmd_keys_init(&sh->keys);
+    sh->reply_env = (struct reply_env){.on_error = on_reply_error, .ctx = sh};
+    sh->slowlog = slowlog_create();
+    sh->watches = watch_table_create();
+}
+
+static int open_reactor(struct shard *sh, char *why, size_t why_len)
+{
+    static const enum reactor_backend backends[] = {
+        [IO_BACKEND_AUTO] = REACTOR_AUTO,
+        [IO_BACKEND_URING] = REACTOR_URING,
+        [IO_BACKEND_EPOLL] = REACTOR_EPOLL,
+    };
+    const struct reactor_options options = {.backend = backends[sh->cfg->io_backend]};
+
+    const int err = reactor_create(&options, &sh->reactor);
+    if (err != 0) {
+        (void)snprintf(why, why_len,
+                       "io-backend %s is not available: %s; io-backend auto or epoll would work",
+                       config_enum_name(sh->cfg, CONFIG_ID_io_backend), err_str(err));
+        return err;
+    }
+    reactor_set_turn_hook(sh->reactor, on_turn, sh);
+    reactor_set_wake_hook(sh->reactor, on_wake, sh);
+    mailbox_init(&sh->mailbox, sh->reactor);
+    return 0;
+}
+
+static int open_pools(struct shard *sh, char *why, size_t why_len)
+{
+    const struct pool_options options = {.name = "flash", .threads = 1};
+
+    const int err = pool_create(&options, &sh->maintainer);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot start a thread: %s", err_str(err));
+        return err;
+    }
+    sh->persisted_class = (struct pool_class){.name = "covered",
+                                              .priority = POOL_BACKGROUND,
+                                              .batch_max = 1,
+                                              .run_batch = read_persisted,
+                                              .ctx = sh};
+    pool_add_class(sh->maintainer, &sh->persisted_class);
+    sh->persisted_job = (struct pool_job){.mail = {.fn = on_persisted}, .reply_to = &sh->mailbox};
+    return 0;
+}
+
+int shard_open(const struct shard_options *o, struct shard **out, char *why, size_t why_len)
+{
+    struct shard *sh = mem_zalloc(sizeof(*sh));
+
+    sh->id = o->id;
+    sh->node = o->node;
+    sh->cfg = o->cfg;
+    sh->commands = o->commands;
+    init_lists(sh);
+    *out = sh;
+    int err = rng_seed_from_os(&sh->rng);
+    if (err == 0)
+        err = file_mkdir(o->dir);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot create %s: %s", o->dir, err_str(err));
+        return err;
+    }
+    err = open_reactor(sh, why, why_len);
+    if (err == 0)
+        err = open_pools(sh, why, why_len);
+    if (err == 0)
+        err = open_store(sh, o, why, why_len);
+    if (err != 0)
+        return err;
+    const struct ks_options options = {.seed = o->seed,
+                                       .store = sh->store,
+                                       .readers = o->readers,
+                                       .maintainer = sh->maintainer,
+                                       .mailbox = &sh->mailbox,
+                                       .origin = ORIGIN_ALONE,
+                                       .request_sync = request_sync,
+                                       .ctx = sh};
+    err = ks_create(&options, &sh->ks);
+    if (err == 0)
+        err = open_log(sh, o, why, why_len);
+    if (err == 0)
+        err = recover(sh, why, why_len);
+    return err;
+}
+
+void shard_run(struct shard *sh)
+{
+    check_set_shard((int)sh->id);
+    reactor_timer_start(sh->reactor, &sh->cron, reactor_now_ms(sh->reactor) + CRON_MS, on_cron);
+    reactor_run(sh->reactor);
+}
+
+static void run_thread(void *arg)
+{
+    shard_run(arg);
+}
+
+int shard_start(struct shard *sh)
+{
+    char name[THREAD_NAME_BYTES];
+
+    (void)snprintf(name, sizeof(name), "shard-%u", sh->id);
+    return thread_start(&sh->thread, name, run_thread, sh);
+}
+
+void shard_stop(struct shard *sh)
+{
+    reactor_stop(sh->reactor);
+}
+
+/* Closes the connections, and waits until nothing is under way any more. */
+static void drain(struct shard *sh)
+{
+    reactor_timer_stop(sh->reactor, &sh->cron);
+    while (!list_empty(&sh->conns))
+        conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
+    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy) {
+        oplog_turn_end(sh->log);
+        reactor_run_once(sh->reactor, 10);
+    }
+}
+
+int shard_close(struct shard *sh)
+{
+    int err = 0;
+
+    if (sh == NULL)
+        return 0;
+    thread_join(&sh->thread);
+    if (sh->mut != NULL) {
+        sh->stopping = true;
+        drain(sh);
+        note_position(sh);
+    }
+    /* The log first: no row may be in the store before the log is durable. */
+    if (sh->log != NULL)
+        err = oplog_close(sh->log);
+    if (err == 0 && sh->mut != NULL) {
+        err = ks_flush_now(sh->ks);
+        if (err == 0)
+            err = store_flush(sh->store);
+        if (err != 0)
+            LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
+                      err_str(err));
+    }
+    mut_destroy(sh->mut);
+    pool_destroy(sh->maintainer);
+    ks_destroy(sh->ks);
+    store_close(sh->store);
+    mailbox_deinit(&sh->mailbox);
+    reactor_destroy(sh->reactor);
+    slowlog_destroy(sh->slowlog);
+    watch_table_destroy(sh->watches);
+    resp_cmd_deinit(&sh->ahead_cmd);
+    cmd_keys_deinit(&sh->keys);
+    mem_free(sh);
+    return err;
+}
+
+int shard_merge_rows(void *ctx, struct bytes key, struct bytes existing,
+                     const struct bytes *operands, size_t n, struct buf *out)
+{
+    (void)ctx;
+    (void)key;
+    return row_merge_fold(existing, operands, n, out);
+}

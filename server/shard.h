@@ -1,0 +1,149 @@
+/*
+ * One shard: a thread with its reactor, keyspace, op log and connections.
+ *
+ * What happens in a turn of the loop, in this order:
+ *
+ *     completions   received bytes run commands (conn, dispatch); reads come back (keyspace)
+ *     turn hook     1. waiting commands are tried again
+ *                   2. the log submits one write for all ops of the turn (oplog_turn_end)
+ *                   3. replies leave, or are held until the log is durable
+ *                   4. housekeeping in bounded slices: flush, demotion, expiry
+ *
+ * Everything here belongs to the shard's thread, once it runs.
+ */
+#ifndef TIERRA_SERVER_SHARD_H
+#define TIERRA_SERVER_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "engine/base/list.h"
+#include "engine/base/rng.h"
+
+#include "engine/io/mailbox.h"
+#include "engine/io/pool.h"
+#include "engine/io/reactor.h"
+#include "engine/io/thread.h"
+#include "engine/space/keyspace.h"
+
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+
+#include "server/command.h"
+#include "server/conn.h"
+#include "server/request.h"
+#include "server/stats.h"
+
+struct config;
+struct node;
+struct store;
+
+struct shard {
+    uint32_t id;
+    struct node *node;
+    const struct config *cfg;
+    const struct command_table *commands;
+    struct reactor *reactor;
+    struct mailbox mailbox;
+    struct store *store;
+    struct pool *maintainer;
+    struct keyspace *ks;
+    struct oplog *log;
+    struct mut *mut;
+    struct rng rng;
+
+    struct list conns;
+    struct list turn_conns;  /* Have replies to send at the end of this turn. */
+    struct list held_conns;  /* Have replies that wait for the log. */
+    struct list retry_conns; /* Have a command to try again at the end of this turn. */
+    uint32_t conns_count;
+
+    struct reply_env reply_env;
+    struct resp_cmd ahead_cmd; /* Scratch of the look-ahead. */
+    struct cmd_keys keys;      /* Scratch of the dispatcher. */
+    struct shard_stats stats;
+    struct slowlog *slowlog;
+    struct watch_table *watches;
+
+    /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */
+    uint64_t noted_lsn;
+    uint64_t covered_lsn;
+    uint64_t covered_bytes;
+    uint64_t covered_bytes_before;
+    uint64_t log_bytes_since_covered;
+    uint64_t persisted_lsn;
+    uint64_t persisted_found; /* The maintenance thread's, while persisted_busy. */
+    struct pool_class persisted_class;
+    struct pool_job persisted_job;
+    bool persisted_busy;
+    uint64_t changes_seen;
+    uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
+
+    char log_dir[4200];
+    struct reactor_timer cron;
+    uint64_t cron_count;
+    struct thread thread;
+    bool stopping;
+};
+
+/* --- used by connections --- */
+
+struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c);
+size_t shard_query_bytes_max(const struct shard *sh);
+size_t shard_output_bytes_max(const struct shard *sh);
+uint64_t shard_bulk_bytes_max(const struct shard *sh);
+bool shard_needs_auth(const struct shard *sh);
+uint64_t shard_next_client_id(struct shard *sh);
+const char *shard_unixsocket(const struct shard *sh);
+void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len);
+
+/* The connection's memory is about to be freed. */
+void shard_conn_gone(struct shard *sh, struct conn *c);
+
+/* conn_resume(c) at the end of this turn. */
+void shard_retry_next_turn(struct shard *sh, struct conn *c);
+
+/* conn_resume(c) after `delay_ms`. */
+void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms);
+
+/* --- life; called by the node --- */
+
+struct shard_options {
+    uint32_t id;
+    struct node *node;
+    const struct config *cfg;
+    const struct command_table *commands;
+    struct pool *readers;
+    const char *dir; /* Of the shard, exists. */
+    uint64_t seed;   /* Of the key hash. */
+};
+
+/*
+ * Opens the store and the log, replays what the store lacks. Blocks. After an error `why` tells
+ * the operator what is wrong.
+ */
+MUST_USE int shard_open(const struct shard_options *options, struct shard **out, char *why,
+                        size_t why_len);
+
+/* Runs the loop in its own thread, or in this one. */
+MUST_USE int shard_start(struct shard *sh);
+void shard_run(struct shard *sh);
+
+/* Ends the loop after the present turn. Any thread. */
+void shard_stop(struct shard *sh);
+
+/* Flushes everything to the store and closes. The loop has ended. */
+MUST_USE int shard_close(struct shard *sh);
+
+/* Looks, in the background, how far the store would be after a crash now. */
+void shard_look_persisted(struct shard *sh);
+
+/* The store's merge callback: the join of rows. Any thread. */
+int shard_merge_rows(void *ctx, struct bytes key, struct bytes existing,
+                     const struct bytes *operands, size_t n, struct buf *out);
+
+/* A new connection for this shard. */
+void shard_accept(struct shard *sh, int fd, bool local);
+
+#endif
