@@ -27,8 +27,7 @@ static void read_clocks(struct reactor *r)
     r->wall_ms = clock_source_wall_ms(r->clock);
 }
 
-/* Fills the common part after an implementation was made. */
-static void reactor_init(struct reactor *r, const struct clock_source *clock)
+void reactor_init(struct reactor *r, const struct clock_source *clock)
 {
     r->clock = clock != NULL ? clock : clock_real();
     list_init(&r->look);
@@ -161,6 +160,8 @@ static void turn(struct reactor *r, uint64_t timeout_ns)
 {
     uint64_t limit_ns = wait_limit_ns(r, timeout_ns);
 
+    CHECK(!r->in_turn);
+    r->in_turn = true;
     if (limit_ns != 0) {
         uint32_t state = REACTOR_AWAKE;
         if (!atomic_compare_exchange_strong(&r->wake_state, &state, REACTOR_ASLEEP))
@@ -182,6 +183,7 @@ static void turn(struct reactor *r, uint64_t timeout_ns)
     deliver_closed(r);
     if (r->turn_hook != NULL)
         r->turn_hook(r->turn_ctx);
+    r->in_turn = false;
 }
 
 void reactor_run(struct reactor *r)

@@ -50,6 +50,7 @@ struct epoll_reactor {
     uint8_t *recv_buf;
     uint32_t recv_buf_bytes;
     int events_count;
+    struct reactor_listener *accepting; /* Its callback is running. */
     struct epoll_event events[EVENTS_MAX];
     /* The helper thread and its queue of file requests. */
     struct thread helper;
@@ -268,6 +269,7 @@ static int epoll_listen(struct reactor *r, struct reactor_listener *l)
 {
     const int err = reactor_set_nonblock(l->fd, true);
 
+    reactor_set_nodelay(l->fd);
     return err != 0 ? err : listener_watch(epoll_of(r), l);
 }
 
@@ -277,7 +279,9 @@ static void epoll_unlisten(struct reactor *r, struct reactor_listener *l)
 
     /* During a back-off it is not in the set. */
     (void)epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, l->fd, NULL);
-    /* The memory may be freed next: forget events that were fetched for it. */
+    /* The memory may be freed next: forget what was fetched for it. */
+    if (e->accepting == l)
+        e->accepting = NULL;
     for (int i = 0; i < e->events_count; i++) {
         if (e->events[i].data.ptr == tagged(l, TAG_LISTENER))
             e->events[i].data.ptr = tagged(e, TAG_WAKE);
@@ -288,7 +292,8 @@ static void on_acceptable(struct epoll_reactor *e, struct reactor_listener *l)
 {
     struct reactor *r = &e->base;
 
-    for (uint32_t i = 0; i < REACTOR_TURN_ACCEPTS_MAX && l->listening; i++) {
+    e->accepting = l;
+    for (uint32_t i = 0; i < REACTOR_TURN_ACCEPTS_MAX && e->accepting == l; i++) {
         const int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             r->metrics.accepts++;

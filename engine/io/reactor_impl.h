@@ -86,7 +86,8 @@ struct reactor {
     uint64_t now_ns;
     uint64_t now_ms;
     uint64_t wall_ms;
-    bool more; /* Events were left over: do not sleep. */
+    bool more;    /* Events were left over: do not sleep. */
+    bool in_turn; /* Against a turn within a turn. */
     reactor_hook_fn turn_hook;
     void *turn_ctx;
     reactor_hook_fn wake_hook;
@@ -103,16 +104,25 @@ struct reactor {
     _Atomic bool stop;
 };
 
-/* Each allocates its reactor with the common part first, and leaves that part zero. */
+/*
+ * Each allocates its reactor, with the common part zero but for `vt`; whoever calls them fills the
+ * rest by reactor_init, and so does a simulator, which has a creation function of its own.
+ */
 MUST_USE int reactor_uring_create(const struct reactor_options *options, struct reactor **out);
 MUST_USE int reactor_epoll_create(const struct reactor_options *options, struct reactor **out);
+
+/* `clock`: NULL for the system's. */
+void reactor_init(struct reactor *r, const struct clock_source *clock);
 
 /* ---- for the implementations ---- */
 
 /* Puts the socket on the list of those to look at, once. */
 void reactor_sock_look(struct reactor *r, struct reactor_sock *s);
 
-/* Nothing of the kernel refers to the socket any more: closes fd; on_closed comes in this turn. */
+/*
+ * Nothing of the kernel refers to the socket any more: closes fd, if it is not -1; on_closed comes
+ * in this turn or the next.
+ */
 void reactor_sock_finish(struct reactor *r, struct reactor_sock *s);
 
 /*
@@ -146,6 +156,9 @@ int reactor_sock_start_connect(struct reactor_sock *s, const struct sockaddr *ad
 bool reactor_sock_connected(struct reactor_sock *s);
 
 int reactor_sock_addr_of_fd(const struct reactor_sock *s, bool peer, struct sockaddr_storage *out);
+
+/* TCP_NODELAY; what a listening socket accepts inherits it. */
+void reactor_set_nodelay(int fd);
 
 /* Sets or clears O_NONBLOCK, with one system call if it is right already. 0 or -errno. */
 int reactor_set_nonblock(int fd, bool nonblock);

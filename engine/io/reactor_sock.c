@@ -16,11 +16,7 @@
 int reactor_listen(struct reactor *r, struct reactor_listener *l, int fd,
                    reactor_accept_fn on_accept)
 {
-    const int on = 1;
-
     CHECK(!l->listening);
-    /* Inherited by what is accepted. A Unix socket has no such option, and needs none. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     *l = (struct reactor_listener){.r = r, .on_accept = on_accept, .fd = fd};
     const int err = r->vt->listen(r, l);
     l->listening = err == 0;
@@ -82,12 +78,11 @@ int reactor_connect(struct reactor *r, struct reactor_sock *s, const struct sock
 int reactor_sock_start_connect(struct reactor_sock *s, const struct sockaddr *addr,
                                socklen_t addr_len)
 {
-    const int on = 1;
     const int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    reactor_set_nodelay(fd);
     if (connect(fd, addr, addr_len) != 0 && errno != EINPROGRESS) {
         const int err = -errno;
         (void)close(fd);
@@ -260,6 +255,14 @@ int reactor_sock_addr_of_fd(const struct reactor_sock *s, bool peer, struct sock
         return -errno;
     *out = addr;
     return 0;
+}
+
+void reactor_set_nodelay(int fd)
+{
+    const int on = 1;
+
+    /* A Unix socket has no such option, and needs none. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 int reactor_set_nonblock(int fd, bool nonblock)

@@ -101,6 +101,7 @@ struct uring_reactor {
     bool ring_made;
     bool enabled;
     bool wake_armed;
+    bool ring_fd_registered;
     int wake_fd;
     struct io_uring_buf_ring *buf_ring;
     uint8_t *bufs;
@@ -338,7 +339,7 @@ static void on_recv(struct uring_reactor *u, struct reactor_sock *s, int res, ui
     if (res == -ENOBUFS)
         u->base.metrics.recv_starved++;
     else if (res <= 0 && res != -ECANCELED && res != -EINTR && res != -EAGAIN &&
-             (s->flags & SOCK_CLOSING) == 0) {
+             (s->flags & (SOCK_CLOSING | SOCK_NO_RECV)) == 0) {
         s->flags |= SOCK_NO_RECV | SOCK_END_DUE;
         s->end_err = res;
         if (s->stash == NULL)
@@ -493,6 +494,7 @@ static int uring_listen(struct reactor *r, struct reactor_listener *l)
 
     if (err != 0)
         return err;
+    reactor_set_nodelay(l->fd);
     struct uring_listener *ul = mem_zalloc(sizeof(*ul));
     ul->l = l;
     ul->fd = l->fd;
@@ -700,12 +702,16 @@ static void uring_enter(struct reactor *r)
 
     enable(u);
     /* Saves the kernel a look-up per turn; it works without. Belongs to this thread. */
-    (void)io_uring_register_ring_fd(&u->ring);
+    u->ring_fd_registered = io_uring_register_ring_fd(&u->ring) == 1;
 }
 
 static void uring_leave(struct reactor *r)
 {
-    (void)io_uring_unregister_ring_fd(&uring_of(r)->ring);
+    struct uring_reactor *u = uring_of(r);
+
+    if (u->ring_fd_registered)
+        (void)io_uring_unregister_ring_fd(&u->ring);
+    u->ring_fd_registered = false;
 }
 
 static void uring_destroy(struct reactor *r)

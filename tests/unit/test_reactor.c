@@ -27,8 +27,11 @@ static void on_accept(struct reactor_listener *l, int fd)
     a->probes[a->count] = probe_open(a->f, fd);
     a->probes[a->count]->echo = true;
     a->count++;
-    if (a->stop_at_first)
+    if (a->stop_at_first) {
         reactor_unlisten(l->r, l);
+        /* It is the caller's from here on. */
+        *l = (struct reactor_listener){.fd = l->fd};
+    }
 }
 
 static int listen_on(struct sockaddr_in *addr)
