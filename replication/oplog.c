@@ -54,6 +54,19 @@ void oplog_file_close(struct oplog_file *file)
     oplog_file_clear(file);
 }
 
+int oplog_open_direct(const char *path)
+{
+    uint8_t *block = mem_alloc_aligned(OPLOG_BLOCK_BYTES, OPLOG_BLOCK_BYTES);
+    int fd = file_open(path, FILE_READ | FILE_WRITE | FILE_DIRECT);
+
+    if (fd >= 0 && file_read_full(fd, block, OPLOG_BLOCK_BYTES, 0) != 0) {
+        (void)file_close(fd);
+        fd = -1;
+    }
+    mem_free(block);
+    return fd < 0 ? -1 : fd;
+}
+
 void oplog_fence(struct oplog *log, const char *what, int err)
 {
     if (log->fenced)
@@ -193,7 +206,7 @@ static int room_for_long(const struct oplog *log, uint64_t bytes)
 static int no_room(struct oplog *log)
 {
     atomic_store_explicit(&log->job.hurry, true, memory_order_relaxed);
-    return log->space_low ? -ENOSPC : -ERR_BUSY;
+    return log->space_low && log->spares_count == 0 ? -ENOSPC : -ERR_BUSY;
 }
 
 int oplog_can_append(struct oplog *log, size_t len)
@@ -212,9 +225,10 @@ int oplog_can_append(struct oplog *log, size_t len)
         const int err = room_for_long(log, bytes);
         if (err != 0)
             return err;
-        return log->spares_count != 0 ? 0 : no_room(log);
+        return log->spares_count != 0 && log->fill->runs_count == 1 ? 0 : no_room(log);
     }
-    if (likely(log->spares_count != 0))
+    /* A buffer holds the end of one segment and the start of the next, not of a third. */
+    if (likely(log->spares_count != 0 && log->fill->runs_count == 1))
         return 0;
     /* A caller that asked for too little must not get into blocks that are not allocated. */
     return tail_fits(log, bytes + log->options.segment_bytes / TAIL_SLACK_PART) ? 0 : no_room(log);

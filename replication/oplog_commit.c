@@ -347,8 +347,9 @@ void commit_room(struct oplog_buf *buf, size_t more)
 
     if (need <= buf->cap)
         return;
-    while (cap < need)
+    while (cap < need && cap < OPLOG_BUFFER_BYTES_DOUBLE)
         cap *= 2;
+    cap = size_max(cap, need);
     uint8_t *ptr = mem_alloc_aligned(OPLOG_BLOCK_BYTES, cap);
     if (buf->len != 0)
         memcpy(ptr, buf->ptr, buf->len);

@@ -105,13 +105,20 @@ void oplog_cursor_close(struct oplog_cursor *cursor)
     mem_free(cursor);
 }
 
-/* Whether the open file still is the segment that it was: recycling gives it another header. */
+/*
+ * Whether the open file still is the segment that it was: trimming takes its name away, and then
+ * recycling gives it another header.
+ */
 static bool still_ours(const struct oplog_cursor *cursor)
 {
     struct segment_header header;
+    int fd = -1;
 
-    return segment_header_read(cursor->reader.fd, cursor->header.number, &header) == 0 &&
-           header.log_id == cursor->header.log_id;
+    if (segment_open(cursor->dir, cursor->header.number, &fd, &header) != 0)
+        return false;
+    (void)file_close(fd);
+    return header.log_id == cursor->header.log_id &&
+           segment_header_read(cursor->reader.fd, cursor->header.number, &header) == 0;
 }
 
 static void move_on(struct oplog_cursor *cursor, int fd, const struct segment_header *header)

@@ -31,10 +31,12 @@
 #include "replication/oplog_mark.h"
 #include "replication/oplog_segment.h"
 
-/* The unit of direct writes; a device with larger blocks refuses and gets plain synced writes. */
+/* The unit of direct writes. */
 #define OPLOG_BLOCK_BYTES 4096u
 /* A buffer starts with this and is shrunk to it when it was much larger. */
 #define OPLOG_BUFFER_BYTES_MIN (256u << 10)
+/* Up to this a buffer doubles when it grows; beyond it grows by as much as is needed. */
+#define OPLOG_BUFFER_BYTES_DOUBLE (16u << 20)
 /* Above this an idle buffer is given back. */
 #define OPLOG_BUFFER_BYTES_KEEP (4u << 20)
 /* Allocated and recycled segments that wait for use: trims come in bursts. */
@@ -203,6 +205,12 @@ static inline void oplog_file_clear(struct oplog_file *file)
 }
 
 void oplog_file_close(struct oplog_file *file);
+
+/*
+ * A descriptor for direct writes of whole blocks; -1 if the file system has none, or wants larger
+ * ones (tried by a read): synced writes then go through the page cache. Blocks.
+ */
+int oplog_open_direct(const char *path);
 
 /* There is something to write in it. */
 static inline bool oplog_buf_used(const struct oplog_buf *buf)

@@ -198,8 +198,7 @@ static void spare_take(struct oplog *log, struct source *source)
     source->fd = -1;
     if (log->method == OPLOG_METHOD_DIRECT) {
         char *path = segment_path(log->options.dir, number);
-        const int fd = file_open(path, FILE_WRITE | FILE_DIRECT);
-        spare->direct_fd = fd < 0 ? -1 : fd;
+        spare->direct_fd = oplog_open_direct(path);
         mem_free(path);
     }
 }
@@ -536,6 +535,24 @@ out:
     return err;
 }
 
+/* Out of the way under another name: what an expert may still read is not deleted. */
+static int set_aside(const struct oplog *log, uint64_t number)
+{
+    char *from = segment_path(log->options.dir, number);
+    char bad[SEGMENT_NAME_BYTES + sizeof(".bad")];
+    char name[SEGMENT_NAME_BYTES];
+
+    segment_name(number, name);
+    (void)snprintf(bad, sizeof(bad), "%s.bad", name);
+    char *to = name_path(log->options.dir, bad);
+    int err = file_rename(from, to);
+    if (err == 0)
+        err = file_sync_dir(log->options.dir);
+    mem_free(from);
+    mem_free(to);
+    return err;
+}
+
 /* A segment whose header is bad: fine if its write was torn, and so nothing followed. */
 static int read_torn(struct replay *r)
 {
@@ -568,7 +585,10 @@ static int read_torn(struct replay *r)
         return -ERR_CORRUPT;
     }
     r->seen_lsn = u64_max(r->seen_lsn, survey.last_lsn);
-    err = drop_segment(log, log->torn_number);
+    if (holds_first || survey.records_count != 0)
+        err = set_aside(log, log->torn_number);
+    else
+        err = drop_segment(log, log->torn_number);
     log->torn_number = 0;
     return err;
 }

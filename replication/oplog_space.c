@@ -55,10 +55,7 @@ static int job_open(struct oplog_job *job, const char *path)
     if (fd < 0)
         return fd;
     job->out.fd = fd;
-    /* A file system without direct writes gets plain synced ones. */
-    job->out.direct_fd = job->direct ? file_open(path, FILE_WRITE | FILE_DIRECT) : -1;
-    if (job->out.direct_fd < 0)
-        job->out.direct_fd = -1;
+    job->out.direct_fd = job->direct ? oplog_open_direct(path) : -1;
     job->out.number = job->to;
     job->out.bytes = job->bytes;
     return 0;

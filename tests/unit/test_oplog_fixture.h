@@ -169,25 +169,6 @@ static inline int fx_try(struct fx *fx)
     return err;
 }
 
-static inline uint64_t fx_append(struct fx *fx)
-{
-    uint8_t payload[FX_LEN_MAX];
-    const uint64_t lsn = oplog_next_lsn(fx->log);
-    const size_t len = fx_payload(fx->payload_seed, lsn, FX_LEN_MAX, payload);
-
-    expect_i64(oplog_can_append(fx->log, len), 0);
-    uint8_t *room = oplog_reserve(fx->log, FX_LEN_MAX);
-    memcpy(room, payload, len);
-    expect_u64(oplog_commit(fx->log, len, (uint8_t)(lsn % 5), fx_seq(lsn)), lsn);
-    return lsn;
-}
-
-static inline void fx_turn(struct fx *fx)
-{
-    oplog_turn_end(fx->log);
-    reactor_run_once(fx->reactor, 0);
-}
-
 /* Turns until all that was appended is durable, or the log is fenced. */
 static inline void fx_settle(struct fx *fx)
 {
@@ -199,6 +180,30 @@ static inline void fx_settle(struct fx *fx)
         reactor_run_once(fx->reactor, 10);
     }
     fail_msg("the log did not become durable");
+}
+
+/* Waits where the log says that it is busy. */
+static inline uint64_t fx_append(struct fx *fx)
+{
+    uint8_t payload[FX_LEN_MAX];
+    const uint64_t lsn = oplog_next_lsn(fx->log);
+    const size_t len = fx_payload(fx->payload_seed, lsn, FX_LEN_MAX, payload);
+
+    for (int i = 0; i < 1000 && oplog_can_append(fx->log, FX_LEN_MAX) == -ERR_BUSY; i++) {
+        fx_settle(fx);
+        reactor_run_once(fx->reactor, 1);
+    }
+    expect_i64(oplog_can_append(fx->log, FX_LEN_MAX), 0);
+    uint8_t *room = oplog_reserve(fx->log, FX_LEN_MAX);
+    memcpy(room, payload, len);
+    expect_u64(oplog_commit(fx->log, len, (uint8_t)(lsn % 5), fx_seq(lsn)), lsn);
+    return lsn;
+}
+
+static inline void fx_turn(struct fx *fx)
+{
+    oplog_turn_end(fx->log);
+    reactor_run_once(fx->reactor, 0);
 }
 
 static inline void fx_append_many(struct fx *fx, uint64_t count, uint64_t per_turn)

@@ -536,6 +536,33 @@ static void a_torn_header_of_a_segment_without_records_is_no_loss(void **state)
     expect_u64(fx->replayed, 505);
 }
 
+static void a_damaged_header_before_records_is_refused_and_set_aside_on_request(void **state)
+{
+    struct fx *fx = *state;
+    struct fx_image image;
+
+    make_crashed(fx, 5, 0, &image);
+    crash_to(fx, &image);
+    fx_image_segment(&image, 1)->content.ptr[40] ^= 4;
+    fx_image_store(&image, fx->dir);
+    fx_image_free(&image);
+
+    expect_i64(fx_try(fx), -ERR_CORRUPT);
+    assert_non_null(strstr(fx->why, "0000000000000001.log offset 0"));
+    fx->options.accept_loss = true;
+    fx_start(fx);
+    expect_u64(fx->replayed, 0);
+    expect_u64(oplog_next_lsn(fx->log), 6);
+    fx_close(fx);
+    struct file_info info;
+    char *path = tmpdir_path(fx->dir, "0000000000000001.log.bad");
+    expect_i64(file_stat(path, &info), 0);
+    expect_u64(info.type, FILE_TYPE_REGULAR);
+    mem_free(path);
+    fx->options.accept_loss = false;
+    fx_start(fx);
+}
+
 static void a_newer_version_is_refused_by_name(void **state)
 {
     struct fx *fx = *state;
@@ -675,6 +702,7 @@ int main(void)
         TEST(a_log_that_begins_after_what_the_store_covers_is_refused),
         TEST(a_missing_or_damaged_watermark_is_refused),
         TEST(a_torn_header_of_a_segment_without_records_is_no_loss),
+        TEST(a_damaged_header_before_records_is_refused_and_set_aside_on_request),
         TEST(a_newer_version_is_refused_by_name),
         TEST(an_error_of_the_replay_ends_it),
         TEST(no_power_cut_loses_what_was_durable_or_stops_the_start),
