@@ -2,10 +2,15 @@
  * The loop, once per backend: listening and connecting, timers, wake-ups, turns.
  */
 #include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "tests/unit/test_reactor_fixture.h"
 
@@ -443,6 +448,58 @@ static void more_operations_than_the_queue_holds_only_take_longer(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
+/* ---- falling back ---- */
+
+/* Refuses io_uring to this process, as container runtimes do. 0 if that worked. */
+static int forbid_io_uring(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = ARRAY_COUNT(code), .filter = code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
+/* In a child: 0 as it should be, 1 not, 2 if it cannot be tried. */
+static int create_without_io_uring(void)
+{
+    struct reactor_options options = {.backend = REACTOR_URING};
+    struct reactor *r = NULL;
+
+    if (forbid_io_uring() != 0)
+        return 2;
+    if (reactor_create(&options, &r) != -EPERM)
+        return 1;
+    options.backend = REACTOR_AUTO;
+    if (reactor_create(&options, &r) != 0)
+        return 1;
+    const int res = strcmp(reactor_backend_name(r), "epoll") == 0 ? 0 : 1;
+    reactor_run_once(r, 0);
+    reactor_destroy(r);
+    return res;
+}
+
+static void where_io_uring_is_forbidden_epoll_is_used(void **state UNUSED)
+{
+    int status = 0;
+    const pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(create_without_io_uring());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 2)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +517,7 @@ int main(void)
         REACTOR_TEST(the_turn_hook_comes_after_what_the_turn_brought),
         REACTOR_TEST(an_idle_loop_sleeps),
         REACTOR_TEST(more_operations_than_the_queue_holds_only_take_longer),
+        cmocka_unit_test(where_io_uring_is_forbidden_epoll_is_used),
     };
 
     RUN_FOR_EACH_BACKEND(tests);
