@@ -83,7 +83,7 @@ struct store_filter_ops {
 };
 
 enum store_compression {
-    STORE_COMPRESSION_DEFAULT, /* By measurement: engine/store/README.md. */
+    STORE_COMPRESSION_DEFAULT, /* LZ4 in the last level: engine/store/README.md. */
     STORE_COMPRESSION_NONE,
     STORE_COMPRESSION_LZ4,
     STORE_COMPRESSION_ZSTD,
@@ -111,7 +111,7 @@ struct store_options {
 
 #define STORE_BLOCK_CACHE_BYTES_DEFAULT (32u << 20)
 #define STORE_MEMTABLE_BYTES_DEFAULT    (64u << 20)
-#define STORE_OPEN_FILES_MAX_DEFAULT    512u
+#define STORE_OPEN_FILES_MAX_DEFAULT    2048u
 
 /* Room for the text of an error, with the name of the file. */
 #define STORE_WHY_BYTES 512

@@ -19,6 +19,7 @@
 #include "engine/store/store_rocksdb.h"
 
 #define FORMAT_NAME      "FORMAT"
+#define FORMAT_TEMPORARY "FORMAT.tmp" /* Renamed when it is complete. */
 #define FORMAT_TEXT      "tierra store 1\n"
 #define FORMAT_BYTES_MAX 64
 
@@ -39,10 +40,10 @@ static int format_read(int dir_fd)
     return same ? 0 : -ERR_FORMAT;
 }
 
-/* What files there are besides: only names that RocksDB gives to what holds data. */
+/* What there is of RocksDB's files. */
 struct dir_content {
     bool current;
-    bool data; /* A manifest or a table. */
+    bool tables;
 };
 
 static int dir_look(int dir_fd, struct dir_content *out)
@@ -61,10 +62,8 @@ static int dir_look(int dir_fd, struct dir_content *out)
         const size_t len = strlen(e->d_name);
         if (strcmp(e->d_name, "CURRENT") == 0)
             out->current = true;
-        else if (strncmp(e->d_name, "MANIFEST-", 9) == 0)
-            out->data = true;
         else if (len > 4 && strcmp(e->d_name + len - 4, ".sst") == 0)
-            out->data = true;
+            out->tables = true;
     }
     (void)closedir(dir); /* Read only. */
     return 0;
@@ -78,13 +77,14 @@ static int dir_judge(const char *dir, int dir_fd, bool *out_exists, struct store
     if (err != 0)
         return store_fault_set(fault, err, "%s: %s", dir, err_str(err));
     err = format_read(dir_fd);
-    if (err == -ENOENT && (content.current || content.data))
+    if (err == -ENOENT && (content.current || content.tables))
         return store_fault_set(fault, -ERR_FORMAT, "%s: not a store: no file FORMAT", dir);
     if (err == -ERR_FORMAT)
         return store_fault_set(fault, err, "%s/FORMAT: not a store of this version", dir);
     if (err != 0 && err != -ENOENT)
         return store_fault_set(fault, err, "%s/FORMAT: %s", dir, err_str(err));
-    if (!content.current && content.data)
+    /* A manifest alone is what a crash while the store was made can leave. */
+    if (!content.current && content.tables)
         return store_fault_set(fault, -ERR_CORRUPT, "%s/CURRENT: missing beside tables", dir);
     *out_exists = content.current;
     return 0;
@@ -106,9 +106,9 @@ int rocksdb_dir_check(const char *dir, bool *out_exists, struct store_fault *fau
 }
 
 /* 0 or -errno. */
-static int format_write(int dir_fd)
+static int format_write_file(int dir_fd)
 {
-    const int fd = openat(dir_fd, FORMAT_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    const int fd = openat(dir_fd, FORMAT_TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 
     if (fd < 0)
         return -errno;
@@ -116,11 +116,23 @@ static int format_write(int dir_fd)
     int err = n < 0 ? -errno : 0;
     if (err == 0 && (size_t)n != strlen(FORMAT_TEXT))
         err = -EIO;
-    if (err == 0 && (fsync(fd) != 0 || fsync(dir_fd) != 0))
+    if (err == 0 && fsync(fd) != 0)
         err = -errno;
     if (close(fd) != 0 && err == 0)
         err = -errno;
     return err;
+}
+
+/* 0 or -errno. */
+static int format_write(int dir_fd)
+{
+    const int err = format_write_file(dir_fd);
+
+    if (err != 0)
+        return err;
+    if (renameat(dir_fd, FORMAT_TEMPORARY, dir_fd, FORMAT_NAME) != 0 || fsync(dir_fd) != 0)
+        return -errno;
+    return 0;
 }
 
 int rocksdb_dir_mark(const char *dir, struct store_fault *fault)
@@ -153,6 +165,7 @@ static int dir_remove(const char *dir, struct store_fault *fault)
 
     if (fd < 0)
         return errno == ENOENT ? 0 : store_fault_set(fault, -errno, "%s: %s", dir, err_str(errno));
+    (void)unlinkat(fd, FORMAT_TEMPORARY, 0); /* Seldom there. */
     if (unlinkat(fd, FORMAT_NAME, 0) != 0 && errno != ENOENT)
         err = -errno;
     (void)close(fd); /* Read only. */

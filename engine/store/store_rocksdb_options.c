@@ -12,9 +12,22 @@
 
 #define MIB ((size_t)1 << 20)
 
-/* The write buffers share memtable_bytes: one is filled, others wait or are being flushed. */
-#define MEMTABLE_COUNT     4
-#define MEMTABLE_BYTES_MIN ((size_t)256 << 10)
+/*
+ * The write buffers share memtable_bytes: one is filled, two are flushed into one file, and one is
+ * there to go on with.
+ */
+#define MEMTABLE_COUNT       4
+#define MEMTABLE_MERGE       2
+#define MEMTABLE_BYTES_MIN   ((size_t)256 << 10)
+#define MEMTABLE_BLOOM_RATIO 0.02
+
+/* Files of level 0: the more, the fewer bytes are written and the more filters a read asks. */
+#define LEVEL0_FILES      8
+#define LEVEL0_FILES_SLOW 24
+#define LEVEL0_FILES_STOP 40
+
+#define FILE_BYTES_MIN (8 * MIB)
+#define FILE_BYTES_MAX (64 * MIB)
 
 #define BLOCK_BYTES     4096
 #define METADATA_BYTES  4096
@@ -88,20 +101,26 @@ static void profile_levels(struct store_rocksdb *rs)
 {
     const struct store_options *o = &rs->options;
     rocksdb_options_t *p = rs->profile;
-    const size_t write_buffer = size_max(o->memtable_bytes / MEMTABLE_COUNT, MEMTABLE_BYTES_MIN);
+    const size_t total = size_max(o->memtable_bytes, MEMTABLE_COUNT * MEMTABLE_BYTES_MIN);
 
-    rocksdb_options_set_write_buffer_size(p, write_buffer);
+    rocksdb_options_set_write_buffer_size(p, total / MEMTABLE_COUNT);
     rocksdb_options_set_max_write_buffer_number(p, MEMTABLE_COUNT);
-    rocksdb_options_set_db_write_buffer_size(p, MEMTABLE_COUNT * write_buffer);
+    rocksdb_options_set_min_write_buffer_number_to_merge(p, MEMTABLE_MERGE);
+    rocksdb_options_set_db_write_buffer_size(p, total);
+    rocksdb_options_set_memtable_prefix_bloom_size_ratio(p, MEMTABLE_BLOOM_RATIO);
+    rocksdb_options_set_memtable_whole_key_filtering(p, 1);
     rocksdb_options_set_compaction_style(p, rocksdb_level_compaction);
     rocksdb_options_set_num_levels(p, STORE_LEVELS_MAX);
-    rocksdb_options_set_level0_file_num_compaction_trigger(p, 4);
-    rocksdb_options_set_level0_slowdown_writes_trigger(p, 20);
-    rocksdb_options_set_level0_stop_writes_trigger(p, 36);
+    rocksdb_options_set_level0_file_num_compaction_trigger(p, LEVEL0_FILES);
+    rocksdb_options_set_level0_slowdown_writes_trigger(p, LEVEL0_FILES_SLOW);
+    rocksdb_options_set_level0_stop_writes_trigger(p, LEVEL0_FILES_STOP);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(p, 1);
-    rocksdb_options_set_max_bytes_for_level_base(p, 4 * write_buffer);
+    /* As much as level 0 holds when its files are merged down. */
+    rocksdb_options_set_max_bytes_for_level_base(p, total / MEMTABLE_COUNT * MEMTABLE_MERGE *
+                                                        LEVEL0_FILES);
     rocksdb_options_set_max_bytes_for_level_multiplier(p, 10);
-    rocksdb_options_set_target_file_size_base(p, size_max(write_buffer, 8 * MIB));
+    rocksdb_options_set_target_file_size_base(
+        p, size_min(size_max(total / MEMTABLE_COUNT, FILE_BYTES_MIN), FILE_BYTES_MAX));
 }
 
 static int profile_compression(enum store_compression compression)
@@ -142,6 +161,8 @@ static void profile_io(struct store_rocksdb *rs)
     rocksdb_options_set_stats_dump_period_sec(p, 0);
     rocksdb_options_set_stats_persist_period_sec(p, 0);
     rocksdb_options_set_compression(p, profile_compression(o->compression));
+    if (o->compression == STORE_COMPRESSION_DEFAULT)
+        rocksdb_options_set_bottommost_compression(p, rocksdb_lz4_compression);
 }
 
 /* What the C API has no setter for, and the caller's experiments. */

@@ -327,6 +327,27 @@ static void absent_store_is_not_created_where_it_must_exist(void **state)
     mem_free(deep);
 }
 
+static void store_whose_making_was_broken_off_is_made_again(void **state)
+{
+    struct fixture *f = *state;
+    char *dir = tmpdir_path(f->root, "half");
+
+    fixture_close(f);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    write_file(dir, "FORMAT.tmp", "tier");
+    write_file(dir, "MANIFEST-000001", "incomplete");
+    write_file(dir, "000001.dbtmp", "MANIF");
+    f->options.dir = dir;
+    assert_int_equal(fixture_open(f), 0);
+    write_rows(f, 1);
+    assert_int_equal(status_of(f, 5, 0), STORE_FOUND);
+    fixture_close(f);
+    write_file(dir, "FORMAT.tmp", "tier");
+    assert_int_equal(store_destroy(dir, f->why, sizeof(f->why)), 0);
+    f->options.dir = f->dir;
+    mem_free(dir);
+}
+
 static void bad_tuning_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -776,6 +797,7 @@ int main(void)
         TEST(directory_of_something_else_is_refused),
         TEST(missing_files_are_named),
         TEST(absent_store_is_not_created_where_it_must_exist),
+        TEST(store_whose_making_was_broken_off_is_made_again),
         TEST(bad_tuning_is_refused),
         TEST(destroyed_store_leaves_nothing),
         TEST(reading_only_writes_nothing),
