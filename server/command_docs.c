@@ -12,7 +12,6 @@
  */
 #include "server/command_docs.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -572,23 +571,6 @@ void command_reply_getkeys(struct reply *r, const struct command_table *table, u
         }
     }
     cmd_keys_deinit(&keys);
-}
-
-void reply_help(struct reply *r, const char *container_upper, const char *const *lines)
-{
-    uint64_t count = 0;
-    char head[128];
-
-    while (lines[count] != NULL)
-        count++;
-    reply_array(r, count + 3);
-    (void)snprintf(head, sizeof(head),
-                   "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", container_upper);
-    reply_status(r, head);
-    for (uint64_t i = 0; i < count; i++)
-        reply_status(r, lines[i]);
-    reply_status(r, "HELP");
-    reply_status(r, "    Prints this help.");
 }
 
 void command_reply_help(struct reply *r)

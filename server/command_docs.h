@@ -30,7 +30,4 @@ void command_reply_getkeys(struct reply *r, const struct command_table *table, u
 /* COMMAND HELP */
 void command_reply_help(struct reply *r);
 
-/* The lines of a HELP subcommand, with Redis' heading and end. `lines` ends with NULL. */
-void reply_help(struct reply *r, const char *container_upper, const char *const *lines);
-
 #endif

@@ -27,7 +27,7 @@
 /* Longest error text, its zero included. */
 #define CONFIG_ERROR_BYTES 1024
 /* Words of one line, and of the value of one option. */
-#define CONFIG_WORDS_MAX 1024
+#define CONFIG_WORDS_MAX 512
 /* Largest configuration file. */
 #define CONFIG_FILE_BYTES_MAX (1024u * 1024)
 /* Files that include each other. */

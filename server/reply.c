@@ -339,6 +339,23 @@ void reply_deferred_set(struct reply *r, struct reply_mark mark, uint64_t n)
     reply_deferred_end(r, mark, r->proto == 2 ? '*' : '~', n);
 }
 
+void reply_help(struct reply *r, const char *container, const char *const *lines)
+{
+    uint64_t count = 0;
+    char head[128];
+
+    while (lines[count] != NULL)
+        count++;
+    reply_array(r, count + 3);
+    (void)snprintf(head, sizeof(head),
+                   "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", container);
+    reply_status(r, head);
+    for (uint64_t i = 0; i < count; i++)
+        reply_status(r, lines[i]);
+    reply_status(r, "HELP");
+    reply_status(r, "    Prints this help.");
+}
+
 /* --- Errors --- */
 
 void reply_error_bytes(struct reply *r, struct bytes text)

@@ -100,6 +100,12 @@ void reply_deferred_array(struct reply *r, struct reply_mark mark, uint64_t n);
 void reply_deferred_map(struct reply *r, struct reply_mark mark, uint64_t n);
 void reply_deferred_set(struct reply *r, struct reply_mark mark, uint64_t n);
 
+/*
+ * The reply to a HELP subcommand: `lines` (up to NULL) between Redis' heading and end. `container`:
+ * its name in upper case.
+ */
+void reply_help(struct reply *r, const char *container, const char *const *lines);
+
 /* --- Errors --- */
 
 /*

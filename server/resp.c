@@ -20,6 +20,8 @@
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 
+#include "server/words.h"
+
 /* Arguments to make room for at first; and more than this is given back after use. */
 #define RESP_ARGV_FIRST 8
 #define RESP_ARGV_KEEP  1024
@@ -191,131 +193,28 @@ static enum resp_result resp_array_line(struct resp_parser *p, const struct resp
     return RESP_READY;
 }
 
-/* --- Inline commands: the words of a line, quoted as in a shell (Redis' sdssplitargs). --- */
-
-static bool resp_is_blank(uint8_t c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-/* Ends a word outside of quotes; fewer than there are blanks between words, as in Redis. */
-static bool resp_ends_word(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\0';
-}
-
-static int resp_hex(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The byte after a backslash within double quotes, at line.ptr[*at]; advances `*at` past it. */
-static uint8_t resp_escape(struct bytes line, size_t *at)
-{
-    const uint8_t c = line.ptr[*at];
-
-    if (c == 'x' && *at + 2 < line.len && resp_hex(line.ptr[*at + 1]) >= 0 &&
-        resp_hex(line.ptr[*at + 2]) >= 0) {
-        const int value = resp_hex(line.ptr[*at + 1]) * 16 + resp_hex(line.ptr[*at + 2]);
-        *at += 3;
-        return (uint8_t)value;
-    }
-    *at += 1;
-    switch (c) {
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    case 'b':
-        return '\b';
-    case 'a':
-        return '\a';
-    default:
-        return c;
-    }
-}
-
-/*
- * The quoted part that starts at `*at`, written to `to`; advances `*at` past the closing quote.
- * Returns the end of what was written, or NULL: not closed, or not followed by a blank.
- */
-static uint8_t *resp_quoted(struct bytes line, size_t *at, uint8_t *to)
-{
-    const uint8_t quote = line.ptr[*at];
-    size_t i = *at + 1;
-
-    while (i < line.len) {
-        const uint8_t c = line.ptr[i];
-
-        if (c == quote) {
-            *at = i + 1;
-            return *at == line.len || resp_is_blank(line.ptr[*at]) ? to : NULL;
-        }
-        if (c == '\\' && i + 1 < line.len && quote == '"') {
-            i++;
-            *to++ = resp_escape(line, &i);
-        } else if (c == '\\' && i + 1 < line.len && line.ptr[i + 1] == '\'') {
-            *to++ = '\'';
-            i += 2;
-        } else {
-            *to++ = c;
-            i++;
-        }
-    }
-    return NULL;
-}
-
-/* One word that holds quotes, copied to `to`. Returns its end, or NULL. */
-static uint8_t *resp_word(struct bytes line, size_t *at, uint8_t *to)
-{
-    while (*at < line.len) {
-        const uint8_t c = line.ptr[*at];
-
-        if (resp_ends_word(c))
-            break;
-        if (c == '"' || c == '\'')
-            return resp_quoted(line, at, to);
-        *to++ = c;
-        *at += 1;
-    }
-    return to;
-}
+/* --- Inline commands --- */
 
 static enum resp_result resp_split(struct resp_cmd *out, struct bytes line)
 {
-    const bool quotes =
-        bytes_find_u8(line, '"') != line.len || bytes_find_u8(line, '\'') != line.len;
-    uint8_t *to = NULL;
+    uint8_t *scratch = NULL;
     size_t at = 0;
 
-    if (quotes) {
+    if (words_quoted(line)) {
         out->text = mem_realloc(out->text, line.len);
-        to = out->text;
+        scratch = out->text;
     }
     for (;;) {
-        while (at < line.len && (resp_is_blank(line.ptr[at]) || line.ptr[at] == '\0'))
-            at++;
-        if (at == line.len)
+        struct bytes word;
+        const int found = words_next(line, &at, &scratch, &word);
+
+        if (found < 0)
+            return resp_fail(out, "unbalanced quotes in request");
+        if (found == 0)
             return RESP_READY;
         if (out->argc == out->argv_cap && !resp_grow(out))
             return resp_fail(out, "out of memory");
-        if (quotes) {
-            uint8_t *word = to;
-            to = resp_word(line, &at, to);
-            if (to == NULL)
-                return resp_fail(out, "unbalanced quotes in request");
-            out->argv[out->argc++] = bytes_of(word, (size_t)(to - word));
-        } else {
-            const size_t from = at;
-            while (at < line.len && !resp_ends_word(line.ptr[at]))
-                at++;
-            out->argv[out->argc++] = bytes_of(line.ptr + from, at - from);
-        }
+        out->argv[out->argc++] = word;
     }
 }
 
