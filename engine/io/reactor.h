@@ -122,19 +122,19 @@ uint64_t reactor_now_ms(const struct reactor *r);
 uint64_t reactor_wall_ms(const struct reactor *r);
 
 /* clang-format off */
-#define REACTOR_METRICS(X)                                                                          \
-    X(turns,         METRIC_COUNTER, "Turns of the loop.")                                          \
-    X(events,        METRIC_COUNTER, "Completions or ready sockets handled.")                       \
-    X(wakes,         METRIC_COUNTER, "Turns that another thread asked for.")                        \
-    X(accepts,       METRIC_COUNTER, "Connections accepted.")                                       \
-    X(accept_errors, METRIC_COUNTER, "Times that accepting stopped for want of descriptors.")       \
-    X(recv_bytes,    METRIC_COUNTER, "Bytes received.")                                             \
-    X(sends,         METRIC_COUNTER, "Sends asked for.")                                            \
-    X(sends_at_once, METRIC_COUNTER, "Sends that the kernel took without waiting.")                 \
-    X(send_bytes,    METRIC_COUNTER, "Bytes that were to be sent.")                                 \
-    X(recv_starved,  METRIC_COUNTER, "Receives that found no free buffer and were repeated.")       \
-    X(file_writes,   METRIC_COUNTER, "File writes.")                                                \
-    X(file_syncs,    METRIC_COUNTER, "File syncs, those of synced writes included.")                \
+#define REACTOR_METRICS(X)                                                                         \
+    X(turns,         METRIC_COUNTER, "Turns of the loop.")                                         \
+    X(events,        METRIC_COUNTER, "Completions or ready sockets handled.")                      \
+    X(wakes,         METRIC_COUNTER, "Turns that another thread asked for.")                       \
+    X(accepts,       METRIC_COUNTER, "Connections accepted.")                                      \
+    X(accept_errors, METRIC_COUNTER, "Times that accepting stopped for want of descriptors.")      \
+    X(recv_bytes,    METRIC_COUNTER, "Bytes received.")                                            \
+    X(sends,         METRIC_COUNTER, "Sends asked for.")                                           \
+    X(sends_at_once, METRIC_COUNTER, "Sends that the kernel took without waiting.")                \
+    X(send_bytes,    METRIC_COUNTER, "Bytes that were to be sent.")                                \
+    X(recv_starved,  METRIC_COUNTER, "Receives that found no free buffer and were repeated.")      \
+    X(file_writes,   METRIC_COUNTER, "File writes.")                                               \
+    X(file_syncs,    METRIC_COUNTER, "File syncs, those of synced writes included.")               \
     X(socks,         METRIC_GAUGE,   "Open sockets.")
 /* clang-format on */
 METRIC_STRUCT(reactor_metrics, REACTOR_METRICS);
