@@ -282,7 +282,7 @@ struct row_horizons {
 
 enum row_collected {
     ROW_UNCHANGED = 0,
-    ROW_CHANGED = 1, /* A smaller row with the same meaning was appended. */
+    ROW_CHANGED = 1, /* A simpler row with the same meaning was appended. */
 };
 
 /*
@@ -321,8 +321,7 @@ struct row_incr {
 
 /*
  * INCRBY. An absent or expired row counts as 0; what is left of it is covered, and its expiry with
- * it. Own runs follow the rule of new runs: a run that a SET or DEL has seen whole is never
- * continued. 0; -ERR_FORMAT: not an integer; -ERR_RANGE: would overflow; -ERR_TYPE: a collection;
+ * it. Own runs follow the rule of new runs: one that DELs have seen whole is never continued. 0; -ERR_FORMAT: not an integer; -ERR_RANGE: would overflow; -ERR_TYPE: a collection;
  * -ERR_CORRUPT, -ERR_POISON, -ENOMEM. After an error nothing was appended.
  */
 MUST_USE int row_incr_int(struct bytes row, uint64_t now_ms, int64_t delta, struct tag tag,

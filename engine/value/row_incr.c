@@ -2,9 +2,10 @@
  * Increments made here.
  *
  * An origin ships the sum of its run so far, not the delta: the latest state of a run replaces the
- * former, so that nothing is counted twice. A run that is covered as a whole is never continued,
- * even if it is still in the row: a peer that has collected it already would count its old sum
- * again. Then a new run begins, with the tag of the increment as its start.
+ * former, so that nothing is counted twice. A run that DELs have seen whole is never continued, even
+ * if it is still in the row: a peer that has collected it already would count its old sum again.
+ * Then a new run begins, with the tag of the increment as its start. A run that only a SET has seen
+ * goes on: a concurrent SET that wins in the end must show what it has not seen of it.
  *
  * Floating point: Redis adds the delta to the number it reads from the text, and stores the text
  * of the sum. So does this; the run then gets whatever makes the row show that very sum, to twice
@@ -58,7 +59,7 @@ static void run_find(struct edit *edit)
 
     edit->run =
         (struct row_run){.start = edit->tag.hlc, .hlc = edit->tag.hlc, .origin = edit->tag.origin};
-    row_state_cover(s, edit->winner.sib, edit->tag.origin, &cover);
+    row_state_cover(s, NULL, edit->tag.origin, &cover);
     for (unsigned i = 0; i < s->runs_count; i++) {
         if (s->runs[i].origin == edit->tag.origin && s->runs[i].hlc > cover.hlc)
             edit->run = s->runs[i];

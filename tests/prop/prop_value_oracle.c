@@ -1,0 +1,268 @@
+/*
+ * The oracle: what a key shows, from the list of all changes and their contexts, by definition
+ * (operation history as a partial order). It shares no code with the rows.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/num.h"
+
+#include "tests/prop/prop_value_sim.h"
+
+/* One change within the history. */
+struct event {
+    const struct sim_batch *batch;
+    const struct sim_change *change;
+};
+
+struct history {
+    unsigned count;
+    struct event events[SIM_BATCHES_MAX * 2];
+};
+
+static void history_of(const struct sim *sim, unsigned key, struct history *out)
+{
+    out->count = 0;
+    for (unsigned i = 0; i < sim->batches_count; i++) {
+        const struct sim_batch *batch = &sim->batches[i];
+
+        for (unsigned j = 0; j < batch->changes_count; j++) {
+            if (batch->changes[j].key_index == key)
+                out->events[out->count++] = (struct event){batch, &batch->changes[j]};
+        }
+    }
+}
+
+/* Whether `later` had been applied on top of `earlier`. */
+static bool saw(const struct event *later, struct tag earlier)
+{
+    return vv_covers(&later->batch->ctx, earlier);
+}
+
+static bool removes_all(const struct event *e)
+{
+    return e->change->op.kind == OP_DEL || (e->change->op.flags & OP_COVER) != 0;
+}
+
+static bool is_elem(const struct event *e)
+{
+    return e->change->op.kind == OP_ELEM_SET || e->change->op.kind == OP_ELEM_INCR;
+}
+
+/* The key as it was at `tag` has been replaced or removed. */
+static bool key_gone(const struct history *h, struct tag tag)
+{
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if ((e->change->op.kind == OP_SET || removes_all(e)) && saw(e, tag))
+            return true;
+    }
+    return false;
+}
+
+static bool deleted(const struct history *h, struct tag tag)
+{
+    for (unsigned i = 0; i < h->count; i++) {
+        if (removes_all(&h->events[i]) && saw(&h->events[i], tag))
+            return true;
+    }
+    return false;
+}
+
+/* The longest setting of the group, among those that no later one of the group has seen. */
+static uint64_t expiry_of(const struct history *h, uint8_t type, struct tag target)
+{
+    uint64_t at_ms = 0;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+        const struct op *op = &e->change->op;
+        bool seen = false;
+
+        if (op->kind == OP_SET && type == VT_STRING && tag_eq(e->batch->tag, target)) {
+            if (op->expire_at_ms == 0)
+                continue;
+        } else if (op->kind != OP_EXPIRE || op->target_type != type ||
+                   (type == VT_STRING && !tag_eq(op->target, target)) || key_gone(h, op->target)) {
+            continue;
+        }
+        for (unsigned j = 0; j < h->count; j++) {
+            const struct event *f = &h->events[j];
+
+            if (f->change->op.kind == OP_EXPIRE && f->change->op.target_type == type &&
+                (type != VT_STRING || tag_eq(f->change->op.target, target)) &&
+                saw(f, e->batch->tag))
+                seen = true;
+        }
+        if (seen)
+            continue;
+        const uint64_t at = op->expire_at_ms == 0 ? UINT64_MAX : op->expire_at_ms;
+        at_ms = at > at_ms ? at : at_ms;
+    }
+    return at_ms == UINT64_MAX ? 0 : at_ms;
+}
+
+/* A counter on `base` (NULL: none): its text, and the greatest tag of an increment that counts. */
+static struct tag count_text(const struct event *base, const struct event *const *incs,
+                             unsigned incs_count, char text[SIM_TEXT_BYTES])
+{
+    struct tag live = tag_of(0, 0);
+    long double sum = 0.0L;
+    long double number = 0.0L;
+    bool numeric = true;
+
+    for (unsigned i = 0; i < incs_count; i++) {
+        sum += incs[i]->change->delta;
+        live = tag_max(live, incs[i]->batch->tag);
+    }
+    text[0] = '\0';
+    if (base != NULL) {
+        numeric = num_parse_ldouble(bytes_cstr(base->change->value), &number);
+        snprintf(text, SIM_TEXT_BYTES, "%s", base->change->value);
+    }
+    if (numeric && !tag_is_none(live)) {
+        char printed[NUM_LDOUBLE_BYTES];
+
+        num_print_ldouble(printed, number + sum);
+        snprintf(text, SIM_TEXT_BYTES, "%.39s", printed);
+    }
+    return live;
+}
+
+static void show_string(const struct history *h, struct sim_shown *out, struct tag *out_tag,
+                        uint8_t *out_target_type, struct tag *out_target)
+{
+    const struct event *base = NULL;
+    const struct event *incs[SIM_BATCHES_MAX];
+    unsigned incs_count = 0;
+    struct tag live;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (e->change->op.kind == OP_SET && !key_gone(h, e->batch->tag) &&
+            (base == NULL || tag_cmp(e->batch->tag, base->batch->tag) > 0))
+            base = e;
+    }
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (e->change->op.kind == OP_INCR && !deleted(h, e->batch->tag) &&
+            (base == NULL || !saw(base, e->batch->tag)))
+            incs[incs_count++] = e;
+    }
+    live = count_text(base, incs, incs_count, out->text);
+    *out_tag = base == NULL ? live : tag_max(live, base->batch->tag);
+    *out_target_type = base == NULL ? VT_NONE : VT_STRING;
+    *out_target = base == NULL ? live : base->batch->tag;
+    out->type = tag_is_none(*out_tag) ? VT_NONE : VT_STRING;
+}
+
+static bool same_elem(const struct event *e, unsigned type, unsigned sub)
+{
+    return (is_elem(e) || e->change->op.kind == OP_ELEM_DEL) && e->change->type_index == type &&
+           e->change->sub_index == sub;
+}
+
+/* Removed or replaced as an element, or with its key. */
+static bool elem_gone(const struct history *h, unsigned type, unsigned sub, struct tag tag,
+                      bool by_set_too)
+{
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (!same_elem(e, type, sub) || !saw(e, tag))
+            continue;
+        if (e->change->op.kind == OP_ELEM_DEL || (by_set_too && e->change->op.kind == OP_ELEM_SET))
+            return true;
+    }
+    return key_gone(h, tag);
+}
+
+static void show_elem(const struct history *h, unsigned type, unsigned sub, struct sim_shown *out)
+{
+    const struct event *base = NULL;
+    const struct event *incs[SIM_BATCHES_MAX];
+    unsigned incs_count = 0;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (e->change->op.kind == OP_ELEM_SET && same_elem(e, type, sub) &&
+            !elem_gone(h, type, sub, e->batch->tag, true) &&
+            (base == NULL || tag_cmp(e->batch->tag, base->batch->tag) > 0))
+            base = e;
+    }
+    for (unsigned i = 0; i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (e->change->op.kind == OP_ELEM_INCR && same_elem(e, type, sub) &&
+            !elem_gone(h, type, sub, e->batch->tag, false) &&
+            (base == NULL || !saw(base, e->batch->tag)))
+            incs[incs_count++] = e;
+    }
+    const struct tag live = count_text(base, incs, incs_count, out->elem_text[type][sub]);
+    out->elem_present[type][sub] = base != NULL || !tag_is_none(live);
+}
+
+void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct sim_shown *out)
+{
+    static const uint8_t types[SIM_TYPES] = {VT_HASH, VT_SET};
+    static struct history h;
+    struct tag tag;
+    struct tag target;
+    uint8_t target_type;
+
+    memset(out, 0, sizeof(*out));
+    history_of(sim, key, &h);
+    show_string(&h, out, &tag, &target_type, &target);
+    for (unsigned i = 0; i < h.count; i++) {
+        const struct event *e = &h.events[i];
+
+        if (!is_elem(e) || key_gone(&h, e->batch->tag) || tag_cmp(e->batch->tag, tag) <= 0)
+            continue;
+        tag = e->batch->tag;
+        out->type = types[e->change->type_index];
+        target_type = out->type;
+        target = tag;
+    }
+    out->expire_at_ms = out->type == VT_NONE ? 0 : expiry_of(&h, target_type, target);
+    out->present = out->type != VT_NONE && (out->expire_at_ms == 0 || out->expire_at_ms > now_ms);
+    for (unsigned type = 0; out->present && type < SIM_TYPES; type++) {
+        for (unsigned sub = 0; types[type] == out->type && sub < SIM_SUBS; sub++)
+            show_elem(&h, type, sub, out);
+    }
+}
+
+bool sim_shown_equal(const struct sim_shown *a, const struct sim_shown *b)
+{
+    if (a->present != b->present)
+        return false;
+    if (!a->present)
+        return true;
+    if (a->type != b->type || a->expire_at_ms != b->expire_at_ms)
+        return false;
+    if (a->type == VT_STRING)
+        return strcmp(a->text, b->text) == 0;
+    for (unsigned t = 0; t < SIM_TYPES; t++) {
+        for (unsigned s = 0; s < SIM_SUBS; s++) {
+            if (a->elem_present[t][s] != b->elem_present[t][s] ||
+                (a->elem_present[t][s] && strcmp(a->elem_text[t][s], b->elem_text[t][s]) != 0))
+                return false;
+        }
+    }
+    return true;
+}
+
+void sim_shown_print(const char *name, const struct sim_shown *shown)
+{
+    printf("%-8s present=%d type=%u at=%llu text=\"%s\"", name, shown->present, shown->type,
+           (unsigned long long)shown->expire_at_ms, shown->text);
+    for (unsigned t = 0; t < SIM_TYPES; t++) {
+        for (unsigned s = 0; s < SIM_SUBS; s++)
+            printf(" %s", shown->elem_present[t][s] ? shown->elem_text[t][s] : "-");
+    }
+    printf("\n");
+}

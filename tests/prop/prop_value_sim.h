@@ -1,0 +1,144 @@
+/*
+ * A group of replicas that hold a few keys as rows, for property tests of engine/value.
+ *
+ * Everything a real shard does with rows is done here with the public functions: local edits, ops
+ * in batches, blind operands that wait and are joined in random groups, causal delivery over links
+ * that are cut at random, acknowledgements, garbage collection, replay of the end of the log.
+ *
+ * The oracle (prop_value_oracle.c) knows nothing of rows: it has the list of all changes with their
+ * contexts and decides for each by definition whether it is alive.
+ */
+#ifndef TIERRA_TESTS_PROP_PROP_VALUE_SIM_H
+#define TIERRA_TESTS_PROP_PROP_VALUE_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/rng.h"
+
+#include "engine/value/op.h"
+#include "engine/value/row.h"
+
+#define SIM_REPLICAS    4
+#define SIM_KEYS        3
+#define SIM_COUNTER_KEY 2 /* This key is a hash of counters and never removed as a whole. */
+#define SIM_TYPES       2 /* Hash and set. */
+#define SIM_SUBS        2
+#define SIM_ROWS        (SIM_KEYS * (1 + SIM_TYPES * SIM_SUBS))
+#define SIM_BATCHES_MAX 256
+#define SIM_PENDING_MAX 6
+#define SIM_TEXT_BYTES  40
+
+/* How the rules are broken on purpose. */
+enum sim_fault {
+    SIM_SOUND,
+    SIM_EAGER_LOSERS,  /* Losing values are dropped at once. */
+    SIM_EAGER_FLOORS,  /* Floors are dropped at once. */
+    SIM_NOT_CAUSAL,    /* Batches are applied in the order of their origin only. */
+    SIM_EAGER_EXPIRED, /* Expired rows are dropped by the own clock. */
+    SIM_NO_NEW_RUNS    /* A run goes on after a DEL that has seen it. */
+};
+
+struct sim_change {
+    struct op op;
+    char key[4];
+    char sub[4];
+    char value[SIM_TEXT_BYTES];
+    unsigned key_index;
+    unsigned type_index; /* Of elements. */
+    unsigned sub_index;
+    long double delta;
+};
+
+/* A batch and, for the oracle, what it was meant to do. */
+struct sim_batch {
+    struct tag tag;
+    struct vv ctx;
+    unsigned changes_count;
+    struct sim_change changes[2];
+    struct buf bytes;
+};
+
+struct sim_slot {
+    struct buf row;
+    unsigned pending_count;
+    struct buf pending[SIM_PENDING_MAX];
+};
+
+struct sim_ack {
+    struct vv vv;
+    unsigned made; /* How many own batches the sender had made. */
+    uint64_t hlc;
+};
+
+struct sim_replica {
+    uint8_t origin;
+    uint64_t clock_ms; /* Skewed. */
+    uint64_t hlc;
+    struct vv vv;
+    struct sim_slot slots[SIM_ROWS];
+    unsigned made[SIM_BATCHES_MAX]; /* Own batches, by index. */
+    unsigned made_count;
+    unsigned applied[SIM_BATCHES_MAX]; /* In order of application. */
+    unsigned applied_count;
+    unsigned next[SIM_REPLICAS]; /* Of each origin's made. */
+    struct sim_ack acks[SIM_REPLICAS];
+    struct vv collected; /* The furthest stable vector that was used. */
+    struct sim_run {
+        uint64_t start;
+        int64_t isum;
+    } runs[SIM_KEYS]; /* The last own run of each key, for SIM_NO_NEW_RUNS. */
+};
+
+struct sim {
+    struct rng rng;
+    enum sim_fault fault;
+    bool collect;
+    bool expiry;
+    bool cut[SIM_REPLICAS][SIM_REPLICAS];
+    uint64_t now_ms;
+    unsigned batches_count;
+    struct sim_batch batches[SIM_BATCHES_MAX];
+    struct sim_replica replicas[SIM_REPLICAS];
+    uint64_t collected_rows;
+};
+
+/* What a client sees of one key. */
+struct sim_shown {
+    bool present;
+    uint8_t type;
+    uint64_t expire_at_ms;
+    char text[SIM_TEXT_BYTES];
+    bool elem_present[SIM_TYPES][SIM_SUBS];
+    char elem_text[SIM_TYPES][SIM_SUBS][SIM_TEXT_BYTES];
+};
+
+void sim_init(struct sim *sim, uint64_t seed, enum sim_fault fault);
+void sim_deinit(struct sim *sim);
+
+/* One random thing happens. */
+void sim_step(struct sim *sim);
+
+/* Heals the links and delivers everything. */
+void sim_quiesce(struct sim *sim);
+
+/* Acknowledges everything and collects everywhere. */
+void sim_collect_all(struct sim *sim);
+
+void sim_show(struct sim *sim, unsigned replica, unsigned key, uint64_t now_ms,
+              struct sim_shown *out);
+
+/* Later than everything that any replica has seen. */
+uint64_t sim_end_ms(const struct sim *sim);
+
+/* The key row at a replica, with all its operands folded. */
+struct bytes sim_key_row(struct sim *sim, unsigned replica, unsigned key);
+
+/* prop_value_oracle.c */
+void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct sim_shown *out);
+
+bool sim_shown_equal(const struct sim_shown *a, const struct sim_shown *b);
+void sim_shown_print(const char *name, const struct sim_shown *shown);
+
+#endif
