@@ -246,7 +246,7 @@ static void map_insert_chunk(struct store_map *map, size_t at, struct map_chunk 
         map->cap = size_max(map->cap * 2, 8);
         map->chunks = mem_realloc(map->chunks, map->cap * sizeof(struct map_chunk *));
     }
-    memmove(map->chunks + at + 1, map->chunks + at, (map->count - at) * sizeof(c));
+    memmove(map->chunks + at + 1, map->chunks + at, (map->count - at) * sizeof(struct map_chunk *));
     map->chunks[at] = c;
     map->count++;
 }
@@ -328,6 +328,6 @@ bool map_remove(struct store_map **map, struct bytes key)
     chunk_unref(c);
     m->count--;
     memmove(m->chunks + place.chunk, m->chunks + place.chunk + 1,
-            (m->count - place.chunk) * sizeof(c));
+            (m->count - place.chunk) * sizeof(struct map_chunk *));
     return true;
 }

@@ -58,7 +58,11 @@ static int dir_look(int dir_fd, struct dir_content *out)
         return err;
     }
     *out = (struct dir_content){.current = false};
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+    for (;;) {
+        /* NOLINTNEXTLINE(concurrency-mt-unsafe): glibc's is safe on a stream of one's own. */
+        const struct dirent *e = readdir(dir);
+        if (e == NULL)
+            break;
         const size_t len = strlen(e->d_name);
         if (strcmp(e->d_name, "CURRENT") == 0)
             out->current = true;

@@ -33,20 +33,26 @@ static const char *state_name(void *state)
     return "tierra.row.1";
 }
 
+/* Operands as RocksDB gives them. */
+struct merge_list {
+    const char *const *pointers;
+    const size_t *lengths;
+    size_t count;
+};
+
 static char *merge_run(const struct store_rocksdb *rs, struct bytes key,
-                       const struct bytes *existing, const char *const *list, const size_t *lengths,
-                       int count, size_t *out_len)
+                       const struct bytes *existing, const struct merge_list *list, size_t *out_len)
 {
     struct bytes stack[MERGE_STACK_OPERANDS];
-    const size_t n = (size_t)count;
+    const size_t n = list->count;
     struct bytes *operands = stack;
     struct buf out;
 
-    CHECK(count > 0);
+    CHECK(n > 0);
     if (n > MERGE_STACK_OPERANDS)
         operands = mem_alloc(n * sizeof(*operands));
     for (size_t i = 0; i < n; i++)
-        operands[i] = bytes_of(list[i], lengths[i]);
+        operands[i] = bytes_of(list->pointers[i], list->lengths[i]);
     buf_init(&out, MERGE_BYTES_MAX);
     frame_merge(&rs->options.merge, key, existing, operands, n, &out);
     if (operands != stack)
@@ -54,30 +60,40 @@ static char *merge_run(const struct store_rocksdb *rs, struct bytes key,
     return (char *)buf_take(&out, out_len);
 }
 
+/* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): RocksDB's signatures */
+
 static char *merge_full(void *state, const char *key, size_t key_len, const char *existing,
                         size_t existing_len, const char *const *list, const size_t *lengths,
                         int count, unsigned char *out_success, size_t *out_len)
 {
     const struct bytes base = bytes_of(existing, existing_len);
+    const struct merge_list operands = {
+        .pointers = list, .lengths = lengths, .count = (size_t)count};
 
     *out_success = 1;
-    return merge_run(state, bytes_of(key, key_len), existing == NULL ? NULL : &base, list, lengths,
-                     count, out_len);
+    return merge_run(state, bytes_of(key, key_len), existing == NULL ? NULL : &base, &operands,
+                     out_len);
 }
 
 static char *merge_partial(void *state, const char *key, size_t key_len, const char *const *list,
                            const size_t *lengths, int count, unsigned char *out_success,
                            size_t *out_len)
 {
+    const struct merge_list operands = {
+        .pointers = list, .lengths = lengths, .count = (size_t)count};
+
     *out_success = 1;
-    return merge_run(state, bytes_of(key, key_len), NULL, list, lengths, count, out_len);
+    return merge_run(state, bytes_of(key, key_len), NULL, &operands, out_len);
 }
 
 static void merge_free(void *state, const char *value, size_t len)
 {
+    void *own; /* RocksDB hands our own memory back as const. */
+
     (void)state;
     (void)len;
-    mem_free((void *)(uintptr_t)value); /* RocksDB hands our own memory back as const. */
+    memcpy(&own, &value, sizeof(own));
+    mem_free(own);
 }
 
 /* One compaction's filter. */
@@ -117,6 +133,8 @@ static unsigned char filter_drop(void *state, int level, const char *key, size_t
         return 0;
     return dead || (row.ptr[0] != STORE_ROW_POISON && f->ops->drop(f->run, row_key, row));
 }
+
+/* NOLINTEND(readability-function-size, readability-non-const-parameter) */
 
 static rocksdb_compactionfilter_t *filter_begin(void *state,
                                                 rocksdb_compactionfiltercontext_t *context)

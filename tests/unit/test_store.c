@@ -107,10 +107,12 @@ static void crash(struct fixture *f)
 
 static struct bytes row_make(uint8_t *out, uint64_t stamp, const char *value)
 {
+    const struct bytes v = bytes_cstr(value);
+
     out[0] = 0x01;
     be64_store(out + 1, stamp);
-    memcpy(out + 9, value, strlen(value));
-    return bytes_of(out, 9 + strlen(value));
+    memcpy(out + 9, v.ptr, v.len);
+    return bytes_of(out, 9 + v.len);
 }
 
 static void commit(struct fixture *f)

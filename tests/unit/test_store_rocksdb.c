@@ -133,7 +133,7 @@ static int teardown(void **state)
 static struct bytes key_of(size_t index, uint8_t *out)
 {
     be32_store(out, (uint32_t)index);
-    memcpy(out + 4, "-key", 4);
+    be32_store(out + 4, 0x6b657973);
     return bytes_of(out, 8);
 }
 
