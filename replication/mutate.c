@@ -21,6 +21,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
+#include "engine/value/listpos.h"
 #include "engine/value/op.h"
 
 #include "replication/hlc.h"
@@ -59,6 +60,7 @@ struct mut {
     uint64_t changes;
     struct buf batch; /* Header and ops; empty: nothing was changed yet. */
     struct buf row;   /* Scratch. */
+    struct list_meta meta; /* Scratch: the ends of one list. */
     uint32_t depth;
     uint32_t nops;
     struct tag tag;
@@ -505,13 +507,15 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
 }
 
 /* A collection without elements is no key: what is left is garbage of this node alone. */
-static void drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key)
+static bool drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key)
 {
-    if (coll->count == 0)
-        ks_apply_del(m->options.ks, key, m->tag, m->lsn);
+    if (coll->count != 0)
+        return true;
+    ks_apply_del(m->options.ks, key, m->tag, m->lsn);
+    return false;
 }
 
-void mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
+bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
 {
     const struct ks_key key = key_of(m, coll);
     struct op op = {.kind = OP_ELEM_DEL, .type = coll->type, .sub = sub};
@@ -521,7 +525,7 @@ void mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
     append_elem(m, &key, &op, coll->count - 1);
     changed(m, &key);
     ks_apply_elem_del(m->options.ks, coll, sub, m->tag, m->lsn);
-    drop_if_empty(m, coll, &key);
+    return drop_if_empty(m, coll, &key);
 }
 
 static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
@@ -591,4 +595,120 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
     finish_elem_incr(m, coll, sub, &incr);
     *out = incr.visible_float;
     return 0;
+}
+
+/* --- lists --- */
+
+/* Logs and applies one element of a list; the row is m->row. */
+static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct bytes value,
+                     enum ks_list_place place)
+{
+    const struct ks_key key = key_of(m, coll);
+    struct op op = {.kind = OP_ELEM_SET, .type = VT_LIST, .sub = pos, .value = value};
+
+    (void)void_elem(m, name_of_elem(&key, pos));
+    buf_clear(&m->row);
+    CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
+    buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
+    ks_apply_list_put(m->options.ks, coll, pos, m->tag, m->lsn, buf_bytes(&m->row), place);
+    append_elem(m, &key, &op, coll->count);
+    changed(m, &key);
+}
+
+void mut_list_push(struct mut *m, struct coll *coll, struct bytes value, bool front)
+{
+    uint8_t end[LISTPOS_BYTES_MAX];
+    struct listq_at at;
+    struct listpos pos;
+    struct list_meta made;
+    struct bytes neighbour = bytes_of(NULL, 0);
+
+    begin_op(m);
+    if (front)
+        listq_first(&coll->seq, &at);
+    else
+        listq_last(&coll->seq, &at);
+    if (listq_valid(&at))
+        neighbour = listq_position(&at, end);
+    m->meta.used = false;
+    m->meta.runs_count = coll->run.front.hlc != 0;
+    m->meta.runs[0] = coll->run;
+    if (front)
+        listpos_front(neighbour, &m->meta, m->tag, &pos);
+    else
+        listpos_back(neighbour, &m->meta, m->tag, &pos);
+    CHECK(listpos_meta(listpos_bytes(&pos), &made));
+    if (coll->run.front.hlc == 0)
+        coll->run = made.runs[0];
+    else if (front)
+        coll->run.front = made.runs[0].front;
+    else
+        coll->run.back = made.runs[0].back;
+    list_put(m, coll, listpos_bytes(&pos), value, front ? KS_LIST_FRONT : KS_LIST_BACK);
+}
+
+static bool list_del(struct mut *m, struct coll *coll, const struct listq_at *at,
+                     enum ks_list_place place)
+{
+    uint8_t room[LISTPOS_BYTES_MAX];
+    const struct ks_key key = key_of(m, coll);
+    const struct bytes pos = listq_position(at, room);
+    struct op op = {.kind = OP_ELEM_DEL, .type = VT_LIST, .sub = pos};
+
+    begin_op(m);
+    (void)void_elem(m, name_of_elem(&key, pos));
+    append_elem(m, &key, &op, coll->count - 1);
+    changed(m, &key);
+    ks_apply_list_del(m->options.ks, coll, pos, m->tag, m->lsn, place);
+    return drop_if_empty(m, coll, &key);
+}
+
+bool mut_list_pop(struct mut *m, struct coll *coll, bool front)
+{
+    struct listq_at at;
+
+    if (front)
+        listq_first(&coll->seq, &at);
+    else
+        listq_last(&coll->seq, &at);
+    CHECK(listq_valid(&at));
+    return list_del(m, coll, &at, front ? KS_LIST_FRONT : KS_LIST_BACK);
+}
+
+bool mut_list_remove(struct mut *m, struct coll *coll, const struct listq_at *at)
+{
+    return list_del(m, coll, at, KS_LIST_WITHIN);
+}
+
+void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at, struct bytes value)
+{
+    uint8_t room[LISTPOS_BYTES_MAX];
+
+    begin_op(m);
+    list_put(m, coll, listq_position(at, room), value, KS_LIST_WITHIN);
+}
+
+int mut_list_insert(struct mut *m, struct coll *coll, const struct listq_at *at, bool before,
+                    struct bytes value)
+{
+    uint8_t here_room[LISTPOS_BYTES_MAX], there_room[LISTPOS_BYTES_MAX];
+    struct listq_at other = *at;
+    struct listpos pos;
+
+    if (before)
+        listq_prev(&coll->seq, &other);
+    else
+        listq_next(&coll->seq, &other);
+    if (!listq_valid(&other)) {
+        mut_list_push(m, coll, value, before);
+        return 0;
+    }
+    begin_op(m);
+    const struct bytes here = listq_position(at, here_room);
+    const struct bytes there = listq_position(&other, there_room);
+    const int err = before ? listpos_between(there, here, m->tag, m->nops, &pos)
+                           : listpos_between(here, there, m->tag, m->nops, &pos);
+    if (err == 0)
+        list_put(m, coll, listpos_bytes(&pos), value, KS_LIST_WITHIN);
+    return err;
 }

@@ -102,13 +102,40 @@ struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type);
  */
 bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value);
 
-/* Removes one live element. The key goes when its last element has gone. */
-void mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub);
+/*
+ * Removes one live element; `sub` may be its own. With its last element the key goes: false, and
+ * `coll` is freed.
+ */
+bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub);
 
 /* HINCRBY, HINCRBYFLOAT, ZINCRBY; errors as mut_incr and mut_incr_float. */
 MUST_USE int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t delta,
                            int64_t *out);
 MUST_USE int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub,
                                  long double delta, long double *out);
+
+/* --- lists; all of the list must be resident --- */
+
+struct listq_at;
+
+/* At either end. */
+void mut_list_push(struct mut *m, struct coll *coll, struct bytes value, bool front);
+
+/* Removes the first or last element; false as mut_elem_del. */
+bool mut_list_pop(struct mut *m, struct coll *coll, bool front);
+
+/* Removes the element at the cursor; false as mut_elem_del. The cursor is not valid any more. */
+bool mut_list_remove(struct mut *m, struct coll *coll, const struct listq_at *at);
+
+/* LSET. The cursor is not valid any more. */
+void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at,
+                  struct bytes value);
+
+/*
+ * LINSERT before or behind the element at the cursor, which is not valid any more then. -ERR_LIMIT:
+ * so much was inserted at this place that the list has to be written anew first; nothing changed.
+ */
+MUST_USE int mut_list_insert(struct mut *m, struct coll *coll, const struct listq_at *at,
+                             bool before, struct bytes value);
 
 #endif

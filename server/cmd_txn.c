@@ -63,6 +63,7 @@ void cmd_exec(struct request *rq)
         reply_array(rq->out, txn->cmds_count);
         for (uint32_t i = 0; i < txn->cmds_count; i++) {
             struct request inner = *rq;
+            inner.nested = true;
             inner.cmd = txn->cmds[i].cmd;
             inner.argv = txn->cmds[i].argv;
             inner.argc = txn->cmds[i].argc;

@@ -140,6 +140,8 @@ static void on_data(struct reactor_sock *s, const uint8_t *ptr, size_t len)
 
     c->active_ms = reactor_wall_ms(c->sh->reactor);
     c->bytes_in += len;
+    c->sh->stats.net_in_bytes += len;
+    c->sh->stats.reads++;
     if (c->closing)
         return;
     if (c->in.len == 0 && !c->parked) {
@@ -197,6 +199,8 @@ static void send_part(struct conn *c, size_t len)
         buf_consume(&c->out.out, len);
     }
     c->bytes_out += len;
+    c->sh->stats.net_out_bytes += len;
+    c->sh->stats.writes++;
     c->iov = (struct iovec){.iov_base = c->sending.ptr, .iov_len = c->sending.len};
     const int r = reactor_sock_send(&c->sock, &c->iov, 1);
     if (r < 0) {
@@ -294,6 +298,7 @@ static void on_closed(struct reactor_sock *s)
 
     buf_deinit(&c->in);
     buf_deinit(&c->sending);
+    buf_deinit(&c->walk.names);
     reply_deinit(&c->out);
     resp_cmd_deinit(&c->cmd);
     mem_free(c->name);
@@ -353,6 +358,7 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
     reply_init(&c->out, shard_output_bytes_max(sh), &sh->reply_env);
     c->out.proto = 2;
     buf_init(&c->sending, shard_output_bytes_max(sh));
+    buf_init(&c->walk.names, shard_output_bytes_max(sh));
     c->authenticated = !shard_needs_auth(sh);
     if (reactor_sock_open(sh->reactor, &c->sock, fd, &conn_ops) != 0) {
         (void)close(fd);

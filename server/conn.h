@@ -61,6 +61,8 @@ struct conn {
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
     bool delayed; /* The parked command has served its delay. */
+    bool postponed; /* It waits for the end of CLIENT PAUSE. */
+    uint64_t save_ticket; /* It waits for this save; 0: for none. */
 
     bool closing; /* Will be closed when what is to be sent has been sent. */
     bool closed;  /* reactor_sock_close was called. */
@@ -75,6 +77,12 @@ struct conn {
     bool no_evict;
     uint8_t reply_mode; /* enum conn_reply_mode */
     struct txn *txn;    /* MULTI and WATCH; NULL until used. */
+    struct conn_walk {  /* Of a KEYS or RANDOMKEY that has to wait for names. */
+        struct buf names; /* u32 length and name, those found so far. */
+        uint64_t cursor;
+        uint64_t count;
+        bool active;
+    } walk;
     char *name;         /* CLIENT SETNAME; NULL: none. */
     char addr[64];
     char laddr[64];

@@ -10,6 +10,7 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/latency.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -242,6 +243,35 @@ static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cm
         reject(c, cmd);
         return false;
     }
+    /* There are no replicas, hence any number that is asked for is too high. */
+    if (unlikely(c->sh->cfg->min_replicas_to_write > 0) && (cmd->flags & CMD_WRITE) != 0 &&
+        c->sh->cfg->min_replicas_max_lag > 0) {
+        reply_error(&c->out, "NOREPLICAS Not enough good replicas to write.");
+        reject(c, cmd);
+        return false;
+    }
+    return true;
+}
+
+/* CLIENT PAUSE; what is queued in a transaction counts at EXEC, as what is being queued. */
+static bool paused(struct conn *c, const struct cmd *cmd)
+{
+    struct shard *sh = c->sh;
+    const uint32_t writes = CMD_WRITE | CMD_MAY_REPLICATE;
+    uint32_t flags = cmd->flags;
+
+    c->postponed = false;
+    if (!shard_paused(sh))
+        return false;
+    if (cmd->id == CMD_ID_exec && c->txn != NULL) {
+        for (uint32_t i = 0; i < c->txn->cmds_count; i++)
+            flags |= c->txn->cmds[i].cmd->flags;
+    }
+    if (!sh->pause_all && (flags & writes) == 0)
+        return false;
+    c->postponed = true;
+    const uint64_t left_ms = sh->pause_until_ms - reactor_now_ms(sh->reactor);
+    shard_retry_after(sh, c, (uint32_t)u64_min(left_ms, UINT32_MAX));
     return true;
 }
 
@@ -253,6 +283,8 @@ void dispatch_run(struct request *rq)
     const uint32_t errors = rq->out->errors_count;
 
     rq->cmd->fn(rq);
+    if (rq->parked)
+        return;
     stats->calls++;
     stats->failed_calls += rq->out->errors_count != errors;
 }
@@ -265,6 +297,10 @@ static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd
 
     sh->stats.last_ns = now_ns;
     sh->stats.cmd[cmd->id].ns += spent_ns;
+    if (sh->cfg->latency_tracking)
+        stats_latency(&sh->stats, cmd->id, spent_ns);
+    latency_note(sh->latency, (cmd->flags & CMD_FAST) != 0 ? "fast-command" : "command",
+                 spent_ns / 1000000, sh->cfg->latency_monitor_threshold);
     if (unlikely((int64_t)(spent_ns / 1000) >= sh->cfg->slowlog_log_slower_than) &&
         (cmd->flags & CMD_SKIP_SLOWLOG) == 0)
         slowlog_add(c, rc, spent_ns / 1000);
@@ -284,7 +320,8 @@ static void reply_mode(struct conn *c, size_t before)
         c->reply_mode = CONN_REPLY_ON;
 }
 
-static void run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+/* False: the handler has to wait for something. */
+static bool run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     struct shard *sh = c->sh;
     struct request rq = {.sh = sh,
@@ -302,12 +339,15 @@ static void run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc
     mut_begin(sh->mut, rq.now_ms);
     dispatch_run(&rq);
     (void)mut_end(sh->mut);
+    if (rq.parked)
+        return false;
     c->commands++;
     c->delayed = false;
     sh->stats.commands++;
     if (!c->out.failed && c->out.out.len >= before)
         reply_mode(c, before);
     account(c, cmd, rc);
+    return true;
 }
 
 /* Within MULTI these run at once; all others are queued. */
@@ -340,6 +380,8 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
 
     if (!admitted(c, cmd, rc, container))
         return DISPATCH_DONE;
+    if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
+        return DISPATCH_PARKED;
     if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
     if (unlikely(c->txn != NULL) && txn_active(c) && !runs_in_multi(cmd)) {
@@ -357,8 +399,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
         sh->stats.parked++;
         return DISPATCH_PARKED;
     }
-    run(c, cmd, rc);
-    return DISPATCH_DONE;
+    return run(c, cmd, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
 }
 
 void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)

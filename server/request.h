@@ -36,6 +36,8 @@ struct request {
     const struct bytes *argv; /* argv[0] is the command's name. Borrowed until the handler ends. */
     uint32_t argc;
     uint64_t now_ms; /* Wall clock of this turn: what expiry is judged by. */
+    bool nested;     /* Within EXEC: it must not wait. */
+    bool parked;     /* Set by a handler that has started a read and wants to be called again. */
 };
 
 /* The key in argument `index`. */
@@ -49,6 +51,9 @@ static inline struct obj *req_get(const struct request *rq, const struct ks_key 
 
 /* True if the object is NULL or of `type`; else replies WRONGTYPE. */
 MUST_USE bool req_type_ok(struct request *rq, const struct obj *obj, uint8_t type);
+
+/* As TYPE replies. */
+const char *req_type_name(uint8_t type);
 
 /* Parse an argument; after false the standard error was replied. */
 MUST_USE bool req_i64(struct request *rq, uint32_t index, int64_t *out);

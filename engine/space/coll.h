@@ -29,6 +29,7 @@
 #include "engine/space/listq.h"
 #include "engine/space/obj.h"
 #include "engine/space/zorder.h"
+#include "engine/value/listpos.h"
 #include "engine/value/row.h"
 #include "engine/value/tag.h"
 
@@ -50,8 +51,7 @@ struct coll {
     struct elemtab tab;
     struct zorder order;         /* Of a sorted set. */
     struct listq seq;            /* Of a list. */
-    int64_t front_offset;        /* Of a list: where the next push in front goes; */
-    int64_t back_offset;         /* and behind. Never the same twice. */
+    struct list_run run; /* Of a list: our own runs at its ends; hlc 0: none since it is hot. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* A list whose changes are in the batch under way. */
 };

@@ -134,6 +134,9 @@ struct row_head *dirty_take(struct dirty *d, struct coll **out_coll)
     if (d->head == d->tail)
         return NULL;
     flight_reserve(d);
+    /* A row may be older than its entry says, if its entry is from after the failed write. */
+    if (d->failed_lsn != 0)
+        d->flight_lsn = d->failed_lsn;
     const struct dirty_entry entry = *ring_at(d, d->head);
     d->head = (d->head + 1) & SEQ_MASK;
     d->bytes -= u64_min(d->bytes, row_weight(entry.row));
@@ -154,6 +157,7 @@ void dirty_flight_done(struct dirty *d,
         fn(ctx, entry.row, entry.coll);
     }
     d->flight_count = 0;
+    d->flight_lsn = 0;
 }
 
 /* Puts one flight entry before the head. A row that waits again already has its later entry. */
@@ -170,6 +174,8 @@ static void ring_push_front(struct dirty *d, const struct dirty_entry *entry)
 void dirty_flight_failed(struct dirty *d)
 {
     uint64_t lowest = d->failed_lsn != 0 ? d->failed_lsn : UINT64_MAX;
+    if (d->flight_lsn != 0)
+        lowest = u64_min(lowest, d->flight_lsn);
     for (uint32_t i = 0; i < d->flight_count; i++)
         lowest = u64_min(lowest, d->flight[i].lsn);
     d->failed_lsn = lowest;
@@ -179,4 +185,5 @@ void dirty_flight_failed(struct dirty *d)
             ring_push_front(d, &d->flight[i]);
     }
     d->flight_count = 0;
+    d->flight_lsn = 0;
 }

@@ -51,6 +51,7 @@ struct dirty {
     uint32_t flight_cap;
     uint64_t failed_lsn;   /* Lowest position of a flight that failed; 0: none. It stays in force */
     uint32_t failed_until; /* until the head of the ring has come to this sequence number. */
+    uint64_t flight_lsn;   /* failed_lsn while the flight was taken: bounds its rows, too; or 0. */
 };
 
 void dirty_init(struct dirty *d);

@@ -111,15 +111,13 @@ void ks_flights_stale(struct keyspace *ks, const struct ks_key *key)
 
 /* --- waiting --- */
 
-static void wait_add(struct flight *f, struct ks_wait *wait)
+void ks_wait_on(struct list *waiters, struct ks_wait *wait)
 {
-    if (wait == NULL)
-        return;
     if (wait->flights.head.next == NULL)
         list_init(&wait->flights);
     struct flight_wait *w = mem_zalloc(sizeof(*w));
     w->wait = wait;
-    list_push_back(&f->waiters, &w->flight_link);
+    list_push_back(waiters, &w->flight_link);
     list_push_back(&wait->flights, &w->wait_link);
     wait->pending++;
 }
@@ -138,12 +136,11 @@ void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
     wait->pending = 0;
 }
 
-/* Wakes all who wait for the flight, which is in no bucket any more. */
-static void wake(struct flight *f, int err)
+void ks_wake(struct list *waiters, int err)
 {
     struct list_link *link;
 
-    while ((link = list_pop_front(&f->waiters)) != NULL) {
+    while ((link = list_pop_front(waiters)) != NULL) {
         struct flight_wait *w = LIST_ITEM(link, struct flight_wait, flight_link);
         struct ks_wait *wait = w->wait;
         list_remove(&w->wait_link);
@@ -402,7 +399,7 @@ static void elem_landed(struct flight *f)
 
 static void finish(struct flight *f, int err)
 {
-    wake(f, err);
+    ks_wake(&f->waiters, err);
     flight_free(f);
 }
 
@@ -494,7 +491,8 @@ static int need_read(struct keyspace *ks, uint8_t kind, const struct ks_key *key
     if (f == NULL)
         f = launch(ks, kind, key, sub, row_kind, coll);
     ks->metrics.cold_reads += wait != NULL;
-    wait_add(f, wait);
+    if (wait != NULL)
+        ks_wait_on(&f->waiters, wait);
     return 1;
 }
 

@@ -23,6 +23,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;
     ks_flush_init(ks);
     ks_flights_init(ks);
+    ks_scan_init(ks);
     ks_sweep_init(ks);
     ks_expire_init(ks);
     buf_init(&ks->scratch, UINT32_MAX);
@@ -58,6 +59,7 @@ void ks_destroy(struct keyspace *ks)
         return;
     CHECK(ks->flights_count == 0);
     free_all(ks);
+    ks_scan_deinit(ks);
     ks_sweep_deinit(ks);
     ks_flush_deinit(ks);
     ks_expire_deinit(ks);
@@ -67,6 +69,22 @@ void ks_destroy(struct keyspace *ks)
     keytab_destroy(ks->tab);
     mem_free(ks->probation);
     mem_free(ks);
+}
+
+void ks_clear(struct keyspace *ks)
+{
+    CHECK(!ks_busy(ks));
+    free_all(ks);
+    ks_scan_deinit(ks);
+    ks_sweep_deinit(ks);
+    ks->clock_hand = 0;
+    CHECK(ks_count(ks) == 0 && ks->tombstones == 0);
+}
+
+void ks_set_store(struct keyspace *ks, struct store *store)
+{
+    ks->options.store = store;
+    ks->flush.covered_lsn = ks->applied_lsn;
 }
 
 uint64_t ks_seed(const struct keyspace *ks)
@@ -192,6 +210,24 @@ struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_m
     return ks_find(ks, key, now_ms, &obj, NULL) == KS_HOT ? obj : NULL;
 }
 
+uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
+{
+    struct keytab_ref ref;
+    struct obj *obj;
+
+    switch (ks_find(ks, key, now_ms, &obj, NULL)) {
+    case KS_HOT:
+        return obj->h.type;
+    case KS_COLD:
+        return keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD
+                   ? keytab_type(&ref)
+                   : VT_NONE;
+    case KS_ABSENT:
+        break;
+    }
+    return VT_NONE;
+}
+
 uint64_t ks_count(const struct keyspace *ks)
 {
     return keytab_count_hot(ks->tab) + keytab_count_cold(ks->tab) - ks->tombstones;
@@ -224,7 +260,7 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 
 bool ks_busy(const struct keyspace *ks)
 {
-    return ks->flights_count != 0 || ks->flush.busy || ks_sweep_running(ks) ||
+    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks_sweep_running(ks) ||
            ks_expire_looking(ks);
 }
 

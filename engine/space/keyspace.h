@@ -88,6 +88,10 @@ METRIC_STRUCT(ks_metrics, KS_METRICS);
 MUST_USE int ks_create(const struct ks_options *options, struct keyspace **out);
 void ks_destroy(struct keyspace *ks);
 
+/* Forgets every key, written or not, for a store that is about to be replaced. Not while busy. */
+void ks_clear(struct keyspace *ks);
+void ks_set_store(struct keyspace *ks, struct store *store);
+
 static inline struct ks_key ks_key_of(struct bytes name, uint64_t seed)
 {
     return (struct ks_key){
@@ -113,6 +117,9 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
 
 /* The object if the key is hot and alive, else NULL. */
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
+
+/* Its type, enum value_type, in either tier; VT_NONE if it is absent. */
+uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
 /* When the object expires, in ms since 1970; 0: never. */
 uint64_t ks_expire_at(const struct obj *obj);

@@ -77,6 +77,10 @@ struct keyspace {
     struct pool_class read_class;
     struct pool_class scan_class;
     struct pool_class sweep_class;
+    struct pool_class names_class;
+    struct list names; /* Stretches of names, being read or read (scan.c). */
+    uint32_t names_count;
+    uint32_t names_reading;
     struct list sweeps;
     uint32_t sweeps_count;
     uint64_t tombstones; /* Dead objects in the table. */
@@ -133,6 +137,11 @@ uint8_t coll_row_kind(uint8_t type);
 /* --- flight.c --- */
 
 void ks_flights_init(struct keyspace *ks);
+/* Puts `wait` into a queue of waiters. */
+struct ks_wait;
+void ks_wait_on(struct list *waiters, struct ks_wait *wait);
+/* Wakes all of a queue, which belongs to nothing that others can find any more or is done. */
+void ks_wake(struct list *waiters, int err);
 /* A row was changed or created: reads of it that are under way bring old news. */
 void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
 
@@ -156,6 +165,11 @@ void ks_expire_put(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms
 
 /* A look for cold keys is under way. */
 bool ks_expire_looking(const struct keyspace *ks);
+
+/* --- scan.c --- */
+
+void ks_scan_init(struct keyspace *ks);
+void ks_scan_deinit(struct keyspace *ks);
 
 /* --- sweep.c --- */
 

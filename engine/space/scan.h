@@ -1,0 +1,34 @@
+/*
+ * Walking over all keys of both tiers: SCAN, KEYS, RANDOMKEY.
+ *
+ * The key table gives the order: slot, then hash. Hot keys have their names in DRAM; those of cold
+ * ones are read from the store, where the rows stand in the same order, for one stretch of the
+ * table at a time. Nothing is promoted.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_ENGINE_SPACE_SCAN_H
+#define TIERRA_ENGINE_SPACE_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+struct keyspace;
+struct ks_wait;
+
+/* One key; `name` is valid during the call. `expired`: only its memory is still there. */
+typedef void (*ks_scan_fn)(void *ctx, struct bytes name, uint8_t type, bool expired);
+
+/*
+ * Shows about `count` keys from `cursor` on (0: the start). Returns 0 and the cursor to go on with
+ * in `*out_next`, 0 at the end; or 1: names are being read, call again with the same cursor when
+ * `wait` is ready; or an error of the store. Keys that are there during a whole walk are shown at
+ * least once; the callback must not change the keyspace. `wait` NULL: cold keys are left out.
+ */
+MUST_USE int ks_scan(struct keyspace *ks, uint64_t cursor, uint32_t count, uint64_t now_ms,
+                     struct ks_wait *wait, ks_scan_fn fn, void *ctx, uint64_t *out_next);
+
+#endif

@@ -1,0 +1,247 @@
+/* Walking over the keys: SCAN, KEYS, RANDOMKEY, DBSIZE. */
+#include "engine/base/err.h"
+#include "engine/base/le.h"
+#include "engine/space/resident.h"
+#include "engine/space/scan.h"
+#include "server/conn.h"
+#include "server/glob.h"
+#include "server/handlers.h"
+#include "server/request.h"
+#include "server/shard.h"
+
+/* Keys of one step of KEYS, between two looks at other clients. */
+#define KEYS_STEP 512
+/* Steps in one turn. */
+#define KEYS_STEPS_MAX 16
+/* The most that SCAN shows at once, whatever COUNT says. */
+#define SCAN_COUNT_MAX 100000
+
+void cmd_dbsize(struct request *rq)
+{
+    reply_u64(rq->out, ks_count(rq->ks));
+}
+
+/* What the walk is about to wait for; NULL within EXEC, where cold keys are left out. */
+static struct ks_wait *wait_of(const struct request *rq)
+{
+    return rq->nested ? NULL : &rq->conn->wait;
+}
+
+static void reply_unreadable(struct request *rq, int err)
+{
+    reply_error(rq->out, "ERR the names of keys cannot be read from flash: %s; run tierra-inspect "
+                         "verify",
+                err_str(err));
+}
+
+/* --- names on their way to a reply --- */
+
+struct keys {
+    struct conn_walk *walk;
+    struct bytes pattern; /* Empty: all. */
+    uint8_t type;         /* VT_NONE: any. */
+    bool no_type;         /* A type that does not exist was asked for. */
+    int err;
+};
+
+static void keep_key(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct keys *k = ctx;
+    uint8_t head[4];
+
+    if (expired || k->err != 0 || k->no_type || (k->type != VT_NONE && k->type != type))
+        return;
+    if (k->pattern.len != 0 && !glob_match(k->pattern, name, false))
+        return;
+    le32_store(head, (uint32_t)name.len);
+    k->err = buf_append(&k->walk->names, head, sizeof(head));
+    if (k->err == 0)
+        k->err = buf_append_bytes(&k->walk->names, name);
+    k->walk->count++;
+}
+
+static void walk_end(struct conn_walk *walk)
+{
+    buf_deinit(&walk->names);
+    walk->active = false;
+    walk->cursor = 0;
+    walk->count = 0;
+}
+
+static void reply_names(struct request *rq, const struct conn_walk *walk)
+{
+    struct bytes in = buf_bytes(&walk->names);
+    struct bytes name;
+
+    reply_array(rq->out, walk->count);
+    while (in.len != 0) {
+        const size_t len = le32_load(in.ptr);
+        in = bytes_from(in, 4);
+        if (!bytes_take(&in, len, &name))
+            return;
+        reply_bulk(rq->out, name);
+    }
+}
+
+/* --- SCAN --- */
+
+static uint8_t type_named(struct bytes name)
+{
+    for (uint8_t type = VT_STRING; type <= VT_STREAM; type++) {
+        if (bytes_eq_nocase(name, req_type_name(type)))
+            return type;
+    }
+    return VT_NONE;
+}
+
+/* False after an error reply. */
+static bool scan_options(struct request *rq, struct keys *k, int64_t *count)
+{
+    for (uint32_t i = 2; i < rq->argc; i += 2) {
+        if (i + 1 >= rq->argc) {
+            reply_err_syntax(rq->out);
+            return false;
+        }
+        if (req_is(rq, i, "COUNT")) {
+            if (!req_i64(rq, i + 1, count))
+                return false;
+            if (*count < 1) {
+                reply_err_syntax(rq->out);
+                return false;
+            }
+        } else if (req_is(rq, i, "MATCH")) {
+            k->pattern = rq->argv[i + 1];
+            if (bytes_eq(k->pattern, BYTES_LIT("*")))
+                k->pattern.len = 0;
+        } else if (req_is(rq, i, "TYPE")) {
+            k->type = type_named(rq->argv[i + 1]);
+            k->no_type = k->type == VT_NONE;
+        } else {
+            reply_err_syntax(rq->out);
+            return false;
+        }
+    }
+    return true;
+}
+
+void cmd_scan(struct request *rq)
+{
+    struct conn_walk *walk = &rq->conn->walk;
+    struct keys k = {.walk = walk};
+    uint64_t cursor, next = 0;
+    int64_t count = 10;
+    char text[NUM_I64_BYTES];
+
+    if (!num_parse_u64(rq->argv[1], &cursor)) {
+        reply_err_cursor(rq->out);
+        return;
+    }
+    if (!scan_options(rq, &k, &count))
+        return;
+    const int err = ks_scan(rq->ks, cursor, (uint32_t)i64_min(count, SCAN_COUNT_MAX), rq->now_ms,
+                            wait_of(rq), keep_key, &k, &next);
+    if (err > 0) {
+        rq->parked = true;
+        return;
+    }
+    if (err < 0) {
+        reply_unreadable(rq, err);
+    } else if (k.err != 0) {
+        reply_err_oom(rq->out, "the reply does not fit into the output buffer; use a lower COUNT");
+    } else {
+        reply_array(rq->out, 2);
+        reply_bulk(rq->out, bytes_of(text, num_print_u64(text, next)));
+        reply_names(rq, walk);
+    }
+    walk_end(walk);
+}
+
+/* --- KEYS --- */
+
+void cmd_keys(struct request *rq)
+{
+    struct conn_walk *walk = &rq->conn->walk;
+    struct keys k = {.walk = walk, .pattern = rq->argv[1]};
+    uint32_t steps = 0;
+    int err;
+
+    if (bytes_eq(k.pattern, BYTES_LIT("*")))
+        k.pattern.len = 0;
+    do {
+        if (++steps > KEYS_STEPS_MAX && !rq->nested) {
+            /* The others have a turn. */
+            rq->parked = true;
+            shard_retry_next_turn(rq->sh, rq->conn);
+            return;
+        }
+        err = ks_scan(rq->ks, walk->cursor, KEYS_STEP, rq->now_ms, wait_of(rq), keep_key, &k,
+                      &walk->cursor);
+    } while (err == 0 && k.err == 0 && walk->cursor != 0);
+    if (err > 0) {
+        rq->parked = true;
+        return;
+    }
+    if (k.err != 0)
+        reply_err_oom(rq->out, "the reply does not fit into the output buffer; use SCAN");
+    else if (err != 0)
+        reply_unreadable(rq, err);
+    else
+        reply_names(rq, walk);
+    walk_end(walk);
+}
+
+/* --- RANDOMKEY --- */
+
+struct pick {
+    struct rng *rng;
+    struct buf *name;
+    uint64_t seen;
+    int err;
+};
+
+/* Each of those shown is kept with the same probability. */
+static void pick_key(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct pick *p = ctx;
+
+    (void)type;
+    if (expired || rng_below(p->rng, ++p->seen) != 0)
+        return;
+    buf_clear(p->name);
+    p->err = buf_append_bytes(p->name, name);
+}
+
+void cmd_randomkey(struct request *rq)
+{
+    struct conn_walk *walk = &rq->conn->walk;
+    struct pick p = {.rng = &rq->sh->rng, .name = &walk->names};
+    bool wrapped = false;
+    int err = 0;
+
+    if (ks_count(rq->ks) == 0) {
+        reply_null(rq->out);
+        return;
+    }
+    if (!walk->active) {
+        walk->active = true;
+        walk->cursor = rng_u64(&rq->sh->rng) >> (64 - 14 - KEYTAB_CURSOR_HASH_BITS);
+    }
+    while (p.seen == 0) {
+        err = ks_scan(rq->ks, walk->cursor, 1, rq->now_ms, wait_of(rq), pick_key, &p,
+                      &walk->cursor);
+        if (err != 0 || (walk->cursor == 0 && wrapped))
+            break;
+        wrapped |= walk->cursor == 0;
+    }
+    if (err > 0) {
+        rq->parked = true;
+        return;
+    }
+    if (err < 0)
+        reply_unreadable(rq, err);
+    else if (p.seen == 0)
+        reply_null(rq->out);
+    else
+        reply_bulk(rq->out, buf_bytes(&walk->names));
+    walk_end(walk);
+}

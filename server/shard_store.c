@@ -1,0 +1,154 @@
+/* The directory of a shard's store; shard_store.h tells the layout. */
+#include "server/shard_store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/io/file.h"
+#include "engine/space/keyspace.h"
+#include "engine/store/store.h"
+#include "server/config.h"
+#include "server/node.h"
+#include "server/shard.h"
+
+#define PATH_ROOM 4400
+
+static void store_path(const struct shard *sh, uint64_t number, char out[PATH_ROOM])
+{
+    (void)snprintf(out, PATH_ROOM, "%s/store-%06" PRIu64, sh->dir, number);
+}
+
+static int current_read(struct shard *sh, uint64_t *out)
+{
+    char path[PATH_ROOM], line[64];
+    struct buf text;
+
+    (void)snprintf(path, sizeof(path), "%s/CURRENT", sh->dir);
+    buf_init(&text, sizeof(line) - 1);
+    int err = file_read_all(path, &text);
+    if (err == 0) {
+        memcpy(line, text.ptr, text.len);
+        line[text.len] = '\0';
+        if (sscanf(line, "store-%" SCNu64 "\n", out) != 1)
+            err = -ERR_FORMAT;
+    }
+    buf_deinit(&text);
+    return err;
+}
+
+static int current_write(struct shard *sh, uint64_t number)
+{
+    char path[PATH_ROOM], line[64];
+
+    (void)snprintf(path, sizeof(path), "%s/CURRENT", sh->dir);
+    const int len = snprintf(line, sizeof(line), "store-%06" PRIu64 "\n", number);
+    return file_write_atomic(path, bytes_of(line, (size_t)len));
+}
+
+static int open_number(struct shard *sh, uint64_t number, bool must_exist, struct store **out,
+                       char *why, size_t why_len)
+{
+    char dir[PATH_ROOM];
+
+    store_path(sh, number, dir);
+    const struct store_options options = {
+        .dir = dir,
+        .merge = {.merge = shard_merge_rows},
+        .cache = sh->node->cache,
+        .memtable_bytes = node_memtable_bytes(sh->node),
+        .buffered_reads = !sh->cfg->store_direct_reads,
+        .must_exist = must_exist,
+    };
+    return store_open(&options, out, why, why_len);
+}
+
+/* Removes the stores that do not count. */
+static int remove_other(void *ctx, const char *name)
+{
+    struct shard *sh = ctx;
+    char path[PATH_ROOM];
+    uint64_t number;
+
+    if (sscanf(name, "store-%" SCNu64, &number) != 1 || number == sh->store_number)
+        return 0;
+    (void)snprintf(path, sizeof(path), "%s/%s", sh->dir, name);
+    LOG_NOTICE("server", "removing what a flush left behind dir=%s", path);
+    return file_remove_tree(path);
+}
+
+int shard_store_open(struct shard *sh, char *why, size_t why_len)
+{
+    uint64_t number = 0;
+
+    int err = current_read(sh, &number);
+    const bool first = err == -ENOENT;
+    if (first) {
+        number = 1;
+        err = 0;
+    }
+    if (err != 0) {
+        (void)snprintf(why, why_len, "%s/CURRENT: %s", sh->dir, err_str(err));
+        return err;
+    }
+    sh->store_number = number;
+    err = open_number(sh, number, !first, &sh->store, why, why_len);
+    if (err == 0 && first)
+        err = current_write(sh, number);
+    if (err == 0)
+        err = file_list_dir(sh->dir, remove_other, sh);
+    if (err != 0 && why[0] == '\0')
+        (void)snprintf(why, why_len, "%s: %s", sh->dir, err_str(err));
+    return err;
+}
+
+/* An empty store that is persistent, with its covered position. */
+static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct store **out,
+                      char *why, size_t why_len)
+{
+    uint8_t vv[VV_BYTES_MAX];
+    struct store_batch batch;
+
+    int err = open_number(sh, number, false, out, why, why_len);
+    if (err != 0)
+        return err;
+    store_batch_init(&batch, 4096);
+    err = store_batch_set_covered(&batch, lsn, bytes_of(vv, vv_encode(mut_vv(sh->mut), vv)));
+    if (err == 0)
+        err = store_write(*out, &batch, 0);
+    if (err == 0)
+        err = store_flush(*out);
+    store_batch_deinit(&batch);
+    return err;
+}
+
+int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
+{
+    char old_dir[PATH_ROOM], new_dir[PATH_ROOM];
+    struct store *fresh = NULL;
+    const uint64_t number = sh->store_number + 1;
+
+    store_path(sh, sh->store_number, old_dir);
+    store_path(sh, number, new_dir);
+    int err = make_empty(sh, number, lsn, &fresh, why, why_len);
+    if (err == 0)
+        err = current_write(sh, number);
+    if (err != 0) {
+        store_close(fresh);
+        IGNORE_RESULT(file_remove_tree(new_dir)); /* Removed at the next start if it stays. */
+        if (why[0] == '\0')
+            (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
+        return err;
+    }
+    store_close(sh->store);
+    sh->store = fresh;
+    sh->store_number = number;
+    ks_set_store(sh->ks, fresh);
+    err = file_remove_tree(old_dir);
+    if (err != 0)
+        LOG_WARN("server", "cannot remove the old store dir=%s err=\"%s\"", old_dir, err_str(err));
+    return 0;
+}

@@ -1,0 +1,30 @@
+/*
+ * Which directory a shard's store is in, and how it gets another one.
+ *
+ *     shard-000/CURRENT         "store-000001\n": the store that counts, replaced atomically
+ *     shard-000/store-000001/   its RocksDB
+ *     shard-000/oplog/          the log
+ *
+ * A directory that CURRENT does not name is left over from a flush that was cut short, and is
+ * removed at start.
+ */
+#ifndef TIERRA_SERVER_SHARD_STORE_H
+#define TIERRA_SERVER_SHARD_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+
+struct shard;
+
+/* Opens the store that counts, or makes the first one. Blocks. */
+MUST_USE int shard_store_open(struct shard *sh, char *why, size_t why_len);
+
+/*
+ * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts.
+ * Nothing may be under way; the keyspace is empty. Blocks for some tens of milliseconds.
+ */
+MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len);
+
+#endif
