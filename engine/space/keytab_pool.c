@@ -9,6 +9,9 @@
 
 #define CHUNK_BYTES_MIN 4096u
 #define CHUNK_BYTES_MAX (256u << 10)
+/* From here on a chunk begins at a page: jemalloc would shift it otherwise, and touch one more. */
+#define CHUNK_BYTES_PAGED 16384u
+#define PAGE_BYTES        4096u
 /* A chunk is this part of what its class has already. */
 #define CHUNK_PART 16u
 
@@ -65,6 +68,7 @@ static NOINLINE void chunk_add(struct leafpool *pool, unsigned cls)
     const size_t wish = size_min(size_max(c->bytes / CHUNK_PART, CHUNK_BYTES_MIN), CHUNK_BYTES_MAX);
     /* As many leaves as the allocator's block has room for. */
     const uint32_t count = (uint32_t)(mem_class_bytes(wish) / leaf_bytes(cls));
+    const size_t bytes = mem_class_bytes(count * leaf_bytes(cls));
 
     if (c->chunks_used == c->chunks_cap) {
         const uint32_t cap = c->chunks_cap == 0 ? 2 : c->chunks_cap * 2;
@@ -75,9 +79,11 @@ static NOINLINE void chunk_add(struct leafpool *pool, unsigned cls)
         pool->bytes += mem_class_bytes(cap * sizeof(*c->chunks));
     }
     c->chunks[c->chunks_used] = (struct leafpool_chunk){
-        .leaves = mem_alloc_aligned(LEAFPOOL_LINE_BYTES, count * leaf_bytes(cls)), .count = count};
+        .leaves = mem_alloc_aligned(bytes > CHUNK_BYTES_PAGED ? PAGE_BYTES : LEAFPOOL_LINE_BYTES,
+                                    count * leaf_bytes(cls)),
+        .count = count};
     c->spare = true;
-    account(pool, c, mem_class_bytes(count * leaf_bytes(cls)), true);
+    account(pool, c, bytes, true);
 }
 
 struct trie_leaf *leafpool_new(struct leafpool *pool, unsigned cls)
