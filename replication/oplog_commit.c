@@ -272,12 +272,17 @@ static void header_submit(struct oplog *log)
 
 static void buf_release(struct oplog_buf *buf)
 {
+    /* Only after a while: growing again, page by page, is what costs. */
+    const bool large = buf->cap > OPLOG_BUFFER_BYTES_KEEP && buf->len < buf->cap / 4;
+
+    buf->large_count = large ? buf->large_count + 1 : 0;
     buf->len = 0;
     buf->runs_count = 0;
-    if (buf->cap > OPLOG_BUFFER_BYTES_KEEP) {
+    if (buf->large_count == OPLOG_BUFFER_LARGE_FLIGHTS) {
         mem_free(buf->ptr);
         buf->ptr = NULL;
         buf->cap = 0;
+        buf->large_count = 0;
     }
 }
 
@@ -349,7 +354,8 @@ void commit_room(struct oplog_buf *buf, size_t more)
         return;
     while (cap < need && cap < OPLOG_BUFFER_BYTES_DOUBLE)
         cap *= 2;
-    cap = size_max(cap, need);
+    if (cap < need)
+        cap = size_max(need, cap + cap / 4);
     uint8_t *ptr = mem_alloc_aligned(OPLOG_BLOCK_BYTES, cap);
     if (buf->len != 0)
         memcpy(ptr, buf->ptr, buf->len);

@@ -35,10 +35,12 @@
 #define OPLOG_BLOCK_BYTES 4096u
 /* A buffer starts with this and is shrunk to it when it was much larger. */
 #define OPLOG_BUFFER_BYTES_MIN (256u << 10)
-/* Up to this a buffer doubles when it grows; beyond it grows by as much as is needed. */
+/* Up to this a buffer doubles when it grows; beyond it grows by a quarter, or by one long record.
+ */
 #define OPLOG_BUFFER_BYTES_DOUBLE (16u << 20)
-/* Above this an idle buffer is given back. */
-#define OPLOG_BUFFER_BYTES_KEEP (4u << 20)
+/* A buffer above this is given back when this many flights in a row used little of it. */
+#define OPLOG_BUFFER_BYTES_KEEP    (4u << 20)
+#define OPLOG_BUFFER_LARGE_FLIGHTS 64u
 /* Allocated and recycled segments that wait for use: trims come in bursts. */
 #define OPLOG_SPARES_MAX 4u
 /* How long after a failure a spare is tried again. */
@@ -91,6 +93,7 @@ struct oplog_buf {
     size_t len; /* The end of the last run. */
     struct oplog_run runs[2];
     size_t runs_count;
+    uint32_t large_count;         /* Flights in a row that used little of it. */
     struct segment_header header; /* Of the segment of runs[1]. */
 };
 
