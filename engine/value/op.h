@@ -61,7 +61,9 @@ enum op_kind {
 /*
  * The op found the key absent (or expired), or an element op creates its collection anew: what may
  * be left of the key elsewhere, up to the batch's context, is covered too. Always right on a fresh
- * key; costs nothing but this bit. Set by the caller; not needed on nodes without peers.
+ * key; costs nothing but this bit. Set by the caller; not needed on nodes without peers. On an
+ * element op it cannot say what was seen of the key's counters: if row_seen of the key row gives
+ * something, put an OP_DEL with it into the batch as well.
  */
 #define OP_COVER 0x01u
 /* The rest is set by the codec. */

@@ -14,7 +14,7 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_value_sim.h"
 
-#define RUNS_DEFAULT     1500
+#define RUNS_DEFAULT     600
 #define RUNS_CONTROL_MAX 20000
 
 static struct sim sim;

@@ -135,7 +135,7 @@ static void show_string(const struct history *h, struct sim_shown *out, struct t
                         uint8_t *out_target_type, struct tag *out_target)
 {
     const struct event *base = NULL;
-    const struct event *incs[SIM_BATCHES_MAX];
+    const struct event *incs[SIM_BATCHES_MAX] = {NULL};
     unsigned incs_count = 0;
     struct tag live;
 
@@ -184,7 +184,7 @@ static bool elem_gone(const struct history *h, unsigned type, unsigned sub, stru
 static void show_elem(const struct history *h, unsigned type, unsigned sub, struct sim_shown *out)
 {
     const struct event *base = NULL;
-    const struct event *incs[SIM_BATCHES_MAX];
+    const struct event *incs[SIM_BATCHES_MAX] = {NULL};
     unsigned incs_count = 0;
 
     for (unsigned i = 0; i < h->count; i++) {

@@ -198,19 +198,18 @@ static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag t
                       struct bytes row, struct sim_change *change)
 {
     const uint64_t now_ms = replica_now(sim, replica);
-    struct buf out = new_buf();
+    struct buf *edited = &replica->edited;
     struct row_incr incr;
     int err;
 
     if (chance(sim, 60)) {
         const int64_t delta = (int64_t)pick(sim, 9) - 4;
         change->delta = (long double)delta;
-        err = row_incr_int(row, now_ms, delta, tag, &out, &incr);
+        err = row_incr_int(row, now_ms, delta, tag, edited, &incr);
     } else {
         change->delta = ((long double)pick(sim, 9) - 4.0L) / 2.0L;
-        err = row_incr_float(row, now_ms, change->delta, tag, &out, &incr);
+        err = row_incr_float(row, now_ms, change->delta, tag, edited, &incr);
     }
-    buf_deinit(&out);
     if (err != 0) {
         CHECK(err == -ERR_FORMAT || err == -ERR_TYPE);
         return false;
@@ -218,8 +217,10 @@ static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag t
     change->op.start = incr.start;
     change->op.isum = incr.isum;
     change->op.fsum = incr.fsum;
-    if (incr.fresh && change->op.kind == OP_INCR)
+    if (incr.fresh && change->op.kind == OP_INCR) {
         change->op.flags = OP_COVER;
+        buf_clear(edited); /* The op has a context, which the edit alone does not know. */
+    }
     struct sim_run *last = &replica->runs[change->key_index];
     if (change->op.kind == OP_INCR) {
         if (sim->fault == SIM_NO_NEW_RUNS && incr.start == tag.hlc && last->start != 0) {
@@ -231,13 +232,28 @@ static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag t
     return true;
 }
 
-static void make_expire(struct sim *sim, const struct row_view *view, uint64_t now_ms,
-                        struct sim_change *change)
+static void make_expire(struct sim *sim, struct sim_replica *replica, const struct row_view *view,
+                        struct sim_batch *batch, unsigned key)
 {
-    change->op.kind = OP_EXPIRE;
+    struct sim_change *change = add_change(batch, key, OP_EXPIRE);
+    const uint64_t now_ms = replica_now(sim, replica);
+
     change->op.expire_at_ms = chance(sim, 25) ? 0 : now_ms + 1 + pick(sim, 30);
     change->op.target_type = view->target_type;
     change->op.target = view->target;
+    CHECK(row_set_expiry(key_row(replica, key), batch->tag, change->op.expire_at_ms,
+                         &replica->edited) == 0);
+}
+
+/* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
+static bool has_counters(struct bytes row)
+{
+    struct buf seen = new_buf();
+
+    CHECK(row_seen(row, &seen) == 0);
+    const bool some = seen.len != 0;
+    buf_deinit(&seen);
+    return some;
 }
 
 /* SET, DEL, INCR, EXPIRE and elements of two collection types, on one key. */
@@ -265,13 +281,13 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
             batch->changes_count--;
     } else if (kind < 75) {
         if (view.present && sim->expiry)
-            make_expire(sim, &view, now_ms, add_change(batch, key, OP_EXPIRE));
+            make_expire(sim, replica, &view, batch, key);
     } else {
         const unsigned type = view.present && view.type == VT_SET ? 1 : pick(sim, 2);
 
         if (view.present && view.type != types[type])
             return;
-        if (!view.present && view.type != VT_NONE && chance(sim, 50))
+        if (!view.present && (has_counters(row) || (view.type != VT_NONE && chance(sim, 50))))
             add_change(batch, key, OP_DEL);
         change = add_change(batch, key, OP_ELEM_SET);
         set_elem(change, type, pick(sim, SIM_SUBS));
@@ -339,6 +355,19 @@ static void encode_batch(struct sim_replica *replica, struct sim_batch *batch)
     buf_deinit(&scratch);
 }
 
+/* What an edit in place gives is what the op gives, blindly applied. */
+static void check_edited(struct sim_replica *replica, const struct sim_batch *batch)
+{
+    const struct sim_change *change = &batch->changes[0];
+    const bool is_elem = change->op.kind == OP_ELEM_INCR;
+    const unsigned index =
+        is_elem ? elem_slot_of(change->key_index, change->type_index, change->sub_index)
+                : key_slot_of(change->key_index);
+
+    if (replica->edited.len != 0)
+        CHECK(bytes_eq(slot_fold(&replica->slots[index]), buf_bytes(&replica->edited)));
+}
+
 static void local_change(struct sim *sim, struct sim_replica *replica)
 {
     struct sim_batch *batch = &sim->batches[sim->batches_count];
@@ -350,6 +379,7 @@ static void local_change(struct sim *sim, struct sim_replica *replica)
     batch->tag = tag_of(u64_max(wall, replica->hlc + 1), replica->origin);
     vv_copy(&batch->ctx, &replica->vv);
     batch->changes_count = 0;
+    buf_clear(&replica->edited);
     if (key == SIM_COUNTER_KEY)
         change_counters(sim, replica, batch);
     else
@@ -361,6 +391,8 @@ static void local_change(struct sim *sim, struct sim_replica *replica)
     replica->next[replica - sim->replicas]++;
     apply_batch(sim, replica, sim->batches_count);
     record_applied(replica, batch, sim->batches_count);
+    if (sim->fault == SIM_SOUND)
+        check_edited(replica, batch);
     sim->batches_count++;
 }
 
@@ -543,6 +575,7 @@ void sim_init(struct sim *sim, uint64_t seed, enum sim_fault fault)
 
         replica->origin = (uint8_t)(i + 1);
         replica->clock_ms = pick(sim, 12);
+        replica->edited = new_buf();
         for (unsigned j = 0; j < SIM_ROWS; j++)
             replica->slots[j].row = new_buf();
     }
@@ -553,6 +586,7 @@ void sim_deinit(struct sim *sim)
     for (unsigned i = 0; i < sim->batches_count; i++)
         buf_deinit(&sim->batches[i].bytes);
     for (unsigned i = 0; i < SIM_REPLICAS; i++) {
+        buf_deinit(&sim->replicas[i].edited);
         for (unsigned j = 0; j < SIM_ROWS; j++) {
             slot_fold(&sim->replicas[i].slots[j]);
             buf_deinit(&sim->replicas[i].slots[j].row);

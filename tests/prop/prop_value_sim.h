@@ -84,6 +84,7 @@ struct sim_replica {
     unsigned applied_count;
     unsigned next[SIM_REPLICAS]; /* Of each origin's made. */
     struct sim_ack acks[SIM_REPLICAS];
+    struct buf edited;   /* The row as the last local edit left it; empty: nothing to compare. */
     struct vv collected; /* The furthest stable vector that was used. */
     struct sim_run {
         uint64_t start;
