@@ -178,7 +178,8 @@ static void derive_key_range(struct cmd *cmd)
             continue;
         }
         movable |= (spec->flags & KEY_INCOMPLETE) != 0;
-        cmd->key_first = cmd->key_first == 0 ? spec->index : cmd->key_first;
+        if (cmd->key_first == 0)
+            cmd->key_first = spec->index;
         cmd->key_last = (int16_t)(spec->last + (spec->last < 0 ? 0 : spec->index));
         cmd->key_step = 1;
     }

@@ -125,14 +125,14 @@ static MUST_USE int read_file(const char *path, struct buf *out)
     return err;
 }
 
-static void push_frame(struct loader *l, const char *name, uint8_t *take_text, struct bytes text)
+static struct frame *push_frame(struct loader *l, const char *name, struct bytes text)
 {
+    struct frame *frame = &l->frames[l->depth];
+
     CHECK(l->depth < CONFIG_INCLUDE_DEPTH_MAX);
-    l->frames[l->depth++] = (struct frame){
-        .name = mem_strdup(name),
-        .text = take_text,
-        .left = text,
-    };
+    *frame = (struct frame){.name = mem_strdup(name), .left = text};
+    l->depth++;
+    return frame;
 }
 
 static void pop_frame(struct loader *l)
@@ -159,7 +159,7 @@ static int push_file(struct loader *l, const char *path)
         return load_fail_errno(l, path, failed);
     }
     uint8_t *ptr = buf_take(&text, &len);
-    push_frame(l, path, ptr, bytes_of(ptr, len));
+    push_frame(l, path, bytes_of(ptr, len))->text = ptr;
     return 0;
 }
 
@@ -176,6 +176,7 @@ static int load_include(struct loader *l, struct bytes pattern)
     path[pattern.len] = '\0';
     if (strpbrk(path, "*?[") == NULL)
         return push_file(l, path);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): nothing else runs while the configuration is read. */
     if (glob(path, 0, NULL, &found) == 0) {
         for (size_t i = found.gl_pathc; i > 0 && failed == 0; i--)
             failed = push_file(l, found.gl_pathv[i - 1]);
@@ -270,20 +271,23 @@ static int load_line(struct loader *l)
     return failed;
 }
 
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* The next line of the frame, without blanks around it; false at the end. */
 static bool next_line(struct frame *frame, struct bytes *out)
 {
-    static const char blanks[] = " \t\r";
-
     if (frame->left.len == 0)
         return false;
     const size_t len = bytes_find_u8(frame->left, '\n');
     struct bytes line = bytes_of(frame->left.ptr, len);
     frame->left = bytes_from(frame->left, size_min(len + 1, frame->left.len));
     frame->line++;
-    while (line.len > 0 && memchr(blanks, line.ptr[0], 3) != NULL)
+    while (line.len > 0 && is_blank(line.ptr[0]))
         line = bytes_from(line, 1);
-    while (line.len > 0 && memchr(blanks, line.ptr[line.len - 1], 3) != NULL)
+    while (line.len > 0 && is_blank(line.ptr[line.len - 1]))
         line.len--;
     *out = line;
     return true;
@@ -307,7 +311,7 @@ static int load_frames(struct loader *l)
 
 static int load_text(struct loader *l, const char *name, struct bytes text)
 {
-    push_frame(l, name, NULL, text);
+    (void)push_frame(l, name, text); /* The text stays the caller's. */
     return load_frames(l);
 }
 

@@ -244,7 +244,8 @@ static int parse_events(const struct config_option *opt UNUSED, const struct byt
 
     for (size_t i = 0; i < words[0].len; i++) {
         size_t k = 0;
-        while (k < ARRAY_COUNT(event_letters) && event_letters[k].letter != words[0].ptr[i])
+        while (k < ARRAY_COUNT(event_letters) &&
+               (uint8_t)event_letters[k].letter != words[0].ptr[i])
             k++;
         if (k == ARRAY_COUNT(event_letters))
             return config_fail(err, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");

@@ -117,11 +117,16 @@ bool glob_match(struct bytes pattern, struct bytes text, bool nocase)
     return p == pattern.len;
 }
 
+static bool is_special(uint8_t c)
+{
+    return c == '*' || c == '?' || c == '[' || c == '\\';
+}
+
 size_t glob_prefix_len(struct bytes pattern)
 {
     size_t len = 0;
 
-    while (len < pattern.len && memchr("*?[\\", pattern.ptr[len], 4) == NULL)
+    while (len < pattern.len && !is_special(pattern.ptr[len]))
         len++;
     return len;
 }

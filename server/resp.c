@@ -151,6 +151,7 @@ static enum resp_result resp_args(struct resp_parser *p, const struct resp_limit
         }
         if (unlikely(out->argc == out->argv_cap) && !resp_grow(out))
             return resp_fail(out, "out of memory");
+        CHECK(out->argv != NULL);
         out->argv[out->argc++] = bytes_of(body, (size_t)len);
         cur = body + len + 2;
         p->in_bulk = false;

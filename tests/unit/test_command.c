@@ -69,7 +69,7 @@ static void every_command_is_found_by_its_name_in_any_case(void **state)
         assert_true(len < sizeof(name));
         for (int round = 0; round < 20; round++) {
             for (size_t k = 0; k <= len; k++) {
-                const int c = cmd->name[k];
+                const int c = (uint8_t)cmd->name[k];
                 name[k] = (char)(rng_below(&rng, 2) == 0 ? toupper(c) : c);
             }
             assert_ptr_equal(command_lookup_full(f->table, bytes_cstr(name)), cmd);

@@ -212,8 +212,8 @@ static void a_big_argument_in_pieces_is_not_read_again(void **state UNUSED)
     const size_t total = 64u << 20;
     const size_t step = 16u << 10;
     const struct resp_limits limits = {.bulk_bytes_max = total, .args_max = RESP_ARGS_MAX};
-    const char *head = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$67108864\r\n";
-    const size_t head_len = strlen(head);
+    static const char head[] = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$67108864\r\n";
+    const size_t head_len = sizeof(head) - 1;
     struct resp_parser p;
     struct resp_cmd cmd;
     uint8_t *in = mem_alloc(head_len + total + 2);
