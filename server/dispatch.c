@@ -37,19 +37,16 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
     }
 }
 
-static void need_one(struct needs *n, const struct cmd *cmd, const struct cmd_need *need,
-                     uint16_t key_flags, struct bytes name, uint32_t argc, const struct bytes *argv)
+static void need_one(struct needs *n, const struct cmd_need *need, struct bytes name, uint32_t argc,
+                     const struct bytes *argv)
 {
+    if (need->kind == NEED_BLIND)
+        return; /* Not even whether the key exists. */
     const struct ks_key key = ks_key_of(name, ks_seed(n->ks));
 
     switch (need->kind) {
     case NEED_NOTHING:
         n->waiting += ks_need_existence(n->ks, &key, n->now_ms, n->wait);
-        return;
-    case NEED_BLIND:
-        /* An overwrite does not even ask whether the key exists; a removal counts it. */
-        if ((key_flags & KEY_OW) == 0 || (cmd->flags & CMD_WRITE) == 0)
-            n->waiting += ks_need_existence(n->ks, &key, n->now_ms, n->wait);
         return;
     case NEED_KEY:
         n->waiting += ks_need_key(n->ks, &key, n->now_ms, n->wait);
@@ -64,6 +61,7 @@ static void need_one(struct needs *n, const struct cmd *cmd, const struct cmd_ne
     case NEED_WHOLE:
         n->waiting += ks_need_whole(n->ks, &key, n->now_ms, n->wait);
         return;
+    case NEED_BLIND:
     case NEED_BY_SET:
     case NEED_BY_ZADD:
         break;
@@ -77,7 +75,7 @@ static void need_all(struct needs *n, struct shard *sh, const struct cmd *cmd, u
 {
     if (likely(cmd->single_key != 0)) {
         const struct cmd_need need = command_need(cmd, 0, argc, argv);
-        need_one(n, cmd, &need, cmd->key_specs[0].flags, argv[cmd->single_key], argc, argv);
+        need_one(n, &need, argv[cmd->single_key], argc, argv);
         return;
     }
     if (cmd->key_specs_count == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
@@ -85,7 +83,7 @@ static void need_all(struct needs *n, struct shard *sh, const struct cmd *cmd, u
     for (uint32_t i = 0; i < sh->keys.count; i++) {
         const struct cmd_key *k = &sh->keys.key[i];
         const struct cmd_need need = command_need(cmd, k->spec, argc, argv);
-        need_one(n, cmd, &need, k->flags, argv[k->pos], argc, argv);
+        need_one(n, &need, argv[k->pos], argc, argv);
     }
 }
 
