@@ -1,0 +1,330 @@
+/*
+ * The laws of joining rows: commutative, associative, idempotent, whatever the grouping; one state
+ * has one encoding. On random operands, whether or not any history could have made them, and
+ * exhaustively on a small set of them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/check.h"
+#include "engine/base/num.h"
+
+#include "engine/value/op.h"
+#include "engine/value/row.h"
+#include "engine/value/row_state.h"
+#include "engine/value/rowkey.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+
+#define RUNS_DEFAULT 2000
+#define ROWS_MAX     12
+#define ORIGINS      4
+
+/* Few numbers, so that tags, contexts and targets meet. */
+#define HLC_MAX 12
+
+struct laws {
+    struct rng rng;
+    struct buf rows[ROWS_MAX];
+    unsigned count;
+};
+
+static unsigned pick(struct laws *laws, unsigned n)
+{
+    return (unsigned)rng_below(&laws->rng, n);
+}
+
+static struct buf new_buf(void)
+{
+    struct buf b;
+
+    buf_init(&b, SIZE_MAX);
+    return b;
+}
+
+static struct tag random_tag(struct laws *laws)
+{
+    return tag_of(1 + pick(laws, HLC_MAX), (uint8_t)(1 + pick(laws, ORIGINS)));
+}
+
+static void random_seen(struct laws *laws, struct buf *out)
+{
+    struct buf row = new_buf();
+    struct row_state *state = malloc(sizeof(*state));
+
+    assert_non_null(state);
+    row_state_init(state);
+    for (unsigned i = pick(laws, 3); i > 0; i--) {
+        const struct tag tag = random_tag(laws);
+        const struct row_run run = {.origin = tag.origin,
+                                    .start = 1,
+                                    .hlc = tag.hlc,
+                                    .isum = (int64_t)tag.hlc * tag.origin,
+                                    .fsum = fsum_of(pick(laws, 2) == 0 ? 0.0L : 0.5L)};
+        assert_int_equal(row_add_run(state, &run), 0);
+    }
+    assert_int_equal(row_encode(state, &row), 0);
+    assert_int_equal(row_seen(buf_bytes(&row), out), 0);
+    buf_deinit(&row);
+    free(state);
+}
+
+/* An op with random context, as its origin could have made it in some history or in none. */
+static void random_op(struct laws *laws, struct op *op, struct batch *batch, struct buf *seen)
+{
+    static const uint8_t kinds[] = {OP_SET,    OP_SET,      OP_DEL,      OP_INCR,   OP_INCR,
+                                    OP_EXPIRE, OP_ELEM_SET, OP_ELEM_SET, OP_EXPIRE, OP_ELEM_INCR};
+    const struct tag tag = random_tag(laws);
+
+    *batch = (struct batch){.origin = tag.origin, .hlc = tag.hlc};
+    for (unsigned i = 1; i <= ORIGINS; i++) {
+        const uint64_t hlc = i == tag.origin ? tag.hlc - 1 : pick(laws, HLC_MAX);
+        assert_int_equal(vv_raise(&batch->ctx, tag_of(hlc, (uint8_t)i)), 0);
+    }
+    *op = (struct op){.kind = kinds[pick(laws, ARRAY_COUNT(kinds))]};
+    random_seen(laws, seen);
+    op->key = BYTES_LIT("k");
+    op->sub = BYTES_LIT("m");
+    op->type = pick(laws, 2) == 0 ? VT_HASH : VT_SET;
+    /* What a tag stands for is a function of the tag, as in any history. */
+    op->value = bytes_of("0123456789abcdef", 1 + (tag.hlc + tag.origin) % 9);
+    op->seen = tag.hlc % 3 == 0 ? buf_bytes(seen) : bytes_of(NULL, 0);
+    op->flags = pick(laws, 3) == 0 ? OP_COVER : 0;
+    op->start = 1 + pick(laws, (unsigned)tag.hlc);
+    op->isum = (int64_t)tag.hlc - 5;
+    op->fsum = fsum_of(tag.hlc % 2 == 0 ? 0.0L : 0.25L);
+    op->expire_at_ms = pick(laws, 3) * 100;
+    op->target = random_tag(laws);
+    op->target_type = (uint8_t)(pick(laws, 2) == 0 ? VT_STRING : pick(laws, 2) * VT_HASH);
+    op->has_count = pick(laws, 4) == 0;
+    op->count = pick(laws, 5);
+}
+
+static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    struct laws *laws = ctx;
+
+    (void)sub;
+    (void)row_kind;
+    if (laws->count == ROWS_MAX)
+        return 0;
+    laws->rows[laws->count] = new_buf();
+    assert_int_equal(buf_append_bytes(&laws->rows[laws->count++], operand), 0);
+    return 0;
+}
+
+static void make_rows(struct laws *laws, unsigned wanted)
+{
+    struct buf scratch = new_buf();
+    struct buf seen = new_buf();
+    struct batch batch;
+    struct op op;
+
+    laws->count = 0;
+    while (laws->count < wanted) {
+        buf_clear(&seen);
+        random_op(laws, &op, &batch, &seen);
+        assert_int_equal(op_expand(&op, &batch, pick(laws, 3), on_operand, laws, &scratch), 0);
+    }
+    buf_deinit(&scratch);
+    buf_deinit(&seen);
+}
+
+static void drop_rows(struct laws *laws)
+{
+    for (unsigned i = 0; i < laws->count; i++)
+        buf_deinit(&laws->rows[i]);
+    laws->count = 0;
+}
+
+/* a := a joined with b. */
+static void join(struct buf *a, struct bytes b)
+{
+    struct buf out = new_buf();
+
+    assert_int_equal(row_merge(buf_bytes(a), b, &out), 0);
+    assert_int_equal(row_check(buf_bytes(&out)), 0);
+    buf_deinit(a);
+    *a = out;
+}
+
+static struct buf copy(struct bytes bytes)
+{
+    struct buf b = new_buf();
+
+    assert_int_equal(buf_append_bytes(&b, bytes), 0);
+    return b;
+}
+
+static void expect_pair_laws(struct bytes a, struct bytes b)
+{
+    struct buf ab = copy(a);
+    struct buf ba = copy(b);
+    struct buf aa = copy(a);
+
+    join(&ab, b);
+    join(&ba, a);
+    join(&aa, a);
+    expect_bytes(buf_bytes(&ab), buf_bytes(&ba));
+    expect_bytes(buf_bytes(&aa), a);
+    join(&ba, buf_bytes(&ab));
+    expect_bytes(buf_bytes(&ba), buf_bytes(&ab));
+    join(&ba, a);
+    expect_bytes(buf_bytes(&ba), buf_bytes(&ab));
+    buf_deinit(&ab);
+    buf_deinit(&ba);
+    buf_deinit(&aa);
+}
+
+static void expect_triple_law(struct bytes a, struct bytes b, struct bytes c)
+{
+    struct buf left = copy(a);
+    struct buf right = copy(b);
+    struct buf whole = copy(a);
+
+    join(&left, b);
+    join(&left, c);
+    join(&right, c);
+    join(&whole, buf_bytes(&right));
+    expect_bytes(buf_bytes(&whole), buf_bytes(&left));
+    buf_deinit(&left);
+    buf_deinit(&right);
+    buf_deinit(&whole);
+}
+
+static uint64_t runs_wanted(void)
+{
+    const char *text = getenv("TIERRA_PROP_RUNS"); /* NOLINT(concurrency-mt-unsafe) */
+    uint64_t runs = RUNS_DEFAULT;
+
+    if (text != NULL && !num_parse_u64(bytes_cstr(text), &runs))
+        fail_msg("TIERRA_PROP_RUNS is not a number");
+    return runs;
+}
+
+/* Folds all rows in random order and grouping. */
+static struct buf join_at_random(struct laws *laws)
+{
+    struct buf parts[ROWS_MAX];
+    unsigned count = laws->count;
+
+    for (unsigned i = 0; i < count; i++)
+        parts[i] = copy(buf_bytes(&laws->rows[i]));
+    while (count > 1) {
+        const unsigned a = pick(laws, count);
+        unsigned b = pick(laws, count);
+
+        if (a == b)
+            continue;
+        join(&parts[a], buf_bytes(&parts[b]));
+        if (pick(laws, 5) == 0)
+            continue; /* The same again later. */
+        buf_deinit(&parts[b]);
+        count--;
+        if (b != count)
+            parts[b] = parts[count];
+    }
+    return parts[0];
+}
+
+static void random_operands_join_in_any_order_and_grouping(void **unused)
+{
+    const uint64_t runs = runs_wanted();
+    static struct laws laws;
+
+    (void)unused;
+    seed_rng(&laws.rng, 1);
+    for (uint64_t run = 0; run < runs; run++) {
+        make_rows(&laws, 2 + pick(&laws, ROWS_MAX - 2));
+        struct buf first = join_at_random(&laws);
+        struct buf second = join_at_random(&laws);
+
+        expect_bytes(buf_bytes(&second), buf_bytes(&first));
+        expect_pair_laws(buf_bytes(&laws.rows[0]), buf_bytes(&laws.rows[1]));
+        expect_pair_laws(buf_bytes(&first), buf_bytes(&laws.rows[1]));
+        buf_deinit(&first);
+        buf_deinit(&second);
+        drop_rows(&laws);
+    }
+}
+
+static void a_small_set_of_operands_obeys_the_laws_exhaustively(void **unused)
+{
+    static struct laws laws;
+
+    (void)unused;
+    seed_rng(&laws.rng, 2);
+    for (unsigned round = 0; round < 8; round++) {
+        make_rows(&laws, ROWS_MAX);
+        for (unsigned i = 0; i < laws.count; i++) {
+            for (unsigned j = 0; j < laws.count; j++) {
+                const struct bytes a = buf_bytes(&laws.rows[i]);
+                const struct bytes b = buf_bytes(&laws.rows[j]);
+
+                expect_pair_laws(a, b);
+                for (unsigned k = 0; k < laws.count; k++)
+                    expect_triple_law(a, b, buf_bytes(&laws.rows[k]));
+            }
+        }
+        drop_rows(&laws);
+    }
+}
+
+static void simple_rows_obey_the_laws_exhaustively(void **unused)
+{
+    uint8_t rows[9][32];
+    struct bytes all[9];
+
+    (void)unused;
+    all[0] = bytes_of("\0", 1);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct tag tag = tag_of(5 + i, (uint8_t)(2 - i));
+
+        all[1 + i] = bytes_of(rows[1 + i], row_value_store(rows[1 + i], tag, BYTES_LIT("v"), 0));
+        all[3 + i] = bytes_of(rows[3 + i], row_value_store(rows[3 + i], tag_of(9, tag.origin),
+                                                           BYTES_LIT("w"), 1000 + i));
+        all[5 + i] = bytes_of(rows[5 + i], row_count_store(rows[5 + i], 3, tag, 7));
+        all[7 + i] =
+            bytes_of(rows[7 + i], row_coll_store(rows[7 + i], (uint8_t)(VT_SET + i), tag, i, i));
+    }
+    for (unsigned i = 0; i < 9; i++) {
+        for (unsigned j = 0; j < 9; j++) {
+            expect_pair_laws(all[i], all[j]);
+            for (unsigned k = 0; k < 9; k++)
+                expect_triple_law(all[i], all[j], all[k]);
+        }
+    }
+}
+
+static void poison_absorbs_everything(void **unused)
+{
+    static const uint8_t poison[2] = {ROW_POISON, 3};
+    static struct laws laws;
+
+    (void)unused;
+    seed_rng(&laws.rng, 3);
+    make_rows(&laws, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        struct buf joined = copy(buf_bytes(&laws.rows[i]));
+        struct buf out = new_buf();
+
+        assert_int_equal(row_merge(buf_bytes(&joined), bytes_of(poison, 2), &out), 0);
+        expect_bytes(buf_bytes(&out), bytes_of(poison, 2));
+        buf_deinit(&joined);
+        buf_deinit(&out);
+    }
+    drop_rows(&laws);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_operands_join_in_any_order_and_grouping),
+        cmocka_unit_test(a_small_set_of_operands_obeys_the_laws_exhaustively),
+        cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
+        cmocka_unit_test(poison_absorbs_everything),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
