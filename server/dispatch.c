@@ -291,7 +291,9 @@ static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd
 {
     struct shard *sh = c->sh;
     const uint64_t now_ns = clock_mono_ns();
-    const uint64_t spent_ns = now_ns - sh->stats.last_ns;
+    /* The first command of a turn began when the loop woke up; the others when the last ended. */
+    const uint64_t from_ns = u64_max(sh->stats.last_ns, reactor_now_ns(sh->reactor));
+    const uint64_t spent_ns = now_ns - u64_min(from_ns, now_ns);
 
     sh->stats.last_ns = now_ns;
     sh->stats.cmd[cmd->id].ns += spent_ns;
@@ -327,6 +329,7 @@ static bool run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc
                          .mut = sh->mut,
                          .conn = c,
                          .out = &c->out,
+                         .stats = &sh->stats,
                          .cmd = cmd,
                          .argv = rc->argv,
                          .argc = rc->argc,

@@ -10,6 +10,7 @@
 #include "engine/base/log.h"
 
 #include "server/config.h"
+#include "server/config_hooks.h"
 #include "server/node.h"
 
 #define WHY_BYTES 2048
@@ -64,20 +65,6 @@ static int fail(const char *why, int code)
     return code;
 }
 
-static enum log_level level_of(const struct config *cfg)
-{
-    switch (cfg->loglevel) {
-    case LOGLEVEL_DEBUG:
-        return LOG_LEVEL_DEBUG;
-    case LOGLEVEL_VERBOSE:
-        return LOG_LEVEL_INFO;
-    case LOGLEVEL_WARNING:
-        return LOG_LEVEL_WARN;
-    default:
-        return LOG_LEVEL_NOTICE;
-    }
-}
-
 static int run(struct config *cfg)
 {
     char why[WHY_BYTES] = "";
@@ -114,7 +101,7 @@ int main(int argc, char **argv)
     struct config *cfg = config_create();
     if (config_load(cfg, argc - 1, (const char *const *)argv + 1, &err) != 0)
         return fail(err.text, NODE_EXIT_CONFIG);
-    if (log_init(level_of(cfg), cfg->logfile[0] == '\0' ? NULL : cfg->logfile) != 0)
+    if (log_init(config_log_level(cfg), cfg->logfile[0] == '\0' ? NULL : cfg->logfile) != 0)
         return fail("cannot open logfile", NODE_EXIT_CONFIG);
     config_notices(cfg, notice, NULL);
     const int code = run(cfg);

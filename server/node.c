@@ -22,6 +22,7 @@
 
 #include "server/command.h"
 #include "server/config.h"
+#include "server/config_hooks.h"
 #include "server/listen.h"
 #include "server/shard.h"
 
@@ -244,7 +245,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     node->cfg = cfg;
     node->lock_fd = -1;
     node->started_ms = clock_wall_ms();
-    node->last_save_s = node->started_ms / 1000;
+    save_init(&node->save, node->started_ms / 1000);
     node->commands = command_table_create();
     int err = make_run_id(node);
     if (err != 0) {
@@ -255,7 +256,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     if (err != 0)
         return exit_code(err);
     const struct pool_options readers = {
-        .name = "reader", .threads = (uint32_t)u64_min((uint64_t)cfg->reader_threads, 64)};
+        .name = "reader", .threads = (uint32_t)cfg->reader_threads};
     err = pool_create(&readers, &node->readers);
     if (err != 0) {
         (void)snprintf(why, why_len, "cannot start reader-threads: %s", err_str(err));
@@ -266,6 +267,8 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     if (err != 0)
         return exit_code(err);
     node_measure(node, 0);
+    node->budget.allocated_at_start = node->budget.mem.allocated;
+    config_hooks_register(node);
     return NODE_EXIT_OK;
 }
 

@@ -19,6 +19,7 @@
 
 #include "engine/io/reactor.h"
 #include "engine/store/store.h"
+#include "server/save.h"
 
 struct command_table;
 struct config;
@@ -44,6 +45,9 @@ struct node_budget {
     uint64_t soft;      /* Demotion starts. */
     uint64_t used;      /* As last measured, plus what shards have taken since. */
     uint64_t rss;
+    uint64_t allocated_peak;
+    uint64_t allocated_at_start;
+    uint64_t rss_peak;
     uint64_t shard_bytes; /* Of all keyspaces when last measured. */
     uint64_t flash;       /* Bytes of the data directory that were counted last. */
     uint64_t measured_at_ms;
@@ -73,7 +77,7 @@ struct node {
     uint64_t hash_seed;
     uint64_t started_ms; /* Wall clock. */
     uint64_t next_client_id;
-    uint64_t last_save_s;
+    struct save save;
     int lock_fd;
 };
 

@@ -69,6 +69,8 @@ void node_measure(struct node *node, uint64_t now_ms)
     b->soft = b->maxmemory / 100 * SOFT_PERCENT;
     b->rss = mem_rss_bytes();
     mem_stats(&b->mem);
+    b->allocated_peak = u64_max(b->allocated_peak, b->mem.allocated);
+    b->rss_peak = u64_max(b->rss_peak, b->rss);
     b->used = b->rss;
     b->shard_bytes = keyspace_bytes(node);
     measure_flash(node, now_ms);

@@ -21,6 +21,7 @@
 
 #include "server/command.h"
 #include "server/reply.h"
+#include "server/stats.h"
 
 struct conn;
 struct node;
@@ -32,6 +33,7 @@ struct request {
     struct mut *mut;     /* likewise. */
     struct conn *conn;
     struct reply *out;
+    struct shard_stats *stats;
     const struct cmd *cmd;
     const struct bytes *argv; /* argv[0] is the command's name. Borrowed until the handler ends. */
     uint32_t argc;
@@ -46,7 +48,14 @@ struct ks_key req_key(const struct request *rq, uint32_t index);
 /* The object of a hot and living key, else NULL. */
 static inline struct obj *req_get(const struct request *rq, const struct ks_key *key)
 {
-    return ks_get(rq->ks, key, rq->now_ms);
+    struct obj *obj = ks_get(rq->ks, key, rq->now_ms);
+
+    /* As Redis: hits and misses are those of reads. */
+    if ((rq->cmd->flags & CMD_WRITE) == 0) {
+        rq->stats->keyspace_hits += obj != NULL;
+        rq->stats->keyspace_misses += obj == NULL;
+    }
+    return obj;
 }
 
 /* True if the object is NULL or of `type`; else replies WRONGTYPE. */
@@ -57,6 +66,16 @@ const char *req_type_name(uint8_t type);
 
 /* Parse an argument; after false the standard error was replied. */
 MUST_USE bool req_i64(struct request *rq, uint32_t index, int64_t *out);
+
+/* A count that may be negative, of SRANDMEMBER and its like; after false the error was replied. */
+MUST_USE bool req_count(struct request *rq, uint32_t index, int64_t *out);
+
+/*
+ * Whether the log takes `ops` element ops of `bytes` together, for commands whose effect is not
+ * bounded by the length of their request; asked before the first change. After false the handler
+ * returns: an error was replied, or the command will be called again.
+ */
+MUST_USE bool req_log_room(struct request *rq, uint64_t ops, size_t bytes);
 
 /* Room for the text of a number that stands in a counter's place. */
 #define REQ_TEXT_BYTES NUM_LDOUBLE_BYTES

@@ -45,6 +45,11 @@ bool session_name_ok(struct bytes name)
     return true;
 }
 
+bool session_is_local(const struct conn *c)
+{
+    return c->local || strncmp(c->addr, "127.", 4) == 0 || strncmp(c->addr, "[::1]", 5) == 0;
+}
+
 void session_set_name(struct conn *c, struct bytes name)
 {
     mem_free(c->name);

@@ -19,6 +19,9 @@ bool session_auth(struct conn *c, struct bytes user, struct bytes password);
 /* A name for CLIENT SETNAME: printable, no blank. */
 bool session_name_ok(struct bytes name);
 
+/* The client is on this machine. */
+bool session_is_local(const struct conn *c);
+
 /* Empty: no name. */
 void session_set_name(struct conn *c, struct bytes name);
 

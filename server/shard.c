@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/err.h"
+#include "engine/base/le.h"
 #include "engine/base/log.h"
 
 #include "engine/io/file.h"
@@ -14,12 +15,16 @@
 #include "engine/space/expire.h"
 #include "engine/space/flush.h"
 #include "engine/space/recover.h"
+#include "engine/space/scan.h"
 #include "engine/store/store.h"
 
 #include "replication/replay.h"
 
 #include "server/config.h"
+#include "server/config_hooks.h"
+#include "server/latency.h"
 #include "server/node.h"
+#include "server/shard_store.h"
 #include "server/slowlog.h"
 #include "server/txn.h"
 
@@ -126,6 +131,40 @@ void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms)
                         on_retry_timer);
 }
 
+bool shard_paused(const struct shard *sh)
+{
+    return sh->pause_until_ms > reactor_now_ms(sh->reactor);
+}
+
+void shard_pause(struct shard *sh, uint64_t until_ms, bool all)
+{
+    const bool more = shard_paused(sh);
+
+    sh->pause_until_ms = more ? u64_max(sh->pause_until_ms, until_ms) : until_ms;
+    sh->pause_all = all || (more && sh->pause_all);
+}
+
+void shard_unpause(struct shard *sh)
+{
+    sh->pause_until_ms = 0;
+    LIST_FOR_EACH_SAFE (link, &sh->conns) {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (c->postponed) {
+            reactor_timer_stop(sh->reactor, &c->retry);
+            shard_retry_next_turn(sh, c);
+        }
+    }
+}
+
+uint64_t shard_postponed_count(const struct shard *sh)
+{
+    uint64_t count = 0;
+
+    LIST_FOR_EACH (link, &sh->conns)
+        count += LIST_ITEM(link, struct conn, link)->postponed;
+    return count;
+}
+
 static void on_wait_ready(struct ks_wait *wait)
 {
     conn_resume(container_of(wait, struct conn, wait));
@@ -192,7 +231,7 @@ static bool flush_due(const struct shard *sh)
 {
     if (node_overshoot(sh->node) != 0)
         return true;
-    if (sh->log_bytes_since_covered > LOG_TAIL_BYTES)
+    if (sh->log_bytes_since_covered > LOG_TAIL_BYTES || save_wants_flush(sh))
         return true;
     return reactor_now_ms(sh->reactor) - sh->busy_at_ms > FLUSH_IDLE_MS;
 }
@@ -213,7 +252,7 @@ static void housekeep(struct shard *sh)
 
     if (overshoot != 0)
         (void)ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
-    if (!ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh)) {
+    if (!sh->flushing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh)) {
         note_position(sh);
         if (ks_flush_start(sh->ks, FLUSH_BATCH_BYTES, reactor_now_ms(sh->reactor)))
             ks_flush_on_durable(sh->ks, oplog_durable_lsn(sh->log));
@@ -334,14 +373,16 @@ static void on_cron(struct reactor_timer *t)
     }
     if (sh->id == 0)
         node_measure(sh->node, now_ms);
-    if (!oplog_fenced(sh->log, NULL)) {
+    save_step(sh);
+    if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
         (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
-        if (sh->cron_count % EXPIRE_COLD_CRONS == 0)
+        if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing)
             ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
     }
     if (sh->cron_count % 10 == 0) {
         note_position(sh);
         look_after_log(sh);
+        stats_sample(&sh->stats, now_ms);
     }
     if (sh->cron_count % 100 == 0) {
         close_idle(sh);
@@ -379,41 +420,97 @@ void shard_look_persisted(struct shard *sh)
     pool_submit(&sh->persisted_class, &sh->persisted_job);
 }
 
+/* --- FLUSHALL --- */
+
+/* Keys that are deleted one by one at most. */
+#define FLUSH_KEYS_MAX 10000
+
+struct all_names {
+    struct buf names;
+    int err;
+};
+
+static void keep_name(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct all_names *a = ctx;
+    uint8_t head[4];
+
+    (void)type;
+    (void)expired;
+    le32_store(head, (uint32_t)name.len);
+    if (a->err == 0)
+        a->err = buf_append(&a->names, head, sizeof(head));
+    if (a->err == 0)
+        a->err = buf_append_bytes(&a->names, name);
+}
+
+static void delete_names(struct shard *sh, struct bytes in)
+{
+    struct bytes name;
+
+    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    while (in.len != 0) {
+        const size_t len = le32_load(in.ptr);
+        in = bytes_from(in, 4);
+        CHECK(bytes_take(&in, len, &name));
+        const struct ks_key key = ks_key_of(name, ks_seed(sh->ks));
+        mut_del(sh->mut, &key);
+    }
+    (void)mut_end(sh->mut);
+}
+
+/* One by one; true if that was possible. */
+static bool flush_small(struct shard *sh)
+{
+    struct all_names a = {0};
+    uint64_t cursor = 0;
+
+    if (ks_count(sh->ks) > FLUSH_KEYS_MAX || ks_count(sh->ks) != ks_count_hot(sh->ks))
+        return false;
+    buf_init(&a.names, 64u << 20);
+    int err;
+    do {
+        err = ks_scan(sh->ks, cursor, 1024, 0, NULL, keep_name, &a, &cursor);
+    } while (err == 0 && a.err == 0 && cursor != 0);
+    const bool ok = err == 0 && a.err == 0 && mut_check(sh->mut, a.names.len * 4) == 0;
+    if (ok)
+        delete_names(sh, buf_bytes(&a.names));
+    buf_deinit(&a.names);
+    return ok;
+}
+
+enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
+{
+    if (flush_small(sh))
+        return SHARD_FLUSH_DONE;
+    const uint64_t lsn = oplog_applied_lsn(sh->log);
+    const bool quiet = !ks_busy(sh->ks) && !sh->persisted_busy && !sh->save.busy &&
+                       oplog_durable_lsn(sh->log) >= lsn;
+    if (!quiet && must) {
+        (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
+        return SHARD_FLUSH_FAILED;
+    }
+    if (!quiet) {
+        sh->flushing = true;
+        oplog_request_sync(sh->log);
+        return SHARD_FLUSH_WAIT;
+    }
+    sh->flushing = false;
+    ks_clear(sh->ks);
+    if (shard_store_renew(sh, lsn, why, why_len) != 0)
+        return SHARD_FLUSH_FAILED;
+    sh->persisted_lsn = lsn;
+    return SHARD_FLUSH_DONE;
+}
+
 /* --- life --- */
 
-static enum oplog_policy policy_of(const struct config *cfg)
+static int open_log(struct shard *sh, char *why, size_t why_len)
 {
-    switch (cfg->appendfsync) {
-    case APPENDFSYNC_ALWAYS:
-        return OPLOG_SYNC_ALWAYS;
-    case APPENDFSYNC_NO:
-        return OPLOG_SYNC_NO;
-    default:
-        return OPLOG_SYNC_EVERYSEC;
-    }
-}
-
-static int open_store(struct shard *sh, const struct shard_options *o, char *why, size_t why_len)
-{
-    char dir[4200];
-
-    (void)snprintf(dir, sizeof(dir), "%s/store", o->dir);
-    const struct store_options options = {
-        .dir = dir,
-        .merge = {.merge = shard_merge_rows},
-        .cache = sh->node->cache,
-        .memtable_bytes = node_memtable_bytes(sh->node),
-        .buffered_reads = !sh->cfg->store_direct_reads,
-    };
-    return store_open(&options, &sh->store, why, why_len);
-}
-
-static int open_log(struct shard *sh, const struct shard_options *o, char *why, size_t why_len)
-{
-    (void)snprintf(sh->log_dir, sizeof(sh->log_dir), "%s/oplog", o->dir);
+    (void)snprintf(sh->log_dir, sizeof(sh->log_dir), "%s/oplog", sh->dir);
     const struct oplog_options options = {.dir = sh->log_dir,
                                           .reactor = sh->reactor,
-                                          .policy = policy_of(sh->cfg),
+                                          .policy = config_sync_policy(sh->cfg),
                                           .segment_bytes = sh->cfg->oplog_segment_bytes,
                                           .on_durable = on_durable,
                                           .on_fence = on_fence,
@@ -472,6 +569,7 @@ static void init_lists(struct shard *sh)
     cmd_keys_init(&sh->keys);
     sh->reply_env = (struct reply_env){.on_error = on_reply_error, .ctx = sh};
     sh->slowlog = slowlog_create();
+    sh->latency = latency_create();
     sh->watches = watch_table_create();
 }
 
@@ -512,6 +610,7 @@ static int open_pools(struct shard *sh, char *why, size_t why_len)
                                               .run_batch = read_persisted,
                                               .ctx = sh};
     pool_add_class(sh->maintainer, &sh->persisted_class);
+    save_shard_init(sh);
     sh->persisted_job = (struct pool_job){.mail = {.fn = on_persisted}, .reply_to = &sh->mailbox};
     return 0;
 }
@@ -524,6 +623,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     sh->node = o->node;
     sh->cfg = o->cfg;
     sh->commands = o->commands;
+    (void)snprintf(sh->dir, sizeof(sh->dir), "%s", o->dir);
     init_lists(sh);
     *out = sh;
     int err = rng_seed_from_os(&sh->rng);
@@ -537,7 +637,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     if (err == 0)
         err = open_pools(sh, why, why_len);
     if (err == 0)
-        err = open_store(sh, o, why, why_len);
+        err = shard_store_open(sh, why, why_len);
     if (err != 0)
         return err;
     const struct ks_options options = {.seed = o->seed,
@@ -550,7 +650,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .ctx = sh};
     err = ks_create(&options, &sh->ks);
     if (err == 0)
-        err = open_log(sh, o, why, why_len);
+        err = open_log(sh, why, why_len);
     if (err == 0)
         err = recover(sh, why, why_len);
     return err;
@@ -587,7 +687,7 @@ static void drain(struct shard *sh)
     reactor_timer_stop(sh->reactor, &sh->cron);
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
-    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy) {
+    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy) {
         oplog_turn_end(sh->log);
         reactor_run_once(sh->reactor, 10);
     }
@@ -623,6 +723,8 @@ int shard_close(struct shard *sh)
     mailbox_deinit(&sh->mailbox);
     reactor_destroy(sh->reactor);
     slowlog_destroy(sh->slowlog);
+    latency_destroy(sh->latency);
+    stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);

@@ -33,6 +33,7 @@
 #include "server/command.h"
 #include "server/conn.h"
 #include "server/request.h"
+#include "server/save.h"
 #include "server/stats.h"
 
 struct config;
@@ -64,6 +65,7 @@ struct shard {
     struct cmd_keys keys;      /* Scratch of the dispatcher. */
     struct shard_stats stats;
     struct slowlog *slowlog;
+    struct latency *latency;
     struct watch_table *watches;
 
     /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */
@@ -77,14 +79,21 @@ struct shard {
     struct pool_class persisted_class;
     struct pool_job persisted_job;
     bool persisted_busy;
+    struct save_shard save;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 
-    char log_dir[4200];
+    char dir[4200];
+    char log_dir[4300];
+    uint64_t store_number;
     struct reactor_timer cron;
     uint64_t cron_count;
     struct thread thread;
+    uint64_t pause_until_ms; /* CLIENT PAUSE; monotonic, 0: none. */
+    bool pause_all;          /* All commands, not writes only. */
+    bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool stopping;
+    bool flushing; /* FLUSHALL waits: nothing new may be started on the store. */
 };
 
 /* --- used by connections --- */
@@ -103,6 +112,14 @@ void shard_conn_gone(struct shard *sh, struct conn *c);
 
 /* conn_resume(c) at the end of this turn. */
 void shard_retry_next_turn(struct shard *sh, struct conn *c);
+
+/* CLIENT PAUSE: commands wait until then. Longer and stricter than what holds already, or none. */
+void shard_pause(struct shard *sh, uint64_t until_ms, bool all);
+void shard_unpause(struct shard *sh);
+bool shard_paused(const struct shard *sh);
+
+/* Connections with a command that waits for CLIENT PAUSE. */
+uint64_t shard_postponed_count(const struct shard *sh);
 
 /* conn_resume(c) after `delay_ms`. */
 void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms);
@@ -135,6 +152,11 @@ void shard_stop(struct shard *sh);
 
 /* Flushes everything to the store and closes. The loop has ended. */
 MUST_USE int shard_close(struct shard *sh);
+
+enum shard_flush { SHARD_FLUSH_DONE, SHARD_FLUSH_WAIT, SHARD_FLUSH_FAILED };
+
+/* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
+enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);
 
 /* Looks, in the background, how far the store would be after a crash now. */
 void shard_look_persisted(struct shard *sh);

@@ -23,6 +23,18 @@ struct cmd_stats {
 /* Error codes told apart in INFO errorstats; further ones are counted as "others". */
 #define STATS_ERRORS_MAX 128
 
+/* A rate over the last STATS_RATE_SAMPLES looks of 100 ms. */
+#define STATS_RATE_SAMPLES 16
+
+struct stats_rate {
+    uint64_t last;
+    uint64_t last_ms;
+    uint64_t sample[STATS_RATE_SAMPLES]; /* Per second. */
+    uint32_t next;
+};
+
+struct hist;
+
 struct error_stats {
     char code[24];
     uint64_t count;
@@ -30,6 +42,7 @@ struct error_stats {
 
 struct shard_stats {
     struct cmd_stats cmd[CMD_IDS_COUNT];
+    struct hist *latency[CMD_IDS_COUNT]; /* Nanoseconds; NULL until the first call. */
     struct error_stats errors[STATS_ERRORS_MAX];
     uint32_t errors_count;
     uint64_t error_replies;
@@ -38,6 +51,8 @@ struct shard_stats {
     uint64_t rejected_connections;
     uint64_t net_in_bytes;
     uint64_t net_out_bytes;
+    uint64_t reads;  /* Receives; */
+    uint64_t writes; /* and sends. */
     uint64_t keyspace_hits;
     uint64_t keyspace_misses;
     uint64_t expired_keys;
@@ -45,11 +60,23 @@ struct shard_stats {
     uint64_t parked;         /* Commands that had to wait for cold data. */
     uint64_t delayed;        /* Writers slowed down because memory was short. */
     uint64_t refused_memory; /* -OOM replies. */
-    uint64_t last_ns;        /* End of the last command: the start of the next. */
+    struct stats_rate rate_commands;
+    struct stats_rate rate_in;
+    struct stats_rate rate_out;
+    uint64_t last_ns; /* End of the last command: the start of the next. */
 };
 
 /* Counts one error reply by its first word. */
 void stats_count_error(struct shard_stats *stats, struct bytes code);
+
+/* Notes how long a command took. */
+void stats_latency(struct shard_stats *stats, uint16_t cmd_id, uint64_t ns);
+
+/* Every 100 ms: for the rates. */
+void stats_sample(struct shard_stats *stats, uint64_t now_ms);
+uint64_t stats_rate(const struct stats_rate *rate);
+
+/* CONFIG RESETSTAT, and at the end. */
 void stats_reset(struct shard_stats *stats);
 
 #endif

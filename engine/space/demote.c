@@ -20,6 +20,17 @@ void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes)
     ks->scan_bytes_max = bytes;
 }
 
+void ks_sizes(const struct keyspace *ks, struct ks_sizes *out)
+{
+    *out = (struct ks_sizes){.keytab_bytes = keytab_bytes(ks->tab),
+                             .hot_bytes = ks->bytes,
+                             .probation = ks->probation->count,
+                             .tombstones = ks->tombstones,
+                             .dirty_rows = dirty_waiting(&ks->dirty) + ks->dirty.flight_count,
+                             .reads = ks->flights_count,
+                             .sweeps = ks->sweeps_count};
+}
+
 /* --- probation --- */
 
 /* The oldest key leaves: cold again, unless it was touched. */

@@ -32,6 +32,18 @@ uint64_t ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
 /* Bytes of keys, elements and the key table in DRAM, as allocated. */
 uint64_t ks_bytes(const struct keyspace *ks);
 
+/* What the keyspace consists of, for INFO. */
+struct ks_sizes {
+    uint64_t keytab_bytes;
+    uint64_t hot_bytes; /* Of keys and elements. */
+    uint64_t probation; /* Keys on probation, those that left meanwhile included. */
+    uint64_t tombstones;
+    uint64_t dirty_rows; /* Rows that wait for write-back, gone ones included. */
+    uint64_t reads;      /* Under way. */
+    uint64_t sweeps;     /* Deleted collections whose rows are being removed. */
+};
+void ks_sizes(const struct keyspace *ks, struct ks_sizes *out);
+
 /* Largest collection that is loaded whole, and bounds what is pinned. */
 void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes);
 

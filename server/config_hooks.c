@@ -1,0 +1,151 @@
+/* The hooks of CONFIG SET; config_hooks.h tells which options need one. */
+#include "server/config_hooks.h"
+
+#include <sys/resource.h>
+
+#include "engine/base/mem.h"
+
+#include "engine/io/mailbox.h"
+
+#include "server/config.h"
+#include "server/listen.h"
+#include "server/node.h"
+#include "server/shard.h"
+
+/* Files of the process besides the sockets of clients: tables, log segments, pipes. */
+#define FILES_RESERVED 512
+
+enum log_level config_log_level(const struct config *cfg)
+{
+    switch (cfg->loglevel) {
+    case LOGLEVEL_DEBUG:
+        return LOG_LEVEL_DEBUG;
+    case LOGLEVEL_VERBOSE:
+        return LOG_LEVEL_INFO;
+    case LOGLEVEL_WARNING:
+        return LOG_LEVEL_WARN;
+    default:
+        return LOG_LEVEL_NOTICE;
+    }
+}
+
+enum oplog_policy config_sync_policy(const struct config *cfg)
+{
+    switch (cfg->appendfsync) {
+    case APPENDFSYNC_ALWAYS:
+        return OPLOG_SYNC_ALWAYS;
+    case APPENDFSYNC_NO:
+        return OPLOG_SYNC_NO;
+    default:
+        return OPLOG_SYNC_EVERYSEC;
+    }
+}
+
+/* --- appendfsync: each log belongs to its shard's thread --- */
+
+struct policy_mail {
+    struct mail mail;
+    struct shard *sh;
+    enum oplog_policy policy;
+};
+
+static void on_policy(struct mail *mail)
+{
+    struct policy_mail *m = container_of(mail, struct policy_mail, mail);
+
+    oplog_set_policy(m->sh->log, m->policy);
+    mem_free(m);
+}
+
+static bool apply_appendfsync(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    const struct node *node = ctx;
+    const enum oplog_policy policy = config_sync_policy(cfg);
+
+    (void)out_reason;
+    /* This is the thread of shard 0: there the change holds for the commands that follow. */
+    oplog_set_policy(node->shards[0]->log, policy);
+    for (uint32_t i = 1; i < node->shards_count; i++) {
+        struct policy_mail *m = mem_alloc(sizeof(*m));
+        *m = (struct policy_mail){
+            .mail = {.fn = on_policy}, .sh = node->shards[i], .policy = policy};
+        mailbox_post(&node->shards[i]->mailbox, &m->mail);
+    }
+    return true;
+}
+
+/* --- budgets --- */
+
+static bool apply_budget(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    struct node *node = ctx;
+
+    (void)cfg;
+    (void)out_reason;
+    /* Measured at once, so that the commands that follow are judged by the new limits. */
+    node->budget.measured_at_ms = 0;
+    node->budget.flash_measured_at_ms = 0;
+    node_measure(node, reactor_now_ms(node->shards[0]->reactor));
+    return true;
+}
+
+/* --- clients --- */
+
+static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    struct rlimit limit;
+    const rlim_t need = (rlim_t)cfg->maxclients + FILES_RESERVED;
+
+    (void)ctx;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need)
+        return true;
+    limit.rlim_cur = need;
+    if (need <= limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        return true;
+    *out_reason = "The operating system is not able to handle the specified number of clients; "
+                  "raise its limit of open files";
+    return false;
+}
+
+static bool apply_listen(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    struct node *node = ctx;
+    char why[512];
+
+    (void)cfg;
+    listen_close(node);
+    if (listen_open(node, why, sizeof(why)) == 0)
+        return true;
+    LOG_WARN("config", "%s", why);
+    listen_close(node);
+    *out_reason = "Unable to listen on this port. Check server logs.";
+    return false;
+}
+
+static bool apply_loglevel(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    (void)ctx;
+    (void)out_reason;
+    log_set_level(config_log_level(cfg));
+    return true;
+}
+
+void config_hooks_register(struct node *node)
+{
+    static const struct {
+        enum config_id id;
+        config_hook_fn apply;
+    } hooks[] = {
+        {CONFIG_ID_appendfsync, apply_appendfsync},
+        {CONFIG_ID_maxmemory, apply_budget},
+        {CONFIG_ID_maxflash, apply_budget},
+        {CONFIG_ID_maxclients, apply_maxclients},
+        {CONFIG_ID_port, apply_listen},
+        {CONFIG_ID_bind, apply_listen},
+        {CONFIG_ID_loglevel, apply_loglevel},
+    };
+
+    for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
+        config_hook(node->cfg, hooks[i].id,
+                    (struct config_hook){.apply = hooks[i].apply, .ctx = node});
+}
