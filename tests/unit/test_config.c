@@ -389,6 +389,7 @@ static void config_set_refuses_with_the_texts_of_redis(void **state)
         {"daemonize=no", FAILED("daemonize") "can't set immutable config"},
         {"shards=7", FAILED("shards") "can't set immutable config"},
         {"dbfilename=x", FAILED("dbfilename") "can't set protected config"},
+        {"dir=/x", FAILED("dir") "can't set protected config"},
         {"maxmemory=foo", FAILED("maxmemory") "argument must be a memory value"},
         {"maxmemory=-1", FAILED("maxmemory") "argument must be a memory value"},
         {"maxmemory-clients=foo",
