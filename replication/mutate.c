@@ -121,6 +121,11 @@ int mut_check(struct mut *m, size_t len)
     return oplog_can_append(m->options.log, len + BATCH_SLACK_BYTES);
 }
 
+int mut_room(struct mut *m, size_t len)
+{
+    return oplog_can_append(m->options.log, m->batch.len + len);
+}
+
 /* --- the batch --- */
 
 void mut_begin(struct mut *m, uint64_t now_ms)

@@ -52,6 +52,12 @@ void mut_destroy(struct mut *m);
  */
 MUST_USE int mut_check(struct mut *m, size_t len);
 
+/*
+ * Within a batch, before a command's first change: whether the log takes `len` bytes of ops beyond
+ * those of the batch so far. For effects that mut_check could not foresee; results likewise.
+ */
+MUST_USE int mut_room(struct mut *m, size_t len);
+
 /* Starts a batch at `now_ms`. Nested calls (a command within EXEC) join the outer batch. */
 void mut_begin(struct mut *m, uint64_t now_ms);
 

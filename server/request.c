@@ -1,9 +1,17 @@
 /* What all handlers share; request.h tells. */
 #include "server/request.h"
 
+#include <errno.h>
+#include <inttypes.h>
+
 #include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
 
 #include "server/shard.h"
+
+/* An element op's fields other than key and element, at most. */
+#define OP_OVERHEAD_BYTES 48
 
 struct ks_key req_key(const struct request *rq, uint32_t index)
 {
@@ -23,6 +31,39 @@ bool req_i64(struct request *rq, uint32_t index, int64_t *out)
     if (num_parse_i64(rq->argv[index], out))
         return true;
     reply_err_not_integer(rq->out);
+    return false;
+}
+
+bool req_count(struct request *rq, uint32_t index, int64_t *out)
+{
+    if (!req_i64(rq, index, out))
+        return false;
+    if (*out != INT64_MIN)
+        return true;
+    reply_error(rq->out, "ERR value is out of range, value must between %" PRId64 " and %" PRId64,
+                -INT64_MAX, INT64_MAX);
+    return false;
+}
+
+bool req_log_room(struct request *rq, uint64_t ops, size_t bytes)
+{
+    const size_t op_bytes = OP_OVERHEAD_BYTES + rq->argv[1].len;
+    size_t len;
+
+    int err = size_mul_overflow(ops, op_bytes, &len) || size_add_overflow(len, bytes, &len)
+                  ? -ERR_LIMIT
+                  : mut_room(rq->mut, len);
+    if (likely(err == 0))
+        return true;
+    if (err == -ERR_BUSY && !rq->nested) {
+        rq->parked = true;
+        shard_retry_next_turn(rq->sh, rq->conn);
+    } else if (err == -ERR_LIMIT) {
+        reply_error(rq->out, "ERR the result is too large for one record of the op log");
+    } else {
+        reply_err_oom(rq->out, err == -ENOSPC ? "no space left on the device for the op log"
+                                              : "the op log is full at the moment");
+    }
     return false;
 }
 

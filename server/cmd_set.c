@@ -1,0 +1,266 @@
+/* Sets: the handlers of the set group, but for those of several sets (cmd_set_algebra.c). */
+#include "engine/base/mem.h"
+
+#include "server/collpick.h"
+#include "server/collscan.h"
+#include "server/handlers.h"
+#include "server/request.h"
+#include "server/shard.h"
+
+/* The set at `key`, NULL if it is absent; false after WRONGTYPE. */
+static bool set_find(struct request *rq, const struct ks_key *key, struct coll **out)
+{
+    struct obj *obj = req_get(rq, key);
+
+    *out = NULL;
+    if (!req_type_ok(rq, obj, VT_SET))
+        return false;
+    if (obj != NULL)
+        *out = obj_coll(obj);
+    return true;
+}
+
+static bool has_member(const struct coll *set, struct bytes member)
+{
+    return set != NULL && coll_find(set, member) != NULL;
+}
+
+static void reply_member(struct request *rq, const struct elem *elem)
+{
+    reply_bulk(rq->out, elem_sub(elem));
+}
+
+/* --- reading --- */
+
+void cmd_sismember(struct request *rq)
+{
+    struct coll *set;
+    const struct ks_key key = req_key(rq, 1);
+    if (set_find(rq, &key, &set))
+        reply_i64(rq->out, has_member(set, rq->argv[2]));
+}
+
+void cmd_smismember(struct request *rq)
+{
+    struct coll *set;
+    const struct ks_key key = req_key(rq, 1);
+    if (!set_find(rq, &key, &set))
+        return;
+    reply_array(rq->out, rq->argc - 2);
+    for (uint32_t i = 2; i < rq->argc; i++)
+        reply_i64(rq->out, has_member(set, rq->argv[i]));
+}
+
+void cmd_scard(struct request *rq)
+{
+    struct coll *set;
+    const struct ks_key key = req_key(rq, 1);
+    if (set_find(rq, &key, &set))
+        reply_u64(rq->out, set == NULL ? 0 : set->count);
+}
+
+/* All members, as a RESP3 set. */
+static void reply_set_whole(struct request *rq, const struct coll *set)
+{
+    struct coll_iter it;
+    const struct elem *elem;
+
+    reply_set(rq->out, set->count);
+    coll_iter_init(set, &it);
+    while ((elem = coll_iter_next(&it)) != NULL)
+        reply_member(rq, elem);
+}
+
+void cmd_smembers(struct request *rq)
+{
+    struct coll *set;
+    const struct ks_key key = req_key(rq, 1);
+    if (!set_find(rq, &key, &set))
+        return;
+    if (set == NULL)
+        reply_set(rq->out, 0);
+    else
+        reply_set_whole(rq, set);
+}
+
+void cmd_sscan(struct request *rq)
+{
+    collscan_run(rq, VT_SET, 1, reply_member);
+}
+
+/* --- random members --- */
+
+/* Different members; NULL after an error reply. */
+static struct elem **pick(struct request *rq, const struct coll *set, uint64_t n)
+{
+    struct elem **elems = collpick(set, &rq->sh->rng, n);
+
+    if (elems == NULL)
+        reply_err_oom(rq->out, "the members do not fit into memory; use a lower count");
+    return elems;
+}
+
+static void rand_unique(struct request *rq, const struct coll *set, uint64_t n)
+{
+    struct elem **elems = pick(rq, set, n);
+
+    if (elems == NULL)
+        return;
+    reply_array(rq->out, n);
+    for (uint64_t i = 0; i < n; i++)
+        reply_member(rq, elems[i]);
+    mem_free(elems);
+}
+
+/* Members that may repeat. */
+static void rand_any(struct request *rq, const struct coll *set, uint64_t n)
+{
+    reply_array(rq->out, n);
+    for (uint64_t i = 0; i < n && !rq->out->failed; i++)
+        reply_member(rq, coll_random(set, &rq->sh->rng));
+}
+
+void cmd_srandmember(struct request *rq)
+{
+    struct coll *set;
+    int64_t count = 1;
+    const struct ks_key key = req_key(rq, 1);
+    if (rq->argc > 3) {
+        reply_err_syntax(rq->out);
+        return;
+    }
+    if (rq->argc == 3 && !req_count(rq, 2, &count))
+        return;
+    if (!set_find(rq, &key, &set))
+        return;
+    if (rq->argc == 2 && set == NULL)
+        reply_null(rq->out);
+    else if (rq->argc == 2)
+        reply_member(rq, coll_random(set, &rq->sh->rng));
+    else if (set == NULL || count == 0)
+        reply_array(rq->out, 0);
+    else if (count < 0)
+        rand_any(rq, set, (uint64_t)-count);
+    else
+        rand_unique(rq, set, u64_min((uint64_t)count, set->count));
+}
+
+static void pop_one(struct request *rq, struct coll *set)
+{
+    const struct elem *elem = coll_random(set, &rq->sh->rng);
+
+    reply_member(rq, elem);
+    (void)mut_elem_del(rq->mut, set, elem_sub(elem));
+}
+
+/* Fewer than all, so that the set stays. */
+static void pop_some(struct request *rq, struct coll *set, uint64_t n)
+{
+    size_t bytes = 0;
+    struct elem **elems = pick(rq, set, n);
+
+    if (elems == NULL)
+        return;
+    for (uint64_t i = 0; i < n; i++)
+        bytes += elem_sub(elems[i]).len;
+    if (req_log_room(rq, n, bytes)) {
+        reply_set(rq->out, n);
+        for (uint64_t i = 0; i < n; i++) {
+            reply_member(rq, elems[i]);
+            /* Removes this block alone. */
+            (void)mut_elem_del(rq->mut, set, elem_sub(elems[i]));
+        }
+    }
+    mem_free(elems);
+}
+
+void cmd_spop(struct request *rq)
+{
+    struct coll *set;
+    int64_t count;
+    const struct ks_key key = req_key(rq, 1);
+    if (rq->argc > 3) {
+        reply_err_syntax(rq->out);
+        return;
+    }
+    if (rq->argc == 3 && (!num_parse_i64(rq->argv[2], &count) || count < 0)) {
+        reply_err_not_positive(rq->out);
+        return;
+    }
+    if (!set_find(rq, &key, &set))
+        return;
+    if (rq->argc == 2 && set == NULL) {
+        reply_null(rq->out);
+    } else if (rq->argc == 2) {
+        pop_one(rq, set);
+    } else if (set == NULL || count == 0) {
+        reply_set(rq->out, 0);
+    } else if ((uint64_t)count >= set->count) {
+        reply_set_whole(rq, set);
+        mut_del(rq->mut, &key);
+    } else {
+        pop_some(rq, set, (uint64_t)count);
+    }
+}
+
+/* --- writing --- */
+
+void cmd_sadd(struct request *rq)
+{
+    struct coll *set;
+    uint64_t created = 0;
+    const struct ks_key key = req_key(rq, 1);
+    if (!set_find(rq, &key, &set))
+        return;
+    for (uint32_t i = 2; i < rq->argc; i++) {
+        if (unlikely(rq->argv[i].len > KS_NAME_BYTES_MAX)) {
+            reply_err_key_too_long(rq->out);
+            return;
+        }
+    }
+    if (set == NULL)
+        set = mut_coll(rq->mut, &key, VT_SET);
+    for (uint32_t i = 2; i < rq->argc; i++)
+        created += mut_elem_set(rq->mut, set, rq->argv[i], bytes_of(NULL, 0));
+    reply_u64(rq->out, created);
+}
+
+void cmd_srem(struct request *rq)
+{
+    struct coll *set;
+    uint64_t removed = 0;
+    const struct ks_key key = req_key(rq, 1);
+    if (!set_find(rq, &key, &set))
+        return;
+    for (uint32_t i = 2; i < rq->argc && set != NULL; i++) {
+        if (coll_find(set, rq->argv[i]) == NULL)
+            continue;
+        removed++;
+        if (!mut_elem_del(rq->mut, set, rq->argv[i]))
+            set = NULL;
+    }
+    reply_u64(rq->out, removed);
+}
+
+void cmd_smove(struct request *rq)
+{
+    struct coll *source, *target;
+    const struct ks_key from = req_key(rq, 1);
+    const struct ks_key to = req_key(rq, 2);
+    const struct bytes member = rq->argv[3];
+    /* A source that is absent ends it, whatever the destination is. */
+    if (req_get(rq, &from) == NULL) {
+        reply_i64(rq->out, 0);
+        return;
+    }
+    if (!set_find(rq, &from, &source) || !set_find(rq, &to, &target))
+        return;
+    const bool found = coll_find(source, member) != NULL;
+    if (found && source != target) {
+        (void)mut_elem_del(rq->mut, source, member);
+        if (target == NULL)
+            target = mut_coll(rq->mut, &to, VT_SET);
+        (void)mut_elem_set(rq->mut, target, member, bytes_of(NULL, 0));
+    }
+    reply_i64(rq->out, found);
+}

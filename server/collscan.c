@@ -1,0 +1,136 @@
+/* Options and walk of HSCAN, SSCAN, ZSCAN; collscan.h tells. */
+#include "server/collscan.h"
+
+#include <ctype.h>
+
+#include "engine/space/coll.h"
+
+#include "server/glob.h"
+#include "server/request.h"
+
+/* A collection of no more elements is shown by one call. */
+#define SCAN_SMALL 128
+/* The most that one call shows, whatever COUNT says; a leaf is finished in any case. */
+#define SCAN_COUNT_MAX 100000
+#define SCAN_COUNT     10
+
+struct collscan {
+    struct request *rq;
+    collscan_emit_fn *emit;
+    struct bytes pattern; /* Empty: all. */
+    bool filtered;
+    int64_t count;
+    uint64_t seen;
+    uint64_t shown;
+};
+
+/* As strtoul takes it: a sign may stand before it, nothing at all is 0, no blanks, no rest. */
+static bool parse_cursor(struct bytes text, uint64_t *out)
+{
+    const bool negative = text.len != 0 && text.ptr[0] == '-';
+    size_t i = negative || (text.len != 0 && text.ptr[0] == '+');
+    uint64_t value = 0;
+
+    if (i != 0 && text.len == 1)
+        return false;
+    for (; i < text.len; i++) {
+        const uint8_t digit = (uint8_t)(text.ptr[i] - '0');
+        if (digit > 9 || __builtin_mul_overflow(value, (uint64_t)10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)digit, &value))
+            return false;
+    }
+    *out = negative ? 0 - value : value;
+    return true;
+}
+
+/* False after an error reply. */
+static bool parse_options(struct request *rq, struct collscan *s)
+{
+    for (uint32_t i = 3; i < rq->argc; i += 2) {
+        const bool pair = i + 1 < rq->argc;
+        if (pair && req_is(rq, i, "COUNT")) {
+            if (!req_i64(rq, i + 1, &s->count))
+                return false;
+            if (s->count < 1) {
+                reply_err_syntax(rq->out);
+                return false;
+            }
+        } else if (pair && req_is(rq, i, "MATCH")) {
+            s->pattern = rq->argv[i + 1];
+            s->filtered = !bytes_eq(s->pattern, BYTES_LIT("*"));
+        } else {
+            reply_err_syntax(rq->out);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void show(void *ctx, struct elem *elem)
+{
+    struct collscan *s = ctx;
+
+    s->seen++;
+    if (s->filtered && !glob_match(s->pattern, elem_sub(elem), false))
+        return;
+    s->shown++;
+    s->emit(s->rq, elem);
+}
+
+static void reply_head(struct request *rq, uint64_t cursor)
+{
+    char text[NUM_I64_BYTES];
+
+    reply_array(rq->out, 2);
+    reply_bulk(rq->out, bytes_of(text, num_print_u64(text, cursor)));
+}
+
+/*
+ * The cursor stands before the elements in the reply, but is known behind them only; so the walk
+ * is made twice, first without showing anything.
+ */
+static void count_only(void *ctx, struct elem *elem)
+{
+    uint64_t *seen = ctx;
+
+    (void)elem;
+    (*seen)++;
+}
+
+static uint64_t walk(const struct coll *coll, uint64_t cursor, uint64_t want, uint64_t *seen,
+                     coll_scan_fn *fn, void *ctx)
+{
+    do {
+        cursor = coll_scan(coll, cursor, fn, ctx);
+    } while (cursor != 0 && *seen < want);
+    return cursor;
+}
+
+void collscan_run(struct request *rq, uint8_t type, uint32_t per_elem, collscan_emit_fn *emit)
+{
+    struct collscan s = {.rq = rq, .emit = emit, .count = SCAN_COUNT};
+    const struct ks_key key = req_key(rq, 1);
+    uint64_t cursor, seen = 0;
+
+    if (!parse_cursor(rq->argv[2], &cursor)) {
+        reply_err_cursor(rq->out);
+        return;
+    }
+    struct obj *obj = req_get(rq, &key);
+    if (!req_type_ok(rq, obj, type))
+        return;
+    if (obj == NULL) {
+        reply_head(rq, 0);
+        reply_array(rq->out, 0);
+        return;
+    }
+    if (!parse_options(rq, &s))
+        return;
+    const struct coll *coll = obj_coll(obj);
+    const bool all = cursor == 0 && coll->count <= SCAN_SMALL;
+    const uint64_t want = all ? SCAN_SMALL : (uint64_t)i64_min(s.count, SCAN_COUNT_MAX);
+    reply_head(rq, walk(coll, cursor, want, &seen, count_only, &seen));
+    const struct reply_mark mark = reply_deferred_begin(rq->out, seen * per_elem);
+    (void)walk(coll, cursor, want, &s.seen, show, &s);
+    reply_deferred_array(rq->out, mark, s.shown * per_elem);
+}

@@ -1,0 +1,552 @@
+#!/usr/bin/env python3
+"""Runs the same random commands on redis-server and on tierra-server and compares the replies.
+
+The commands come from generators, one table per family (GENERATORS). From one seed follows one run.
+Before they are compared, replies pass the normalisation that the generator names:
+
+    EXACT     as they are
+    UNORDERED arrays and sets: as sorted lists
+    PAIRS     flat field-value lists, or maps: as sorted lists of pairs
+    MEMBERS   random elements: the same number, and each one of the candidates that the second
+              server itself gives (by the command the generator names) before the command
+    SCAN      a walk from cursor 0 to its end: as a sorted list
+
+A command that removes at random (SPOP) is followed by what makes both servers equal again.
+
+When replies differ the run is repeated with ever fewer commands before the failing one, and the
+shortest that still fails is printed.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
+SKIP = 77
+MINIMISE_SECONDS = 60
+
+
+# --- protocol ---
+
+class ErrorReply(str):
+    pass
+
+
+class Conn:
+    def __init__(self, port):
+        self.sock = socket.create_connection(('127.0.0.1', port), timeout=20)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.sock.makefile('rb', buffering=65536)
+
+    def call(self, *args):
+        self.send([args])
+        return self.read()
+
+    def send(self, cmds):
+        out = []
+        for args in cmds:
+            out.append(b'*%d\r\n' % len(args))
+            for a in args:
+                a = a if isinstance(a, bytes) else str(a).encode()
+                out.append(b'$%d\r\n%s\r\n' % (len(a), a))
+        self.sock.sendall(b''.join(out))
+
+    def read(self):
+        """A reply as (type, value); aggregates have lists as values."""
+        line = self.file.readline()
+        if not line.endswith(b'\r\n'):
+            raise ConnectionError('connection closed within a reply')
+        kind, rest = line[:1].decode(), line[1:-2]
+        if kind in '+-:,#(_':
+            return (kind, rest)
+        if kind in '$=':
+            n = int(rest)
+            if n < 0:
+                return (kind, None)
+            data = self.file.read(n + 2)
+            if len(data) != n + 2:
+                raise ConnectionError('connection closed within a bulk string')
+            return (kind, data[:-2])
+        n = int(rest)
+        if n < 0:
+            return (kind, None)
+        return (kind, [self.read() for _ in range(n * 2 if kind == '%' else n)])
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def normalise(reply, how):
+    kind, value = reply
+    if not isinstance(value, list):
+        return reply
+    if how == UNORDERED:
+        return (kind, sorted(value, key=repr))
+    if how == PAIRS and len(value) % 2 == 0:
+        pairs = [value[i:i + 2] for i in range(0, len(value), 2)]
+        return (kind, sorted(pairs, key=repr))
+    return reply
+
+
+# --- generators ---
+
+class Gen:
+    """What generators draw from. Few keys, fields and values, so that commands meet."""
+
+    KEYS = 6
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def key(self, family):
+        # One in ten keys belongs to another family: WRONGTYPE.
+        if self.rng.random() < 0.1:
+            family = self.rng.choice(FAMILIES)
+        return '%s:%d' % (family, self.rng.randrange(self.KEYS))
+
+    def sub(self):
+        r = self.rng.random()
+        if r < 0.3:
+            return str(self.rng.randrange(-3, 30))
+        if r < 0.34:
+            return self.rng.choice(['', '\x00\x01', 'a b', '\r\n', 'x' * 100, 'F', '0.5', '-0', '007'])
+        return 'f%d' % self.rng.randrange(40)
+
+    def subs(self, most=6):
+        return [self.sub() for _ in range(self.rng.randint(1, most))]
+
+    def integer(self):
+        r = self.rng.random()
+        if r < 0.1:
+            return self.rng.choice(['9223372036854775807', '-9223372036854775808', '9223372036854775808',
+                                    '-9223372036854775809', '00', '+1', ' 1', '1 ', '', 'abc', '1.5',
+                                    '-0', '1e3'])
+        return str(self.rng.randrange(-100, 1000))
+
+    def small(self):
+        """A count."""
+        if self.rng.random() < 0.06:
+            return self.integer_bad()
+        return str(self.rng.randrange(0, 12))
+
+    def signed(self):
+        if self.rng.random() < 0.06:
+            return self.integer_bad()
+        return str(self.rng.randrange(-12, 12))
+
+    def integer_bad(self):
+        return self.rng.choice(['x', '', '1.0', '-9223372036854775808', '99999999999999999999', '+2', ' 3'])
+
+    def real(self):
+        r = self.rng.random()
+        if r < 0.12:
+            return self.rng.choice(['inf', '-inf', 'nan', 'abc', '', ' 1', '1 ', '1e400', '-1e400', '+3',
+                                    '0x10', '1e-30', '5.0e3', '-0', '1_0', 'infinity', '1e4000'])
+        if r < 0.5:
+            return '%.*f' % (self.rng.randrange(0, 9), self.rng.uniform(-100, 100))
+        return self.rng.choice(['0.1', '0.2', '1', '-1', '3.0', '1e5', '1.23456789012345678', '10.50',
+                                '-0.1', '123456789.125'])
+
+    def value(self):
+        r = self.rng.random()
+        if r < 0.35:
+            return self.integer()
+        if r < 0.6:
+            return self.real()
+        if r < 0.62:
+            return 'v' * self.rng.randrange(60, 9000)
+        return 'v%d' % self.rng.randrange(1000)
+
+    def pairs(self, most=4):
+        return [x for _ in range(self.rng.randint(1, most)) for x in (self.sub(), self.value())]
+
+    def pattern(self):
+        return self.rng.choice(['*', 'f*', '?', 'f[12]*', '1*', 'none', '', '[^f]*', '\\f1'])
+
+    def case(self, word):
+        return self.rng.choice([word, word.lower(), word.title()])
+
+
+class Cmd:
+    """args; how to compare; `pool`: what MEMBERS are checked against; `copies`: see heal."""
+
+    def __init__(self, args, how=EXACT, pool=None, heal=None, pairs=False):
+        self.args, self.how, self.pool, self.heal, self.pairs = list(args), how, pool, heal, pairs
+
+    def __repr__(self):
+        return ' '.join(repr(a) if not str(a).isalnum() else str(a) for a in map(str, self.args))
+
+
+def gen_string(g):
+    k, r = g.key('string'), g.rng
+    return r.choice([
+        lambda: Cmd(['SET', k, g.value()]),
+        lambda: Cmd(['SET', k, g.value(), g.case(r.choice(['NX', 'XX', 'GET', 'KEEPTTL', 'BAD']))]),
+        lambda: Cmd(['GET', k]),
+        lambda: Cmd(['GETSET', k, g.value()]),
+        lambda: Cmd(['GETDEL', k]),
+        lambda: Cmd(['APPEND', k, g.value()]),
+        lambda: Cmd(['STRLEN', k]),
+        lambda: Cmd(['INCR', k]),
+        lambda: Cmd(['DECRBY', k, g.integer()]),
+        lambda: Cmd(['INCRBY', k, g.integer()]),
+        lambda: Cmd(['INCRBYFLOAT', k, g.real()]),
+        lambda: Cmd(['SETRANGE', k, g.small(), g.value()]),
+        lambda: Cmd(['GETRANGE', k, g.signed(), g.signed()]),
+        lambda: Cmd(['MGET', k, g.key('string'), g.key('hash')]),
+        lambda: Cmd(['MSET', k, g.value(), g.key('string'), g.value()]),
+        lambda: Cmd(['MSETNX', k, g.value(), g.key('string'), g.value()]),
+        lambda: Cmd(['SETNX', k, g.value()]),
+    ])()
+
+
+def gen_hash(g):
+    k, r = g.key('hash'), g.rng
+    field_count = r.choice([[], [g.signed()], [g.signed(), g.case('WITHVALUES')],
+                            [g.signed(), 'WITHVALUE'], [g.signed(), 'WITHVALUES', 'x']])
+    return r.choice([
+        lambda: Cmd(['HSET', k] + g.pairs()),
+        lambda: Cmd(['HSET', k] + g.pairs(12)),
+        lambda: Cmd(['HSET', k] + g.pairs()[:-1]),
+        lambda: Cmd(['HMSET', k] + g.pairs()),
+        lambda: Cmd(['HSETNX', k, g.sub(), g.value()]),
+        lambda: Cmd(['HGET', k, g.sub()]),
+        lambda: Cmd(['HMGET', k] + g.subs()),
+        lambda: Cmd(['HGETALL', k], PAIRS),
+        lambda: Cmd(['HDEL', k] + g.subs()),
+        lambda: Cmd(['HLEN', k]),
+        lambda: Cmd(['HEXISTS', k, g.sub()]),
+        lambda: Cmd(['HKEYS', k], UNORDERED),
+        lambda: Cmd(['HVALS', k], UNORDERED),
+        lambda: Cmd(['HSTRLEN', k, g.sub()]),
+        lambda: Cmd(['HINCRBY', k, g.sub(), g.integer()]),
+        lambda: Cmd(['HINCRBYFLOAT', k, g.sub(), g.real()]),
+        lambda: Cmd(['HRANDFIELD', k] + field_count, MEMBERS, pool=['HGETALL', k],
+                    pairs=len(field_count) == 2),
+        lambda: gen_scan(g, 'HSCAN', k),
+    ])()
+
+
+def gen_set(g):
+    k, r = g.key('set'), g.rng
+    keys = [g.key('set') for _ in range(r.randint(1, 4))]
+    op = r.choice(['SINTER', 'SUNION', 'SDIFF'])
+    return r.choice([
+        lambda: Cmd(['SADD', k] + g.subs(12)),
+        lambda: Cmd(['SADD', k] + g.subs(30)),
+        lambda: Cmd(['SREM', k] + g.subs()),
+        lambda: Cmd(['SMEMBERS', k], UNORDERED),
+        lambda: Cmd(['SISMEMBER', k, g.sub()]),
+        lambda: Cmd(['SMISMEMBER', k] + g.subs()),
+        lambda: Cmd(['SCARD', k]),
+        lambda: Cmd(['SPOP', k] + r.choice([[], [], [g.small()], [g.signed()], ['1', '2']]), MEMBERS,
+                    pool=['SMEMBERS', k], heal=gen_spop_heal(k)),
+        lambda: Cmd(['SRANDMEMBER', k] + r.choice([[], [g.signed()], ['1', '2']]), MEMBERS,
+                    pool=['SMEMBERS', k]),
+        lambda: gen_scan(g, 'SSCAN', k),
+        lambda: Cmd(['SMOVE', k, g.key('set'), g.sub()]),
+        lambda: Cmd([op] + keys, UNORDERED),
+        lambda: Cmd([op + 'STORE', k] + keys),
+        lambda: Cmd(['SINTERCARD', r.choice([str(len(keys)), str(len(keys)), g.signed()])] + keys +
+                    r.choice([[], [], ['LIMIT', g.signed()], ['LIMIT'], ['BAD', '1']])),
+    ])()
+
+
+def gen_spop_heal(key):
+    """After SPOP both sets become what the first server has now."""
+    return lambda a, b: [('DEL', key)] + [('SADD', key, m) for m in a if m]
+
+
+def gen_key(g):
+    k, r = g.key(r_family(g)), g.rng
+    return r.choice([
+        lambda: Cmd(['DEL', k]),
+        lambda: Cmd(['DEL', k, g.key('set'), g.key('hash')]),
+        lambda: Cmd(['EXISTS', k, k, g.key('set')]),
+        lambda: Cmd(['TYPE', k]),
+        lambda: Cmd(['PERSIST', k]),
+        lambda: Cmd(['EXPIRE', k, '1000']),
+        lambda: Cmd(['PEXPIRE', k, r.choice(['-1', '0', '100000'])]),
+        lambda: Cmd(['RENAME', k, g.key('set')]),
+        lambda: Cmd(['COPY', k, g.key('hash')] + r.choice([[], ['REPLACE']])),
+    ])()
+
+
+def r_family(g):
+    return g.rng.choice(FAMILIES)
+
+
+def gen_scan(g, name, key):
+    options = []
+    if g.rng.random() < 0.5:
+        options += ['MATCH', g.pattern()]
+    if g.rng.random() < 0.4:
+        options += [g.case('COUNT'), g.small()]
+    if g.rng.random() < 0.05:
+        options += g.rng.choice([['COUNT'], ['BAD', '1'], ['TYPE', 'hash']])
+    cursor = '0' if g.rng.random() < 0.93 else g.rng.choice(['x', '-', '18446744073709551616', '1 ', ' 0'])
+    return Cmd([name, key, cursor] + options, SCAN, pairs=name != 'SSCAN')
+
+
+GENERATORS = {'string': gen_string, 'hash': gen_hash, 'set': gen_set, 'key': gen_key}
+WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'key': 1}
+FAMILIES = ['string', 'hash', 'set']
+
+
+def generate(seed, count):
+    """The commands, each with the protocol it is sent in and whether within MULTI."""
+    rng = random.Random(seed)
+    g = Gen(rng)
+    names = [n for n in GENERATORS for _ in range(WEIGHTS[n])]
+    return [GENERATORS[rng.choice(names)](g) for _ in range(count)]
+
+
+# --- comparison ---
+
+def scan_all(conn, args):
+    args, seen, steps = list(args), [], 0
+    while True:
+        kind, value = reply = conn.call(*args)
+        if not isinstance(value, list) or steps > 10000:
+            return reply
+        seen += value[1][1]
+        steps += 1
+        if value[0][1] == b'0':
+            return (value[1][0], seen)
+        args[2] = value[0][1]
+
+
+def flat(reply):
+    """Values of a reply without structure."""
+    kind, value = reply
+    if isinstance(value, list):
+        return [x for v in value for x in flat(v)]
+    return [] if value is None or kind == '_' else [value]
+
+
+def shape(reply):
+    kind, value = reply
+    return (kind, [shape(v) for v in value]) if isinstance(value, list) else \
+        (kind, value if kind in '-+:_' else value is None)
+
+
+def check_members(cmd, reply, pool):
+    """None, or what is wrong with the random elements."""
+    if reply[0] == '-':
+        return None
+    candidates = flat(pool)
+    got = flat(reply)
+    if cmd.args[0] == 'HRANDFIELD':
+        pairs = {(candidates[i], candidates[i + 1]) for i in range(0, len(candidates) - 1, 2)}
+        if len(cmd.args) == 4:
+            got = list(zip(got[::2], got[1::2]))
+            candidates = list(pairs)
+        else:
+            candidates = [f for f, _ in pairs]
+    if any(m not in candidates for m in got):
+        return 'an element that is not in the collection'
+    negative = len(cmd.args) > 2 and str(cmd.args[2]).startswith('-')
+    if not negative and len(set(got)) != len(got):
+        return 'an element twice'
+    return None
+
+
+def step(a, b, cmd):
+    """Runs one command on both; None if they agree, else what differs."""
+    if cmd.how == SCAN:
+        ra, rb = scan_all(a, cmd.args), scan_all(b, cmd.args)
+        how = PAIRS if cmd.pairs else UNORDERED
+        na, nb = normalise(ra, how), normalise(rb, how)
+        return None if na == nb else (na, nb)
+    if cmd.how != MEMBERS:
+        ra, rb = a.call(*cmd.args), b.call(*cmd.args)
+        na, nb = normalise(ra, cmd.how), normalise(rb, cmd.how)
+        return None if na == nb else (na, nb)
+    pool = b.call(*cmd.pool)
+    ra, rb = a.call(*cmd.args), b.call(*cmd.args)
+    if shape(ra) != shape(rb):
+        return (ra, rb)
+    wrong = check_members(cmd, rb, pool)
+    if wrong is not None:
+        return (wrong, rb)
+    if cmd.heal is not None and rb[0] != '-':
+        left_a, left_b = a.call(*cmd.pool), b.call(*cmd.pool)
+        if left_b[0] != '-':
+            if sorted(flat(left_b) + list(flat(rb))) != sorted(flat(pool)):
+                return ('what was removed and what is left is not what was there', rb)
+            for args in cmd.heal(flat(left_a), flat(left_b)):
+                a.call(*args)
+                b.call(*args)
+    return None
+
+
+def dump(conn):
+    """All data, comparable."""
+    out = {}
+    for name in sorted(flat(conn.call('KEYS', '*'))):
+        kind = conn.call('TYPE', name)[1]
+        ttl = conn.call('PTTL', name)[1]
+        how = {b'string': (EXACT, ['GET', name]), b'hash': (PAIRS, ['HGETALL', name]),
+               b'set': (UNORDERED, ['SMEMBERS', name]), b'zset': (EXACT, ['ZRANGE', name, 0, -1, 'WITHSCORES']),
+               b'list': (EXACT, ['LRANGE', name, 0, -1])}[kind]
+        out[name] = (kind, ttl == b'-1', normalise(conn.call(*how[1]), how[0]))
+    return out
+
+
+def run(port_a, port_b, cmds, protos=(2, 3)):
+    """None, or (index of the command, what differs)."""
+    pairs = []
+    for proto in protos:
+        a, b = Conn(port_a), Conn(port_b)
+        if proto == 3:
+            a.call('HELLO', '3')
+            b.call('HELLO', '3')
+        pairs.append((a, b))
+    try:
+        pairs[0][0].call('FLUSHALL')
+        pairs[0][1].call('FLUSHALL')
+        for i, cmd in enumerate(cmds):
+            a, b = pairs[i % len(pairs)]
+            wrong = step(a, b, cmd)
+            if wrong is not None:
+                return (i, wrong)
+        da, db = dump(pairs[0][0]), dump(pairs[0][1])
+        if da != db:
+            names = [n for n in sorted(set(da) | set(db)) if da.get(n) != db.get(n)]
+            return (len(cmds) - 1, ('data differ at the end', [(n, da.get(n), db.get(n)) for n in names[:3]]))
+        return None
+    finally:
+        for a, b in pairs:
+            a.close()
+            b.close()
+
+
+def minimise(port_a, port_b, cmds):
+    """Leaves out what the failure does not need, in halves, quarters, ..."""
+    deadline = time.monotonic() + MINIMISE_SECONDS
+    size = len(cmds) // 2
+    while size >= 1 and time.monotonic() < deadline:
+        at = 0
+        # The last command is the one that fails; it stays.
+        while at < len(cmds) - 1 and time.monotonic() < deadline:
+            fewer = cmds[:at] + cmds[min(at + size, len(cmds) - 1):]
+            found = run(port_a, port_b, fewer)
+            if found is not None:
+                cmds = fewer[:found[0] + 1]
+            else:
+                at += size
+        size //= 2
+    return cmds
+
+
+# --- servers ---
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def wait_ready(port, process, what):
+    for _ in range(400):
+        if process.poll() is not None:
+            sys.exit('%s ended with status %s' % (what, process.returncode))
+        try:
+            conn = Conn(port)
+            ok = conn.call('PING')
+            conn.close()
+            if ok == ('+', b'PONG'):
+                return
+        except (ConnectionError, OSError):
+            pass
+        time.sleep(0.05)
+    sys.exit('%s does not answer' % what)
+
+
+def spawn(command, what, port):
+    directory = tempfile.mkdtemp(prefix='tierra-diff-')
+    log = open(os.path.join(directory, 'log'), 'wb')
+    process = subprocess.Popen(command + ['--port', str(port), '--dir', directory], stdout=log, stderr=log)
+    wait_ready(port, process, what)
+    return process, directory
+
+
+def stop(process, directory, keep):
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if keep:
+        print('kept', directory)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def compare(args, port_a, port_b):
+    cmds = generate(args.seed, args.count)
+    started = time.monotonic()
+    found = run(port_a, port_b, cmds)
+    if found is None:
+        print('seed %d: %d commands, %.1f s, no difference'
+              % (args.seed, args.count, time.monotonic() - started))
+        return 0
+    at, wrong = found
+    print('seed %d: command %d differs: %r' % (args.seed, at, cmds[at]))
+    print('  redis:  %s\n  tierra: %s' % (str(wrong[0])[:1000], str(wrong[1])[:1000]))
+    if not args.no_minimise:
+        print('shortest that fails:')
+        for cmd in minimise(port_a, port_b, cmds[:at + 1]):
+            print('  ', cmd)
+    return 1
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--count', type=int, default=20000)
+    p.add_argument('--port-a', type=int, help='a running redis-server; else one is started')
+    p.add_argument('--port-b', type=int, help='a running tierra-server; else one is started')
+    p.add_argument('--server', default='bin/tierra-server', help='tierra-server to start')
+    p.add_argument('--server-arg', action='append', default=[], help='one more argument for it')
+    p.add_argument('--family', action='append', help='only these families of commands')
+    p.add_argument('--keys', type=int, help='keys per family')
+    p.add_argument('--no-minimise', action='store_true')
+    args = p.parse_args()
+
+    if args.family:
+        for name in list(GENERATORS):
+            if name not in args.family:
+                del GENERATORS[name]
+    if args.keys:
+        Gen.KEYS = args.keys
+    redis = shutil.which('redis-server')
+    if args.port_a is None and redis is None:
+        print('SKIP: there is no redis-server')
+        return SKIP
+    started, status = [], 2
+    try:
+        port_a, port_b = args.port_a, args.port_b
+        if port_a is None:
+            port_a = free_port()
+            started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server', port_a))
+        if port_b is None:
+            port_b = free_port()
+            started.append(spawn([args.server] + args.server_arg, 'tierra-server', port_b))
+        status = compare(args, port_a, port_b)
+    finally:
+        for process, directory in started:
+            stop(process, directory, keep=status == 2)
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
