@@ -1,0 +1,319 @@
+#include <stdlib.h>
+
+#include "engine/base/err.h"
+
+#include "engine/value/listpos.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+
+#define ELEMS_MAX 400
+
+/* A list of positions in order, as one replica has it. */
+struct list {
+    struct list_meta meta;
+    unsigned count;
+    struct listpos elems[ELEMS_MAX];
+};
+
+static struct list *list_new(void)
+{
+    struct list *list = calloc(1, sizeof(*list));
+
+    assert_non_null(list);
+    list_meta_init(&list->meta);
+    return list;
+}
+
+static struct bytes at(const struct list *list, unsigned index)
+{
+    return listpos_bytes(&list->elems[index]);
+}
+
+/* Puts a position where its bytes say. Its index; it must be new. */
+static unsigned put(struct list *list, const struct listpos *pos)
+{
+    struct list_meta seen;
+    unsigned index = 0;
+
+    assert_int_equal(listpos_check(listpos_bytes(pos)), 0);
+    while (index < list->count && bytes_cmp(at(list, index), listpos_bytes(pos)) < 0)
+        index++;
+    if (index < list->count)
+        assert_false(bytes_eq(at(list, index), listpos_bytes(pos)));
+    assert_true(list->count < ELEMS_MAX);
+    memmove(&list->elems[index + 1], &list->elems[index],
+            (list->count - index) * sizeof(list->elems[0]));
+    list->elems[index] = *pos;
+    list->count++;
+    assert_true(listpos_meta(listpos_bytes(pos), &seen));
+    assert_int_equal(list_meta_join(&list->meta, &seen), 0);
+    return index;
+}
+
+static void drop(struct list *list, unsigned index)
+{
+    list->count--;
+    memmove(&list->elems[index], &list->elems[index + 1],
+            (list->count - index) * sizeof(list->elems[0]));
+}
+
+static unsigned push_back(struct list *list, struct tag tag)
+{
+    struct listpos pos;
+
+    listpos_back(list->count == 0 ? bytes_of(NULL, 0) : at(list, list->count - 1), &list->meta, tag,
+                 &pos);
+    return put(list, &pos);
+}
+
+static unsigned push_front(struct list *list, struct tag tag)
+{
+    struct listpos pos;
+
+    listpos_front(list->count == 0 ? bytes_of(NULL, 0) : at(list, 0), &list->meta, tag, &pos);
+    return put(list, &pos);
+}
+
+static void pushes_stand_at_their_ends_in_one_run(void **state)
+{
+    struct list *list = list_new();
+
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        const unsigned last = list->count;
+
+        assert_int_equal(push_back(list, tag_of(10 + i, 1)), last);
+        assert_int_equal(push_front(list, tag_of(10 + i, 1)), 0);
+    }
+    for (unsigned i = 0; i < list->count; i++)
+        expect_u64(list->elems[i].len, LISTPOS_FIRST_BYTES);
+    expect_u64(list->meta.runs_count, 1);
+    free(list);
+}
+
+static void a_popped_position_is_not_given_again(void **state)
+{
+    struct list *list = list_new();
+    struct listpos popped;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_back(list, tag_of(2, 1));
+    popped = list->elems[1];
+    drop(list, 1);
+    push_back(list, tag_of(3, 1));
+    assert_true(bytes_cmp(at(list, 1), listpos_bytes(&popped)) > 0);
+    free(list);
+}
+
+static void after_what_was_seen_comes_what_is_pushed(void **state)
+{
+    struct list *list = list_new();
+
+    (void)state;
+    push_back(list, tag_of(1, 2));
+    assert_int_equal(push_back(list, tag_of(2, 1)), 1);
+    assert_int_equal(push_back(list, tag_of(3, 2)), 2);
+    assert_int_equal(push_front(list, tag_of(4, 3)), 0);
+    assert_int_equal(push_front(list, tag_of(5, 2)), 0);
+    free(list);
+}
+
+static void concurrent_runs_stay_in_one_piece_sorted_by_origin(void **state)
+{
+    struct list *base = list_new();
+    struct list *a = list_new();
+    struct list *b = list_new();
+
+    (void)state;
+    push_back(base, tag_of(1, 3));
+    *a = *base;
+    *b = *base;
+    /* Origin 2 began earlier. */
+    for (unsigned i = 0; i < 5; i++) {
+        push_back(b, tag_of(10 + i, 2));
+        push_back(a, tag_of(20 + i, 1));
+    }
+    for (unsigned i = 1; i < b->count; i++)
+        put(a, &b->elems[i]);
+    for (unsigned i = 1; i < a->count; i++)
+        assert_int_equal(a->elems[i].bytes[8], i <= 5 ? 1 : 2);
+    free(base);
+    free(a);
+    free(b);
+}
+
+static void inserts_stand_between_their_neighbours(void **state)
+{
+    struct list *list = list_new();
+    struct rng rng;
+
+    (void)state;
+    seed_rng(&rng, 1);
+    push_back(list, tag_of(1, 1));
+    push_back(list, tag_of(2, 1));
+    for (unsigned i = 0; i < ELEMS_MAX - 2; i++) {
+        const unsigned where = 1 + (unsigned)rng_below(&rng, list->count - 1);
+        const struct tag tag = tag_of(10 + i, (uint8_t)(1 + rng_below(&rng, 3)));
+        struct listpos pos;
+        const int err = listpos_between(at(list, where - 1), at(list, where), tag, 0, &pos);
+
+        assert_int_equal(err, 0);
+        assert_int_equal(put(list, &pos), where);
+    }
+    free(list);
+}
+
+static void inserting_after_the_last_insertion_does_not_grow(void **state)
+{
+    struct list *list = list_new();
+    unsigned where = 0;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_back(list, tag_of(2, 1));
+    for (unsigned i = 0; i < 100; i++) {
+        struct listpos pos;
+
+        assert_int_equal(
+            listpos_between(at(list, where), at(list, where + 1), tag_of(10 + i, 2), 0, &pos), 0);
+        where = put(list, &pos);
+        expect_u64(pos.len, LISTPOS_FIRST_BYTES + LISTPOS_STEP_BYTES);
+    }
+    free(list);
+}
+
+static void several_insertions_of_one_batch_differ(void **state)
+{
+    struct list *list = list_new();
+    unsigned where = 0;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_back(list, tag_of(2, 1));
+    for (unsigned i = 0; i < 10; i++) {
+        struct listpos pos;
+
+        assert_int_equal(
+            listpos_between(at(list, where), at(list, where + 1), tag_of(10, 2), i, &pos), 0);
+        where = put(list, &pos);
+    }
+    assert_int_equal(where, 10);
+    free(list);
+}
+
+static void concurrent_insertions_at_one_place_do_not_interleave(void **state)
+{
+    struct list *a = list_new();
+    struct list *b = list_new();
+    unsigned where_a = 0;
+    unsigned where_b = 0;
+
+    (void)state;
+    push_back(a, tag_of(1, 1));
+    push_back(a, tag_of(2, 1));
+    *b = *a;
+    for (unsigned i = 0; i < 5; i++) {
+        struct listpos pos;
+
+        assert_int_equal(
+            listpos_between(at(a, where_a), at(a, where_a + 1), tag_of(10 + 2 * i, 2), 0, &pos), 0);
+        where_a = put(a, &pos);
+        assert_int_equal(
+            listpos_between(at(b, where_b), at(b, where_b + 1), tag_of(9 + 2 * i, 3), 0, &pos), 0);
+        where_b = put(b, &pos);
+    }
+    for (unsigned i = 1; i <= 5; i++)
+        put(a, &b->elems[i]);
+    for (unsigned i = 1; i <= 10; i++)
+        assert_int_equal(a->elems[i].bytes[LISTPOS_FIRST_BYTES], i <= 5 ? 2 : 3);
+    free(a);
+    free(b);
+}
+
+static void a_position_that_would_be_too_long_is_refused(void **state)
+{
+    struct list *list = list_new();
+    struct listpos pos;
+    int err = 0;
+    unsigned i = 0;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_back(list, tag_of(2, 1));
+    /* Always before the last insertion. */
+    for (; err == 0 && i < ELEMS_MAX - 2; i++) {
+        err = listpos_between(at(list, 0), at(list, 1), tag_of(10 + i, 2), 0, &pos);
+        if (err == 0)
+            assert_int_equal(put(list, &pos), 1);
+    }
+    assert_int_equal(err, -ERR_LIMIT);
+    assert_true(i > 60);
+    free(list);
+}
+
+static void joining_what_is_remembered_keeps_the_extremes(void **state)
+{
+    struct list *list = list_new();
+    struct list_meta forward;
+    struct list_meta backward;
+    struct list_meta one;
+
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        push_back(list, tag_of(1 + i, (uint8_t)(1 + i % 2)));
+        push_front(list, tag_of(1 + i, (uint8_t)(1 + i % 3)));
+    }
+    list_meta_init(&forward);
+    list_meta_init(&backward);
+    for (unsigned i = 0; i < list->count; i++) {
+        assert_true(listpos_meta(at(list, i), &one));
+        assert_int_equal(list_meta_join(&forward, &one), 0);
+        assert_true(listpos_meta(at(list, list->count - 1 - i), &one));
+        assert_int_equal(list_meta_join(&backward, &one), 0);
+        assert_int_equal(list_meta_join(&backward, &one), 0);
+    }
+    assert_memory_equal(&forward, &backward, sizeof(forward));
+    expect_i64(forward.rank_min, list->meta.rank_min);
+    expect_i64(forward.rank_max, list->meta.rank_max);
+    free(list);
+}
+
+static void what_is_no_position_is_refused(void **state)
+{
+    struct list *list = list_new();
+    struct list_meta meta;
+    struct listpos pos;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    pos = list->elems[0];
+    for (uint16_t len = 0; len < pos.len; len++)
+        assert_int_equal(listpos_check(bytes_of(pos.bytes, len)), -ERR_CORRUPT);
+    pos.bytes[LISTPOS_FIRST_BYTES - 1] = 0x40;
+    assert_int_equal(listpos_check(listpos_bytes(&pos)), -ERR_CORRUPT);
+    assert_false(listpos_meta(listpos_bytes(&pos), &meta));
+    assert_int_equal(listpos_between(at(list, 0), at(list, 0), tag_of(2, 1), 0, &pos),
+                     -ERR_CORRUPT);
+    free(list);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pushes_stand_at_their_ends_in_one_run),
+        cmocka_unit_test(a_popped_position_is_not_given_again),
+        cmocka_unit_test(after_what_was_seen_comes_what_is_pushed),
+        cmocka_unit_test(concurrent_runs_stay_in_one_piece_sorted_by_origin),
+        cmocka_unit_test(inserts_stand_between_their_neighbours),
+        cmocka_unit_test(inserting_after_the_last_insertion_does_not_grow),
+        cmocka_unit_test(several_insertions_of_one_batch_differ),
+        cmocka_unit_test(concurrent_insertions_at_one_place_do_not_interleave),
+        cmocka_unit_test(a_position_that_would_be_too_long_is_refused),
+        cmocka_unit_test(joining_what_is_remembered_keeps_the_extremes),
+        cmocka_unit_test(what_is_no_position_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
