@@ -181,7 +181,7 @@ void cmd_move(struct request *rq)
 
 void cmd_lolwut(struct request *rq)
 {
-    static const char text[] = "Redis ver. " SESSION_REDIS_VERSION " (Tierra)\n";
+    static const char text[] = "Redis ver. " SESSION_REDIS_VERSION "\n";
 
     reply_verbatim(rq->out, bytes_cstr(text), "txt");
 }

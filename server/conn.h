@@ -60,8 +60,9 @@ struct conn {
     struct reactor_timer retry;  /* Of a command that waits for time or for room. */
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
-    bool delayed; /* The parked command has served its delay. */
-    bool postponed; /* It waits for the end of CLIENT PAUSE. */
+    bool delayed;         /* The parked command has served its delay. */
+    bool waited;          /* The parked command has waited for cold data. */
+    bool postponed;       /* It waits for the end of CLIENT PAUSE. */
     uint64_t save_ticket; /* It waits for this save; 0: for none. */
 
     bool closing; /* Will be closed when what is to be sent has been sent. */
@@ -75,15 +76,15 @@ struct conn {
     bool authenticated;
     bool local; /* Over a Unix socket. */
     bool no_evict;
-    uint8_t reply_mode; /* enum conn_reply_mode */
-    struct txn *txn;    /* MULTI and WATCH; NULL until used. */
-    struct conn_walk {  /* Of a KEYS or RANDOMKEY that has to wait for names. */
+    uint8_t reply_mode;   /* enum conn_reply_mode */
+    struct txn *txn;      /* MULTI and WATCH; NULL until used. */
+    struct conn_walk {    /* Of a KEYS or RANDOMKEY that has to wait for names. */
         struct buf names; /* u32 length and name, those found so far. */
         uint64_t cursor;
         uint64_t count;
         bool active;
     } walk;
-    char *name;         /* CLIENT SETNAME; NULL: none. */
+    char *name; /* CLIENT SETNAME; NULL: none. */
     char addr[64];
     char laddr[64];
     uint64_t created_ms; /* Wall clock. */

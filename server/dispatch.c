@@ -343,8 +343,11 @@ static bool run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc
     if (rq.parked)
         return false;
     c->commands++;
-    c->delayed = false;
     sh->stats.commands++;
+    sh->stats.key_commands += cmd->key_specs_count != 0 || c->waited;
+    sh->stats.flash_commands += c->waited;
+    c->delayed = false;
+    c->waited = false;
     if (!c->out.failed && c->out.out.len >= before)
         reply_mode(c, before);
     account(c, cmd, rc);
@@ -398,6 +401,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
             return DISPATCH_DONE;
         }
         sh->stats.parked++;
+        c->waited = true;
         return DISPATCH_PARKED;
     }
     return run(c, cmd, rc) ? DISPATCH_DONE : DISPATCH_PARKED;

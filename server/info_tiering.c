@@ -15,11 +15,6 @@
 #include "server/node.h"
 #include "server/shard.h"
 
-static double share(uint64_t part, uint64_t rest)
-{
-    return part + rest == 0 ? 0 : (double)part / (double)(part + rest);
-}
-
 static void write_keys(const struct node *node, struct buf *out)
 {
     struct ks_sizes sum = {0}, s;
@@ -65,10 +60,13 @@ static void write_moves(const struct node *node, struct buf *out)
         KS_METRICS(ADD)
 #undef ADD
     }
-    /* Commands that waited; and of the keys and elements that commands asked for, the share that
-     * was read from flash. */
-    INFO_U64(out, "flash_hits", INFO_STAT(node, parked));
-    INFO_PRINT(out, "flash_hit_ratio:%.6f\r\n", share(m.cold_reads, m.hot_reads));
+    const uint64_t waited = INFO_STAT(node, flash_commands);
+    const uint64_t commands = INFO_STAT(node, key_commands);
+    /* Commands that had to wait for flash, and their share in all that name keys. */
+    INFO_U64(out, "flash_hits", waited);
+    INFO_PRINT(out, "flash_hit_ratio:%.6f\r\n",
+               commands == 0 ? 0 : (double)waited / (double)commands);
+    INFO_U64(out, "flash_waits", INFO_STAT(node, parked));
 #define WRITE(name, type, help) INFO_U64(out, #name, m.name);
     KS_METRICS(WRITE)
 #undef WRITE

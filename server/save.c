@@ -47,16 +47,24 @@ uint64_t save_changes(const struct node *node)
 
 /* --- on the maintenance threads --- */
 
+/* The layout is that of shard_store.h. */
 static int checkpoint_shard(const struct shard *sh)
 {
     char path[SAVE_PATH_BYTES + 64];
+    char current[64];
 
     (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u", sh->node->save.path, sh->id);
-    const int err = file_mkdir(path);
-    if (err != 0)
-        return err;
-    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/store", sh->node->save.path, sh->id);
-    return store_checkpoint(sh->store, path);
+    int err = file_mkdir(path);
+    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/store-%06llu", sh->node->save.path,
+                   sh->id, (unsigned long long)sh->store_number);
+    if (err == 0)
+        err = store_checkpoint(sh->store, path);
+    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/CURRENT", sh->node->save.path, sh->id);
+    const int len =
+        snprintf(current, sizeof(current), "store-%06llu\n", (unsigned long long)sh->store_number);
+    if (err == 0)
+        err = file_write_atomic(path, bytes_of(current, (size_t)len));
+    return err;
 }
 
 struct others {

@@ -6,10 +6,10 @@
  *     FLUSH   rows that changed before the save began are written back
  *     STORE   on the maintenance thread: a checkpoint of the store, or a flush of it
  *
- * A checkpoint is a data directory of hard links, <dir>/checkpoints/<time>. It is built under a
- * name that ends in .tmp; the shard that ends last renames it and removes the older ones. A flush
- * alone lets the op log drop what the store has: that is what rewriting an append-only file is
- * for.
+ * A checkpoint is a data directory of hard links, <dir>/checkpoints/<time>, without an op log:
+ * hence the first start on a copy of it takes accept-loss. It is built under a name that ends in
+ * .tmp; the shard that ends last renames it and removes the older ones. A flush alone lets the op
+ * log drop what the store has: that is what rewriting an append-only file is for.
  *
  * Started by shard 0's thread. Other shards see the start by `ticket`, shard 0 sees the end by
  * `left`.

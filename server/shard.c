@@ -512,6 +512,7 @@ static int open_log(struct shard *sh, char *why, size_t why_len)
                                           .reactor = sh->reactor,
                                           .policy = config_sync_policy(sh->cfg),
                                           .segment_bytes = sh->cfg->oplog_segment_bytes,
+                                          .accept_loss = sh->cfg->accept_loss,
                                           .on_durable = on_durable,
                                           .on_fence = on_fence,
                                           .ctx = sh};

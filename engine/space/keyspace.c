@@ -198,6 +198,7 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
             return KS_ABSENT;
         }
     }
+    ks->metrics.hot_reads++;
     touch(obj);
     *out = obj;
     return KS_HOT;
@@ -309,6 +310,7 @@ static struct obj *replace(struct keyspace *ks, const struct ks_key *key, enum k
         ks_sweep_add(ks, key, tag);
     keytab_set_hot(ks->tab, ref, key->hash, obj);
     ks_flights_stale(ks, key);
+    dirty_inherit(&ks->dirty, &old->h, &obj->h);
     ks_obj_free(ks, old);
     return obj;
 }
@@ -413,6 +415,7 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
         obj->h.flags |= ref.obj->h.flags & BLK_STORED;
         struct obj *old = ref.obj;
         keytab_set_hot(ks->tab, &ref, key->hash, obj);
+        dirty_inherit(&ks->dirty, &old->h, &obj->h);
         ks_obj_free(ks, old);
     }
     coll->stored = ks_sweep_pending(ks, key);

@@ -1,0 +1,267 @@
+/*
+ * DEBUG: the part of Redis' that tests of clients and servers use. Refused unless
+ * enable-debug-command allows it. What would crash, leak or look into structures that Redis has
+ * and we have not is no subcommand here.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "engine/base/log.h"
+
+#include "engine/space/demote.h"
+
+#include "server/config.h"
+#include "server/conn.h"
+#include "server/glob.h"
+#include "server/handlers.h"
+#include "server/request.h"
+#include "server/session.h"
+#include "server/shard.h"
+
+/* DEBUG SLEEP stops everything, hence not for ever. */
+#define SLEEP_SECONDS_MAX 3600.0
+/* DEBUG RELOAD demotes in one go. */
+#define RELOAD_SLICE_NS 2000000000u
+
+static bool allowed(const struct request *rq)
+{
+    switch (rq->sh->cfg->enable_debug_command) {
+    case ALLOWED_YES:
+        return true;
+    case ALLOWED_LOCAL:
+        return session_is_local(rq->conn);
+    default:
+        return false;
+    }
+}
+
+static void debug_sleep(struct request *rq)
+{
+    double seconds;
+
+    if (!num_parse_double(rq->argv[2], &seconds) || !(seconds >= 0) ||
+        seconds > SLEEP_SECONDS_MAX) {
+        reply_err_not_float(rq->out);
+        return;
+    }
+    const double whole = floor(seconds);
+    const struct timespec t = {.tv_sec = (time_t)whole, .tv_nsec = (long)((seconds - whole) * 1e9)};
+    (void)nanosleep(&t, NULL);
+    reply_ok(rq->out);
+}
+
+static void debug_active_expire(struct request *rq)
+{
+    rq->sh->no_active_expire = bytes_eq(rq->argv[2], BYTES_LIT("0"));
+    reply_ok(rq->out);
+}
+
+static void debug_log(struct request *rq)
+{
+    LOG_WARN("debug", "DEBUG LOG: %.*s", (int)size_min(rq->argv[2].len, 1024),
+             (const char *)rq->argv[2].ptr);
+    reply_ok(rq->out);
+}
+
+static void debug_error(struct request *rq)
+{
+    reply_error_bytes(rq->out, rq->argv[2]);
+}
+
+/* DEBUG STRINGMATCH-LEN pattern text: whether the pattern matches. */
+static void debug_stringmatch(struct request *rq)
+{
+    reply_i64(rq->out, glob_match(rq->argv[2], rq->argv[3], false));
+}
+
+static void debug_ok(struct request *rq)
+{
+    reply_ok(rq->out);
+}
+
+/*
+ * RELOAD and LOADAOF: everything goes to flash and comes back from there when it is asked for. What
+ * stays hot is what was changed meanwhile.
+ */
+static void debug_reload(struct request *rq)
+{
+    if (rq->nested) {
+        reply_error(rq->out, "ERR DEBUG RELOAD is not possible within MULTI");
+        return;
+    }
+    if (!save_wait(rq, SAVE_FLUSH))
+        return;
+    /* Touched keys stay until the hand has passed them as often as they were touched. */
+    for (int i = 0; i < 4; i++)
+        (void)ks_demote_some(rq->ks, UINT64_MAX, RELOAD_SLICE_NS);
+    reply_ok(rq->out);
+}
+
+static void debug_object(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 2);
+    struct obj *obj = NULL;
+    const enum ks_where where = ks_find(rq->ks, &key, rq->now_ms, &obj, NULL);
+
+    if (where == KS_ABSENT) {
+        reply_err_no_such_key(rq->out);
+        return;
+    }
+    if (where == KS_COLD) {
+        reply_status(rq->out, "tier:flash");
+        return;
+    }
+    const struct coll *coll = (obj->h.flags & BLK_COLL) != 0 ? obj_coll(obj) : NULL;
+    char text[256];
+    (void)snprintf(text, sizeof(text),
+                   "Value at:%p refcount:1 tier:dram dirty:%d row_bytes:%u heat:%u elements:%llu "
+                   "complete:%d",
+                   (void *)obj, obj->h.dirty != 0, obj->h.row_len, obj->heat,
+                   (unsigned long long)(coll == NULL ? 0 : coll->count),
+                   coll == NULL || coll->complete);
+    reply_status(rq->out, text);
+}
+
+/* --- PROTOCOL: one reply of each kind --- */
+
+static void protocol_aggregate(struct reply *r, struct bytes name)
+{
+    if (bytes_eq_nocase(name, "array"))
+        reply_array(r, 3);
+    else if (bytes_eq_nocase(name, "set"))
+        reply_set(r, 3);
+    else
+        reply_map(r, 3);
+    for (int i = 0; i < 3; i++) {
+        reply_i64(r, i);
+        if (bytes_eq_nocase(name, "map"))
+            reply_bool(r, i == 1);
+    }
+}
+
+static void protocol_attribute(struct reply *r)
+{
+    if (r->proto >= 3) {
+        reply_attribute(r, 1);
+        reply_bulk_cstr(r, "key-popularity");
+        reply_array(r, 2);
+        reply_bulk_cstr(r, "key:123");
+        reply_i64(r, 90);
+    }
+    reply_bulk_cstr(r, "Some real reply following the attribute");
+}
+
+static void protocol_push(struct reply *r)
+{
+    if (r->proto < 3) {
+        reply_error(r, "ERR RESP2 is not supported by this command");
+        return;
+    }
+    reply_push(r, 2);
+    reply_bulk_cstr(r, "server-cpu-usage");
+    reply_i64(r, 42);
+    reply_bulk_cstr(r, "Some real reply following the push reply");
+}
+
+static void debug_protocol(struct request *rq)
+{
+    struct reply *r = rq->out;
+
+    if (req_is(rq, 2, "string"))
+        reply_bulk_cstr(r, "Hello World");
+    else if (req_is(rq, 2, "integer"))
+        reply_i64(r, 12345);
+    else if (req_is(rq, 2, "double"))
+        reply_double(r, 3.141);
+    else if (req_is(rq, 2, "bignum"))
+        reply_bignum(r, BYTES_LIT("1234567999999999999999999999999999999"));
+    else if (req_is(rq, 2, "null"))
+        reply_null(r);
+    else if (req_is(rq, 2, "array") || req_is(rq, 2, "set") || req_is(rq, 2, "map"))
+        protocol_aggregate(r, rq->argv[2]);
+    else if (req_is(rq, 2, "attrib"))
+        protocol_attribute(r);
+    else if (req_is(rq, 2, "push"))
+        protocol_push(r);
+    else if (req_is(rq, 2, "true") || req_is(rq, 2, "false"))
+        reply_bool(r, req_is(rq, 2, "true"));
+    else if (req_is(rq, 2, "verbatim"))
+        reply_verbatim(r, BYTES_LIT("This is a verbatim\nstring"), "txt");
+    else
+        reply_error(r, "ERR Wrong protocol type name. Please use one of the following: "
+                       "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|"
+                       "false");
+}
+
+static void debug_help(struct request *rq)
+{
+    static const char *const lines[] = {
+        "ERROR <string>",
+        "    Return a Redis protocol error with <string> as message. Useful for clients",
+        "    unit tests to simulate Redis errors.",
+        "LOG <message>",
+        "    Write <message> to the server log.",
+        "LOADAOF",
+        "    As RELOAD.",
+        "OBJECT <key>",
+        "    Show low level info about `key` and associated value.",
+        "PROTOCOL <type>",
+        "    Reply with a test value of the specified type. <type> can be: string,",
+        "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+        "    true, false.",
+        "RELOAD",
+        "    Write everything to flash and forget it in memory.",
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "    Setting it to 0 disables expiring keys in background when they are not",
+        "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
+        "    default.",
+        "SLEEP <seconds>",
+        "    Stop the server for <seconds>. Decimals allowed.",
+        "STRINGMATCH-LEN <pattern> <string>",
+        "    Whether the glob-style pattern matches.",
+        NULL,
+    };
+
+    reply_help(rq->out, "DEBUG", lines);
+}
+
+void cmd_debug(struct request *rq)
+{
+    static const struct {
+        const char *name;
+        uint32_t argc; /* 0: any. */
+        void (*run)(struct request *rq);
+    } subcommands[] = {
+        {"help", 2, debug_help},
+        {"sleep", 3, debug_sleep},
+        {"set-active-expire", 3, debug_active_expire},
+        {"protocol", 3, debug_protocol},
+        {"object", 3, debug_object},
+        {"reload", 0, debug_reload},
+        {"loadaof", 2, debug_reload},
+        {"log", 3, debug_log},
+        {"error", 3, debug_error},
+        {"stringmatch-len", 4, debug_stringmatch},
+        /* They tune encodings and checks that do not exist here: any setting is in force. */
+        {"quicklist-packed-threshold", 3, debug_ok},
+        {"set-disable-deny-scripts", 3, debug_ok},
+        {"replybuffer", 4, debug_ok},
+    };
+
+    if (!allowed(rq)) {
+        reply_error(rq->out,
+                    "ERR DEBUG command not allowed. If the enable-debug-command option is set to "
+                    "\"local\", you can run it from a local connection, otherwise you need to set "
+                    "this option in the configuration file, and then restart the server.");
+        return;
+    }
+    for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
+        if (req_is(rq, 1, subcommands[i].name) &&
+            (subcommands[i].argc == 0 || subcommands[i].argc == rq->argc)) {
+            subcommands[i].run(rq);
+            return;
+        }
+    }
+    reply_err_subcommand_syntax(rq->out, rq->argv);
+}

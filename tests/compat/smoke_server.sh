@@ -1,0 +1,172 @@
+#!/bin/sh
+# Starts the server on a free port in a directory of its own and asks it what operators ask:
+# INFO, CONFIG, CLIENT, MEMORY, SLOWLOG, LATENCY, DEBUG, saves, SHUTDOWN, and a start after it.
+#
+# usage: smoke_server.sh SERVER
+# Exit: 0 passed, 1 failed, 77 skipped because redis-cli is missing.
+set -u
+
+server=$1
+command -v redis-cli >/dev/null 2>&1 || {
+    echo "skipped: there is no redis-cli"
+    exit 77
+}
+
+dir=$(mktemp -d)
+pid=
+failed=0
+# Below the range that the kernel gives to clients, and not the same for runs at the same time.
+port=$((20000 + $$ % 10000))
+
+end() {
+    [ -n "$pid" ] && kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    rm -rf "$dir"
+}
+trap end EXIT
+trap 'exit 1' INT TERM
+
+cli() {
+    redis-cli -p "$port" "$@" </dev/null 2>&1
+}
+
+# A port that is taken makes the server end; then the next one is tried.
+start() {
+    tries=0
+    while [ $tries -lt 20 ]; do
+        "$server" --port "$port" --bind 127.0.0.1 --dir "$dir/data" --enable-debug-command yes \
+            --maxmemory 256mb "$@" >>"$dir/log" 2>&1 &
+        pid=$!
+        waited=0
+        while kill -0 "$pid" 2>/dev/null && [ $waited -lt 300 ]; do
+            [ "$(cli ping)" = PONG ] && [ "$(info process_id)" = "$pid" ] && return 0
+            sleep 0.1
+            waited=$((waited + 1))
+        done
+        wait "$pid"
+        pid=
+        port=$((port + 1))
+        tries=$((tries + 1))
+    done
+    echo "the server does not start:"
+    cat "$dir/log"
+    exit 1
+}
+
+# A field of INFO.
+info() {
+    cli info everything | tr -d '\r' | sed -n "s/^$1://p"
+}
+
+# is WHAT WANTED GOT
+is() {
+    [ "$2" = "$3" ] && return
+    echo "$1: expected \"$2\", got \"$3\""
+    failed=1
+}
+
+# has WHAT WANTED-PART GOT
+has() {
+    case $3 in
+    *"$2"*) ;;
+    *)
+        echo "$1: expected \"$2\" in \"$3\""
+        failed=1
+        ;;
+    esac
+}
+
+start
+
+# INFO: all sections, each on its own, and fields that follow what happens.
+for section in Server Clients Memory Persistence Stats Replication CPU Modules Commandstats \
+    Errorstats Latencystats Cluster Keyspace Tiering; do
+    has "INFO everything" "# $section" "$(cli info everything)"
+    has "INFO $section" "# $section" "$(cli info "$section")"
+done
+has "INFO of two sections" "# Keyspace" "$(cli info cpu keyspace)"
+is "INFO of an unknown section" "" "$(cli info nothing)"
+is "set" OK "$(cli set k v)"
+is "keys" "keys=1,expires=0" "$(info db0)"
+cli get k >/dev/null
+cli get absent >/dev/null
+is "hits" 1 "$(info keyspace_hits)"
+is "misses" 1 "$(info keyspace_misses)"
+cli lpush >/dev/null
+is "errors" "count=1" "$(info errorstat_ERR)"
+has "command statistics" "calls=2" "$(info cmdstat_get)"
+is "hot keys" 1 "$(info hot_keys)"
+is "RESETSTAT" OK "$(cli config resetstat)"
+is "hits after RESETSTAT" 0 "$(info keyspace_hits)"
+
+# CONFIG: what is set is shown, and acts.
+is "CONFIG SET" OK "$(cli config set maxmemory 300mb appendfsync always)"
+is "CONFIG GET" 314572800 "$(cli config get maxmemory | tail -1)"
+is "the budget follows" 314572800 "$(info budget_maxmemory)"
+is "a write that is synced" OK "$(cli set k w)"
+is "durable" "$(info applied_lsn)" "$(info durable_lsn)"
+has "CONFIG SET, all or nothing" "CONFIG SET failed" "$(cli config set maxmemory 1mb appendfsync x)"
+is "nothing" 314572800 "$(cli config get maxmemory | tail -1)"
+
+# COMMAND, CLIENT, MEMORY, SLOWLOG, LATENCY, FUNCTION.
+has "COMMAND DOCS" "summary" "$(cli command docs get)"
+has "CLIENT LIST" "cmd=client|list" "$(cli client list)"
+is "CLIENT SETNAME" OK "$(cli client setname me)"
+has "CLIENT SETINFO" "unknown subcommand" "$(cli client setinfo lib-name x)"
+is "CLIENT PAUSE" OK "$(cli client pause 60000 write)"
+is "reads while paused" w "$(cli get k)"
+cli set k paused >"$dir/paused" &
+writer=$!
+tries=0
+while [ "$(info blocked_clients)" != 1 ] && [ $tries -lt 100 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+is "a paused writer" 1 "$(info blocked_clients)"
+is "it has not written" w "$(cli get k)"
+is "CLIENT UNPAUSE" OK "$(cli client unpause)"
+wait $writer
+is "it has written" OK "$(cat "$dir/paused")"
+is "MEMORY USAGE of nothing" "" "$(cli memory usage absent)"
+[ "$(cli memory usage k)" -gt 0 ] || failed=1
+is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 10000)"
+is "DEBUG SLEEP" OK "$(cli debug sleep 0.05)"
+has "LATENCY LATEST" command "$(cli latency latest)"
+is "SLOWLOG LEN" 1 "$(cli slowlog len)"
+has "SLOWLOG GET" sleep "$(cli slowlog get)"
+is "FUNCTION FLUSH" OK "$(cli function flush)"
+
+# Everything to flash and back.
+is "DEBUG RELOAD" OK "$(cli debug reload)"
+is "cold keys" 1 "$(info cold_keys)"
+is "read from flash" paused "$(cli get k)"
+is "flash hits" 1 "$(info flash_hits)"
+
+# Saves and the end.
+is "SAVE" OK "$(cli save)"
+is "changes since" 0 "$(info rdb_changes_since_last_save)"
+is "BGSAVE" "Background saving started" "$(cli bgsave)"
+tries=0
+while [ "$(info rdb_bgsave_in_progress)" != 0 ] && [ $tries -lt 100 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+is "saves" 2 "$(info rdb_saves)"
+is "checkpoints that are kept" 1 "$(ls "$dir/data/checkpoints" | wc -l | tr -d ' ')"
+has "SHUTDOWN of both kinds" "syntax error" "$(cli shutdown save nosave)"
+cli shutdown >/dev/null
+wait "$pid"
+is "exit code" 0 $?
+start
+is "after a restart" paused "$(cli get k)"
+
+# The checkpoint is a data directory.
+cli shutdown >/dev/null
+wait "$pid"
+mv "$dir"/data/checkpoints/* "$dir/checkpoint"
+rm -rf "$dir/data"
+mv "$dir/checkpoint" "$dir/data"
+start --accept-loss yes
+is "on the checkpoint" paused "$(cli get k)"
+
+[ $failed -eq 0 ] && echo "all replies are right"
+exit $failed
