@@ -8,7 +8,7 @@
  *     SET, DEL      void every op of the batch that names the key
  *     element ops   void the op of the same element
  *     INCR          voids an earlier INCR, whose sum it contains; after a SET of the batch it is
- *                   logged as a SET of the new value
+ *                   a SET to the new value
  *     EXPIRE        voids an earlier EXPIRE; after a SET of the batch likewise
  *
  * What was named is remembered by hashes in a small table that is used from the second op on, so
@@ -27,9 +27,7 @@
 #include "replication/hlc.h"
 #include "replication/oplog.h"
 
-/* What a command may log beyond the length of its request: effects of a small one. Bytes. */
-#define BATCH_SLACK_BYTES (1u << 20)
-#define BATCH_BYTES_MAX   (560u << 20)
+#define BATCH_BYTES_MAX (560u << 20)
 /* Memory kept between batches. */
 #define BATCH_KEEP_BYTES (256u << 10)
 #define REFS_CAP_MIN     32u
@@ -58,8 +56,8 @@ struct mut {
     uint64_t seq;
     uint64_t now_ms;
     uint64_t changes;
-    struct buf batch; /* Header and ops; empty: nothing was changed yet. */
-    struct buf row;   /* Scratch. */
+    struct buf batch;      /* Header and ops; empty: nothing was changed yet. */
+    struct buf row;        /* Scratch. */
     struct list_meta meta; /* Scratch: the ends of one list. */
     uint32_t depth;
     uint32_t nops;
@@ -118,7 +116,7 @@ int mut_check(struct mut *m, size_t len)
 {
     if (unlikely(oplog_congested(m->options.log)))
         return -ERR_BUSY;
-    return oplog_can_append(m->options.log, len + BATCH_SLACK_BYTES);
+    return oplog_can_append(m->options.log, len);
 }
 
 int mut_room(struct mut *m, size_t len)
@@ -161,8 +159,7 @@ uint64_t mut_end(struct mut *m)
     batch_header_set_nops(m->batch.ptr, m->nops);
     m->seq++;
     CHECK(vv_raise(&m->vv, m->tag) == 0);
-    /* mut_check has made room; the log takes what it has promised. */
-    CHECK(oplog_can_append(m->options.log, m->batch.len) == 0);
+    /* mut_check said yes in this turn: the log then takes a longer record, too. */
     const uint64_t lsn =
         oplog_append(m->options.log, buf_bytes(&m->batch), m->options.origin, m->seq);
     CHECK(lsn == m->lsn);
@@ -408,24 +405,32 @@ static struct bytes string_row(struct mut *m, const struct ks_key *key)
 static void finish_incr(struct mut *m, const struct ks_key *key, const struct row_incr *incr)
 {
     struct row_view view;
+    const struct op op = {.kind = OP_INCR,
+                          .key = key->name,
+                          .start = incr->start,
+                          .isum = incr->isum,
+                          .fsum = incr->fsum,
+                          .flags = incr->fresh ? OP_COVER : 0};
+    struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_value(key));
 
-    if (set_in_batch(m, key)) {
-        log_as_set(m, key, buf_bytes(&m->row));
-    } else {
-        const struct op op = {.kind = OP_INCR,
-                              .key = key->name,
-                              .start = incr->start,
-                              .isum = incr->isum,
-                              .fsum = incr->fsum,
-                              .flags = incr->fresh ? OP_COVER : 0};
-        struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_value(key));
-        if (r != NULL && r->kind == OP_INCR)
-            ref_void(m, r);
-        append(m, &op, group_of(key), name_of_value(key));
-    }
+    if (r != NULL && r->kind == OP_INCR)
+        ref_void(m, r);
+    append(m, &op, group_of(key), name_of_value(key));
     CHECK(row_view(buf_bytes(&m->row), m->now_ms, &view) == 0);
     ks_apply_row(m->options.ks, key, m->lsn, buf_bytes(&m->row), view.expire_at_ms);
     changed(m, key);
+}
+
+/*
+ * The increment of a string that this batch has set: a SET to the sum. A run of increments with
+ * the tag of its own base could not be told from one that the base has seen.
+ */
+static void set_to_sum(struct mut *m, const struct ks_key *key, const char *text, size_t len)
+{
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+
+    CHECK(obj != NULL);
+    mut_set(m, key, bytes_of(text, len), ks_expire_at(obj));
 }
 
 int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out)
@@ -437,8 +442,13 @@ int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *ou
     const int err = row_incr_int(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
-    finish_incr(m, key, &incr);
     *out = incr.visible;
+    if (set_in_batch(m, key)) {
+        char text[NUM_I64_BYTES];
+        set_to_sum(m, key, text, num_print_i64(text, incr.visible));
+    } else {
+        finish_incr(m, key, &incr);
+    }
     return 0;
 }
 
@@ -451,8 +461,13 @@ int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, l
     const int err = row_incr_float(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
-    finish_incr(m, key, &incr);
     *out = incr.visible_float;
+    if (set_in_batch(m, key)) {
+        char text[ROW_TEXT_BYTES];
+        set_to_sum(m, key, text, num_print_ldouble(text, incr.visible_float));
+    } else {
+        finish_incr(m, key, &incr);
+    }
     return 0;
 }
 
@@ -536,9 +551,6 @@ bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
 static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
                              const struct row_incr *incr)
 {
-    struct row_view view;
-    char text[ROW_TEXT_BYTES];
-    uint8_t score[ROW_SCORE_BYTES];
     const struct ks_key key = key_of(m, coll);
     struct op op = {.kind = OP_ELEM_INCR,
                     .type = coll->type,
@@ -548,19 +560,20 @@ static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
                     .fsum = incr->fsum,
                     .flags = incr->fresh ? OP_COVER : 0};
 
-    if (void_elem(m, name_of_elem(&key, sub))) {
-        /* Set by this batch: logged as set, to what it is now. */
-        op = (struct op){.kind = OP_ELEM_SET, .type = coll->type, .sub = sub};
-        CHECK(row_view(buf_bytes(&m->row), m->now_ms, &view) == 0);
-        op.value = row_text(&view, text);
-        if (coll->type == VT_ZSET) {
-            row_score_store(score, (double)incr->visible_float);
-            op.value = bytes_of(score, sizeof(score));
-        }
-    }
+    (void)void_elem(m, name_of_elem(&key, sub));
     (void)ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
     append_elem(m, &key, &op, coll->count);
     changed(m, &key);
+}
+
+/* The element was set by this batch: set_to_sum tells why that matters. */
+static bool elem_set_in_batch(const struct mut *m, const struct coll *coll, struct bytes sub)
+{
+    if (m->nops == 0)
+        return false;
+    const struct ks_key key = key_of(m, coll);
+    const struct ref *r = ref_find(m, name_of_elem(&key, sub));
+    return r != NULL && r->kind == OP_ELEM_SET;
 }
 
 static struct bytes elem_row_of(const struct coll *coll, struct bytes sub)
@@ -579,8 +592,14 @@ int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t de
     const int err = row_incr_int(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
-    finish_elem_incr(m, coll, sub, &incr);
     *out = incr.visible;
+    if (elem_set_in_batch(m, coll, sub)) {
+        char text[NUM_I64_BYTES];
+        const size_t len = num_print_i64(text, incr.visible);
+        (void)mut_elem_set(m, coll, sub, bytes_of(text, len));
+    } else {
+        finish_elem_incr(m, coll, sub, &incr);
+    }
     return 0;
 }
 
@@ -597,8 +616,18 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
             : row_incr_float(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
-    finish_elem_incr(m, coll, sub, &incr);
     *out = incr.visible_float;
+    if (!elem_set_in_batch(m, coll, sub)) {
+        finish_elem_incr(m, coll, sub, &incr);
+    } else if (coll->type == VT_ZSET) {
+        uint8_t score[ROW_SCORE_BYTES];
+        row_score_store(score, (double)incr.visible_float);
+        (void)mut_elem_set(m, coll, sub, bytes_of(score, sizeof(score)));
+    } else {
+        char text[ROW_TEXT_BYTES];
+        const size_t len = num_print_ldouble(text, incr.visible_float);
+        (void)mut_elem_set(m, coll, sub, bytes_of(text, len));
+    }
     return 0;
 }
 

@@ -134,8 +134,7 @@ bool mut_list_pop(struct mut *m, struct coll *coll, bool front);
 bool mut_list_remove(struct mut *m, struct coll *coll, const struct listq_at *at);
 
 /* LSET. The cursor is not valid any more. */
-void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at,
-                  struct bytes value);
+void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at, struct bytes value);
 
 /*
  * LINSERT before or behind the element at the cursor, which is not valid any more then. -ERR_LIMIT:

@@ -15,8 +15,7 @@
 /* False after an error reply. */
 static bool options_ok(struct request *rq)
 {
-    if (rq->argc == 1 ||
-        (rq->argc == 2 && (req_is(rq, 1, "ASYNC") || req_is(rq, 1, "SYNC"))))
+    if (rq->argc == 1 || (rq->argc == 2 && (req_is(rq, 1, "ASYNC") || req_is(rq, 1, "SYNC"))))
         return true;
     reply_err_syntax(rq->out);
     return false;

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "engine/base/err.h"
+
 #include "engine/space/scan.h"
+
 #include "server/handlers.h"
 #include "server/keycopy.h"
 #include "server/request.h"
@@ -92,7 +94,12 @@ void cmd_type(struct request *rq)
 
 /* --- expiry --- */
 
-enum expire_flag { EXPIRE_NX = 1, EXPIRE_XX = 2, EXPIRE_GT = 4, EXPIRE_LT = 8 };
+enum expire_flag {
+    EXPIRE_NX = 1,
+    EXPIRE_XX = 2,
+    EXPIRE_GT = 4,
+    EXPIRE_LT = 8
+};
 
 /* False after an error reply. */
 static bool expire_flags(struct request *rq, unsigned *out)
@@ -108,15 +115,14 @@ static bool expire_flags(struct request *rq, unsigned *out)
         while (w < ARRAY_COUNT(words) && !req_is(rq, i, words[w].word))
             w++;
         if (w == ARRAY_COUNT(words)) {
-            reply_error(rq->out, "ERR Unsupported option %.*s",
-                        (int)size_min(rq->argv[i].len, 128), (const char *)rq->argv[i].ptr);
+            reply_error(rq->out, "ERR Unsupported option %.*s", (int)size_min(rq->argv[i].len, 128),
+                        (const char *)rq->argv[i].ptr);
             return false;
         }
         *out |= words[w].flag;
     }
     if ((*out & EXPIRE_NX) != 0 && (*out & ~(unsigned)EXPIRE_NX) != 0) {
-        reply_error(rq->out,
-                    "ERR NX and XX, GT or LT options at the same time are not compatible");
+        reply_error(rq->out, "ERR NX and XX, GT or LT options at the same time are not compatible");
         return false;
     }
     if ((*out & EXPIRE_GT) != 0 && (*out & EXPIRE_LT) != 0) {

@@ -1,8 +1,10 @@
 /* Walking over the keys: SCAN, KEYS, RANDOMKEY, DBSIZE. */
 #include "engine/base/err.h"
 #include "engine/base/le.h"
+
 #include "engine/space/resident.h"
 #include "engine/space/scan.h"
+
 #include "server/conn.h"
 #include "server/glob.h"
 #include "server/handlers.h"
@@ -29,8 +31,9 @@ static struct ks_wait *wait_of(const struct request *rq)
 
 static void reply_unreadable(struct request *rq, int err)
 {
-    reply_error(rq->out, "ERR the names of keys cannot be read from flash: %s; run tierra-inspect "
-                         "verify",
+    reply_error(rq->out,
+                "ERR the names of keys cannot be read from flash: %s; run tierra-inspect "
+                "verify",
                 err_str(err));
 }
 
@@ -227,8 +230,8 @@ void cmd_randomkey(struct request *rq)
         walk->cursor = rng_u64(&rq->sh->rng) >> (64 - 14 - KEYTAB_CURSOR_HASH_BITS);
     }
     while (p.seen == 0) {
-        err = ks_scan(rq->ks, walk->cursor, 1, rq->now_ms, wait_of(rq), pick_key, &p,
-                      &walk->cursor);
+        err =
+            ks_scan(rq->ks, walk->cursor, 1, rq->now_ms, wait_of(rq), pick_key, &p, &walk->cursor);
         if (err != 0 || (walk->cursor == 0 && wrapped))
             break;
         wrapped |= walk->cursor == 0;

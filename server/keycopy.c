@@ -3,6 +3,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
+
 #include "server/request.h"
 
 /* Of one op beside key, name and value. */

@@ -8,9 +8,11 @@
 
 #include "engine/base/err.h"
 #include "engine/base/log.h"
+
 #include "engine/io/file.h"
 #include "engine/space/keyspace.h"
 #include "engine/store/store.h"
+
 #include "server/config.h"
 #include "server/node.h"
 #include "server/shard.h"

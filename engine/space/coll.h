@@ -49,8 +49,8 @@ struct coll {
     bool complete;
     bool stored; /* The store may hold element rows. */
     struct elemtab tab;
-    struct zorder order;         /* Of a sorted set. */
-    struct listq seq;            /* Of a list. */
+    struct zorder order; /* Of a sorted set. */
+    struct listq seq;    /* Of a list. */
     struct list_run run; /* Of a list: our own runs at its ends; hlc 0: none since it is hot. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* A list whose changes are in the batch under way. */

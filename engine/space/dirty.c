@@ -94,6 +94,19 @@ void dirty_moved(struct dirty *d, struct row_head *row)
         entry_of(d, row)->row = row;
 }
 
+void dirty_inherit(struct dirty *d, struct row_head *row, struct row_head *heir)
+{
+    CHECK(heir->dirty == 0);
+    /* What is in flight is in the batch; if that fails its position is remembered. */
+    if (row->dirty == 0 || (row->dirty & FLIGHT_BIT) != 0) {
+        dirty_forget(d, row);
+        return;
+    }
+    heir->dirty = row->dirty;
+    row->dirty = 0;
+    dirty_moved(d, heir);
+}
+
 /* Drops gone entries at the head, and gives a large ring's memory back when it is nearly empty. */
 static void ring_skip_gone(struct dirty *d)
 {

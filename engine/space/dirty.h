@@ -69,6 +69,12 @@ void dirty_forget(struct dirty *d, struct row_head *row);
 /* The row was moved by realloc: `row` is its new address, with the content it had. */
 void dirty_moved(struct dirty *d, struct row_head *row);
 
+/*
+ * `heir` stands for the same row from now on: it waits from where `row` did, so that a change of
+ * `row` that the store lacks stays uncovered. `heir` is clean before; `row` is clean afterwards.
+ */
+void dirty_inherit(struct dirty *d, struct row_head *row, struct row_head *heir);
+
 /* True if some row waits or is in flight. */
 static inline bool dirty_any(const struct dirty *d)
 {

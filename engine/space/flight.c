@@ -22,8 +22,8 @@
 /* One slice of a scan: bytes of rows, and rows. */
 #define SCAN_SLICE_BYTES (512u << 10)
 #define SCAN_SLICE_ROWS  4096
-/* Rows of one batched read. */
-#define READ_BATCH_MAX 16
+/* Rows of one batched read: RocksDB reads their blocks one after the other, threads do not. */
+#define READ_BATCH_MAX 4
 
 enum flight_kind {
     FLIGHT_KEY,

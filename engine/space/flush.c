@@ -70,13 +70,14 @@ static void batch_delete(struct keyspace *ks, struct bytes key)
 
 static void put_key_row(struct keyspace *ks, struct obj *obj)
 {
-    uint8_t *name = ks->name;
     const struct ks_key key = ks_key_of_obj(ks, obj);
-    const struct bytes row_key =
-        bytes_of(name, rowkey_store_key(name, key.slot, key.hash, key.name));
 
+    /* Both write their row keys to ks->name, each for the time of its put. */
     if (unlikely(ks->sweeps_count != 0))
         ks_sweep_put(ks, &key);
+    const struct bytes row_key =
+        bytes_of(ks->name, rowkey_store_key(ks->name, key.slot, key.hash, key.name));
+
     if ((obj->h.flags & BLK_DEAD) != 0) {
         batch_delete(ks, row_key);
         return;

@@ -261,8 +261,8 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 
 bool ks_busy(const struct keyspace *ks)
 {
-    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks_sweep_running(ks) ||
-           ks_expire_looking(ks);
+    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy ||
+           ks_sweep_running(ks) || ks_expire_looking(ks);
 }
 
 /* --- changing --- */

@@ -204,7 +204,7 @@ void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, st
     } else {
         coll_bury(ks, coll, sub, lsn);
     }
-    if (lsn > lsn_before) {
+    if (lsn >= lsn_before) {
         coll->count = count;
         return;
     }

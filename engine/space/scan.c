@@ -4,6 +4,7 @@
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
+
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 
@@ -120,8 +121,8 @@ static void read_names(struct ks_names *n)
         if (rowkey_parse(store_iter_key(it), &rk) != 0)
             break;
         if (rk.kind == ROWKEY_KIND_KEY)
-            n->err = store_iter_row(it, &row) == STORE_FOUND ? keep_name(n, &rk, row)
-                                                             : -ERR_CORRUPT;
+            n->err =
+                store_iter_row(it, &row) == STORE_FOUND ? keep_name(n, &rk, row) : -ERR_CORRUPT;
         if (n->err == 0)
             n->err = step_over(it, &room);
     }
@@ -148,8 +149,8 @@ static void names_free(struct ks_names *n)
 
 static void on_names(struct mail *mail)
 {
-    struct ks_names *n = container_of(container_of(mail, struct pool_job, mail), struct ks_names,
-                                      job);
+    struct ks_names *n =
+        container_of(container_of(mail, struct pool_job, mail), struct ks_names, job);
 
     n->done = true;
     n->ks->names_reading--;
@@ -158,7 +159,7 @@ static void on_names(struct mail *mail)
 
 static struct ks_names *find(struct keyspace *ks, uint64_t cursor, uint64_t next)
 {
-    LIST_FOR_EACH (link, &ks->names) {
+    LIST_FOR_EACH(link, &ks->names) {
         struct ks_names *n = LIST_ITEM(link, struct ks_names, link);
         if (n->cursor == cursor && n->next == next)
             return n;
@@ -169,7 +170,7 @@ static struct ks_names *find(struct keyspace *ks, uint64_t cursor, uint64_t next
 /* Drops the oldest stretch that nobody has fetched. */
 static void drop_one(struct keyspace *ks)
 {
-    LIST_FOR_EACH (link, &ks->names) {
+    LIST_FOR_EACH(link, &ks->names) {
         struct ks_names *n = LIST_ITEM(link, struct ks_names, link);
         if (n->done && list_empty(&n->waiters)) {
             names_free(n);

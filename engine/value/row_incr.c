@@ -2,10 +2,10 @@
  * Increments made here.
  *
  * An origin ships the sum of its run so far, not the delta: the latest state of a run replaces the
- * former, so that nothing is counted twice. A run that DELs have seen whole is never continued, even
- * if it is still in the row: a peer that has collected it already would count its old sum again.
- * Then a new run begins, with the tag of the increment as its start. A run that only a SET has seen
- * goes on: a concurrent SET that wins in the end must show what it has not seen of it.
+ * former, so that nothing is counted twice. A run that DELs have seen whole is never continued,
+ * even if it is still in the row: a peer that has collected it already would count its old sum
+ * again. Then a new run begins, with the tag of the increment as its start. A run that only a SET
+ * has seen goes on: a concurrent SET that wins in the end must show what it has not seen of it.
  *
  * Floating point: Redis adds the delta to the number it reads from the text, and stores the text
  * of the sum. So does this; the run then gets whatever makes the row show that very sum, to twice
@@ -99,12 +99,24 @@ static void edit_close(struct edit *edit)
 }
 
 /* Puts the changed run into the row and writes the row. */
+/* A second increment within one batch has the tag of the first: it takes its place. */
+static bool replace_run(struct row_state *row, const struct row_run *run)
+{
+    for (unsigned i = 0; i < row->runs_count; i++) {
+        if (row->runs[i].origin == run->origin && row->runs[i].hlc == run->hlc) {
+            row->runs[i] = *run;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int edit_finish(struct edit *edit, struct buf *out, struct row_incr *result)
 {
     int err;
 
     edit->run.hlc = edit->tag.hlc;
-    err = row_add_run(edit->state, &edit->run);
+    err = replace_run(edit->state, &edit->run) ? 0 : row_add_run(edit->state, &edit->run);
     if (err == 0)
         err = row_encode(edit->state, out);
     if (err != 0)

@@ -1,0 +1,545 @@
+/*
+ * The keyspace over both tiers against a naive model.
+ *
+ * One shard's core, real parts throughout: keyspace, write path, op log on a real file, reader and
+ * maintenance threads, and the store in memory, whose disk outlasts a crash. Random commands run
+ * the way the dispatcher runs them (make resident, then mut_*); in between rows are written back,
+ * demoted, the store is flushed, and the whole is torn down without ceremony and recovered. After
+ * every command the key must be what the model says, after every recovery all keys, and the count
+ * of keys must be exact all the time.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/io/pool.h"
+#include "engine/io/reactor.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/recover.h"
+#include "engine/space/resident.h"
+#include "engine/store/store.h"
+#include "engine/store/store_mem.h"
+
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+#include "replication/replay.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+#include "tests/lib/tmpdir.h"
+
+#define KEYS      60
+#define SUBS      24
+#define NOW_MS    1700000000000ull
+#define ORIGIN    1
+#define HASH_SEED 77
+
+/* --- the model --- */
+
+struct model_key {
+    uint8_t type;   /* VT_NONE: absent. */
+    int64_t value;  /* Of a string. */
+    bool has[SUBS]; /* Elements, and what they hold. */
+    int64_t elem[SUBS];
+    uint64_t expire_at_ms;
+};
+
+/* --- one shard's core --- */
+
+struct core {
+    struct rng rng;
+    char *dir;
+    char *log_dir;
+    struct store_mem_disk *disk;
+    struct store *store;
+    struct reactor *reactor;
+    struct mailbox mailbox;
+    struct pool *readers;
+    struct pool *maintainer;
+    struct keyspace *ks;
+    struct oplog *log;
+    struct mut *mut;
+    struct ks_wait wait;
+    struct model_key model[KEYS];
+    uint64_t waits;
+    uint64_t recoveries;
+};
+
+static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
+                      const struct bytes *operands, size_t n, struct buf *out)
+{
+    (void)ctx;
+    (void)key;
+    return row_merge_fold(existing, operands, n, out);
+}
+
+static void on_wake(void *ctx)
+{
+    struct core *c = ctx;
+
+    (void)mailbox_drain(&c->mailbox, 1000);
+}
+
+static void on_durable(void *ctx, uint64_t lsn)
+{
+    struct core *c = ctx;
+
+    if (c->ks != NULL)
+        ks_flush_on_durable(c->ks, lsn);
+}
+
+static void request_sync(void *ctx)
+{
+    struct core *c = ctx;
+
+    oplog_request_sync(c->log);
+}
+
+static void on_ready(struct ks_wait *wait)
+{
+    (void)wait;
+}
+
+static void turn(struct core *c)
+{
+    oplog_turn_end(c->log);
+    reactor_run_once(c->reactor, 1);
+}
+
+static void open_log(struct core *c)
+{
+    char why[512];
+    const struct oplog_options options = {.dir = c->log_dir,
+                                          .reactor = c->reactor,
+                                          .policy = OPLOG_SYNC_NO,
+                                          .segment_bytes = 1u << 20,
+                                          .on_durable = on_durable,
+                                          .ctx = c};
+
+    if (oplog_open(&options, &c->log, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+}
+
+static void recover(struct core *c)
+{
+    char why[512];
+    uint64_t covered;
+    struct buf vv;
+    struct replay r = {.ks = c->ks, .origin = ORIGIN, .dirty_bytes_max = 20000};
+
+    buf_init(&vv, VV_BYTES_MAX);
+    assert_int_equal(store_covered(c->store, true, &covered, &vv), 0);
+    struct bytes in = buf_bytes(&vv);
+    if (in.len != 0)
+        assert_int_equal(vv_decode(&in, &r.vv), 0);
+    buf_deinit(&vv);
+    if (ks_recover_table(c->ks, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    r.lsn = covered;
+    if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    const struct mut_options options = {
+        .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
+    mut_create(&options, &c->mut);
+}
+
+static void core_open(struct core *c)
+{
+    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
+    const struct pool_options readers = {.name = "r", .threads = 3};
+    const struct pool_options maintainer = {.name = "m", .threads = 1};
+    const struct store_options store = {.merge = {.merge = merge_rows}};
+
+    assert_int_equal(reactor_create(&reactor, &c->reactor), 0);
+    reactor_set_wake_hook(c->reactor, on_wake, c);
+    mailbox_init(&c->mailbox, c->reactor);
+    assert_int_equal(pool_create(&readers, &c->readers), 0);
+    assert_int_equal(pool_create(&maintainer, &c->maintainer), 0);
+    assert_int_equal(store_mem_open(c->disk, &store, &c->store), 0);
+    const struct ks_options options = {.seed = HASH_SEED,
+                                       .store = c->store,
+                                       .readers = c->readers,
+                                       .maintainer = c->maintainer,
+                                       .mailbox = &c->mailbox,
+                                       .origin = ORIGIN,
+                                       .request_sync = request_sync,
+                                       .ctx = c};
+    assert_int_equal(ks_create(&options, &c->ks), 0);
+    c->wait = (struct ks_wait){.on_ready = on_ready};
+    open_log(c);
+    recover(c);
+}
+
+/* Ends it without writing anything back: what the store did not flush is lost with the store. */
+static void core_close(struct core *c)
+{
+    while (ks_busy(c->ks))
+        turn(c);
+    mut_destroy(c->mut);
+    assert_int_equal(oplog_close(c->log), 0);
+    pool_destroy(c->maintainer);
+    pool_destroy(c->readers);
+    ks_destroy(c->ks);
+    c->ks = NULL;
+    store_close(c->store);
+    mailbox_deinit(&c->mailbox);
+    reactor_destroy(c->reactor);
+}
+
+/* --- commands --- */
+
+static struct ks_key key_of(unsigned k, char name[16])
+{
+    const int len = snprintf(name, 16, "key:%u", k);
+
+    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
+}
+
+static struct bytes sub_of(unsigned s, char name[16])
+{
+    return bytes_of(name, (size_t)snprintf(name, 16, "sub:%u", s));
+}
+
+static void wait_ready(struct core *c)
+{
+    c->waits += c->wait.pending != 0;
+    while (c->wait.pending != 0)
+        turn(c);
+    assert_int_equal(c->wait.err, 0);
+}
+
+static void need_key(struct core *c, const struct ks_key *key)
+{
+    while (ks_need_key(c->ks, key, NOW_MS, &c->wait) != 0)
+        wait_ready(c);
+}
+
+static void need_elem(struct core *c, const struct ks_key *key, struct bytes sub)
+{
+    for (;;) {
+        int waiting = ks_need_key(c->ks, key, NOW_MS, &c->wait);
+        waiting += ks_need_elem(c->ks, key, sub, NOW_MS, &c->wait);
+        if (waiting == 0)
+            return;
+        wait_ready(c);
+    }
+}
+
+static struct bytes number(int64_t value, char text[32])
+{
+    return bytes_of(text, (size_t)snprintf(text, 32, "%lld", (long long)value));
+}
+
+static void check_string(const struct obj *obj, int64_t expected)
+{
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+    int64_t value;
+
+    assert_int_equal(row_view(obj_row(obj), NOW_MS, &view), 0);
+    assert_true(num_parse_i64(row_text(&view, text), &value));
+    assert_int_equal(value, expected);
+}
+
+static void check_elem(struct core *c, const struct ks_key *key, unsigned s,
+                       const struct model_key *m)
+{
+    char name[16], text[ROW_TEXT_BYTES];
+    struct row_view view;
+    int64_t value;
+    const struct bytes sub = sub_of(s, name);
+
+    need_elem(c, key, sub);
+    struct obj *obj = ks_get(c->ks, key, NOW_MS);
+    assert_non_null(obj);
+    const struct elem *elem = coll_find(obj_coll(obj), sub);
+    assert_int_equal(elem != NULL, m->has[s]);
+    if (elem == NULL)
+        return;
+    if (m->type == VT_ZSET) {
+        assert_int_equal((int64_t)coll_score(elem), m->elem[s]);
+        return;
+    }
+    assert_int_equal(row_view(elem_row(elem), NOW_MS, &view), 0);
+    assert_true(num_parse_i64(row_text(&view, text), &value));
+    assert_int_equal(value, m->elem[s]);
+}
+
+static uint64_t model_count(const struct model_key *m)
+{
+    uint64_t count = 0;
+
+    for (unsigned s = 0; s < SUBS; s++)
+        count += m->has[s];
+    return count;
+}
+
+/* The key is what the model says; one element of a collection, or all. */
+static void check_key(struct core *c, unsigned k, bool all)
+{
+    char name[16];
+    const struct ks_key key = key_of(k, name);
+    const struct model_key *m = &c->model[k];
+
+    need_key(c, &key);
+    struct obj *obj = ks_get(c->ks, &key, NOW_MS);
+    assert_int_equal(obj == NULL ? VT_NONE : obj->h.type, m->type);
+    if (obj == NULL)
+        return;
+    assert_int_equal(ks_expire_at(obj), m->expire_at_ms);
+    if (m->type == VT_STRING) {
+        check_string(obj, m->value);
+        return;
+    }
+    assert_int_equal(obj_coll(obj)->count, model_count(m));
+    if (!all) {
+        check_elem(c, &key, (unsigned)rng_below(&c->rng, SUBS), m);
+        return;
+    }
+    for (unsigned s = 0; s < SUBS; s++)
+        check_elem(c, &key, s, m);
+}
+
+static void check_count(struct core *c)
+{
+    uint64_t keys = 0, expiring = 0;
+
+    for (unsigned k = 0; k < KEYS; k++) {
+        keys += c->model[k].type != VT_NONE;
+        expiring += c->model[k].type != VT_NONE && c->model[k].expire_at_ms != 0;
+    }
+    assert_int_equal(ks_count(c->ks), keys);
+    assert_int_equal(ks_count_expiring(c->ks), expiring);
+}
+
+static void do_set(struct core *c, const struct ks_key *key, struct model_key *m)
+{
+    char text[32];
+    const int64_t value = (int64_t)rng_below(&c->rng, 1000);
+    const uint64_t at_ms = rng_below(&c->rng, 3) == 0 ? NOW_MS + 1000 + rng_below(&c->rng, 9) : 0;
+
+    /* Blind: nothing is made resident. */
+    mut_set(c->mut, key, number(value, text), at_ms);
+    *m = (struct model_key){.type = VT_STRING, .value = value, .expire_at_ms = at_ms};
+}
+
+static void do_incr(struct core *c, const struct ks_key *key, struct model_key *m)
+{
+    int64_t out;
+    const int64_t delta = (int64_t)rng_below(&c->rng, 100) - 50;
+
+    if (m->type != VT_STRING && m->type != VT_NONE)
+        return;
+    assert_int_equal(mut_incr(c->mut, key, delta, &out), 0);
+    m->type = VT_STRING;
+    m->value += delta;
+    assert_int_equal(out, m->value);
+}
+
+static void do_expire(struct core *c, const struct ks_key *key, struct model_key *m)
+{
+    if (m->type == VT_NONE)
+        return;
+    m->expire_at_ms = rng_below(&c->rng, 3) == 0 ? 0 : NOW_MS + 5000 + rng_below(&c->rng, 9);
+    mut_expire(c->mut, key, m->expire_at_ms);
+}
+
+static void do_elem_set(struct core *c, const struct ks_key *key, struct model_key *m, unsigned s)
+{
+    char name[16], text[32];
+    uint8_t score[ROW_SCORE_BYTES];
+    const uint8_t type = m->type != VT_NONE           ? m->type
+                         : rng_below(&c->rng, 2) == 0 ? VT_HASH
+                                                      : VT_ZSET;
+
+    if (type == VT_STRING)
+        return;
+    const int64_t value = (int64_t)rng_below(&c->rng, 1000);
+    struct coll *coll = mut_coll(c->mut, key, type);
+    assert_non_null(coll);
+    row_score_store(score, (double)value);
+    const bool created =
+        mut_elem_set(c->mut, coll, sub_of(s, name),
+                     type == VT_ZSET ? bytes_of(score, sizeof(score)) : number(value, text));
+    assert_int_equal(created, !m->has[s]);
+    m->type = type;
+    m->has[s] = true;
+    m->elem[s] = value;
+}
+
+static void do_elem_incr(struct core *c, const struct ks_key *key, struct model_key *m, unsigned s)
+{
+    char name[16];
+    int64_t out;
+    long double out_float;
+    const int64_t delta = (int64_t)rng_below(&c->rng, 100) - 50;
+
+    if (m->type != VT_HASH && m->type != VT_ZSET)
+        return;
+    struct coll *coll = mut_coll(c->mut, key, m->type);
+    if (m->type == VT_HASH) {
+        assert_int_equal(mut_elem_incr(c->mut, coll, sub_of(s, name), delta, &out), 0);
+    } else {
+        assert_int_equal(
+            mut_elem_incr_float(c->mut, coll, sub_of(s, name), (long double)delta, &out_float), 0);
+        out = (int64_t)out_float;
+    }
+    m->elem[s] = (m->has[s] ? m->elem[s] : 0) + delta;
+    m->has[s] = true;
+    assert_int_equal(out, m->elem[s]);
+}
+
+static void do_elem_del(struct core *c, const struct ks_key *key, struct model_key *m, unsigned s)
+{
+    char name[16];
+
+    if ((m->type != VT_HASH && m->type != VT_ZSET) || !m->has[s])
+        return;
+    struct coll *coll = mut_coll(c->mut, key, m->type);
+    m->has[s] = false;
+    const bool left = mut_elem_del(c->mut, coll, sub_of(s, name));
+    assert_int_equal(left, model_count(m) != 0);
+    if (!left)
+        *m = (struct model_key){0};
+}
+
+static void command(struct core *c)
+{
+    char name[16], sub[16];
+    const unsigned k = (unsigned)rng_below(&c->rng, KEYS);
+    const unsigned s = (unsigned)rng_below(&c->rng, SUBS);
+    const unsigned what = (unsigned)rng_below(&c->rng, 100);
+    const struct ks_key key = key_of(k, name);
+    struct model_key *m = &c->model[k];
+
+    while (mut_check(c->mut, 1000) != 0)
+        turn(c);
+    if (what >= 10)
+        need_elem(c, &key, sub_of(s, sub));
+    mut_begin(c->mut, NOW_MS);
+    if (what < 10) {
+        do_set(c, &key, m);
+    } else if (what < 20) {
+        if (m->type != VT_NONE)
+            mut_del(c->mut, &key);
+        *m = (struct model_key){0};
+    } else if (what < 30) {
+        do_incr(c, &key, m);
+    } else if (what < 36) {
+        do_expire(c, &key, m);
+    } else if (what < 70) {
+        do_elem_set(c, &key, m, s);
+    } else if (what < 80) {
+        do_elem_incr(c, &key, m, s);
+    } else {
+        do_elem_del(c, &key, m, s);
+    }
+    /* Sometimes several commands are one batch, as in EXEC. */
+    if (what % 7 == 0 && (m->type == VT_STRING || m->type == VT_NONE)) {
+        do_incr(c, &key, m);
+        do_incr(c, &key, m);
+        do_expire(c, &key, m);
+    }
+    (void)mut_end(c->mut);
+    check_key(c, k, false);
+}
+
+/* --- what happens beside the commands --- */
+
+static void settle(struct core *c)
+{
+    while (ks_busy(c->ks))
+        turn(c);
+}
+
+static void write_back(struct core *c)
+{
+    ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
+    if (ks_flush_start(c->ks, 1 + rng_below(&c->rng, 5000), NOW_MS))
+        ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
+    if (rng_below(&c->rng, 2) == 0)
+        settle(c);
+}
+
+static void demote(struct core *c)
+{
+    ks_set_pressure(c->ks, true);
+    for (int i = 0; i < 6; i++)
+        (void)ks_demote_some(c->ks, UINT64_MAX / 2, 1000000);
+}
+
+static void crash(struct core *c)
+{
+    if (rng_below(&c->rng, 2) == 0) {
+        settle(c);
+        assert_int_equal(store_flush(c->store), 0);
+        if (rng_below(&c->rng, 2) == 0) {
+            for (int i = 0; i < 3; i++)
+                write_back(c);
+        }
+    }
+    core_close(c);
+    core_open(c);
+    c->recoveries++;
+    check_count(c);
+    for (unsigned k = 0; k < KEYS; k++)
+        check_key(c, k, true);
+}
+
+static void core_init(struct core *c)
+{
+    seed_rng(&c->rng, 1);
+    c->dir = tmpdir_create();
+    c->log_dir = tmpdir_path(c->dir, "oplog");
+    c->disk = store_mem_disk_create();
+    core_open(c);
+}
+
+static void core_deinit(struct core *c)
+{
+    core_close(c);
+    store_mem_disk_destroy(c->disk);
+    mem_free(c->log_dir);
+    tmpdir_remove(c->dir);
+}
+
+static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
+{
+    static struct core c;
+    const char *runs = getenv("TIERRA_PROP_RUNS");
+    const long steps = runs != NULL ? atol(runs) : 12000; /* tidy: allow atol, a test's knob */
+
+    (void)state;
+    core_init(&c);
+    for (long i = 0; i < steps; i++) {
+        const unsigned what = (unsigned)rng_below(&c.rng, 1000);
+        if (what < 60)
+            write_back(&c);
+        else if (what < 100)
+            demote(&c);
+        else if (what < 104)
+            crash(&c);
+        else
+            command(&c);
+        if (i % 16 == 0)
+            turn(&c);
+        check_count(&c);
+    }
+    /* The run has met what it is about. */
+    assert_true(c.waits > 0);
+    assert_true(c.recoveries > 0);
+    core_deinit(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keyspace_equals_the_model_through_tiers_and_crashes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
