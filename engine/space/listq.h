@@ -3,15 +3,16 @@
  *
  *     listq: ring of { node *, count } -> node of up to 4 KiB
  *     node:  | head | prefix | free | entry entry entry ... | free |
- *     entry: | flags 1 | suffix 3, or length and whole position | row length | row | back length |
+ *     entry: | flags 1 | suffix 4, or length 2 and position | row length 1.. | row | back
+ * length 1.. |
  *
  * Entries of a node lie side by side in list order, so that a range is read from contiguous memory.
- * A push writes one entry at an end of a node; free space moves to the side where pushes happen. A
- * middle insert or remove moves the bytes of one node. An element larger than a node has one of its
- * own.
+ * A push writes one entry at an end of a node, and free space is where pushes happen. A middle
+ * insert or remove moves the bytes of one node. An element larger than a node has one of its own.
  *
- * Positions are opaque byte strings whose byte order is the list order. Those of one run share all
- * but their last bytes: the node keeps the shared prefix once, the entry three bytes.
+ * Positions are byte strings whose byte order is the list order. Those of one run share all but
+ * four bytes and a last one of 0x80: the node keeps the shared prefix of its first entry once, and
+ * entries that have it the four bytes.
  *
  * What the store does not have yet
  * --------------------------------
@@ -45,7 +46,6 @@
 
 struct listq_node;
 struct listq_slot;
-struct listq_tomb;
 
 /* The longest position, in bytes. */
 #define LISTQ_POSITION_BYTES_MAX 1024u
@@ -58,17 +58,19 @@ enum listq_flag {
 /* Embedded in a collection. Fields are for this module. */
 struct listq {
     struct listq_slot *ring; /* Nodes in list order, a ring. */
-    struct listq_tomb *tombs;
+    uint8_t *tombs;          /* Tombstones: LSN 8, length 2, position; oldest first. */
     uint64_t count;
     uint64_t bytes;
     struct list waiting; /* Nodes with dirty entries, by their lowest LSN. */
-    struct list flying;  /* Nodes with entries in flight. */
+    uint64_t flight_lsn; /* Lowest of the nodes in flight. */
     uint32_t ring_first;
     uint32_t ring_count;
-    uint32_t ring_cap;
-    uint32_t tombs_count;
+    uint32_t ring_cap; /* Power of two, or 0. */
+    uint32_t tombs_len;
     uint32_t tombs_cap;
-    uint32_t tombs_flying; /* The first ones are in flight. */
+    uint32_t tombs_flying; /* Bytes at the front that are in flight. */
+    uint32_t flight;       /* Number of the present or last flight. */
+    bool flying;
 };
 
 /* Allocates nothing. Must not be moved while it is in use. */
@@ -137,7 +139,7 @@ uint64_t listq_index(const struct listq *q, const struct listq_at *at);
 struct bytes listq_position(const struct listq_at *at, uint8_t *out);
 uint8_t listq_flags(const struct listq_at *at);
 
-/* Replaces the row; the entry becomes dirty. The cursor stays on it. */
+/* Replaces the row; the entry becomes dirty. The cursor stays on it. `row` is not of this list. */
 void listq_set_row(struct listq *q, struct listq_at *at, struct bytes row, uint64_t lsn);
 
 /* Removes the element, with a tombstone if it is IN_STORE; the cursor moves to the next one. */
@@ -148,12 +150,9 @@ void listq_pop_back(struct listq *q, uint64_t lsn);
 
 /*
  * Removes all elements, without tombstones, and forgets those there are: for DEL, where the key row
- * buries what the store has. A flight must not be under way.
+ * buries what the store has. A flight under way is to be finished as usual.
  */
 void listq_clear(struct listq *q);
-
-/* Drops the elements that the store has as they are: not dirty, not in flight. No tombstones. */
-void listq_drop_clean(struct listq *q);
 
 /* --- the store --- */
 
