@@ -121,6 +121,14 @@ void cmd_getrange(struct request *rq)
 
 /* --- SET and relatives --- */
 
+/* In either tier. */
+static bool exists(const struct request *rq, const struct ks_key *key)
+{
+    struct obj *obj;
+
+    return ks_find(rq->ks, key, rq->now_ms, &obj, NULL) != KS_ABSENT;
+}
+
 struct set_options {
     uint64_t expire_at_ms;
     bool nx, xx, get, keepttl, expires;
@@ -190,10 +198,12 @@ void cmd_set(struct request *rq)
     if (!set_parse(rq, &o))
         return;
     if (o.nx || o.xx || o.get || o.keepttl) {
-        struct obj *obj = req_get(rq, &key);
+        /* Cold, unless GET or KEEPTTL have asked for it. */
+        const struct obj *obj = req_get(rq, &key);
+        const bool there = exists(rq, &key);
         if (o.get && !get_generic(rq, &key))
             return;
-        if ((o.nx && obj != NULL) || (o.xx && obj == NULL)) {
+        if ((o.nx && there) || (o.xx && !there)) {
             if (!o.get)
                 reply_null(rq->out);
             return;
@@ -202,7 +212,7 @@ void cmd_set(struct request *rq)
             o.expire_at_ms = ks_expire_at(obj);
     }
     if (o.expires && o.expire_at_ms <= rq->now_ms) {
-        if (req_get(rq, &key) != NULL)
+        if (exists(rq, &key))
             mut_del(rq->mut, &key);
     } else {
         mut_set(rq->mut, &key, rq->argv[2], o.expire_at_ms);
@@ -214,7 +224,7 @@ void cmd_set(struct request *rq)
 void cmd_setnx(struct request *rq)
 {
     const struct ks_key key = req_key(rq, 1);
-    const bool absent = req_get(rq, &key) == NULL;
+    const bool absent = !exists(rq, &key);
     if (absent)
         mut_set(rq->mut, &key, rq->argv[2], 0);
     reply_i64(rq->out, absent);
@@ -268,8 +278,7 @@ void cmd_msetnx(struct request *rq)
     }
     for (uint32_t i = 1; i < rq->argc; i += 2) {
         const struct ks_key key = req_key(rq, i);
-        struct obj *obj;
-        if (ks_find(rq->ks, &key, rq->now_ms, &obj, NULL) != KS_ABSENT) {
+        if (exists(rq, &key)) {
             reply_i64(rq->out, 0);
             return;
         }
