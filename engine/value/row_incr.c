@@ -98,7 +98,6 @@ static void edit_close(struct edit *edit)
     mem_free(edit->state);
 }
 
-/* Puts the changed run into the row and writes the row. */
 /* A second increment within one batch has the tag of the first: it takes its place. */
 static bool replace_run(struct row_state *row, const struct row_run *run)
 {
@@ -111,6 +110,7 @@ static bool replace_run(struct row_state *row, const struct row_run *run)
     return false;
 }
 
+/* Puts the changed run into the row and writes the row. */
 static int edit_finish(struct edit *edit, struct buf *out, struct row_incr *result)
 {
     int err;

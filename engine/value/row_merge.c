@@ -281,7 +281,7 @@ static void reduce_values(struct row_state *s)
     s->runs_count = kept;
     kept = 0;
     for (unsigned i = 0; i < s->types_count; i++) {
-        if (!vv_covers(&s->ctx, s->types[i].tag))
+        if (!vv_covers(&s->ctx, s->types[i].tag) && !vv_covers(&s->clear, s->types[i].tag))
             s->types[kept++] = s->types[i];
     }
     s->types_count = kept;

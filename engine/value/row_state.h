@@ -6,8 +6,8 @@
  *
  *     ctx      what SETs and DELs have seen: values and type assertions with tag <= ctx are gone
  *     rctx     what DELs have seen: increments with tag <= rctx are gone
- *     clear    like ctx for the element rows of the key, in other rows; `by` are the tags of the
- *              DELs and SETs that made it
+ *     clear    like ctx for type assertions and for the element rows of the key, which are other
+ *              rows; `by` are the tags of the DELs and SETs that made it
  *     sibs     concurrent values, at most one per origin: a later one of an origin covers the
  * former runs     per origin the latest state of its counter run: (start, hlc, sums so far) floors
  * per origin how far DELs have counted a run: up to hlc, with these sums types    per collection

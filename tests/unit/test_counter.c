@@ -129,6 +129,20 @@ static void an_increment_stands_on_the_value(void **state)
     expect_text(f, "-10");
 }
 
+static void increments_of_one_batch_add_up(void **state)
+{
+    struct fixture *f = *state;
+    int64_t value = 0;
+
+    set(f, "10");
+    for (int i = 0; i < 3; i++) {
+        f->hlc = hlc_make(1001, 0); /* next_tag gives the same tag each time. */
+        assert_int_equal(incr(f, i == 1 ? -7 : 2, &value), 0);
+    }
+    expect_i64(value, 7);
+    expect_text(f, "7");
+}
+
 static void what_is_no_integer_is_refused(void **state)
 {
     static const char *const values[] = {"", "abc", "1.5", " 1", "01", "9223372036854775808"};
@@ -380,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_counter_from_nothing_is_one_run),
         TEST(an_increment_stands_on_the_value),
+        TEST(increments_of_one_batch_add_up),
         TEST(what_is_no_integer_is_refused),
         TEST(overflow_is_refused_in_both_directions),
         TEST(a_run_may_span_more_than_its_own_range),
