@@ -13,6 +13,8 @@ Before they are compared, replies pass the normalisation that the generator name
 
 A command that removes at random (SPOP) is followed by what makes both servers equal again.
 
+With --cold the second server has so little memory that what commands name has mostly left DRAM.
+
 When replies differ the run is repeated with ever fewer commands before the failing one, and the
 shortest that still fails is printed.
 """
@@ -45,8 +47,14 @@ class Conn:
         self.file = self.sock.makefile('rb', buffering=65536)
 
     def call(self, *args):
-        self.send([args])
-        return self.read()
+        """Repeats what is refused because the flash tier does not keep up."""
+        deadline = time.monotonic() + 10
+        while True:
+            self.send([args])
+            reply = self.read()
+            if reply[0] != '-' or not reply[1].startswith(b'OOM') or time.monotonic() > deadline:
+                return reply
+            time.sleep(0.01)
 
     def send(self, cmds):
         out = []
@@ -400,7 +408,24 @@ def dump(conn):
     return out
 
 
-def run(port_a, port_b, cmds, protos=(2, 3)):
+class Cooler:
+    """Keeps maxmemory so near to what a server uses that it demotes all that it can."""
+
+    EVERY = 16      # Commands between two adjustments.
+    PART = 0.9      # Above where demotion starts, below where writers are delayed.
+    REST_S = 0.002  # For write-back and demotion.
+
+    def __init__(self, conn):
+        self.conn = conn
+
+    def adjust(self):
+        info = self.conn.call('INFO', 'memory')[1].decode()
+        rss = int(info.split('used_memory_rss:')[1].split()[0])
+        self.conn.call('CONFIG', 'SET', 'maxmemory', int(rss / self.PART))
+        time.sleep(self.REST_S)
+
+
+def run(port_a, port_b, cmds, cold=False, protos=(2, 3)):
     """None, or (index of the command, what differs)."""
     pairs = []
     for proto in protos:
@@ -412,7 +437,10 @@ def run(port_a, port_b, cmds, protos=(2, 3)):
     try:
         pairs[0][0].call('FLUSHALL')
         pairs[0][1].call('FLUSHALL')
+        cooler = Cooler(pairs[0][1]) if cold else None
         for i, cmd in enumerate(cmds):
+            if cooler is not None and i % Cooler.EVERY == 0:
+                cooler.adjust()
             a, b = pairs[i % len(pairs)]
             wrong = step(a, b, cmd)
             if wrong is not None:
@@ -428,7 +456,7 @@ def run(port_a, port_b, cmds, protos=(2, 3)):
             b.close()
 
 
-def minimise(port_a, port_b, cmds):
+def minimise(port_a, port_b, cmds, cold):
     """Leaves out what the failure does not need, in halves, quarters, ..."""
     deadline = time.monotonic() + MINIMISE_SECONDS
     size = len(cmds) // 2
@@ -437,7 +465,7 @@ def minimise(port_a, port_b, cmds):
         # The last command is the one that fails; it stays.
         while at < len(cmds) - 1 and time.monotonic() < deadline:
             fewer = cmds[:at] + cmds[min(at + size, len(cmds) - 1):]
-            found = run(port_a, port_b, fewer)
+            found = run(port_a, port_b, fewer, cold)
             if found is not None:
                 cmds = fewer[:found[0] + 1]
             else:
@@ -494,7 +522,7 @@ def stop(process, directory, keep):
 def compare(args, port_a, port_b):
     cmds = generate(args.seed, args.count)
     started = time.monotonic()
-    found = run(port_a, port_b, cmds)
+    found = run(port_a, port_b, cmds, args.cold)
     if found is None:
         print('seed %d: %d commands, %.1f s, no difference'
               % (args.seed, args.count, time.monotonic() - started))
@@ -504,7 +532,7 @@ def compare(args, port_a, port_b):
     print('  redis:  %s\n  tierra: %s' % (str(wrong[0])[:1000], str(wrong[1])[:1000]))
     if not args.no_minimise:
         print('shortest that fails:')
-        for cmd in minimise(port_a, port_b, cmds[:at + 1]):
+        for cmd in minimise(port_a, port_b, cmds[:at + 1], args.cold):
             print('  ', cmd)
     return 1
 
@@ -519,6 +547,7 @@ def main():
     p.add_argument('--server-arg', action='append', default=[], help='one more argument for it')
     p.add_argument('--family', action='append', help='only these families of commands')
     p.add_argument('--keys', type=int, help='keys per family')
+    p.add_argument('--cold', action='store_true', help='starve tierra-server of memory')
     p.add_argument('--no-minimise', action='store_true')
     args = p.parse_args()
 

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Hashes and sets on one tierra-server, without redis-server: the replies that matter most, a
+# restart among them. Usage: smoke_hash_set.sh tierra-server
+set -eu
+server=$1
+command -v redis-cli >/dev/null || exit 77
+dir=$(mktemp -d)
+port=$((20000 + $$ % 20000))
+pid=
+
+start() {
+    "$server" --port "$port" --dir "$dir" >>"$dir/out" 2>&1 &
+    pid=$!
+    for _ in $(seq 100); do
+        redis-cli -p "$port" ping >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    cat "$dir/out"
+    exit 1
+}
+stop() {
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+    [ -z "$pid" ] || wait "$pid" || true
+    pid=
+}
+trap 'stop; rm -rf "$dir"' EXIT
+
+# expect "reply, lines joined by blanks" command..
+expect() {
+    want=$1
+    shift
+    got=$(redis-cli -p "$port" "$@" 2>&1 | sed '/^$/d' | sort | tr '\n' ' ' | sed 's/ *$//')
+    [ "$got" = "$want" ] && return
+    echo "$*: got '$got', not '$want'"
+    exit 1
+}
+
+start
+expect 2 hset h a 1 b 2
+expect 1 hset h b 3 b 4 c x
+expect "1 4 a b c x" hgetall h
+expect 6 hincrby h a 5
+expect 4.5 hincrbyfloat h b 0.5
+expect "ERR hash value is not an integer" hincrby h c 1
+expect 0 hsetnx h a 9
+expect 3 sadd s x y z y
+expect 3 sadd t y z w
+expect "y z" sinter s t
+expect 1 sintercard 2 s t limit 1
+expect "w x y z" sunion s t
+expect x sdiff s t
+expect 2 sinterstore s s t
+expect "y z" smembers s
+expect 1 smove s t y
+expect "WRONGTYPE Operation against a key holding the wrong kind of value" sadd h x
+expect 0 sdiffstore s s t
+expect 0 exists s
+stop
+start
+expect "4.5 6 a b c x" hgetall h
+expect "w y z" smembers t
+expect 3 hdel h a b c
+expect 0 exists h
+echo "hashes and sets: as they should be"
