@@ -237,7 +237,7 @@ static bool zadd_one(struct request *rq, struct coll *coll, struct zadd *z, doub
     z->updated++;
     if ((z->flags & ZADD_INCR) == 0)
         set_score(rq, coll, member, score);
-    else if (mut_elem_incr_float(rq->mut, coll, member, delta, &sum) == 0)
+    else if (mut_elem_incr_float(rq->mut, coll, member, (long double)delta, &sum) == 0)
         z->score = (double)sum;
     else
         return false;
