@@ -29,6 +29,8 @@ import sys
 import tempfile
 import time
 
+import gen_zset_list
+
 EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
 SKIP = 77
 MINIMISE_SECONDS = 60
@@ -124,7 +126,8 @@ class Gen:
         if r < 0.3:
             return str(self.rng.randrange(-3, 30))
         if r < 0.34:
-            return self.rng.choice(['', '\x00\x01', 'a b', '\r\n', 'x' * 100, 'F', '0.5', '-0', '007'])
+            return self.rng.choice(['', '\x00\x01', 'a b', '\r\n', 'x' * 100, 'F', '0.5', '-0',
+                                    '007'])
         return 'f%d' % self.rng.randrange(40)
 
     def subs(self, most=6):
@@ -133,9 +136,9 @@ class Gen:
     def integer(self):
         r = self.rng.random()
         if r < 0.1:
-            return self.rng.choice(['9223372036854775807', '-9223372036854775808', '9223372036854775808',
-                                    '-9223372036854775809', '00', '+1', ' 1', '1 ', '', 'abc', '1.5',
-                                    '-0', '1e3'])
+            return self.rng.choice(['9223372036854775807', '-9223372036854775808',
+                                    '9223372036854775808', '-9223372036854775809', '00', '+1',
+                                    ' 1', '1 ', '', 'abc', '1.5', '-0', '1e3'])
         return str(self.rng.randrange(-100, 1000))
 
     def small(self):
@@ -150,17 +153,18 @@ class Gen:
         return str(self.rng.randrange(-12, 12))
 
     def integer_bad(self):
-        return self.rng.choice(['x', '', '1.0', '-9223372036854775808', '99999999999999999999', '+2', ' 3'])
+        return self.rng.choice(['x', '', '1.0', '-9223372036854775808', '99999999999999999999',
+                                '+2', ' 3'])
 
     def real(self):
         r = self.rng.random()
         if r < 0.12:
-            return self.rng.choice(['inf', '-inf', 'nan', 'abc', '', ' 1', '1 ', '1e400', '-1e400', '+3',
-                                    '0x10', '1e-30', '5.0e3', '-0', '1_0', 'infinity', '1e4000'])
+            return self.rng.choice(['inf', '-inf', 'nan', 'abc', '', ' 1', '1 ', '1e400', '-1e400',
+                                    '+3', '0x10', '1e-30', '5.0e3', '-0', '1_0', 'infinity', '1e4000'])
         if r < 0.5:
             return '%.*f' % (self.rng.randrange(0, 9), self.rng.uniform(-100, 100))
-        return self.rng.choice(['0.1', '0.2', '1', '-1', '3.0', '1e5', '1.23456789012345678', '10.50',
-                                '-0.1', '123456789.125'])
+        return self.rng.choice(['0.1', '0.2', '1', '-1', '3.0', '1e5', '1.23456789012345678',
+                                '10.50', '-0.1', '123456789.125'])
 
     def value(self):
         r = self.rng.random()
@@ -183,7 +187,8 @@ class Gen:
 
 
 class Cmd:
-    """args; how to compare; `pool`: what MEMBERS are checked against; `copies`: see heal."""
+    """How to compare; `pool`: the command whose reply holds all that MEMBERS may show; `heal`: what
+    makes both servers equal again, from what is left on either."""
 
     def __init__(self, args, how=EXACT, pool=None, heal=None, pairs=False):
         self.args, self.how, self.pool, self.heal, self.pairs = list(args), how, pool, heal, pairs
@@ -254,8 +259,8 @@ def gen_set(g):
         lambda: Cmd(['SISMEMBER', k, g.sub()]),
         lambda: Cmd(['SMISMEMBER', k] + g.subs()),
         lambda: Cmd(['SCARD', k]),
-        lambda: Cmd(['SPOP', k] + r.choice([[], [], [g.small()], [g.signed()], ['1', '2']]), MEMBERS,
-                    pool=['SMEMBERS', k], heal=gen_spop_heal(k)),
+        lambda: Cmd(['SPOP', k] + r.choice([[], [], [g.small()], [g.signed()], ['1', '2']]),
+                    MEMBERS, pool=['SMEMBERS', k], heal=gen_spop_heal(k)),
         lambda: Cmd(['SRANDMEMBER', k] + r.choice([[], [g.signed()], ['1', '2']]), MEMBERS,
                     pool=['SMEMBERS', k]),
         lambda: gen_scan(g, 'SSCAN', k),
@@ -299,17 +304,20 @@ def gen_scan(g, name, key):
         options += [g.case('COUNT'), g.small()]
     if g.rng.random() < 0.05:
         options += g.rng.choice([['COUNT'], ['BAD', '1'], ['TYPE', 'hash']])
-    cursor = '0' if g.rng.random() < 0.93 else g.rng.choice(['x', '-', '18446744073709551616', '1 ', ' 0'])
+    cursor = '0'
+    if g.rng.random() > 0.93:
+        cursor = g.rng.choice(['x', '-', '18446744073709551616', '1 ', ' 0'])
     return Cmd([name, key, cursor] + options, SCAN, pairs=name != 'SSCAN')
 
 
 GENERATORS = {'string': gen_string, 'hash': gen_hash, 'set': gen_set, 'key': gen_key}
-WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'key': 1}
-FAMILIES = ['string', 'hash', 'set']
+GENERATORS.update(gen_zset_list.generators(Cmd, gen_scan))
+WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'key': 1}
+FAMILIES = ['string', 'hash', 'set', 'zset', 'list']
 
 
 def generate(seed, count):
-    """The commands, each with the protocol it is sent in and whether within MULTI."""
+    """The commands."""
     rng = random.Random(seed)
     g = Gen(rng)
     names = [n for n in GENERATORS for _ in range(WEIGHTS[n])]
@@ -402,7 +410,8 @@ def dump(conn):
         kind = conn.call('TYPE', name)[1]
         ttl = conn.call('PTTL', name)[1]
         how = {b'string': (EXACT, ['GET', name]), b'hash': (PAIRS, ['HGETALL', name]),
-               b'set': (UNORDERED, ['SMEMBERS', name]), b'zset': (EXACT, ['ZRANGE', name, 0, -1, 'WITHSCORES']),
+               b'set': (UNORDERED, ['SMEMBERS', name]),
+               b'zset': (EXACT, ['ZRANGE', name, 0, -1, 'WITHSCORES']),
                b'list': (EXACT, ['LRANGE', name, 0, -1])}[kind]
         out[name] = (kind, ttl == b'-1', normalise(conn.call(*how[1]), how[0]))
     return out
@@ -448,7 +457,8 @@ def run(port_a, port_b, cmds, cold=False, protos=(2, 3)):
         da, db = dump(pairs[0][0]), dump(pairs[0][1])
         if da != db:
             names = [n for n in sorted(set(da) | set(db)) if da.get(n) != db.get(n)]
-            return (len(cmds) - 1, ('data differ at the end', [(n, da.get(n), db.get(n)) for n in names[:3]]))
+            return (len(cmds) - 1, ('data differ at the end',
+                                    [(n, da.get(n), db.get(n)) for n in names[:3]]))
         return None
     finally:
         for a, b in pairs:
@@ -501,7 +511,8 @@ def wait_ready(port, process, what):
 def spawn(command, what, port):
     directory = tempfile.mkdtemp(prefix='tierra-diff-')
     log = open(os.path.join(directory, 'log'), 'wb')
-    process = subprocess.Popen(command + ['--port', str(port), '--dir', directory], stdout=log, stderr=log)
+    process = subprocess.Popen(command + ['--port', str(port), '--dir', directory], stdout=log,
+                               stderr=log)
     wait_ready(port, process, what)
     return process, directory
 
@@ -566,7 +577,8 @@ def main():
         port_a, port_b = args.port_a, args.port_b
         if port_a is None:
             port_a = free_port()
-            started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server', port_a))
+            started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server',
+                                 port_a))
         if port_b is None:
             port_b = free_port()
             started.append(spawn([args.server] + args.server_arg, 'tierra-server', port_b))
