@@ -160,7 +160,8 @@ class Gen:
         r = self.rng.random()
         if r < 0.12:
             return self.rng.choice(['inf', '-inf', 'nan', 'abc', '', ' 1', '1 ', '1e400', '-1e400',
-                                    '+3', '0x10', '1e-30', '5.0e3', '-0', '1_0', 'infinity', '1e4000'])
+                                    '+3', '0x10', '1e-30', '5.0e3', '-0', '1_0', 'infinity',
+                                    '1e4000'])
         if r < 0.5:
             return '%.*f' % (self.rng.randrange(0, 9), self.rng.uniform(-100, 100))
         return self.rng.choice(['0.1', '0.2', '1', '-1', '3.0', '1e5', '1.23456789012345678',
