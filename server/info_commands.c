@@ -5,6 +5,7 @@
 
 #include "engine/base/hist.h"
 #include "engine/base/mem.h"
+#include "engine/base/num.h"
 
 #include "server/config.h"
 #include "server/info.h"
@@ -95,8 +96,10 @@ static void write_percentiles(const struct config *cfg, const struct hist *hist,
     (void)snprintf(words, sizeof(words), "%s", cfg->latency_tracking_info_percentiles);
     for (const char *word = strtok_r(words, " ", &rest); word != NULL;
          word = strtok_r(NULL, " ", &rest)) {
-        const uint64_t ns = hist_percentile(hist, strtod(word, NULL));
-        INFO_PRINT(out, "%sp%s=%.3f", comma, word, (double)ns / 1000);
+        double percent = 0;
+        if (!num_parse_double(bytes_cstr(word), &percent))
+            continue; /* The configuration has checked them. */
+        INFO_PRINT(out, "%sp%s=%.3f", comma, word, (double)hist_percentile(hist, percent) / 1000);
         comma = ",";
     }
 }

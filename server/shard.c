@@ -150,6 +150,7 @@ void shard_unpause(struct shard *sh)
     LIST_FOR_EACH_SAFE (link, &sh->conns) {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         if (c->postponed) {
+            c->postponed = false;
             reactor_timer_stop(sh->reactor, &c->retry);
             shard_retry_next_turn(sh, c);
         }

@@ -126,6 +126,7 @@ is "it has not written" w "$(cli get k)"
 is "CLIENT UNPAUSE" OK "$(cli client unpause)"
 wait $writer
 is "it has written" OK "$(cat "$dir/paused")"
+is "nobody waits any more" 0 "$(info blocked_clients)"
 is "MEMORY USAGE of nothing" "" "$(cli memory usage absent)"
 [ "$(cli memory usage k)" -gt 0 ] || failed=1
 is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 10000)"
