@@ -1,0 +1,148 @@
+/* Printing rows: what shows, and for GENERAL rows each part of the state and why it won. */
+#include "tools/inspect/inspect_row.h"
+
+#include "engine/base/err.h"
+#include "engine/base/num.h"
+
+#include "engine/value/row_state.h"
+
+#include "tools/inspect/inspect.h"
+#include "tools/inspect/inspect_out.h"
+
+static void print_expiry(struct out *out, uint64_t at_ms, uint64_t now_ms)
+{
+    if (at_ms == 0)
+        return;
+    if (at_ms == ROW_EXPIRE_NEVER) {
+        out_text(out, "expire_at", "never");
+        return;
+    }
+    out_time(out, "expire_at", at_ms);
+    out_u64(out, "expire_at_ms", at_ms);
+    out_i64(out, "expire_left_ms", (int64_t)at_ms - (int64_t)now_ms);
+}
+
+void row_print_view(struct out *out, struct bytes row, uint64_t now_ms)
+{
+    char text[ROW_TEXT_BYTES];
+    struct row_view view;
+
+    out_text(out, "form", inspect_form_name(bytes_empty(row) ? ROW_DEAD : row.ptr[0]));
+    const int err = row_view(row, now_ms, &view);
+    if (err != 0) {
+        out_text(out, "error", err_str(err));
+        return;
+    }
+    out_text(out, "type", inspect_type_name(view.type));
+    out_bool(out, "present", view.present);
+    if (view.expired)
+        out_bool(out, "expired", true);
+    if (!tag_is_none(view.tag))
+        out_tag(out, "tag", view.tag);
+    print_expiry(out, view.expire_at_ms, now_ms);
+    if (view.type == VT_STRING && view.present) {
+        const struct bytes value = row_text(&view, text);
+        out_u64(out, "value_bytes", value.len);
+        out_bytes(out, "value", value);
+    } else if (view.type > VT_STRING && view.count_lsn != 0) {
+        out_u64(out, "count", view.count);
+        out_u64(out, "count_lsn", view.count_lsn);
+    }
+}
+
+static void print_sum(struct out *out, int64_t isum, const struct fsum *fsum)
+{
+    static const struct fsum none;
+
+    out_i64(out, "sum", isum);
+    if (memcmp(fsum, &none, sizeof(none)) != 0)
+        out_bool(out, "float", true);
+}
+
+static void print_contexts(struct out *out, const struct row_state *s)
+{
+    const struct {
+        const char *name;
+        const struct vv *vv;
+    } contexts[] = {
+        {"ctx", &s->ctx}, {"rctx", &s->rctx}, {"clear", &s->clear}, {"clear_by", &s->clear_by}};
+
+    for (size_t i = 0; i < ARRAY_COUNT(contexts); i++) {
+        if (vv_empty(contexts[i].vv))
+            continue;
+        out_begin(out, "context", OUT_LINE);
+        out_text(out, "of", contexts[i].name);
+        out_vv(out, "vv", contexts[i].vv);
+        out_end(out);
+    }
+}
+
+static void print_values(struct out *out, const struct row_state *s)
+{
+    struct row_winner winner;
+
+    row_state_winner(s, &winner);
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        out_begin(out, "sibling", OUT_LINE);
+        out_tag(out, "tag", s->sibs[i].tag);
+        out_bool(out, "shown", winner.sib == &s->sibs[i]);
+        out_u64(out, "value_bytes", s->sibs[i].value.len);
+        out_bytes(out, "value", s->sibs[i].value);
+        out_end(out);
+    }
+    for (unsigned i = 0; i < s->types_count; i++) {
+        out_begin(out, "type", OUT_LINE);
+        out_text(out, "type", inspect_type_name(s->types[i].type));
+        out_tag(out, "tag", s->types[i].tag);
+        out_bool(out, "shown", winner.type == s->types[i].type);
+        out_end(out);
+    }
+}
+
+static void print_counters(struct out *out, const struct row_state *s)
+{
+    for (unsigned i = 0; i < s->runs_count; i++) {
+        const struct row_run *run = &s->runs[i];
+        out_begin(out, "run", OUT_LINE);
+        out_tag(out, "start", tag_of(run->start, run->origin));
+        out_tag(out, "tag", tag_of(run->hlc, run->origin));
+        print_sum(out, run->isum, &run->fsum);
+        out_end(out);
+    }
+    for (unsigned i = 0; i < s->floors_count; i++) {
+        const struct row_floor *f = &s->floors[i];
+        out_begin(out, "floor", OUT_LINE);
+        out_tag(out, "tag", tag_of(f->cut.hlc, f->cut.origin));
+        print_sum(out, f->cut.isum, &f->cut.fsum);
+        out_tag(out, "deleted_by", f->del_tag);
+        out_end(out);
+    }
+}
+
+static void print_expiries(struct out *out, const struct row_state *s)
+{
+    for (unsigned i = 0; i < s->exps_count; i++) {
+        const struct row_exp *e = &s->exps[i];
+        out_begin(out, "expiry", OUT_LINE);
+        out_text(out, "type", inspect_type_name(e->type));
+        out_tag(out, "target", e->target);
+        out_tag(out, "set_by", e->etag);
+        if (e->at_ms == ROW_EXPIRE_NEVER)
+            out_text(out, "expire_at", "never");
+        else
+            out_time(out, "expire_at", e->at_ms);
+        out_end(out);
+    }
+}
+
+void row_print_parts(struct out *out, struct bytes row)
+{
+    static struct row_state state; /* Large. */
+
+    if (bytes_empty(row) || row.ptr[0] != ROW_GENERAL || row_decode(row, &state) != 0)
+        return;
+    print_contexts(out, &state);
+    print_values(out, &state);
+    print_counters(out, &state);
+    print_expiries(out, &state);
+}
