@@ -156,33 +156,47 @@ uint64_t listq_index(const struct listq *q, const struct listq_at *at)
     return index;
 }
 
+/* Of a node: the first entry that is not before the position; `*out_same`: at it. */
+static uint32_t offset_find(const struct listq_node *node, struct bytes position, bool *out_same)
+{
+    const bool shares = node_shares(node, position);
+    uint8_t room[NODE_PREFIX_BYTES_MAX + ENTRY_SUFFIX_BYTES + 1];
+    uint32_t offset = node->begin;
+    struct entry entry;
+
+    for (; offset < node->end; offset += entry.size) {
+        int order;
+        entry_load(node, offset, &entry);
+        if (shares && (entry.flags & ENTRY_WHOLE) == 0)
+            order = memcmp(entry.suffix.ptr, position.ptr + node->prefix_len, ENTRY_SUFFIX_BYTES);
+        else
+            order = bytes_cmp(entry_position(node, &entry, room), position);
+        *out_same = order == 0;
+        if (order >= 0)
+            return offset;
+    }
+    *out_same = false;
+    return offset;
+}
+
 /* The place of the first entry that is not before the position; `*out_same`: at it. */
 static struct place place_find(const struct listq *q, struct bytes position, bool *out_same)
 {
     uint32_t low = 0;
     uint32_t high = q->ring_count;
-    struct entry entry;
 
     /* The last node that does not begin behind it. */
     while (low < high) {
         const uint32_t middle = low + (high - low) / 2;
-        if (entry_cmp(node_at(q, middle), node_at(q, middle)->begin, position) <= 0)
+        if (node_cmp(node_at(q, middle), position) <= 0)
             low = middle + 1;
         else
             high = middle;
     }
     struct place at = {.ring = low == 0 ? 0 : low - 1};
     *out_same = false;
-    if (q->ring_count == 0)
-        return at;
-    const struct listq_node *node = node_at(q, at.ring);
-    for (at.offset = node->begin; at.offset < node->end; at.offset += entry.size) {
-        const int order = entry_cmp(node, at.offset, position);
-        *out_same = order == 0;
-        if (order >= 0)
-            return at;
-        entry_load(node, at.offset, &entry);
-    }
+    if (q->ring_count != 0)
+        at.offset = offset_find(node_at(q, at.ring), position, out_same);
     return at;
 }
 
@@ -225,13 +239,21 @@ static void insert_at(struct listq *q, struct place *at, const struct listq_item
         node_mark(q, node_at(q, at->ring), lsn);
 }
 
+/* Whether the position is behind the last entry of the node. */
+static bool is_behind(const struct listq_node *node, struct bytes position)
+{
+    bool same;
+
+    return offset_find(node, position, &same) == node->end;
+}
+
 void listq_push_front(struct listq *q, const struct listq_item *item, uint64_t lsn)
 {
     struct place at = {0};
 
     if (q->ring_count != 0) {
         at.offset = node_at(q, 0)->begin;
-        CHECK_SLOW(entry_cmp(node_at(q, 0), at.offset, item->position) > 0);
+        CHECK_SLOW(node_cmp(node_at(q, 0), item->position) > 0);
     }
     insert_at(q, &at, item, lsn);
 }
@@ -244,8 +266,7 @@ void listq_push_back(struct listq *q, const struct listq_item *item, uint64_t ls
         at.ring = q->ring_count - 1;
         const struct listq_node *node = node_at(q, at.ring);
         at.offset = node->end;
-        CHECK_SLOW(entry_cmp(node, node->end - back_load(node->data + node->end), item->position) <
-                   0);
+        CHECK_SLOW(is_behind(node, item->position));
     }
     insert_at(q, &at, item, lsn);
 }

@@ -153,7 +153,7 @@ static struct bytes prefix_of(struct bytes position)
     return bytes_of(position.ptr, position.len - rest);
 }
 
-static bool has_prefix(const struct listq_node *node, struct bytes position)
+bool node_shares(const struct listq_node *node, struct bytes position)
 {
     return node->prefix_len != 0 &&
            position.len == (size_t)node->prefix_len + ENTRY_SUFFIX_BYTES + 1 &&
@@ -171,12 +171,12 @@ struct bytes entry_position(const struct listq_node *node, const struct entry *e
     return bytes_of(out, (size_t)node->prefix_len + ENTRY_SUFFIX_BYTES + 1);
 }
 
-int entry_cmp(const struct listq_node *node, uint32_t offset, struct bytes position)
+int node_cmp(const struct listq_node *node, struct bytes position)
 {
     uint8_t room[NODE_PREFIX_BYTES_MAX + ENTRY_SUFFIX_BYTES + 1];
     struct entry entry;
 
-    entry_load(node, offset, &entry);
+    entry_load(node, node->begin, &entry);
     return bytes_cmp(entry_position(node, &entry, room), position);
 }
 
@@ -332,7 +332,7 @@ void entry_insert(struct listq *q, struct place *at, const struct listq_item *it
     /* At most a split and a new node. */
     for (;;) {
         struct listq_node *node = node_at(q, at->ring);
-        const bool whole = !has_prefix(node, item->position);
+        const bool whole = !node_shares(node, item->position);
         const uint32_t size = entry_size(item, whole);
         if (unlikely(node->size - node->prefix_len - node_used(node) < size)) {
             make_room(q, at, item, size);

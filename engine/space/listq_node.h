@@ -126,8 +126,11 @@ static inline void entry_load(const struct listq_node *node, uint32_t offset, st
 /* The position of an entry, in `out` if it is not whole. */
 struct bytes entry_position(const struct listq_node *node, const struct entry *entry, uint8_t *out);
 
-/* The order of the entry's position and another one. */
-int entry_cmp(const struct listq_node *node, uint32_t offset, struct bytes position);
+/* Whether an entry at that position would have the prefix of the node. */
+bool node_shares(const struct listq_node *node, struct bytes position);
+
+/* The order of the first entry's position and another one. */
+int node_cmp(const struct listq_node *node, struct bytes position);
 
 /* Writes `item` at the place, and makes room for it; the place becomes where it is. */
 void entry_insert(struct listq *q, struct place *at, const struct listq_item *item);

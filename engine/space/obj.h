@@ -45,6 +45,10 @@ enum blk_flag {
 
 #define OBJ_HEAT_MAX 3
 
+/* The pointer to a collection. */
+#define OBJ_COLL_BYTES 8
+STATIC_ASSERT(sizeof(void *) == OBJ_COLL_BYTES);
+
 struct row_head {
     uint32_t dirty;
     uint32_t row_len;
@@ -70,7 +74,7 @@ STATIC_ASSERT(sizeof(struct elem) == 12);
 
 static inline size_t obj_key_at(const struct obj *o)
 {
-    return (o->h.flags & BLK_COLL) != 0 ? sizeof(struct coll *) : 0;
+    return (o->h.flags & BLK_COLL) != 0 ? OBJ_COLL_BYTES : 0;
 }
 
 static inline struct bytes obj_key(const struct obj *o)
@@ -93,7 +97,7 @@ static inline struct coll *obj_coll(const struct obj *o)
 {
     struct coll *coll;
 
-    memcpy(&coll, o->data, sizeof(coll));
+    memcpy(&coll, o->data, OBJ_COLL_BYTES);
     return coll;
 }
 
@@ -101,7 +105,7 @@ static inline struct coll *obj_coll(const struct obj *o)
 static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags, struct coll *coll,
                                   size_t row_len)
 {
-    const size_t at = (flags & BLK_COLL) != 0 ? sizeof(coll) : 0;
+    const size_t at = (flags & BLK_COLL) != 0 ? OBJ_COLL_BYTES : 0;
     struct obj *o = mem_alloc(sizeof(*o) + at + key.len + row_len);
 
     *o = (struct obj){.h = {.row_len = (uint32_t)row_len,
@@ -109,7 +113,7 @@ static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags,
                             .type = type,
                             .flags = flags}};
     if (at != 0)
-        memcpy(o->data, &coll, sizeof(coll));
+        memcpy(o->data, &coll, OBJ_COLL_BYTES);
     if (key.len != 0)
         memcpy(o->data + at, key.ptr, key.len);
     return o;
