@@ -1,3 +1,6 @@
+/*
+ * Making and reading positions; the header has the layout and the order.
+ */
 #include "engine/value/listpos.h"
 
 #include <string.h>

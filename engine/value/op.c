@@ -1,3 +1,6 @@
+/*
+ * Codec of ops and batches; the header has the layout.
+ */
 #include "engine/value/op.h"
 
 #include <string.h>

@@ -1,3 +1,6 @@
+/*
+ * The public functions on rows that join, check and clip: they decode, work on states, encode.
+ */
 #include "engine/value/row.h"
 
 #include "engine/base/check.h"

@@ -164,8 +164,10 @@ struct row_view {
 MUST_USE NOINLINE int row_view_general(struct bytes row, uint64_t now_ms, struct row_view *out);
 
 /*
- * What the row shows at `now_ms`. 0; -ERR_CORRUPT, -ERR_POISON: then `*out` is not present. An
- * expired row has present false and keeps type, tag and expire_at_ms.
+ * What the row shows at `now_ms`: in a group the time of the shard's HLC, never a clock behind it,
+ * or else what one member has dropped as expired is still alive at another. 0; -ERR_CORRUPT,
+ * -ERR_POISON: then `*out` is not present. An expired row has present false and keeps type, tag and
+ * expire_at_ms.
  */
 static inline MUST_USE int row_view(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
@@ -270,7 +272,10 @@ MUST_USE int row_merge_fold(struct bytes existing, const struct bytes *operands,
  */
 MUST_USE int row_settle(struct bytes row, struct buf *out);
 
-/* What is known to be known; all from durable positions. */
+/*
+ * What is known to be known; all from durable positions. No op up to `stable` may be applied again
+ * later: it must not reach beyond what the store covers persistently, from where replay starts.
+ */
 struct row_horizons {
     const struct vv *stable; /* Every member has all ops up to here. */
     uint64_t lst;            /* HLC: every op of every origin up to here is in this row. */
@@ -321,7 +326,10 @@ struct row_incr {
 
 /*
  * INCRBY. An absent or expired row counts as 0; what is left of it is covered, and its expiry with
- * it. Own runs follow the rule of new runs: one that DELs have seen whole is never continued. 0; -ERR_FORMAT: not an integer; -ERR_RANGE: would overflow; -ERR_TYPE: a collection;
+ * it. A run that DELs have seen whole is never continued. Within one batch the later increment
+ * takes the place of the former; an increment after a SET or DEL of the same batch must be folded
+ * into a SET of its result by the caller, since both have one tag. 0; -ERR_FORMAT: not an integer;
+ * -ERR_RANGE: would overflow; -ERR_TYPE: a collection, also one that expired (delete it first);
  * -ERR_CORRUPT, -ERR_POISON, -ENOMEM. After an error nothing was appended.
  */
 MUST_USE int row_incr_int(struct bytes row, uint64_t now_ms, int64_t delta, struct tag tag,

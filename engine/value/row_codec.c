@@ -1,3 +1,6 @@
+/*
+ * Codec of rows: state to bytes and back; row_state.h has the layout of the GENERAL form.
+ */
 #include <string.h>
 
 #include "engine/base/check.h"

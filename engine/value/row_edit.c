@@ -1,3 +1,6 @@
+/*
+ * Local edits of expiry, and what a change has seen of counters.
+ */
 #include "engine/base/mem.h"
 
 #include "engine/value/row_state.h"

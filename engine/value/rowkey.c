@@ -1,3 +1,6 @@
+/*
+ * Making and reading row keys; the header has the layout.
+ */
 #include "engine/value/rowkey.h"
 
 #include <math.h>

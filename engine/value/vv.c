@@ -1,3 +1,6 @@
+/*
+ * Version vectors: small sorted arrays, searched from the front.
+ */
 #include "engine/value/vv.h"
 
 #include <string.h>

@@ -14,7 +14,7 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_value_sim.h"
 
-#define RUNS_DEFAULT     600
+#define RUNS_DEFAULT     300
 #define RUNS_CONTROL_MAX 20000
 
 static struct sim sim;
@@ -123,7 +123,7 @@ static void stable_rows_hold_no_garbage(void **state)
 
     (void)state;
     seed_rng(&rng, 2);
-    for (unsigned run = 0; run < 200; run++) {
+    for (unsigned run = 0; run < 100; run++) {
         run_one(rng_u64(&rng), SIM_SOUND);
         sim.now_ms += 1000; /* All expiry times have passed. */
         for (unsigned round = 0; round < 3; round++)

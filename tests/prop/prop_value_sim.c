@@ -1,10 +1,13 @@
+/*
+ * The replicas: local changes, links, garbage collection, replays.
+ */
 #include "tests/prop/prop_value_sim.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/mem.h"
 
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
@@ -500,10 +503,9 @@ static void collect_key(struct sim *sim, struct sim_replica *replica, unsigned k
 /* Breaks a rule on purpose. */
 static void damage_row(enum sim_fault fault, struct sim_slot *slot)
 {
-    struct row_state *state = malloc(sizeof(*state));
+    struct row_state *state = mem_alloc(sizeof(*state));
     struct buf row = new_buf();
 
-    CHECK(state != NULL);
     CHECK(row_decode(slot_fold(slot), state) == 0);
     if (fault == SIM_EAGER_FLOORS)
         state->floors_count = 0;
@@ -518,7 +520,7 @@ static void damage_row(enum sim_fault fault, struct sim_slot *slot)
     }
     row_state_settle(state);
     CHECK(row_encode(state, &row) == 0);
-    free(state);
+    mem_free(state);
     slot_set(slot, &row);
 }
 

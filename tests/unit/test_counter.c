@@ -261,7 +261,7 @@ static void random_float_increments_print_what_redis_prints(void **state)
         buf_clear(&f->row);
         if (base[0] != '\0')
             set(f, base);
-        strcpy(text, base);
+        memcpy(text, base, strlen(base) + 1);
         for (unsigned i = 0; i < 50; i++) {
             const long double delta =
                 ldexpl((long double)rng_double(&rng) - 0.5L, (int)rng_below(&rng, 70) - 35);

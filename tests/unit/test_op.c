@@ -1,3 +1,6 @@
+/*
+ * Ops and batches: codec, and what ops do to rows.
+ */
 #include "engine/base/err.h"
 
 #include "engine/value/op.h"

@@ -1,3 +1,6 @@
+/*
+ * Rows: what they show, join to, and are collected to.
+ */
 #include "engine/value/row.h"
 
 #include "tests/lib/tcase.h"

@@ -1,3 +1,6 @@
+/*
+ * Row keys: layout, order, damage.
+ */
 #include <math.h>
 
 #include "engine/base/crc16.h"
@@ -77,8 +80,8 @@ static void the_longest_names_fit(void **state)
 
 static void scores_sort_as_bytes(void **state)
 {
-    static const double scores[] = {-INFINITY, -1e300, -2.5, -2.0, -1e-300, 0.0,
-                                    1e-300,    0.5,    1.0,  1e10, 1e300,   INFINITY};
+    static const double scores[] = {-HUGE_VAL, -1e300, -2.5, -2.0, -1e-300, 0.0,
+                                    1e-300,    0.5,    1.0,  1e10, 1e300,   HUGE_VAL};
     uint8_t last[ROWKEY_SCORE_BYTES];
     uint8_t got[ROWKEY_SCORE_BYTES];
 

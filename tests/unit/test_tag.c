@@ -1,3 +1,6 @@
+/*
+ * Tags: order and bytes.
+ */
 #include "engine/value/tag.h"
 
 #include "tests/lib/tcase.h"

@@ -1,3 +1,6 @@
+/*
+ * Version vectors: algebra and codec.
+ */
 #include "engine/base/err.h"
 
 #include "engine/value/vv.h"
