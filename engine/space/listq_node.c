@@ -22,6 +22,7 @@ static void ring_resize(struct listq *q, uint32_t cap)
 {
     struct listq_slot *ring = cap == 0 ? NULL : mem_alloc(cap * sizeof(*ring));
 
+    CHECK(q->ring_count <= cap);
     for (uint32_t i = 0; i < q->ring_count; i++)
         ring[i] = *slot_at(q, i);
     mem_free(q->ring);
