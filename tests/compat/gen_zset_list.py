@@ -1,7 +1,8 @@
 """Generators of diff_cmds.py for sorted sets and lists.
 
-Negative zeros are left out: Redis keeps them or not, as its encodings do. Ranges by member are asked
-of keys of their own (lex:N), whose scores are all equal, as the order is not defined otherwise.
+Negative zeros are left out: Redis keeps them or not, as its encodings do. Ranges by member are
+asked of keys of their own (lex:N), whose scores are all equal, as the order is not defined
+otherwise.
 """
 
 
@@ -26,7 +27,8 @@ class Draw:
         if r < 0.5:
             return str(self.rng.randrange(-5, 9))
         if r < 0.9:
-            return self.one('1.5', '0.1', '0.2', '0.3', '-2.25', '1e3', '3.0', '1e-5', '12345678901234567')
+            return self.one('1.5', '0.1', '0.2', '0.3', '-2.25', '1e3', '3.0', '1e-5',
+                            '12345678901234567')
         if r < 0.97:
             return self.one('inf', '-inf', '+inf', '1e308', '0x10')
         return self.one('nan', 'abc', '', ' 1', '1 ', '1e999')
@@ -36,7 +38,8 @@ class Draw:
         if r < 0.3:
             return self.one('-inf', '+inf', 'inf', '(inf')
         if r < 0.96:
-            return self.one('', '(') + self.one('-3', '-1', '0', '1', '2', '3', '1.5', '0.1', '5', '1000')
+            return self.one('', '(') + self.one('-3', '-1', '0', '1', '2', '3', '1.5', '0.1', '5',
+                                                '1000')
         return self.one('', '(', 'x', '[1', ' 1', '1 ', 'nan', '1e999', '((')
 
     def lex_bound(self):
@@ -63,7 +66,8 @@ def members(d, most):
 
 def zadd(d, k):
     words = [w for w in ('NX', 'XX', 'GT', 'LT', 'CH', 'INCR') if d.rng.random() < 0.25]
-    return ['ZADD', k] + [d.g.case(w) for w in words] + members(d, d.one(1, 1, 3)) + d.maybe(0.03, 'x')
+    return ['ZADD', k] + [d.g.case(w) for w in words] + members(d, d.one(1, 1, 3)) + d.maybe(0.03,
+                                                                                             'x')
 
 
 def zrange(d, name, *keys):
@@ -85,7 +89,8 @@ def algebra(d, store):
     options = []
     if op != 'ZDIFF' or d.rng.random() < 0.03:
         options += [d.maybe(0.3, g.case('WEIGHTS'), *weights),
-                    d.maybe(0.4, g.case('AGGREGATE'), d.one('SUM', 'min', 'Max', 'min', 'max', 'bad'))]
+                    d.maybe(0.4, g.case('AGGREGATE'), d.one('SUM', 'min', 'Max', 'min', 'max',
+                                                            'bad'))]
     options.append(d.scores(0.03 if store else 0.5))
     d.rng.shuffle(options)
     return [op + 'STORE', g.key('zset')][:2 if store else 0] + [op][:0 if store else 1] + \
@@ -116,20 +121,25 @@ def gen_zset(g, Cmd, scan):
         lambda: Cmd(zrange(d, 'ZRANGE', k)),
         lambda: Cmd(zrange(d, 'ZRANGESTORE', g.key('zset'), k)),
         lambda: Cmd(['ZREVRANGE', k, g.signed(), g.signed()] + d.scores()),
-        lambda: Cmd([d.one('ZRANGEBYSCORE', 'ZREVRANGEBYSCORE'), k, d.bound(), d.bound()] + d.scores() +
+        lambda: Cmd([d.one('ZRANGEBYSCORE', 'ZREVRANGEBYSCORE'), k, d.bound(), d.bound()] +
+                    d.scores() +
                     d.limit()),
-        lambda: Cmd([d.one('ZRANGEBYLEX', 'ZREVRANGEBYLEX'), lex, d.lex_bound(), d.lex_bound()] + d.limit()),
+        lambda: Cmd([d.one('ZRANGEBYLEX', 'ZREVRANGEBYLEX'), lex, d.lex_bound(), d.lex_bound()] +
+                    d.limit()),
         lambda: Cmd(['ZCOUNT', k, d.bound(), d.bound()]),
         lambda: Cmd(['ZLEXCOUNT', lex, d.lex_bound(), d.lex_bound()]),
-        lambda: Cmd([d.one('ZPOPMIN', 'ZPOPMAX'), k] + d.maybe(0.5, g.small()) + d.maybe(0.02, '1')),
+        lambda: Cmd([d.one('ZPOPMIN', 'ZPOPMAX'), k] + d.maybe(0.5, g.small()) + d.maybe(0.02,
+                                                                                         '1')),
         lambda: Cmd(['ZREMRANGEBYRANK', k, g.signed(), g.signed()]),
         lambda: Cmd(['ZREMRANGEBYSCORE', k, d.bound(), d.bound()]),
         lambda: Cmd(['ZREMRANGEBYLEX', lex, d.lex_bound(), d.lex_bound()]),
         lambda: Cmd(algebra(d, False)),
         lambda: Cmd(algebra(d, False)),
         lambda: Cmd(algebra(d, True)),
-        lambda: Cmd(['ZINTERCARD'] + several(d, 'zset') + d.maybe(0.4, g.case('LIMIT'), g.signed())),
-        lambda: Cmd(['ZMPOP'] + several(d, 'zset') + [d.one('MIN', 'max', 'MAX', 'bad')] + d.count()),
+        lambda: Cmd(['ZINTERCARD'] + several(d, 'zset') + d.maybe(0.4, g.case('LIMIT'),
+                                                                  g.signed())),
+        lambda: Cmd(['ZMPOP'] + several(d, 'zset') + [d.one('MIN', 'max', 'MAX', 'bad')] +
+                    d.count()),
         lambda: scan(g, 'ZSCAN', k),
     ])()
 
@@ -137,7 +147,8 @@ def gen_zset(g, Cmd, scan):
 def gen_list(g, Cmd, scan):
     d, k, r = Draw(g), g.key('list'), g.rng
     end = lambda: d.one('LEFT', 'right', 'RIGHT', 'left') if r.random() < 0.97 else 'bad'
-    values = lambda most: [g.value() if r.random() < 0.3 else g.sub() for _ in range(r.randint(1, most))]
+    values = lambda most: [g.value() if r.random() < 0.3 else g.sub() for _ in range(r.randint(1,
+                                                                                               most))]
     lpos = [d.maybe(0.5, 'RANK', g.signed()), d.maybe(0.5, g.case('COUNT'), g.small()),
             d.maybe(0.4, 'MAXLEN', g.signed()), d.maybe(0.02, 'x')]
     r.shuffle(lpos)
@@ -155,7 +166,8 @@ def gen_list(g, Cmd, scan):
         lambda: Cmd(['LSET', k, g.signed(), g.value()]),
         lambda: Cmd(['LREM', k, g.signed(), g.sub()]),
         lambda: Cmd(['LTRIM', k, g.signed(), g.signed()]),
-        lambda: Cmd(['LINSERT', k, d.one('BEFORE', 'after', 'AFTER', 'before', 'bad'), g.sub(), g.value()]),
+        lambda: Cmd(['LINSERT', k, d.one('BEFORE', 'after', 'AFTER', 'before', 'bad'), g.sub(),
+                     g.value()]),
         lambda: Cmd(['LINSERT', k, d.one('BEFORE', 'after'), g.sub(), g.sub()]),
         lambda: Cmd(['LPOS', k, g.sub()] + sum(lpos, [])),
         lambda: Cmd(['LMOVE', k, g.key('list'), end(), end()]),
