@@ -83,7 +83,8 @@ def zrange(d, name, *keys):
 
 def algebra(d, store):
     g, op = d.g, d.one('ZUNION', 'ZINTER', 'ZDIFF')
-    keys = [g.key('zset') if d.rng.random() < 0.85 else g.key('set') for _ in range(d.rng.randint(1, 4))]
+    keys = [g.key('zset' if d.rng.random() < 0.85 else 'set')
+            for _ in range(d.rng.randint(1, 4))]
     number = str(len(keys)) if d.rng.random() < 0.96 else g.signed()
     weights = [d.one('1', '2', '0.5', '3', 'inf', '1e3') for _ in keys]
     options = []
@@ -147,8 +148,8 @@ def gen_zset(g, Cmd, scan):
 def gen_list(g, Cmd, scan):
     d, k, r = Draw(g), g.key('list'), g.rng
     end = lambda: d.one('LEFT', 'right', 'RIGHT', 'left') if r.random() < 0.97 else 'bad'
-    values = lambda most: [g.value() if r.random() < 0.3 else g.sub() for _ in range(r.randint(1,
-                                                                                               most))]
+    value = lambda: g.value() if r.random() < 0.3 else g.sub()
+    values = lambda most: [value() for _ in range(r.randint(1, most))]
     lpos = [d.maybe(0.5, 'RANK', g.signed()), d.maybe(0.5, g.case('COUNT'), g.small()),
             d.maybe(0.4, 'MAXLEN', g.signed()), d.maybe(0.02, 'x')]
     r.shuffle(lpos)
