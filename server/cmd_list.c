@@ -308,7 +308,7 @@ void cmd_lrange(struct request *rq)
 {
     bool ok;
     int64_t start, end;
-    uint64_t from;
+    uint64_t from = 0;
     const struct ks_key key = req_key(rq, 1);
 
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
@@ -380,7 +380,7 @@ void cmd_ltrim(struct request *rq)
 {
     bool ok;
     int64_t start, end;
-    uint64_t from;
+    uint64_t from = 0;
     const struct ks_key key = req_key(rq, 1);
 
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))

@@ -177,7 +177,7 @@ static void pop_some(struct request *rq, struct coll *set, uint64_t n)
 void cmd_spop(struct request *rq)
 {
     struct coll *set;
-    int64_t count;
+    int64_t count = 0;
     const struct ks_key key = req_key(rq, 1);
     if (rq->argc > 3) {
         reply_err_syntax(rq->out);

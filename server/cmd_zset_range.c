@@ -206,7 +206,7 @@ static bool step(const struct zrange *range, struct zorder_pos *pos)
 
 static void reply_range(struct request *rq, const struct coll *coll, const struct zrange *range)
 {
-    uint64_t start;
+    uint64_t start = 0;
     struct zorder_pos pos;
     const uint64_t n = rank_range(coll, range, &start);
     const bool nested = range->scores && rq->out->proto == 3;
@@ -226,7 +226,7 @@ static void reply_range(struct request *rq, const struct coll *coll, const struc
 static void store_range(struct request *rq, const struct ks_key *to, const struct coll *coll,
                         const struct zrange *range)
 {
-    uint64_t start;
+    uint64_t start = 0;
     struct zorder_pos pos;
     struct zset_items items = {0};
     const uint64_t n = coll == NULL ? 0 : rank_range(coll, range, &start);
@@ -314,7 +314,7 @@ void cmd_zrangestore(struct request *rq)
 static void zcount_generic(struct request *rq, uint8_t by)
 {
     bool ok;
-    uint64_t start;
+    uint64_t start = 0;
     struct zrange range = {.by = by, .limit = -1};
     const struct ks_key key = req_key(rq, 1);
 
@@ -338,7 +338,7 @@ void cmd_zlexcount(struct request *rq)
 static void zremrange_generic(struct request *rq, uint8_t by)
 {
     bool ok;
-    uint64_t start;
+    uint64_t start = 0;
     struct zrange range = {.by = by, .limit = -1};
     const struct ks_key key = req_key(rq, 1);
 

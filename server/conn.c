@@ -226,12 +226,12 @@ static void hold(struct conn *c, uint64_t lsn)
 }
 
 /* How many bytes of the replies may leave; forgets the marks that are passed. */
-static size_t release(struct conn *c, uint64_t durable_lsn)
+static size_t release(struct conn *c, uint64_t safe_lsn)
 {
     uint32_t passed = 0;
     size_t len = 0;
 
-    while (passed < c->marks_count && c->marks[passed].lsn <= durable_lsn)
+    while (passed < c->marks_count && c->marks[passed].lsn <= safe_lsn)
         len = c->marks[passed++].end;
     c->marks_count -= passed;
     memmove(c->marks, c->marks + passed, c->marks_count * sizeof(c->marks[0]));
@@ -246,12 +246,12 @@ static void close_if_done(struct conn *c)
         conn_close(c);
 }
 
-void conn_release(struct conn *c, uint64_t durable_lsn)
+void conn_release(struct conn *c, uint64_t safe_lsn)
 {
     if (c->closed)
         return;
     if (!reactor_sock_sending(&c->sock)) {
-        const size_t len = release(c, durable_lsn);
+        const size_t len = release(c, safe_lsn);
         if (len != 0)
             send_part(c, len);
     }
@@ -260,13 +260,13 @@ void conn_release(struct conn *c, uint64_t durable_lsn)
     close_if_done(c);
 }
 
-void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t durable_lsn)
+void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t safe_lsn)
 {
     if (c->closed)
         return;
-    if (hold_lsn > durable_lsn || c->marks_count != 0) {
+    if (hold_lsn > safe_lsn || c->marks_count != 0) {
         hold(c, hold_lsn);
-        conn_release(c, durable_lsn);
+        conn_release(c, safe_lsn);
         return;
     }
     if (c->out.out.len != 0 && !reactor_sock_sending(&c->sock))

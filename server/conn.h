@@ -119,12 +119,12 @@ void conn_touch(struct conn *c);
 
 /*
  * End of the turn: sends what may leave. `hold_lsn`: what was collected by now must wait until the
- * log is durable to there; `durable_lsn`: how far it is.
+ * log is safe to there (written or synced, by policy); `safe_lsn`: how far it is.
  */
-void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t durable_lsn);
+void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t safe_lsn);
 
-/* The log is durable up to `durable_lsn`: sends the replies that waited for it. */
-void conn_release(struct conn *c, uint64_t durable_lsn);
+/* The log is safe up to `safe_lsn`: sends the replies that waited for it. */
+void conn_release(struct conn *c, uint64_t safe_lsn);
 
 /* Input and output buffers, for CLIENT LIST and the memory budget. */
 size_t conn_memory_bytes(const struct conn *c);

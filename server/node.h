@@ -51,6 +51,7 @@ struct node_budget {
     uint64_t shard_bytes; /* Of all keyspaces when last measured. */
     uint64_t flash;       /* Bytes of the data directory that were counted last. */
     uint64_t measured_at_ms;
+    uint64_t purged_at_ms;
     uint64_t flash_measured_at_ms;
     struct mem_stats mem;
 };

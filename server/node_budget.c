@@ -30,6 +30,9 @@
 #define MEASURE_FLASH_MS 1000
 /* Demotion starts at this part of maxmemory. */
 #define SOFT_PERCENT 85
+/* Between two requests to the allocator to give pages back, and when it is worth the while. */
+#define PURGE_MS            500
+#define PURGE_SLACK_PERCENT 5
 /* The longest that a writer waits before it is let through or refused. */
 #define DELAY_MS_MAX 20
 
@@ -58,6 +61,21 @@ static void measure_flash(struct node *node, uint64_t now_ms)
     node->budget.flash = bytes;
 }
 
+/*
+ * Pages that the allocator keeps for reuse count as used: when they are what is in the way they
+ * go back to the kernel.
+ */
+static void give_back(struct node_budget *b, uint64_t now_ms)
+{
+    if (b->maxmemory == 0 || b->rss <= b->soft || now_ms - b->purged_at_ms < PURGE_MS ||
+        b->mem.resident < b->mem.allocated + b->maxmemory / 100 * PURGE_SLACK_PERCENT)
+        return;
+    b->purged_at_ms = now_ms;
+    mem_purge();
+    b->rss = mem_rss_bytes();
+    b->used = b->rss;
+}
+
 void node_measure(struct node *node, uint64_t now_ms)
 {
     struct node_budget *b = &node->budget;
@@ -72,6 +90,7 @@ void node_measure(struct node *node, uint64_t now_ms)
     b->allocated_peak = u64_max(b->allocated_peak, b->mem.allocated);
     b->rss_peak = u64_max(b->rss_peak, b->rss);
     b->used = b->rss;
+    give_back(b, now_ms);
     b->shard_bytes = keyspace_bytes(node);
     measure_flash(node, now_ms);
     for (uint32_t i = 0; i < node->shards_count; i++) {

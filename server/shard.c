@@ -147,7 +147,7 @@ void shard_pause(struct shard *sh, uint64_t until_ms, bool all)
 void shard_unpause(struct shard *sh)
 {
     sh->pause_until_ms = 0;
-    LIST_FOR_EACH_SAFE (link, &sh->conns) {
+    LIST_FOR_EACH_SAFE(link, &sh->conns) {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         if (c->postponed) {
             c->postponed = false;
@@ -161,7 +161,7 @@ uint64_t shard_postponed_count(const struct shard *sh)
 {
     uint64_t count = 0;
 
-    LIST_FOR_EACH (link, &sh->conns)
+    LIST_FOR_EACH(link, &sh->conns)
         count += LIST_ITEM(link, struct conn, link)->postponed;
     return count;
 }
@@ -202,19 +202,29 @@ static void retry_all(struct shard *sh)
         conn_resume(LIST_ITEM(link, struct conn, retry_link));
 }
 
+/*
+ * How far the log must have come before a reply leaves: synced under ALWAYS, else written, so that
+ * the death of the process takes back nothing that a client was told.
+ */
+static uint64_t safe_lsn(const struct shard *sh)
+{
+    return oplog_policy(sh->log) == OPLOG_SYNC_ALWAYS ? oplog_durable_lsn(sh->log)
+                                                      : oplog_written_lsn(sh->log);
+}
+
 static void send_replies(struct shard *sh)
 {
     struct list_link *link;
-    const uint64_t durable = oplog_durable_lsn(sh->log);
-    const uint64_t hold =
-        oplog_policy(sh->log) == OPLOG_SYNC_ALWAYS ? oplog_applied_lsn(sh->log) : 0;
+    const uint64_t safe = safe_lsn(sh);
+    const uint64_t hold = oplog_applied_lsn(sh->log);
 
     while ((link = list_pop_front(&sh->turn_conns)) != NULL)
-        conn_flush(LIST_ITEM(link, struct conn, turn_link), hold, durable);
+        conn_flush(LIST_ITEM(link, struct conn, turn_link), hold, safe);
 }
 
-static void send_held(struct shard *sh, uint64_t durable)
+static void send_held(struct shard *sh)
 {
+    const uint64_t safe = safe_lsn(sh);
     struct list again;
     struct list_link *link;
 
@@ -224,7 +234,7 @@ static void send_held(struct shard *sh, uint64_t durable)
     list_splice_back(&again, &sh->held_conns);
     /* What is collected after the last mark stays held: the end of the turn marks it. */
     while ((link = list_pop_front(&again)) != NULL)
-        conn_release(LIST_ITEM(link, struct conn, held_link), durable);
+        conn_release(LIST_ITEM(link, struct conn, held_link), safe);
 }
 
 /* Whether the store should be given rows now. */
@@ -268,6 +278,7 @@ static void on_turn(void *ctx)
 
     retry_all(sh);
     oplog_turn_end(sh->log);
+    send_held(sh);
     send_replies(sh);
     housekeep(sh);
     sh->stats.last_ns = reactor_now_ns(sh->reactor);
@@ -285,7 +296,6 @@ static void on_durable(void *ctx, uint64_t lsn)
     struct shard *sh = ctx;
 
     ks_flush_on_durable(sh->ks, lsn);
-    send_held(sh, lsn);
 }
 
 static void on_fence(void *ctx, const char *why)
@@ -720,6 +730,8 @@ int shard_close(struct shard *sh)
     }
     mut_destroy(sh->mut);
     pool_destroy(sh->maintainer);
+    while (sh->reactor != NULL && !mailbox_empty(&sh->mailbox))
+        (void)mailbox_drain(&sh->mailbox, MAILS_MAX);
     ks_destroy(sh->ks);
     store_close(sh->store);
     mailbox_deinit(&sh->mailbox);

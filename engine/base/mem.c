@@ -23,6 +23,14 @@
 
 #include "engine/base/check.h"
 
+#ifdef TIERRA_HAVE_JEMALLOC
+/*
+ * Read by jemalloc at start. Unused pages go back to the kernel within half a second, by a thread
+ * of jemalloc's own, because maxmemory bounds the resident set.
+ */
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0";
+#endif
+
 /* 0 while off; else the calls that are left until the first one fails, that one included. */
 static _Atomic uint64_t fault_countdown;
 static _Atomic uint64_t fault_repeat;

@@ -46,7 +46,7 @@ static void probation_pop(struct keyspace *ks)
         return;
     ref.obj->h.flags &= (uint8_t)~BLK_PROBATION;
     /* The first touch is that of the command which asked for it. */
-    if (!ks->pressure || ref.obj->heat > 1)
+    if (!ks->pressure || ref.obj->heat > 1 || ref.obj->pins != 0)
         return;
     if ((ref.obj->h.flags & BLK_COLL) == 0)
         (void)ks_demote(ks, &ref, true);
@@ -78,7 +78,8 @@ static void visit(void *ctx, const struct keytab_entry *entry)
     struct hand *h = ctx;
     struct obj *obj = entry->ref.obj;
 
-    if (entry->kind != KEYTAB_HOT || (obj->h.flags & BLK_DEAD) != 0)
+    if (entry->kind != KEYTAB_HOT || (obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0 ||
+        obj->pins != 0)
         return;
     if ((obj->h.flags & BLK_COLL) != 0)
         coll_shed(h->ks, obj_coll(obj));
@@ -86,7 +87,7 @@ static void visit(void *ctx, const struct keytab_entry *entry)
         obj->heat--;
         return;
     }
-    if (obj->h.dirty == 0 && (obj->h.flags & BLK_PROBATION) == 0)
+    if (obj->h.dirty == 0)
         (void)ks_demote(h->ks, &entry->ref, false);
 }
 

@@ -58,8 +58,11 @@ struct flight {
 /* A waiter's place in a flight's queue. */
 struct flight_wait {
     struct list_link flight_link;
-    struct list_link wait_link;
+    struct list_link wait_link; /* In wait->flights; of a pin in wait->pins. */
     struct ks_wait *wait;
+    struct keyspace *ks; /* Of a pin: */
+    uint64_t hash;
+    uint16_t slot;
 };
 
 static struct ks_key flight_key(const struct flight *f)
@@ -113,8 +116,10 @@ void ks_flights_stale(struct keyspace *ks, const struct ks_key *key)
 
 void ks_wait_on(struct list *waiters, struct ks_wait *wait)
 {
-    if (wait->flights.head.next == NULL)
+    if (wait->flights.head.next == NULL) {
         list_init(&wait->flights);
+        list_init(&wait->pins);
+    }
     struct flight_wait *w = mem_zalloc(sizeof(*w));
     w->wait = wait;
     list_push_back(waiters, &w->flight_link);
@@ -122,34 +127,91 @@ void ks_wait_on(struct list *waiters, struct ks_wait *wait)
     wait->pending++;
 }
 
+/* The object of a key that is hot, or NULL. */
+static struct obj *hot_obj(const struct keyspace *ks, uint16_t slot, uint64_t hash)
+{
+    struct keytab_ref ref;
+
+    return keytab_find_hot(ks->tab, slot, hash, &ref) ? ref.obj : NULL;
+}
+
+/* Turns the place in a queue into a pin of the key that has come. */
+static void pin(struct flight_wait *w, const struct flight *f)
+{
+    struct obj *obj = hot_obj(f->ks, f->slot, f->hash);
+
+    if (obj == NULL || obj->pins == UINT8_MAX) {
+        mem_free(w);
+        return;
+    }
+    obj->pins++;
+    w->ks = f->ks;
+    w->hash = f->hash;
+    w->slot = f->slot;
+    list_push_back(&w->wait->pins, &w->wait_link);
+}
+
+static void unpin_all(struct list *pins)
+{
+    struct list_link *link;
+
+    while ((link = list_pop_front(pins)) != NULL) {
+        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, wait_link);
+        struct obj *obj = hot_obj(w->ks, w->slot, w->hash);
+        /* Another object may have taken its place meanwhile. */
+        if (obj != NULL && obj->pins != 0)
+            obj->pins--;
+        mem_free(w);
+    }
+}
+
 void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
 {
-    (void)ks;
-    if (wait->pending == 0)
-        return;
     struct list_link *link;
+
+    (void)ks;
+    if (wait->flights.head.next == NULL)
+        return;
     while ((link = list_pop_front(&wait->flights)) != NULL) {
         struct flight_wait *w = LIST_ITEM(link, struct flight_wait, wait_link);
         list_remove(&w->flight_link);
         mem_free(w);
     }
+    unpin_all(&wait->pins);
     wait->pending = 0;
 }
 
-void ks_wake(struct list *waiters, int err)
+/* `f`: the flight that has landed, or NULL if what has come is not to be pinned. */
+static void wake_all(struct list *waiters, const struct flight *f, int err)
 {
     struct list_link *link;
+    struct list pins;
 
     while ((link = list_pop_front(waiters)) != NULL) {
         struct flight_wait *w = LIST_ITEM(link, struct flight_wait, flight_link);
         struct ks_wait *wait = w->wait;
         list_remove(&w->wait_link);
-        mem_free(w);
         if (wait->err == 0)
             wait->err = err;
-        if (--wait->pending == 0)
-            wait->on_ready(wait);
+        if (--wait->pending != 0) {
+            if (f != NULL)
+                pin(w, f);
+            else
+                mem_free(w);
+            continue;
+        }
+        mem_free(w);
+        /* The command runs within on_ready, or waits anew: with what is pinned until then. */
+        list_init(&pins);
+        list_splice_back(&pins, &wait->pins);
+        wait->on_ready(wait);
+        unpin_all(&pins);
     }
+}
+
+void ks_wake(struct list *waiters, int err)
+{
+    wake_all(waiters, NULL, err);
 }
 
 /* --- life --- */
@@ -399,7 +461,7 @@ static void elem_landed(struct flight *f)
 
 static void finish(struct flight *f, int err)
 {
-    ks_wake(&f->waiters, err);
+    wake_all(&f->waiters, f, err);
     flight_free(f);
 }
 
@@ -502,8 +564,17 @@ int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
     struct keytab_ref ref;
 
     (void)now_ms;
-    if (likely(keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD))
+    switch (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref)) {
+    case KEYTAB_NONE:
         return 0;
+    case KEYTAB_HOT:
+        /* It may have to outlast the reads of the others that the command names. */
+        if (ref.obj->heat == 0)
+            ref.obj->heat = 1;
+        return 0;
+    case KEYTAB_COLD:
+        break;
+    }
     return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
 }
 

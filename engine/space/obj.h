@@ -8,7 +8,8 @@
  *     10  1  type      enum value_type
  *     11  1  flags     enum blk_flag
  *     12  1  heat      0 .. OBJ_HEAT_MAX: touches since the clock hand passed
- *     13  3  zero
+ *     13  1  pins      waiting commands that need it to stay
+ *     14  2  zero
  *     16  .. [pointer to struct coll, 8 bytes, if BLK_COLL] key, row bytes
  *
  *   struct elem, one block per resident element of a hash, set or sorted set
@@ -61,7 +62,8 @@ STATIC_ASSERT(sizeof(struct row_head) == 12);
 struct obj {
     struct row_head h;
     uint8_t heat;
-    uint8_t zero[3];
+    uint8_t pins;
+    uint8_t zero[2];
     uint8_t data[];
 };
 STATIC_ASSERT(sizeof(struct obj) == 16);

@@ -85,7 +85,7 @@ int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
     static const uint8_t beyond[1] = {0x80};
     const struct store_iter_options options = {.upper = bytes_of(beyond, 1),
                                                .readahead_bytes = 2u << 20};
-    struct store_iter *it;
+    struct store_iter *it = NULL;
     struct buf after;
 
     int err = load_sweeps(ks);

@@ -12,6 +12,9 @@
  * A row that is written while its read is in flight makes that flight stale: what it brings is
  * dropped, and read again if somebody still waits.
  *
+ * A key that has come while its command still waits for others is pinned until the command runs:
+ * else a command that names several cold keys could chase them for ever when memory is short.
+ *
  * What a read brings becomes hot on probation: probationers stand in a small queue (probation.h)
  * and go cold again at its end unless they were touched a second time.
  *
@@ -33,6 +36,7 @@ struct ks_key;
 struct ks_wait {
     void (*on_ready)(struct ks_wait *wait); /* Set by the owner before ks_need_*. */
     struct list flights;                    /* Its places in the queues of flights. */
+    struct list pins;                       /* What has come already, and must stay until then. */
     uint32_t pending;
     int err; /* The first error of its reads; 0 if all is well. */
 };
