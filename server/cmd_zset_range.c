@@ -54,7 +54,8 @@ static bool parse_score(struct bytes arg, struct bound *out)
     if (arg.len != 0)
         memcpy(text, arg.ptr, arg.len);
     text[arg.len] = 0;
-    out->score = strtod(text, &end);
+    /* As Redis reads a bound: an empty text is 0, which num_parse_double refuses. */
+    out->score = strtod(text, &end); /* tidy: allow strtod, Redis' own reading */
     return *end == 0 && !isnan(out->score);
 }
 

@@ -19,6 +19,7 @@
 
 #include "engine/io/reactor.h"
 #include "engine/store/store.h"
+
 #include "server/save.h"
 
 struct command_table;

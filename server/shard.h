@@ -153,7 +153,11 @@ void shard_stop(struct shard *sh);
 /* Flushes everything to the store and closes. The loop has ended. */
 MUST_USE int shard_close(struct shard *sh);
 
-enum shard_flush { SHARD_FLUSH_DONE, SHARD_FLUSH_WAIT, SHARD_FLUSH_FAILED };
+enum shard_flush {
+    SHARD_FLUSH_DONE,
+    SHARD_FLUSH_WAIT,
+    SHARD_FLUSH_FAILED
+};
 
 /* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);

@@ -7,8 +7,6 @@
  * 16 bytes, looked up in random order. "ahead" looks up 16 keys at a time, prefetched in stages.
  * Bytes are those of the table alone; resident: what the process grew by, pages included.
  */
-#include "engine/space/keytab.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -20,6 +18,7 @@
 #include "engine/base/rng.h"
 #include "engine/base/sum.h"
 
+#include "engine/space/keytab.h"
 #include "engine/space/obj.h"
 
 #define SEED       1
