@@ -99,6 +99,13 @@ int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n
     return err;
 }
 
+int row_merge_store(struct bytes existing, const struct bytes *operands, size_t n, struct buf *out)
+{
+    if (existing.len == 0)
+        return row_merge_partial(operands, n, out);
+    return row_merge_fold(existing, operands, n, out);
+}
+
 int row_settle(struct bytes row, struct buf *out)
 {
     return row_merge_fold(row, NULL, 0, out);

@@ -259,11 +259,21 @@ MUST_USE int row_merge(struct bytes a, struct bytes b, struct buf *out);
 MUST_USE int row_merge_partial(const struct bytes *operands, size_t n, struct buf *out);
 
 /*
- * Appends `existing` (empty: none) joined with all operands, then settled. The result is the full
- * row. Fits the merge callback of the store. n >= 0.
+ * Appends `existing` (empty: there is none) joined with all operands, then settled: the full row.
+ * Only where `existing` is known to be all there is: never for operands that will yet meet an older
+ * row, for the contexts that are to act on it would be gone. n >= 0.
  */
 MUST_USE int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n,
                             struct buf *out);
+
+/*
+ * The merge callback of the store, which cannot tell a missing row from one that it has not looked
+ * for: without `existing` the result keeps its contexts, with one it is settled. So a row that was
+ * only ever made of operands comes back unsettled: it shows the right thing; row_settle makes it
+ * simple once it is loaded. n >= 1.
+ */
+MUST_USE int row_merge_store(struct bytes existing, const struct bytes *operands, size_t n,
+                             struct buf *out);
 
 /*
  * Drops what only served operands that were still to come: contexts, and expiry settings whose

@@ -310,6 +310,42 @@ static void a_delete_leaves_nothing_of_a_plain_value(void **state)
     buf_deinit(&out);
 }
 
+/* RocksDB joins operands among themselves before it looks for an older row. */
+static void operands_that_the_store_joins_early_still_act_on_the_older_row(void **state)
+{
+    struct fixture *f = *state;
+    struct buf early;
+    struct buf out;
+    uint8_t old[32];
+    struct batch batch;
+    struct bytes operand;
+
+    buf_init(&early, SIZE_MAX);
+    buf_init(&out, SIZE_MAX);
+    start(f, NULL);
+    batch = open_batch(f);
+    expand(f, &samples[3], &batch);
+    const struct bytes row =
+        bytes_of(old, row_value_store(old, tag_of(5, ORIGIN), BYTES_LIT("x"), 0));
+
+    operand = buf_bytes(&f->rows[0]);
+    assert_int_equal(row_merge_store(bytes_of(NULL, 0), &operand, 1, &early), 0);
+    operand = buf_bytes(&early);
+    assert_int_equal(row_merge_store(row, &operand, 1, &out), 0);
+    expect_bytes(buf_bytes(&out), bytes_of("\0", 1));
+
+    /* Settled too early, the delete has nothing left to say. */
+    buf_clear(&early);
+    buf_clear(&out);
+    operand = buf_bytes(&f->rows[0]);
+    assert_int_equal(row_merge_fold(bytes_of(NULL, 0), &operand, 1, &early), 0);
+    operand = buf_bytes(&early);
+    assert_int_equal(row_merge_fold(row, &operand, 1, &out), 0);
+    expect_bytes(buf_bytes(&out), row);
+    buf_deinit(&early);
+    buf_deinit(&out);
+}
+
 static void a_deleted_collection_leaves_a_clear_vector(void **state)
 {
     struct fixture *f = *state;
@@ -396,6 +432,7 @@ int main(void)
         TEST(an_unknown_kind_is_not_skipped),
         TEST(a_set_replaces_what_it_has_seen_and_keeps_what_it_has_not),
         TEST(a_delete_leaves_nothing_of_a_plain_value),
+        TEST(operands_that_the_store_joins_early_still_act_on_the_older_row),
         TEST(a_deleted_collection_leaves_a_clear_vector),
         TEST(an_element_also_asserts_the_type_and_the_count_of_its_key),
         TEST(a_damaged_raw_operand_is_refused),
