@@ -366,7 +366,7 @@ uint64_t oplog_applied_lsn(const struct oplog *log)
 
 uint64_t oplog_written_lsn(const struct oplog *log)
 {
-    return log->written_lsn;
+    return u64_max(log->written_lsn, log->handed_lsn);
 }
 
 uint64_t oplog_durable_lsn(const struct oplog *log)

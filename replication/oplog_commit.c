@@ -229,6 +229,9 @@ static void run_submit(struct oplog *log, const struct oplog_run *run)
     if (!log->write_synced || log->method != OPLOG_METHOD_DIRECT || run->file.direct_fd < 0) {
         write_submit(log, run->file.fd, bytes_of(buf->ptr + run->start, run->bytes), run->offset,
                      run_on_done);
+        /* A plain write is done within the call, though it is reported later. */
+        if (!log->write_synced && log->write_req.done == run->bytes)
+            log->handed_lsn = run->last_lsn;
         return;
     }
     CHECK(run->start - into + whole <= buf->cap);

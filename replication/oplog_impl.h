@@ -145,6 +145,7 @@ struct oplog {
     struct oplog_file write_file; /* The last segment whose header is durable; fd -1: none. */
     uint64_t headed_number;       /* The highest number whose header is durable. */
     uint64_t written_lsn;
+    uint64_t handed_lsn; /* The kernel has it; written_lsn follows in the next turn. */
     uint64_t durable_lsn;
     struct reactor_file_req write_req;
     uint64_t write_at_ns;
