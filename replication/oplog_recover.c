@@ -338,7 +338,7 @@ static int mark_replace(struct oplog *log, int bad, struct oplog_why why)
 static int open_dir(struct oplog *log, struct oplog_why why)
 {
     char *lock = name_path(log->options.dir, LOCK_FILE_NAME);
-    int err = file_mkdir(log->options.dir);
+    int err = file_mkdir_sync(log->options.dir);
 
     if (err == 0)
         log->lock_fd = file_lock(lock);

@@ -640,7 +640,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     *out = sh;
     int err = rng_seed_from_os(&sh->rng);
     if (err == 0)
-        err = file_mkdir(o->dir);
+        err = file_mkdir_sync(o->dir);
     if (err != 0) {
         (void)snprintf(why, why_len, "cannot create %s: %s", o->dir, err_str(err));
         return err;

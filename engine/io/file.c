@@ -452,6 +452,16 @@ static int parent_of(const char *path, char out[PATH_BYTES_MAX])
     return 0;
 }
 
+int file_mkdir_sync(const char *path)
+{
+    char dir[PATH_BYTES_MAX];
+    int err = file_mkdir(path);
+
+    if (err == 0)
+        err = parent_of(path, dir);
+    return err != 0 ? err : file_sync_dir(dir);
+}
+
 static int write_durable(const char *path, struct bytes content)
 {
     const int fd = file_open(path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE);
