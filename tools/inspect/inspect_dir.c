@@ -176,6 +176,13 @@ static int read_covered(struct inspect_shard *sh)
     return err;
 }
 
+/* A table that is not there RocksDB names by the name that tables had long ago. */
+static void name_tables(char *why)
+{
+    for (char *at = why; (at = strstr(at, ".ldb")) != NULL; at++)
+        memcpy(at, ".sst", 4);
+}
+
 int inspect_store_open(struct inspect_shard *sh)
 {
     const struct store_options options = {.dir = sh->store_dir,
@@ -189,6 +196,7 @@ int inspect_store_open(struct inspect_shard *sh)
     int err = store_open(&options, &sh->store, why, sizeof(why));
     if (err != 0) {
         sh->store = NULL;
+        name_tables(why);
         inspect_say("shard %u: cannot open the store: %s", sh->index, why);
         /* A file that is named and not there is damage; a directory that is not there is not. */
         return err == -ENOENT ? INSPECT_DAMAGE : inspect_exit_of(err);

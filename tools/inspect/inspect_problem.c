@@ -30,6 +30,8 @@ static bool begin(struct problems *p)
     return true;
 }
 
+static void end(struct problems *p, const char *format, va_list args) PRINTF_LIKE(2, 0);
+
 static void end(struct problems *p, const char *format, va_list args)
 {
     char what[WHAT_BYTES];
