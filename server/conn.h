@@ -60,10 +60,11 @@ struct conn {
     struct reactor_timer retry;  /* Of a command that waits for time or for room. */
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
-    bool delayed;         /* The parked command has served its delay. */
-    bool waited;          /* The parked command has waited for cold data. */
-    bool postponed;       /* It waits for the end of CLIENT PAUSE. */
-    uint64_t save_ticket; /* It waits for this save; 0: for none. */
+    bool delayed;             /* The parked command has served its delay. */
+    uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
+    bool waited;              /* The parked command has waited for cold data. */
+    bool postponed;           /* It waits for the end of CLIENT PAUSE. */
+    uint64_t save_ticket;     /* It waits for this save; 0: for none. */
 
     bool closing; /* Will be closed when what is to be sent has been sent. */
     bool closed;  /* reactor_sock_close was called. */

@@ -17,6 +17,9 @@
 #include "server/slowlog.h"
 #include "server/txn.h"
 
+/* The longest that a writer waits for memory before it is refused. */
+#define GROWTH_WAIT_MS 5000
+
 /* --- residency --- */
 
 /* What the ks_need_* calls share. */
@@ -187,9 +190,21 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, bool *parked)
         c->sh->stats.delayed++;
         shard_retry_after(c->sh, c, delay_ms);
         return false;
+    case NODE_GROWTH_WAIT:
+        if (c->growth_since_ms == 0)
+            c->growth_since_ms = reactor_now_ms(c->sh->reactor);
+        if (reactor_now_ms(c->sh->reactor) - c->growth_since_ms > GROWTH_WAIT_MS)
+            break;
+        c->sh->stats.delayed += !c->delayed;
+        c->delayed = true;
+        *parked = true;
+        shard_retry_after(c->sh, c, delay_ms);
+        return false;
     case NODE_GROWTH_REFUSED:
         break;
     }
+    c->growth_since_ms = 0;
+    c->delayed = false;
     c->sh->stats.refused_memory++;
     reply_err_oom(&c->out, why);
     reject(c, cmd);

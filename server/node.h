@@ -101,12 +101,14 @@ int node_close(struct node *node);
 enum node_growth {
     NODE_GROWTH_OK,
     NODE_GROWTH_SLOW,
+    NODE_GROWTH_WAIT,
     NODE_GROWTH_REFUSED
 };
 
 /*
- * Whether a client may grow the data now. SLOW: after `*out_delay_ms`. REFUSED: `*out_why` tells
- * which budget is spent.
+ * Whether a client may grow the data now. SLOW: after `*out_delay_ms`. WAIT: ask again after
+ * `*out_delay_ms`, memory is being freed. REFUSED, and WAIT for who is tired of it: `*out_why`
+ * tells which budget is spent.
  */
 enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
                              uint32_t *out_delay_ms);

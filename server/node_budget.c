@@ -5,7 +5,7 @@
  * and the kernel count it, measured every MEASURE_MS; between two measurements the growth of the
  * keyspaces is added. Up to `soft` nothing happens. Above it shards write back and demote; writers
  * are slowed in proportion to how far the use has gone from soft towards the limit. At the limit
- * growth is refused.
+ * writers wait; growth is refused if that does not help within seconds (dispatch.c).
  *
  *     0 ............ soft ............... maxmemory
  *     free           demote, slow down    refuse growth
@@ -35,6 +35,8 @@
 #define PURGE_SLACK_PERCENT 5
 /* The longest that a writer waits before it is let through or refused. */
 #define DELAY_MS_MAX 20
+/* At the limit: until it is asked again. */
+#define WAIT_MS 3
 
 static uint64_t keyspace_bytes(const struct node *node)
 {
@@ -119,6 +121,17 @@ uint64_t node_overshoot(const struct node *node)
     return used > node->budget.soft ? used - node->budget.soft : 0;
 }
 
+/* Something is hot, or on its way to the store: memory will be freed. */
+static bool can_free(const struct node *node)
+{
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        const struct keyspace *ks = node->shards[i]->ks;
+        if (ks_flush_needed(ks) || ks_count_hot(ks) != 0)
+            return true;
+    }
+    return false;
+}
+
 enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
                              uint32_t *out_delay_ms)
 {
@@ -136,7 +149,8 @@ enum node_growth node_growth(struct node *node, const struct shard *sh, const ch
         return NODE_GROWTH_OK;
     if (used >= b->maxmemory) {
         *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
-        return NODE_GROWTH_REFUSED;
+        *out_delay_ms = WAIT_MS;
+        return can_free(node) ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
     }
     /* Half way to the limit nothing is delayed yet: write-back has the time to catch up. */
     const uint64_t half = b->soft + (b->maxmemory - b->soft) / 2;

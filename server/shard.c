@@ -751,5 +751,5 @@ int shard_merge_rows(void *ctx, struct bytes key, struct bytes existing,
 {
     (void)ctx;
     (void)key;
-    return row_merge_fold(existing, operands, n, out);
+    return row_merge_store(existing, operands, n, out);
 }
