@@ -59,7 +59,7 @@ static int rs_open(struct store *store, struct store_fault *fault)
         err = rocksdb_dir_mark(rs->dir, fault);
     if (err != 0)
         return err;
-    const bool direct = rocksdb_dir_direct(rs->dir);
+    const bool direct = !rs->options.read_only && rocksdb_dir_direct(rs->dir);
     rocksdb_options_set_create_if_missing(rs->profile, !exists);
     rocksdb_options_set_use_direct_reads(rs->profile, direct && !rs->options.buffered_reads);
     rocksdb_options_set_use_direct_io_for_flush_and_compaction(

@@ -159,7 +159,7 @@ static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
 {
     (void)ctx;
     (void)key;
-    return row_merge_fold(existing, operands, n, out);
+    return row_merge_store(existing, operands, n, out);
 }
 
 static int read_covered(struct inspect_shard *sh)
