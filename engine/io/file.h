@@ -59,7 +59,8 @@ MUST_USE int file_unlink(const char *path);
 MUST_USE int file_link(const char *from, const char *to);
 /* Mode 0750; an existing directory is no error. */
 MUST_USE int file_mkdir(const char *path);
-/* The same, and its name is durable then, also if it was made by another that did not get so far. */
+/* The same, and its name is durable then, also if it was made by another that did not get so far.
+ */
 MUST_USE int file_mkdir_sync(const char *path);
 MUST_USE int file_rmdir(const char *path);
 /* Removes `path` and all below it, symbolic links not followed; an absent one is no error. */
