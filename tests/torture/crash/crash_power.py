@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Loss of power under load: what was synced is all that is left, plus whatever a disk happened to do.
+"""Loss of power under load: what was synced is left, and of the rest what a disk happened to do.
 
 The server runs with shim.so, which keeps beside the data what was durable. After a kill -9 this
 script builds the state that a loss of power at that moment could have left, starts the server on it

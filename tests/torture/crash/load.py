@@ -178,7 +178,8 @@ class Client(threading.Thread):
 
     def turn(self, conn):
         writer = self.writer
-        ops = [self.generator.op(writer) for _ in range(self.generator.rng.randint(1, self.pipeline))]
+        count = self.generator.rng.randint(1, self.pipeline)
+        ops = [self.generator.op(writer) for _ in range(count)]
         data = b''.join(encode(c) for op in ops for c in op.wire())
         now = time.monotonic()
         for op in ops:

@@ -31,10 +31,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ATTRIBUTE  "user.tierra_shim"
@@ -74,7 +74,7 @@ static void *real(const char *name)
 
 static void die(const char *what)
 {
-    (void)fprintf(stderr, "shim: %s: %s\n", what, strerror(errno));
+    (void)fprintf(stderr, "shim: %s: errno %d\n", what, errno);
     _exit(99);
 }
 
@@ -92,6 +92,22 @@ __attribute__((constructor)) static void start(void)
     active = true;
 }
 
+/* Random enough to be unique: splitmix64 from the time and the process. */
+static uint64_t next_number(void)
+{
+    static _Atomic uint64_t state;
+    struct timespec ts;
+
+    if (state == 0) {
+        (void)clock_gettime(CLOCK_REALTIME, &ts);
+        state = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + (uint64_t)getpid();
+    }
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
 /* --- identities --- */
 
 static bool id_ok(ssize_t len, char id[ID_BYTES])
@@ -104,10 +120,8 @@ static bool id_ok(ssize_t len, char id[ID_BYTES])
 
 static void id_make(char id[ID_BYTES])
 {
-    uint64_t number = 0;
+    const uint64_t number = next_number();
 
-    if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-        die("getrandom");
     (void)snprintf(id, ID_BYTES, "%016llx", (unsigned long long)number);
 }
 
@@ -155,7 +169,7 @@ static struct node *node_get(const char id[ID_BYTES], const char *path)
     while (n != NULL && strcmp(n->id, id) != 0)
         n = n->next;
     if (n == NULL) {
-        n = calloc(1, sizeof(*n));
+        n = calloc(1, sizeof(*n)); /* tidy: allow calloc, the shim is no part of the program */
         if (n == NULL)
             die("calloc");
         (void)pthread_mutex_init(&n->copy, NULL);
@@ -214,10 +228,8 @@ static void wrote(int fd, int64_t offset, int64_t len)
 
 static void pause_as_a_disk(void)
 {
-    uint32_t r = 0;
-
-    if (sync_us > 0 && getrandom(&r, sizeof(r), 0) > 0)
-        (void)usleep((useconds_t)(r % (uint32_t)sync_us));
+    if (sync_us > 0)
+        (void)usleep((useconds_t)(next_number() % (uint64_t)sync_us));
 }
 
 /* Bytes [low, high) of the file into its durable copy, with or without its size. */
