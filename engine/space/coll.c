@@ -209,7 +209,7 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
     const bool created = elem == NULL || !is_live(elem);
 
     if (elem == NULL)
-        elem = elem_add(ks, coll, sub, row, coll->complete ? 0 : BLK_STORED);
+        elem = elem_add(ks, coll, sub, row, coll->complete && !ks->recovering ? 0 : BLK_STORED);
     else
         elem = elem_change(ks, coll, elem, row);
     if (created) {
@@ -284,7 +284,8 @@ static void list_changed(struct keyspace *ks, struct coll *coll, struct tag tag,
 void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
                        uint64_t lsn, struct bytes row, enum ks_list_place place)
 {
-    const struct listq_item item = {.position = pos, .row = row, .flags = LISTQ_DIRTY};
+    const uint8_t flags = place == KS_LIST_REPLAY ? LISTQ_DIRTY | LISTQ_IN_STORE : LISTQ_DIRTY;
+    const struct listq_item item = {.position = pos, .row = row, .flags = flags};
 
     if (place == KS_LIST_FRONT)
         listq_push_front(&coll->seq, &item, lsn);

@@ -112,6 +112,17 @@ void ks_flights_stale(struct keyspace *ks, const struct ks_key *key)
     }
 }
 
+bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key)
+{
+    if (ks->flights_count == 0)
+        return false;
+    LIST_FOR_EACH(link, &ks->flights[key->hash & (KS_FLIGHT_BUCKETS - 1)]) {
+        if (same_key(LIST_ITEM(link, struct flight, bucket_link), key))
+            return true;
+    }
+    return false;
+}
+
 /* --- waiting --- */
 
 void ks_wait_on(struct list *waiters, struct ks_wait *wait)

@@ -418,7 +418,7 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
         dirty_inherit(&ks->dirty, &old->h, &obj->h);
         ks_obj_free(ks, old);
     }
-    coll->stored = ks_sweep_pending(ks, key);
+    coll->stored = ks->recovering || ks_sweep_pending(ks, key);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     return coll;
 }

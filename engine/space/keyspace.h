@@ -167,11 +167,15 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
                        uint64_t lsn);
 
-/* Where a list changes: at an end, or where the position says. */
+/*
+ * Where a list changes: at an end, or where the position says. REPLAY: there, and the store may
+ * have the row already, also if the list seems to begin with it.
+ */
 enum ks_list_place {
     KS_LIST_FRONT,
     KS_LIST_BACK,
-    KS_LIST_WITHIN
+    KS_LIST_WITHIN,
+    KS_LIST_REPLAY
 };
 
 void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,

@@ -90,8 +90,9 @@ struct keyspace {
     uint64_t clock_hand;
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
-    bool pressure; /* Memory is short: admit on the second touch only. */
-    uint8_t *name; /* Scratch for one row key. */
+    bool recovering; /* The store may have rows of elements that DRAM believes to be new. */
+    bool pressure;   /* Memory is short: admit on the second touch only. */
+    uint8_t *name;   /* Scratch for one row key. */
     struct buf scratch;
     struct ks_metrics metrics;
 };
@@ -142,6 +143,8 @@ struct ks_wait;
 void ks_wait_on(struct list *waiters, struct ks_wait *wait);
 /* Wakes all of a queue, which belongs to nothing that others can find any more or is done. */
 void ks_wake(struct list *waiters, int err);
+/* A read of the key, or of a part of it, is under way. */
+bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key);
 /* A row was changed or created: reads of it that are under way bring old news. */
 void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
 

@@ -88,6 +88,7 @@ int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
     struct store_iter *it = NULL;
     struct buf after;
 
+    ks->recovering = true;
     int err = load_sweeps(ks);
     if (err == 0)
         err = store_iter_open(ks->options.store, &options, &it);
@@ -106,6 +107,11 @@ int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
     buf_deinit(&after);
     store_iter_close(it);
     return err;
+}
+
+void ks_recover_done(struct keyspace *ks)
+{
+    ks->recovering = false;
 }
 
 /* --- rows --- */
@@ -201,6 +207,8 @@ void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, st
 
     if (!bytes_empty(row)) {
         (void)ks_apply_elem(ks, coll, sub, tag, lsn, row);
+        /* The store may have it, also if it does not have the key: a delete must reach it. */
+        coll_find(coll, sub)->h.flags |= BLK_STORED;
     } else {
         coll_bury(ks, coll, sub, lsn);
     }

@@ -27,6 +27,13 @@
  */
 MUST_USE int ks_recover_table(struct keyspace *ks, char *why, size_t why_len);
 
+/*
+ * Everything is replayed. Until then each element that a record creates counts as one that the
+ * store may have already: rows of elements and their key row may have been written by different
+ * batches, of which only the first was persistent at the crash.
+ */
+void ks_recover_done(struct keyspace *ks);
+
 /* Makes a cold key hot; no effect on others. 0 or the error of the store. */
 MUST_USE int ks_recover_key(struct keyspace *ks, const struct ks_key *key);
 

@@ -35,6 +35,7 @@ struct sweep {
     bool ready;   /* Its sweep row is in the store: slices may begin. */
     bool running; /* A slice is under way. */
     bool end;     /* The last slice found the end. */
+    bool ended;   /* All is done; it only hides what late reads bring. */
     int err;
     struct buf resume;
     struct store_batch batch;
@@ -109,6 +110,12 @@ void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
         s = sweep_new(ks, key);
     s->limit = tag_of(tag.hlc - 1, tag.origin);
     s->ready = false;
+    if (s->ended) {
+        /* Needed once more. */
+        s->ended = false;
+        s->end = false;
+        buf_clear(&s->resume);
+    }
 }
 
 void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag limit)
@@ -199,6 +206,20 @@ static void start_slice(struct sweep *s)
     pool_submit(&s->ks->sweep_class, &s->job);
 }
 
+/*
+ * A read that started before the rows were removed may still bring one: what is to hide it stays
+ * until no read of the key is under way.
+ */
+static void free_ended(struct keyspace *ks)
+{
+    LIST_FOR_EACH_SAFE(link, &ks->sweeps) {
+        struct sweep *s = LIST_ITEM(link, struct sweep, link);
+        const struct ks_key key = sweep_key(s);
+        if (s->ended && !ks_flights_any(ks, &key))
+            sweep_free(s);
+    }
+}
+
 static void on_slice(struct mail *mail)
 {
     struct sweep *s = container_of(container_of(mail, struct pool_job, mail), struct sweep, job);
@@ -223,14 +244,16 @@ static void on_slice(struct mail *mail)
         return;
     }
     ks->metrics.sweeps++;
-    sweep_free(s);
+    s->ended = true;
+    free_ended(ks);
 }
 
 void ks_sweep_kick(struct keyspace *ks)
 {
+    free_ended(ks);
     LIST_FOR_EACH(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
-        if (s->ready && !s->running && s->resume.len == 0)
+        if (s->ready && !s->running && !s->ended && s->resume.len == 0)
             start_slice(s);
     }
 }

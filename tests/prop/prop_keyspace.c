@@ -142,6 +142,7 @@ static void recover(struct core *c)
     r.lsn = covered;
     if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
         fail_msg("%s", why);
+    ks_recover_done(c->ks);
     const struct mut_options options = {
         .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
     mut_create(&options, &c->mut);
