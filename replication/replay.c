@@ -77,7 +77,7 @@ static int replay_list(struct replay *r, const struct op *op, const struct ks_ke
     if (err != 0)
         return err;
     if (op->kind == OP_ELEM_SET)
-        ks_apply_list_put(r->ks, coll, op->sub, tag, lsn, row, KS_LIST_WITHIN);
+        ks_apply_list_put(r->ks, coll, op->sub, tag, lsn, row, KS_LIST_REPLAY);
     else if (listq_find(&coll->seq, op->sub, &at))
         ks_apply_list_del(r->ks, coll, op->sub, tag, lsn, KS_LIST_WITHIN);
     if (op->has_count && op->count == 0)

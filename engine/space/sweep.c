@@ -251,6 +251,9 @@ static void on_slice(struct mail *mail)
 void ks_sweep_kick(struct keyspace *ks)
 {
     free_ended(ks);
+    /* While records are replayed the rows are written by this thread, not by the sweeps'. */
+    if (ks->recovering)
+        return;
     LIST_FOR_EACH(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
         if (s->ready && !s->running && !s->ended && s->resume.len == 0)
