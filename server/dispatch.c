@@ -133,7 +133,11 @@ static void reject(struct conn *c, const struct cmd *cmd)
 {
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
-    txn_fail(c);
+    /* A refused EXEC ends the transaction: the client takes what follows for commands of its own. */
+    if (cmd != NULL && cmd->id == CMD_ID_exec)
+        txn_reset(c);
+    else
+        txn_fail(c);
 }
 
 static void reply_unreadable(struct conn *c, int err)
@@ -413,6 +417,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
     if (!resident(c, cmd, rc->argc, rc->argv, &err)) {
         if (err != 0) {
             reply_unreadable(c, err);
+            reject(c, cmd);
             return DISPATCH_DONE;
         }
         sh->stats.parked++;
