@@ -133,7 +133,7 @@ static void reject(struct conn *c, const struct cmd *cmd)
 {
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
-    /* A refused EXEC ends the transaction: the client takes what follows for commands of its own. */
+    /* A refused EXEC ends the transaction: what follows is meant to run, not to be queued. */
     if (cmd != NULL && cmd->id == CMD_ID_exec)
         txn_reset(c);
     else
