@@ -196,9 +196,12 @@ void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
 static void wake_all(struct list *waiters, const struct flight *f, int err)
 {
     struct list_link *link;
-    struct list pins;
+    struct list all, pins;
 
-    while ((link = list_pop_front(waiters)) != NULL) {
+    /* What runs here may free what `waiters` is part of. */
+    list_init(&all);
+    list_splice_back(&all, waiters);
+    while ((link = list_pop_front(&all)) != NULL) {
         struct flight_wait *w = LIST_ITEM(link, struct flight_wait, flight_link);
         struct ks_wait *wait = w->wait;
         list_remove(&w->wait_link);
@@ -222,7 +225,12 @@ static void wake_all(struct list *waiters, const struct flight *f, int err)
 
 void ks_wake(struct list *waiters, int err)
 {
-    wake_all(waiters, NULL, err);
+    struct list all;
+
+    /* Who is woken may free what the queue belongs to. */
+    list_init(&all);
+    list_splice_back(&all, waiters);
+    wake_all(&all, NULL, err);
 }
 
 /* --- life --- */

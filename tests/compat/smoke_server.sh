@@ -129,7 +129,7 @@ is "it has written" OK "$(cat "$dir/paused")"
 is "nobody waits any more" 0 "$(info blocked_clients)"
 is "MEMORY USAGE of nothing" "" "$(cli memory usage absent)"
 [ "$(cli memory usage k)" -gt 0 ] || failed=1
-is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 10000)"
+is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 40000)"
 is "DEBUG SLEEP" OK "$(cli debug sleep 0.05)"
 has "LATENCY LATEST" command "$(cli latency latest)"
 is "SLOWLOG LEN" 1 "$(cli slowlog len)"

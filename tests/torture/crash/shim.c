@@ -102,7 +102,7 @@ static uint64_t next_number(void)
         (void)clock_gettime(CLOCK_REALTIME, &ts);
         state = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + (uint64_t)getpid();
     }
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    uint64_t z = atomic_fetch_add(&state, 0x9e3779b97f4a7c15u);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
