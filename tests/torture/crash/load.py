@@ -86,7 +86,7 @@ class Generator:
 
     def collection_command(self, kind, name, rng):
         letter = {'h': b'h', 's': b'u', 'z': b'z'}.get(kind[0], b'l')
-        key, field = self.key(letter, 300), self.field()
+        key, field = self.key(letter, 100), self.field()
         if kind == 'hset':
             value = piece((self.part()[0], rng.choice((20, 20, 400))))
             return [name, key, field, value], [(kind, key, field, value)]
@@ -100,7 +100,7 @@ class Generator:
             return [b'ZINCRBY', key, b'3', field], [(kind, key, field, 3)]
         if kind in ('hdel', 'srem', 'sadd', 'zrem'):
             return [name, key, field], [(kind, key, field)]
-        key = self.key(b'l', 50)
+        key = self.key(b'l', 40)
         if kind in ('lpop', 'rpop'):
             return [name, key], [(kind, key)]
         value = self.small()
