@@ -80,6 +80,8 @@ static int replay_list(struct replay *r, const struct op *op, const struct ks_ke
         ks_apply_list_put(r->ks, coll, op->sub, tag, lsn, row, KS_LIST_REPLAY);
     else if (listq_find(&coll->seq, op->sub, &at))
         ks_apply_list_del(r->ks, coll, op->sub, tag, lsn, KS_LIST_WITHIN);
+    else
+        ks_recover_list_gone(r->ks, coll, lsn);
     if (op->has_count && op->count == 0)
         ks_apply_del(r->ks, key, tag, lsn);
     return 0;

@@ -198,6 +198,13 @@ int ks_recover_list(struct keyspace *ks, struct coll *coll)
     return err;
 }
 
+void ks_recover_list_gone(struct keyspace *ks, struct coll *coll, uint64_t lsn)
+{
+    coll->count = listq_count(&coll->seq);
+    coll->lsn = u64_max(coll->lsn, lsn);
+    dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
+}
+
 void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
                     uint64_t lsn, struct bytes row, uint64_t count)
 {

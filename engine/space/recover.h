@@ -44,6 +44,12 @@ MUST_USE int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct byte
 MUST_USE int ks_recover_list(struct keyspace *ks, struct coll *coll);
 
 /*
+ * The element of a list that is to be removed has gone from the store already. The key row, in
+ * another batch, may not know: it counts again.
+ */
+void ks_recover_list_gone(struct keyspace *ks, struct coll *coll, uint64_t lsn);
+
+/*
  * Puts an element in place, or removes it (empty `row`), whatever was there. `count`: elements of
  * the collection after the change.
  */
