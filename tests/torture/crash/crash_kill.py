@@ -133,7 +133,7 @@ class Torture:
                 number, *(b - a for a, b in zip(phases, phases[1:])), options))
         if not text and code not in (None, 0):
             text = 'the server ended with %s after the check\n%s' % (code, server.log_text())
-        return text and '%s\n%r' % (text, options)
+        return text and '%s\n%r\n%s' % (text, options, server.log_text())
 
 
 def main():
