@@ -130,10 +130,12 @@ is "nobody waits any more" 0 "$(info blocked_clients)"
 is "MEMORY USAGE of nothing" "" "$(cli memory usage absent)"
 [ "$(cli memory usage k)" -gt 0 ] || failed=1
 is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 40000)"
+is "SLOWLOG RESET" OK "$(cli slowlog reset)"
 is "DEBUG SLEEP" OK "$(cli debug sleep 0.05)"
 has "LATENCY LATEST" command "$(cli latency latest)"
-is "SLOWLOG LEN" 1 "$(cli slowlog len)"
-has "SLOWLOG GET" sleep "$(cli slowlog get)"
+# On a busy machine other commands may have been slow too.
+[ "$(cli slowlog len)" -ge 1 ] || failed=1
+has "SLOWLOG GET" sleep "$(cli slowlog get -1)"
 is "FUNCTION FLUSH" OK "$(cli function flush)"
 
 # Everything to flash and back.
