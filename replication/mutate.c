@@ -393,10 +393,26 @@ void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
     changed(m, key);
 }
 
+/*
+ * The living object at the key, or NULL. What has expired is still there until it is reclaimed, and
+ * must not show through what takes its place, here or in the replay of the log: it is deleted.
+ */
+static struct obj *find_or_bury(struct mut *m, const struct ks_key *key)
+{
+    struct obj *obj = NULL;
+    bool expired;
+
+    if (ks_find(m->options.ks, key, m->now_ms, &obj, &expired) == KS_HOT)
+        return obj;
+    if (expired)
+        remove_key(m, key, OP_DEL);
+    return NULL;
+}
+
 /* The row of a living string, empty if there is none. */
 static struct bytes string_row(struct mut *m, const struct ks_key *key)
 {
-    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    struct obj *obj = find_or_bury(m, key);
 
     return obj == NULL ? bytes_of(NULL, 0) : obj_row(obj);
 }
@@ -475,7 +491,7 @@ int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, l
 
 struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
 {
-    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    struct obj *obj = find_or_bury(m, key);
 
     if (obj != NULL)
         return obj->h.type == type ? obj_coll(obj) : NULL;

@@ -49,7 +49,8 @@ static int replay_key_op(struct replay *r, const struct batch *batch, const stru
     if (err != 0)
         return err;
     if (obj != NULL && (obj->h.flags & BLK_COLL) != 0) {
-        if (op->kind == OP_EXPIRE && lsn > obj_coll(obj)->lsn)
+        /* Equal: the same record may have made the collection, as RENAME does. */
+        if (op->kind == OP_EXPIRE && lsn >= obj_coll(obj)->lsn)
             ks_apply_expire(r->ks, key, lsn, bytes_of(NULL, 0), op->expire_at_ms);
         return 0;
     }
