@@ -84,7 +84,6 @@ static bool apply_budget(void *ctx, const struct config *cfg, const char **out_r
     (void)out_reason;
     /* Measured at once, so that the commands that follow are judged by the new limits. */
     node->budget.measured_at_ms = 0;
-    node->budget.flash_measured_at_ms = 0;
     node_measure(node, reactor_now_ms(node->shards[0]->reactor));
     return true;
 }

@@ -166,7 +166,12 @@ void info_tiering(struct shard *sh, struct buf *out)
     INFO_U64(out, "budget_used_peak", b->rss_peak);
     INFO_U64(out, "budget_overshoot", node_overshoot(node));
     INFO_U64(out, "maxflash", node->cfg->maxflash);
-    INFO_U64(out, "flash_used", b->flash);
+    INFO_U64(out, "flash_used", node->flash.used);
+    INFO_U64(out, "flash_dir_bytes", node->flash.tree_bytes);
+    INFO_U64(out, "flash_level", (uint64_t)flash_level(&node->flash));
+    INFO_U64(out, "flash_disk_free", node->flash.disk_free);
+    INFO_U64(out, "flash_disk_needed", node->flash.disk_need);
+    INFO_U64(out, "flash_evicted_pending", atomic_load(&node->flash.evicted));
     INFO_U64(out, "delayed_writers", INFO_STAT(node, delayed));
     INFO_U64(out, "refused_writers", INFO_STAT(node, refused_memory));
 }

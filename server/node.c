@@ -27,17 +27,18 @@
 #include "server/shard.h"
 
 /* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
-#define FORMAT_FILE         "FORMAT"
-#define FORMAT_VERSION      1
-#define LOCK_FILE           "LOCK"
-#define PATH_ROOM           4200
-#define BLOCK_CACHE_SHARE   8 /* Of maxmemory. */
-#define BLOCK_CACHE_DEFAULT (64u << 20)
-#define BLOCK_CACHE_MAX     (1u << 30)
-#define MEMTABLE_SHARE      8
-#define MEMTABLE_DEFAULT    (128u << 20)
-#define MEMTABLE_MIN        (4u << 20)
-#define MEMTABLE_MAX        (512u << 20)
+#define FORMAT_FILE          "FORMAT"
+#define FORMAT_VERSION       1
+#define LOCK_FILE            "LOCK"
+#define PATH_ROOM            4200
+#define BLOCK_CACHE_SHARE    8 /* Of maxmemory. */
+#define BLOCK_CACHE_DEFAULT  (64u << 20)
+#define BLOCK_CACHE_MAX      (1u << 30)
+#define MEMTABLE_SHARE       8
+#define MEMTABLE_FLASH_SHARE 16 /* Of maxflash, at most. */
+#define MEMTABLE_DEFAULT     (128u << 20)
+#define MEMTABLE_MIN         (4u << 20)
+#define MEMTABLE_MAX         (512u << 20)
 
 static int exit_code(int err)
 {
@@ -188,6 +189,8 @@ size_t node_memtable_bytes(const struct node *node)
     if (bytes == 0)
         bytes =
             node->cfg->maxmemory == 0 ? MEMTABLE_DEFAULT : node->cfg->maxmemory / MEMTABLE_SHARE;
+    if (node->cfg->maxflash != 0)
+        bytes = u64_min(bytes, node->cfg->maxflash / MEMTABLE_FLASH_SHARE);
     bytes = u64_min(u64_max(bytes / node->shards_count, MEMTABLE_MIN), MEMTABLE_MAX);
     return (size_t)bytes;
 }
@@ -266,6 +269,11 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     err = open_shards(node, why, why_len);
     if (err != 0)
         return exit_code(err);
+    err = flash_open(node);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot measure %s: %s", node->dir, err_str(err));
+        return exit_code(err);
+    }
     node_measure(node, 0);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);

@@ -20,6 +20,7 @@
 #include "engine/io/reactor.h"
 #include "engine/store/store.h"
 
+#include "server/flash.h"
 #include "server/save.h"
 
 struct command_table;
@@ -50,10 +51,8 @@ struct node_budget {
     uint64_t allocated_at_start;
     uint64_t rss_peak;
     uint64_t shard_bytes; /* Of all keyspaces when last measured. */
-    uint64_t flash;       /* Bytes of the data directory that were counted last. */
     uint64_t measured_at_ms;
     uint64_t purged_at_ms;
-    uint64_t flash_measured_at_ms;
     struct mem_stats mem;
 };
 
@@ -74,6 +73,7 @@ struct node {
     struct node_listener listeners[NODE_LISTENERS_MAX];
     uint32_t listeners_count;
     struct node_budget budget;
+    struct flash flash;
     char dir[4096];  /* Absolute. */
     char run_id[41]; /* 40 hexadecimal digits, new for each start. */
     uint64_t hash_seed;

@@ -1,5 +1,5 @@
 /*
- * The budgets of a node: DRAM and flash.
+ * The budget of DRAM, and whether clients may grow the data by it and by that of flash (flash.h).
  *
  * maxmemory bounds what the process really uses. The figure is the resident set as the allocator
  * and the kernel count it, measured every MEASURE_MS; between two measurements the growth of the
@@ -26,8 +26,6 @@
 
 /* Between two looks at the process' memory. */
 #define MEASURE_MS 50
-/* Between two looks at the data directory. */
-#define MEASURE_FLASH_MS 1000
 /* Demotion starts at this part of maxmemory. */
 #define SOFT_PERCENT 85
 /* Between two requests to the allocator to give pages back, and when it is worth the while. */
@@ -45,22 +43,6 @@ static uint64_t keyspace_bytes(const struct node *node)
     for (uint32_t i = 0; i < node->shards_count; i++)
         bytes += ks_bytes(node->shards[i]->ks);
     return bytes;
-}
-
-static void measure_flash(struct node *node, uint64_t now_ms)
-{
-    struct store_stats stats;
-    uint64_t bytes = 0;
-
-    if (node->budget.flash_measured_at_ms != 0 &&
-        now_ms - node->budget.flash_measured_at_ms < MEASURE_FLASH_MS)
-        return;
-    node->budget.flash_measured_at_ms = now_ms;
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        store_stats(node->shards[i]->store, &stats);
-        bytes += stats.total_sst_bytes + oplog_bytes(node->shards[i]->log);
-    }
-    node->budget.flash = bytes;
 }
 
 /*
@@ -94,7 +76,7 @@ void node_measure(struct node *node, uint64_t now_ms)
     b->used = b->rss;
     give_back(b, now_ms);
     b->shard_bytes = keyspace_bytes(node);
-    measure_flash(node, now_ms);
+    flash_measure(node, now_ms);
     for (uint32_t i = 0; i < node->shards_count; i++) {
         ks_set_pressure(node->shards[i]->ks, b->maxmemory != 0 && b->used > b->soft);
         ks_set_scan_bytes_max(node->shards[i]->ks,
@@ -138,9 +120,11 @@ enum node_growth node_growth(struct node *node, const struct shard *sh, const ch
     const struct node_budget *b = &node->budget;
 
     (void)sh;
-    if (node->cfg->maxflash != 0 && b->flash >= node->cfg->maxflash) {
-        *out_why = "flash is full: maxflash is reached";
-        return NODE_GROWTH_REFUSED;
+    const enum flash_level flash = flash_level(&node->flash);
+    if (unlikely(flash >= FLASH_UNSURE)) {
+        *out_why = flash_why(&node->flash);
+        *out_delay_ms = WAIT_MS;
+        return flash == FLASH_FULL ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
     }
     if (b->maxmemory == 0)
         return NODE_GROWTH_OK;

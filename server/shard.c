@@ -242,7 +242,8 @@ static bool flush_due(const struct shard *sh)
 {
     if (node_overshoot(sh->node) != 0)
         return true;
-    if (sh->log_bytes_since_covered > LOG_TAIL_BYTES || save_wants_flush(sh))
+    if (sh->log_bytes_since_covered > flash_log_tail_bytes(sh->node, LOG_TAIL_BYTES) ||
+        save_wants_flush(sh) || flash_level(&sh->node->flash) != FLASH_FREE)
         return true;
     return reactor_now_ms(sh->reactor) - sh->busy_at_ms > FLUSH_IDLE_MS;
 }
@@ -393,6 +394,7 @@ static void on_cron(struct reactor_timer *t)
     if (sh->cron_count % 10 == 0) {
         note_position(sh);
         look_after_log(sh);
+        flash_relief_step(sh);
         stats_sample(&sh->stats, now_ms);
     }
     if (sh->cron_count % 100 == 0) {
@@ -496,7 +498,7 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
     const bool quiet = !ks_busy(sh->ks) && !sh->persisted_busy && !sh->save.busy &&
-                       oplog_durable_lsn(sh->log) >= lsn;
+                       !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
     if (!quiet && must) {
         (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
         return SHARD_FLUSH_FAILED;
@@ -522,7 +524,7 @@ static int open_log(struct shard *sh, char *why, size_t why_len)
     const struct oplog_options options = {.dir = sh->log_dir,
                                           .reactor = sh->reactor,
                                           .policy = config_sync_policy(sh->cfg),
-                                          .segment_bytes = sh->cfg->oplog_segment_bytes,
+                                          .segment_bytes = flash_segment_bytes(sh->node),
                                           .accept_loss = sh->cfg->accept_loss,
                                           .on_durable = on_durable,
                                           .on_fence = on_fence,
@@ -624,6 +626,7 @@ static int open_pools(struct shard *sh, char *why, size_t why_len)
                                               .ctx = sh};
     pool_add_class(sh->maintainer, &sh->persisted_class);
     save_shard_init(sh);
+    flash_relief_init(sh);
     sh->persisted_job = (struct pool_job){.mail = {.fn = on_persisted}, .reply_to = &sh->mailbox};
     return 0;
 }
@@ -700,7 +703,8 @@ static void drain(struct shard *sh)
     reactor_timer_stop(sh->reactor, &sh->cron);
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
-    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy) {
+    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy ||
+           sh->relief.busy || (sh->id == 0 && flash_walking(sh->node))) {
         oplog_turn_end(sh->log);
         reactor_run_once(sh->reactor, 10);
     }

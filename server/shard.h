@@ -32,6 +32,7 @@
 
 #include "server/command.h"
 #include "server/conn.h"
+#include "server/flash.h"
 #include "server/request.h"
 #include "server/save.h"
 #include "server/stats.h"
@@ -80,6 +81,7 @@ struct shard {
     struct pool_job persisted_job;
     bool persisted_busy;
     struct save_shard save;
+    struct flash_relief relief;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 

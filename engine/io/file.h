@@ -84,6 +84,12 @@ MUST_USE int file_stat(const char *path, struct file_info *out);
 MUST_USE int file_disk_space(const char *path, uint64_t *out_free, uint64_t *out_total);
 
 /*
+ * Bytes that `path` and all below it occupy on the disk, a file with several names counted once.
+ * What vanishes meanwhile counts as gone. 0, -ENOENT, -errno. Blocks: a stat per file.
+ */
+MUST_USE int file_tree_bytes(const char *path, uint64_t *out);
+
+/*
  * Calls fn(ctx, name) for each entry but "." and "..", sorted by name; ends early when it returns
  * non-zero, and returns that.
  */

@@ -66,6 +66,7 @@ static void batch_put(struct keyspace *ks, struct bytes key, struct bytes row)
 static void batch_delete(struct keyspace *ks, struct bytes key)
 {
     CHECK(store_batch_delete(&ks->flush.batch, key) == 0);
+    ks->metrics.flushed_deletes++;
 }
 
 static void put_key_row(struct keyspace *ks, struct obj *obj)

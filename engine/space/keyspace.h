@@ -79,6 +79,7 @@ struct ks_options {
     X(demoted_elements, METRIC_COUNTER, "Elements of collections that left DRAM.")                \
     X(flushed_rows,     METRIC_COUNTER, "Rows written to the store.")                             \
     X(flushed_bytes,    METRIC_COUNTER, "Bytes of these rows.")                                   \
+    X(flushed_deletes,  METRIC_COUNTER, "Rows removed from the store.")                          \
     X(flushes,          METRIC_COUNTER, "Batches written to the store.")                          \
     X(flush_failures,   METRIC_COUNTER, "Batches that the store refused.")                        \
     X(sweeps,           METRIC_COUNTER, "Deleted collections whose rows were removed.")

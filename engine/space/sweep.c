@@ -232,6 +232,7 @@ static void on_slice(struct mail *mail)
         buf_clear(&s->resume);
         return;
     }
+    ks->metrics.flushed_deletes += store_batch_count(&s->batch);
     if (tag_cmp(s->limit, s->running_limit) != 0) {
         /* Deleted again: over once more, when its new sweep row is there. */
         buf_clear(&s->resume);

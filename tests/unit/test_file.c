@@ -252,6 +252,48 @@ static void a_tree_is_removed_and_links_are_not_followed(void **state)
     mem_free(tree);
 }
 
+static uint64_t allocated(const char *path)
+{
+    struct file_info info;
+
+    assert_int_equal(file_stat(path, &info), 0);
+    assert_int_not_equal(info.type, FILE_TYPE_NONE);
+    return info.allocated_bytes;
+}
+
+static void a_tree_is_measured_and_a_file_with_two_names_counts_once(void **state)
+{
+    struct fixture *f = *state;
+    char *tree = tmpdir_path(f->dir, "tree");
+    char *inner = tmpdir_path(tree, "inner");
+    char *one = tmpdir_path(inner, "one");
+    char *two = tmpdir_path(tree, "two");
+    uint64_t bytes = 0;
+
+    assert_int_equal(file_tree_bytes(tree, &bytes), -ENOENT);
+    assert_int_equal(file_mkdir(tree), 0);
+    assert_int_equal(file_mkdir(inner), 0);
+    const int fd = file_open(one, FILE_WRITE | FILE_CREATE);
+    assert_true(fd >= 0);
+    assert_int_equal(file_preallocate(fd, 1u << 20), 0);
+    assert_int_equal(file_close(fd), 0);
+    assert_int_equal(file_tree_bytes(tree, &bytes), 0);
+    const uint64_t alone = bytes;
+    assert_true(allocated(one) >= 1u << 20);
+    expect_u64(alone, allocated(tree) + allocated(inner) + allocated(one));
+    assert_int_equal(file_link(one, two), 0);
+    assert_int_equal(file_tree_bytes(tree, &bytes), 0);
+    expect_u64(bytes, allocated(tree) + allocated(inner) + allocated(one));
+    assert_int_equal(file_unlink(one), 0);
+    assert_int_equal(file_tree_bytes(tree, &bytes), 0);
+    expect_u64(bytes, allocated(tree) + allocated(inner) + allocated(two));
+
+    mem_free(two);
+    mem_free(one);
+    mem_free(inner);
+    mem_free(tree);
+}
+
 int main(void)
 {
 #define FILE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -265,6 +307,7 @@ int main(void)
         FILE_TEST(a_directory_is_listed_in_order),
         FILE_TEST(names_move_link_and_go),
         FILE_TEST(a_tree_is_removed_and_links_are_not_followed),
+        FILE_TEST(a_tree_is_measured_and_a_file_with_two_names_counts_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

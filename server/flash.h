@@ -1,0 +1,125 @@
+/*
+ * The flash budget: how much of the disk the data directory takes, and what follows from it.
+ *
+ *     0 ................ tight ............ full ........... maxflash
+ *      free               give back, evict   refuse growth    the reserve
+ *
+ * What counts is everything below the data directory as the file system counts it: tables, files
+ * that RocksDB no longer needs but has not deleted, logs with their spare segments, checkpoints; a
+ * table that a checkpoint shares by a hard link counts once. A thread of the reader pool walks the
+ * directory; between two walks what was appended to the logs since is added, twice, as it will be
+ * in a table too, and always what is in memory and will become tables: write buffers, dirty rows.
+ * The reserve (replication-oom-threshold-percent) is not for growth by clients.
+ *
+ * The free space of the file system is looked at with every walk: growth is refused while there is
+ * still room for what has been accepted already: the write buffers, the next segments of the logs,
+ * a compaction. So neither RocksDB nor a log meets the end of the disk.
+ *
+ * Giving flash back (relief): rows are written back without delay and the write buffers flushed, so
+ * that the logs can be trimmed; when enough rows were deleted or overwritten since the last time,
+ * the tables are compacted, which is what removes them.
+ *
+ * Evicted keys give nothing back before that. Until a relief and the compactions after it have
+ * ended, their bytes count as if they were free already: else too much would be evicted.
+ *
+ * Thread: shard 0's, but for what is said to be any.
+ */
+#ifndef TIERRA_SERVER_FLASH_H
+#define TIERRA_SERVER_FLASH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+
+#include "engine/io/pool.h"
+
+struct node;
+struct shard;
+
+enum flash_level {
+    FLASH_FREE,
+    FLASH_TIGHT,
+    FLASH_UNSURE, /* Perhaps full: growth waits for the walk that is under way. */
+    FLASH_FULL
+};
+
+/* What one walk found. */
+struct flash_walk {
+    uint64_t tree_bytes;
+    uint64_t free_bytes; /* Of the file system. */
+    int err;
+};
+
+struct flash {
+    struct node *node;
+    struct pool_class cls;
+    struct pool_job job;
+    struct flash_walk walk; /* The job's while it is under way. */
+    uint64_t walk_at_ms;    /* When the last one began; */
+    uint64_t walk_appended; /* bytes appended to the logs by then; */
+    uint64_t walk_pending;  /* bytes in memory that will become tables. */
+    bool walking;
+    bool walk_quiet;     /* No compaction ran when it began; then */
+    uint64_t walk_gone;  /* so many evicted bytes had been given back. */
+    uint64_t tree_bytes; /* Of the last walk that ended, with */
+    uint64_t appended;   /* the other figures of its begin. */
+    uint64_t pending;
+    uint64_t disk_free;
+    uint64_t used;             /* As of now; INFO flash_used. */
+    uint64_t disk_need;        /* Growth is refused when less is free. */
+    _Atomic uint64_t evicted;  /* Bytes evicted and perhaps not given back yet; any thread. */
+    _Atomic uint64_t relieved; /* Of these, before the last relief began; any thread. */
+    _Atomic int level;         /* Any thread reads. */
+    _Atomic(const char *) why; /* Of FLASH_FULL; static text. */
+};
+
+/* Relief of one shard: store_flush and compaction on its maintenance thread. */
+struct flash_relief {
+    struct pool_class cls;
+    struct pool_job job;
+    bool busy;
+    bool compact; /* Asked of the job. */
+    int err;      /* Of the job. */
+    uint64_t began_ms;
+    uint64_t deletes_seen; /* Rows removed and bytes written when the tables were */
+    uint64_t bytes_seen;   /* compacted last. */
+};
+
+/* Measures for the first time; blocks. The readers' pool and the shards are open. */
+MUST_USE int flash_open(struct node *node);
+
+/* From the timer: starts a walk when one is due, and sets the level. */
+void flash_measure(struct node *node, uint64_t now_ms);
+
+/* A walk is under way: not a time to end. */
+bool flash_walking(const struct node *node);
+
+/* A limit has changed. */
+void flash_set_level(struct node *node);
+
+/* Any thread. */
+static inline enum flash_level flash_level(const struct flash *f)
+{
+    return (enum flash_level)atomic_load_explicit(&f->level, memory_order_relaxed);
+}
+
+/* Of FLASH_FULL: for the client that is refused. Any thread. */
+const char *flash_why(const struct flash *f);
+
+/* How many bytes of keys should be evicted now; 0: none. Any thread. */
+uint64_t flash_excess(const struct node *node);
+
+/* Keys of about so many bytes were evicted. Any thread. */
+void flash_note_evicted(struct node *node, uint64_t bytes);
+
+/* Bytes of one log segment, and of a log tail that a restart replays: within maxflash. */
+uint64_t flash_segment_bytes(const struct node *node);
+uint64_t flash_log_tail_bytes(const struct node *node, uint64_t bytes);
+
+/* Of the shard; the shard's thread. */
+void flash_relief_init(struct shard *sh);
+void flash_relief_step(struct shard *sh);
+
+#endif
