@@ -29,7 +29,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from node import ErrorReply, Server, ServerGone, encode  # noqa: E402
 from resp3 import Conn3  # noqa: E402
 
-BATCH = 200
+BATCH = 240
+CONNECTIONS = 4
 BATCHES_BETWEEN_KILLS = 10
 # They end, stop or change the server or the connection in ways that the run depends on.
 LEFT_OUT = {
@@ -249,41 +250,43 @@ class Run:
                              self.options)
         if self.server.wait_ready() is None:
             raise ServerGone
-        return Conn3(self.server.socket_path)
+        return [Conn3(self.server.socket_path) for _ in range(CONNECTIONS)]
 
-    def batch(self, conn, generator, count):
-        self.last = [generator.command() for _ in range(count)]
-        if self.rng.random() < 0.1:
-            conn.call('HELLO', self.rng.choice([2, 3]))
-        conn.send(b''.join(encode(c) for c in self.last))
-        for _ in self.last:
-            conn.reply()
-        conn.call('DISCARD')
-        conn.call('UNWATCH')
-        assert conn.call('PING') == b'PONG'
+    def batch(self, conns, generator):
+        """A pipeline on every connection at once."""
+        self.last = [[generator.command() for _ in range(BATCH // CONNECTIONS)] for _ in conns]
+        for conn, commands in zip(conns, self.last):
+            if self.rng.random() < 0.1:
+                conn.call('HELLO', self.rng.choice([2, 3]))
+            conn.send(b''.join(encode(c) for c in commands))
+        for conn, commands in zip(conns, self.last):
+            for _ in commands:
+                conn.reply()
+            conn.call('DISCARD')
+            conn.call('UNWATCH')
+            assert conn.call('PING') == b'PONG'
 
-    def kill_and_compare(self, conn):
-        conn.call('HELLO', 2)
-        before = dump(conn)
+    def kill_and_compare(self, conns):
+        conns[0].call('HELLO', 2)
+        before = dump(conns[0])
         self.server.kill()
-        conn = self.start()
-        conn.call('HELLO', 2)
-        wrong = list(differences(before, dump(conn)))
+        conns = self.start()
+        wrong = list(differences(before, dump(conns[0])))
         if wrong:
             raise AssertionError('after kill -9 the keyspace reads differently:\n'
                                  + '\n'.join(wrong[:10]))
-        return conn
+        return conns
 
     def run(self):
-        conn = self.start()
-        generator = Generator(self.rng, *read_commands(conn))
+        conns = self.start()
+        generator = Generator(self.rng, *read_commands(conns[0]))
         batches = max(1, self.args.count // BATCH)
         for number in range(batches):
-            self.batch(conn, generator, BATCH)
+            self.batch(conns, generator)
             if number % 4 == 3:
-                conn.call('DEBUG', 'RELOAD')
+                conns[0].call('DEBUG', 'RELOAD')
             if number % BATCHES_BETWEEN_KILLS == BATCHES_BETWEEN_KILLS - 1:
-                conn = self.kill_and_compare(conn)
+                conns = self.kill_and_compare(conns)
         code = self.server.stop()
         if code != 0:
             raise AssertionError('the server ended with %s after SIGTERM' % code)
