@@ -35,12 +35,11 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
 static void free_entry(void *ctx, const struct keytab_entry *entry)
 {
     struct keyspace *ks = ctx;
+    struct obj *obj = entry->kind == KEYTAB_HOT ? entry->ref.obj : NULL;
 
-    if (entry->kind != KEYTAB_HOT)
-        return;
-    struct obj *obj = entry->ref.obj;
     keytab_remove(ks->tab, &entry->ref);
-    ks_obj_free(ks, obj);
+    if (obj != NULL)
+        ks_obj_free(ks, obj);
 }
 
 /* Takes every key out of DRAM, written or not. */

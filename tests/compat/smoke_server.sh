@@ -144,6 +144,22 @@ is "cold keys" 1 "$(info cold_keys)"
 is "read from flash" paused "$(cli get k)"
 is "flash hits" 1 "$(info flash_hits)"
 
+# FLUSHALL of more than is removed key by key, most of it cold.
+i=0
+while [ $i -lt 20 ]; do
+    j=0
+    while [ $j -lt 100 ]; do
+        printf 'SET many:%s:%s %s\r\n' $i $j $j
+        j=$((j + 1))
+    done
+    i=$((i + 1))
+done | redis-cli -p "$port" --pipe >/dev/null
+is "DEBUG RELOAD of many" OK "$(cli debug reload)"
+is "many keys" 2001 "$(cli dbsize)"
+is "FLUSHALL" OK "$(cli flushall)"
+is "no key" 0 "$(cli dbsize)"
+is "SET after FLUSHALL" OK "$(cli set k paused)"
+
 # Saves and the end.
 is "SAVE" OK "$(cli save)"
 is "changes since" 0 "$(info rdb_changes_since_last_save)"
