@@ -74,8 +74,10 @@ static size_t args_bytes(const struct conn *c)
 {
     size_t bytes = 0;
 
-    for (uint32_t i = 0; i < c->cmd.argc; i++)
-        bytes += c->cmd.argv[i].len;
+    if (c->now == NULL)
+        return c->parked_bytes;
+    for (uint32_t i = 0; i < c->now->argc; i++)
+        bytes += c->now->argv[i].len;
     return bytes;
 }
 

@@ -63,47 +63,94 @@ static void look_ahead(struct conn *c, struct bytes in)
     }
 }
 
+/* The commands of one input while they run. */
+struct run {
+    struct bytes rest; /* What was not consumed yet. */
+    uint32_t count;    /* Commands so far. */
+};
+
+/* True while the connection may run another command. */
+static bool may_run(const struct conn *c)
+{
+    return !c->closing && !c->closed && !c->parked;
+}
+
+/* Runs the command at the start of the input, or parks it. */
+static void run_command(struct conn *c, struct run *r, const struct resp_cmd *cmd,
+                        const struct dispatch_plan *plan)
+{
+    c->now = cmd;
+    const bool parked = dispatch(c, cmd, plan) == DISPATCH_PARKED;
+    c->now = NULL;
+    if (unlikely(parked)) {
+        c->parked = true;
+        c->parked_bytes = cmd->consumed;
+        look_ahead(c, bytes_from(r->rest, cmd->consumed));
+        return;
+    }
+    r->rest = bytes_from(r->rest, cmd->consumed);
+    if (unlikely(++r->count == RUN_COMMANDS_MAX)) {
+        c->parked = true;
+        shard_retry_next_turn(c->sh, c);
+    }
+}
+
+/* Runs the commands that are all there and simple to parse; false if the first is not. */
+static bool run_window(struct conn *c, struct run *r)
+{
+    struct window *w = &c->sh->window;
+    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+
+    if (unlikely(w->busy))
+        return false;
+    const uint32_t count = window_fill(c->sh, &c->parser, &limits, r->rest);
+    w->busy = true;
+    for (uint32_t i = 0; i < count && may_run(c); i++)
+        run_command(c, r, &w->cmds[i], &w->plans[i]);
+    w->busy = false;
+    return count != 0;
+}
+
+/* Runs one command, which may be incomplete or wrong; false if there is none more to run. */
+static bool run_parsed(struct conn *c, struct run *r)
+{
+    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+    struct dispatch_plan plan;
+
+    switch (resp_parse(&c->parser, &limits, r->rest, &c->cmd)) {
+    case RESP_READY:
+        dispatch_plan(c->sh, &c->cmd, &plan);
+        run_command(c, r, &c->cmd, &plan);
+        return true;
+    case RESP_MORE:
+        r->rest = bytes_from(r->rest, c->cmd.consumed);
+        return false;
+    case RESP_ERROR:
+        reply_error(&c->out, "ERR %s", c->cmd.error);
+        break;
+    case RESP_HTTP:
+        LOG_WARN("server", "possible attack: HTTP on the Redis port addr=%s", c->addr);
+        break;
+    }
+    conn_close_after_reply(c);
+    r->rest.len = 0;
+    return false;
+}
+
 /*
  * Runs the commands of `in`. Returns how many bytes were consumed; the rest is an incomplete
  * command, or one that waits and what follows it.
  */
 static size_t conn_run(struct conn *c, struct bytes in)
 {
-    const struct resp_limits limits = shard_resp_limits(c->sh, c);
-    size_t done = 0;
-    uint32_t count = 0;
+    struct run r = {.rest = in};
 
     c->running = true;
-    while (!c->closing && !c->closed && !c->parked) {
-        const struct bytes rest = bytes_from(in, done);
-        if (bytes_empty(rest))
+    while (may_run(c) && !bytes_empty(r.rest)) {
+        if (!run_window(c, &r) && !run_parsed(c, &r))
             break;
-        const enum resp_result result = resp_parse(&c->parser, &limits, rest, &c->cmd);
-        if (result == RESP_MORE) {
-            done += c->cmd.consumed;
-            break;
-        }
-        if (result != RESP_READY) {
-            if (result == RESP_ERROR)
-                reply_error(&c->out, "ERR %s", c->cmd.error);
-            else
-                LOG_WARN("server", "possible attack: HTTP on the Redis port addr=%s", c->addr);
-            conn_close_after_reply(c);
-            done = in.len;
-            break;
-        }
-        if (dispatch(c, &c->cmd) == DISPATCH_PARKED) {
-            c->parked = true;
-            look_ahead(c, bytes_from(rest, c->cmd.consumed));
-            break;
-        }
-        done += c->cmd.consumed;
-        if (++count == RUN_COMMANDS_MAX) {
-            c->parked = true;
-            shard_retry_next_turn(c->sh, c);
-            break;
-        }
     }
+    const size_t done = in.len - r.rest.len;
     c->running = false;
     if (c->out.failed)
         conn_close(c);

@@ -49,7 +49,8 @@ struct conn {
 
     struct buf in; /* Received and not consumed; empty most of the time. */
     struct resp_parser parser;
-    struct resp_cmd cmd;
+    struct resp_cmd cmd;        /* The parser's, while a command is incomplete. */
+    const struct resp_cmd *now; /* The command that is running; NULL between commands. */
     struct reply out;
     struct buf sending; /* On its way; the reactor's until on_sent. */
     struct iovec iov;
@@ -60,6 +61,7 @@ struct conn {
     struct reactor_timer retry;  /* Of a command that waits for time or for room. */
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
+    size_t parked_bytes;      /* Length of that command. */
     bool delayed;             /* The parked command has served its delay. */
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
     bool waited;              /* The parked command has waited for cold data. */

@@ -6,6 +6,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/err.h"
 
+#include "engine/space/ahead.h"
 #include "engine/space/resident.h"
 
 #include "server/config.h"
@@ -40,31 +41,28 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
     }
 }
 
-static void need_one(struct needs *n, const struct cmd_need *need, struct bytes name, uint32_t argc,
-                     const struct bytes *argv)
+static void need_one(struct needs *n, const struct cmd_need *need, const struct ks_key *key,
+                     uint32_t argc, const struct bytes *argv)
 {
-    if (need->kind == NEED_BLIND)
-        return; /* Not even whether the key exists. */
-    const struct ks_key key = ks_key_of(name, ks_seed(n->ks));
-
     switch (need->kind) {
     case NEED_NOTHING:
-        n->waiting += ks_need_existence(n->ks, &key, n->now_ms, n->wait);
+        n->waiting += ks_need_existence(n->ks, key, n->now_ms, n->wait);
         return;
     case NEED_KEY:
-        n->waiting += ks_need_key(n->ks, &key, n->now_ms, n->wait);
+        n->waiting += ks_need_key(n->ks, key, n->now_ms, n->wait);
         return;
     case NEED_SUBKEYS:
-        need_subkeys(n, &key, need, argc, argv);
+        need_subkeys(n, key, need, argc, argv);
         return;
     case NEED_ENDS:
     case NEED_RANDOM:
     case NEED_RANK:
     case NEED_SPAN:
     case NEED_WHOLE:
-        n->waiting += ks_need_whole(n->ks, &key, n->now_ms, n->wait);
+        n->waiting += ks_need_whole(n->ks, key, n->now_ms, n->wait);
         return;
-    case NEED_BLIND:
+    case NEED_BLIND: /* Not even whether the key exists. */
+        return;
     case NEED_BY_SET:
     case NEED_BY_ZADD:
         break;
@@ -72,22 +70,55 @@ static void need_one(struct needs *n, const struct cmd_need *need, struct bytes 
     UNREACHABLE();
 }
 
-/* Asks for all that the command names. */
-static void need_all(struct needs *n, struct shard *sh, const struct cmd *cmd, uint32_t argc,
-                     const struct bytes *argv)
+/* Several keys, or ones whose place depends on the arguments. */
+static void need_keys(struct needs *n, struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                      const struct bytes *argv)
 {
-    if (likely(cmd->single_key != 0)) {
-        const struct cmd_need need = command_need(cmd, 0, argc, argv);
-        need_one(n, &need, argv[cmd->single_key], argc, argv);
-        return;
-    }
+    struct ks_ahead ahead[KS_AHEAD_MAX];
+
     if (cmd->key_specs_count == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
         return;
-    for (uint32_t i = 0; i < sh->keys.count; i++) {
-        const struct cmd_key *k = &sh->keys.key[i];
-        const struct cmd_need need = command_need(cmd, k->spec, argc, argv);
-        need_one(n, &need, argv[k->pos], argc, argv);
+    for (uint32_t from = 0; from < sh->keys.count; from += KS_AHEAD_MAX) {
+        const struct cmd_key *keys = &sh->keys.key[from];
+        const uint32_t count = (uint32_t)u64_min(sh->keys.count - from, KS_AHEAD_MAX);
+        for (uint32_t i = 0; i < count; i++)
+            ahead[i] = (struct ks_ahead){.key = ks_key_of(argv[keys[i].pos], ks_seed(n->ks))};
+        ks_ahead(n->ks, ahead, count);
+        for (uint32_t i = 0; i < count; i++) {
+            const struct cmd_need need = command_need(cmd, keys[i].spec, argc, argv);
+            need_one(n, &need, &ahead[i].key, argc, argv);
+        }
     }
+}
+
+/* Asks for all that the command names. */
+static void need_all(struct needs *n, struct shard *sh, const struct dispatch_plan *plan,
+                     uint32_t argc, const struct bytes *argv)
+{
+    if (likely(plan->key_at != 0))
+        need_one(n, &plan->need, &plan->key, argc, argv);
+    else
+        need_keys(n, sh, plan->cmd, argc, argv);
+}
+
+static void plan_keys(const struct shard *sh, uint32_t argc, const struct bytes *argv,
+                      struct dispatch_plan *plan)
+{
+    const uint32_t at = plan->cmd->single_key;
+
+    if (at == 0 || at >= argc || argv[at].len > KS_NAME_BYTES_MAX)
+        return;
+    plan->key_at = at;
+    plan->need = command_need(plan->cmd, 0, argc, argv);
+    plan->key = ks_key_of(argv[at], ks_seed(sh->ks));
+}
+
+void dispatch_plan(const struct shard *sh, const struct resp_cmd *rc, struct dispatch_plan *out)
+{
+    *out = (struct dispatch_plan){0};
+    out->cmd = command_resolve(sh->commands, rc->argc, rc->argv, &out->container);
+    if (likely(out->cmd != NULL))
+        plan_keys(sh, rc->argc, rc->argv, out);
 }
 
 /* Keys and subkeys that are too long never reach the keyspace. */
@@ -106,8 +137,8 @@ static bool names_ok(struct shard *sh, const struct cmd *cmd, uint32_t argc,
 }
 
 /* True if everything is there; else the connection waits, or (*err) a row cannot be read. */
-static bool resident(struct conn *c, const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
-                     int *err)
+static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t argc,
+                     const struct bytes *argv, int *err)
 {
     struct shard *sh = c->sh;
     struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = &c->wait};
@@ -116,13 +147,15 @@ static bool resident(struct conn *c, const struct cmd *cmd, uint32_t argc, const
     c->wait.err = 0;
     if (*err != 0)
         return false;
-    if (cmd->id == CMD_ID_exec && c->txn != NULL) {
+    if (plan->cmd->id == CMD_ID_exec && c->txn != NULL) {
         for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
             const struct txn_cmd *q = &c->txn->cmds[i];
-            need_all(&n, sh, q->cmd, q->argc, q->argv);
+            struct dispatch_plan queued = {.cmd = q->cmd};
+            plan_keys(sh, q->argc, q->argv, &queued);
+            need_all(&n, sh, &queued, q->argc, q->argv);
         }
     } else {
-        need_all(&n, sh, cmd, argc, argv);
+        need_all(&n, sh, plan, argc, argv);
     }
     return n.waiting == 0;
 }
@@ -340,9 +373,10 @@ static void reply_mode(struct conn *c, size_t before)
 }
 
 /* False: the handler has to wait for something. */
-static bool run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+static bool run(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
     struct shard *sh = c->sh;
+    const struct cmd *cmd = plan->cmd;
     struct request rq = {.sh = sh,
                          .ks = sh->ks,
                          .mut = sh->mut,
@@ -352,6 +386,8 @@ static bool run(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc
                          .cmd = cmd,
                          .argv = rc->argv,
                          .argc = rc->argc,
+                         .key_at = plan->key_at,
+                         .key = plan->key,
                          .now_ms = reactor_wall_ms(sh->reactor)};
     const size_t before = c->out.out.len;
 
@@ -393,15 +429,15 @@ static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
     }
 }
 
-enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
+enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
+                              const struct dispatch_plan *plan)
 {
     struct shard *sh = c->sh;
-    bool container = false;
     bool parked = false;
     int err;
-    const struct cmd *cmd = command_resolve(sh->commands, rc->argc, rc->argv, &container);
+    const struct cmd *cmd = plan->cmd;
 
-    if (!admitted(c, cmd, rc, container))
+    if (!admitted(c, cmd, rc, plan->container))
         return DISPATCH_DONE;
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
         return DISPATCH_PARKED;
@@ -414,7 +450,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
     if (((cmd->flags & CMD_WRITE) != 0 || cmd->id == CMD_ID_exec) &&
         !log_ready(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
-    if (!resident(c, cmd, rc->argc, rc->argv, &err)) {
+    if (!resident(c, plan, rc->argc, rc->argv, &err)) {
         if (err != 0) {
             reply_unreadable(c, err);
             reject(c, cmd);
@@ -424,16 +460,18 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc)
         c->waited = true;
         return DISPATCH_PARKED;
     }
-    return run(c, cmd, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
+    return run(c, plan, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
 }
 
 void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
 {
     struct shard *sh = c->sh;
-    const struct cmd *cmd = command_resolve(sh->commands, rc->argc, rc->argv, NULL);
+    struct dispatch_plan plan;
     struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = NULL};
 
-    if (cmd == NULL || !command_arity_ok(cmd, rc->argc) || !names_ok(sh, cmd, rc->argc, rc->argv))
+    dispatch_plan(sh, rc, &plan);
+    if (plan.cmd == NULL || !command_arity_ok(plan.cmd, rc->argc) ||
+        !names_ok(sh, plan.cmd, rc->argc, rc->argv))
         return;
-    need_all(&n, sh, cmd, rc->argc, rc->argv);
+    need_all(&n, sh, &plan, rc->argc, rc->argv);
 }

@@ -11,20 +11,36 @@
 #ifndef TIERRA_SERVER_DISPATCH_H
 #define TIERRA_SERVER_DISPATCH_H
 
+#include "engine/space/keyspace.h"
+
+#include "server/command.h"
 #include "server/resp.h"
 
 struct conn;
 struct request;
+struct shard;
 
 enum dispatch_result {
     DISPATCH_DONE,   /* A reply was written, or none is due. */
     DISPATCH_PARKED, /* Call again when conn_resume says so. */
 };
 
-enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *cmd);
+/* What is found out about a command before its turn, once; it depends on its arguments alone. */
+struct dispatch_plan {
+    const struct cmd *cmd; /* NULL: unknown. */
+    bool container;        /* The first word has subcommands. */
+    uint32_t key_at;       /* Argument of the one key that it names; 0: none, several, too long. */
+    struct cmd_need need;  /* Of that key; */
+    struct ks_key key;     /* likewise. */
+};
+
+void dispatch_plan(const struct shard *sh, const struct resp_cmd *rc, struct dispatch_plan *out);
+
+enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
+                              const struct dispatch_plan *plan);
 
 /* Starts the reads that the command will need. No effect that a client could see. */
-void dispatch_prefetch(struct conn *c, const struct resp_cmd *cmd);
+void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc);
 
 /*
  * Runs a queued command of a transaction: everything is resident, checks are done. The request's

@@ -13,11 +13,6 @@
 /* An element op's fields other than key and element, at most. */
 #define OP_OVERHEAD_BYTES 48
 
-struct ks_key req_key(const struct request *rq, uint32_t index)
-{
-    return ks_key_of(rq->argv[index], ks_seed(rq->ks));
-}
-
 bool req_type_ok(struct request *rq, const struct obj *obj, uint8_t type)
 {
     if (likely(obj == NULL || obj->h.type == type))

@@ -37,13 +37,20 @@ struct request {
     const struct cmd *cmd;
     const struct bytes *argv; /* argv[0] is the command's name. Borrowed until the handler ends. */
     uint32_t argc;
-    uint64_t now_ms; /* Wall clock of this turn: what expiry is judged by. */
-    bool nested;     /* Within EXEC: it must not wait. */
-    bool parked;     /* Set by a handler that has started a read and wants to be called again. */
+    uint32_t key_at;   /* Argument whose key the dispatcher knows; 0: of none. */
+    struct ks_key key; /* Likewise; handlers use req_key. */
+    uint64_t now_ms;   /* Wall clock of this turn: what expiry is judged by. */
+    bool nested;       /* Within EXEC: it must not wait. */
+    bool parked;       /* Set by a handler that has started a read and wants to be called again. */
 };
 
 /* The key in argument `index`. */
-struct ks_key req_key(const struct request *rq, uint32_t index);
+static inline struct ks_key req_key(const struct request *rq, uint32_t index)
+{
+    if (likely(index == rq->key_at))
+        return rq->key;
+    return ks_key_of(rq->argv[index], ks_seed(rq->ks));
+}
 
 /* The object of a hot and living key, else NULL. */
 static inline struct obj *req_get(const struct request *rq, const struct ks_key *key)

@@ -314,15 +314,30 @@ static ALWAYS_INLINE bool resp_parse_fast(const struct resp_limits *limits, stru
     return true;
 }
 
+bool resp_parse_whole(struct resp_parser *p, const struct resp_limits *limits, struct bytes in,
+                      struct resp_cmd *out)
+{
+    if (unlikely(p->args_left != 0) || !resp_parse_fast(limits, in, out))
+        return false;
+    p->scanned = 0;
+    return true;
+}
+
+void resp_cmd_reserve(struct resp_cmd *cmd, uint32_t args)
+{
+    if (args <= cmd->argv_cap)
+        return;
+    cmd->argv = mem_realloc(cmd->argv, args * sizeof(*cmd->argv));
+    cmd->argv_cap = args;
+}
+
 enum resp_result resp_parse(struct resp_parser *p, const struct resp_limits *limits,
                             struct bytes in, struct resp_cmd *out)
 {
     enum resp_result result;
 
-    if (likely(p->args_left == 0 && resp_parse_fast(limits, in, out))) {
-        p->scanned = 0;
+    if (likely(resp_parse_whole(p, limits, in, out)))
         return RESP_READY;
-    }
     out->consumed = 0;
     if (in.len == 0)
         return RESP_MORE;

@@ -89,6 +89,17 @@ MUST_USE enum resp_result resp_parse(struct resp_parser *p, const struct resp_li
                                      struct bytes in, struct resp_cmd *out);
 
 /*
+ * The same for the usual case alone: a command of up to `out->argv_cap` arguments that is all
+ * there. False, with nothing consumed: it is not that simple, or wrong, or the parser stands within
+ * a command; resp_parse finds out.
+ */
+MUST_USE bool resp_parse_whole(struct resp_parser *p, const struct resp_limits *limits,
+                               struct bytes in, struct resp_cmd *out);
+
+/* Makes room for `args` arguments. */
+void resp_cmd_reserve(struct resp_cmd *cmd, uint32_t args);
+
+/*
  * After RESP_MORE: how long the input has to get, as far as is known, before a call can get
  * further. A hint for sizing the read buffer, not a promise.
  */

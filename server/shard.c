@@ -580,6 +580,7 @@ static void init_lists(struct shard *sh)
     list_init(&sh->turn_conns);
     list_init(&sh->held_conns);
     list_init(&sh->retry_conns);
+    window_init(&sh->window);
     resp_cmd_init(&sh->ahead_cmd);
     cmd_keys_init(&sh->keys);
     sh->reply_env = (struct reply_env){.on_error = on_reply_error, .ctx = sh};
@@ -745,6 +746,7 @@ int shard_close(struct shard *sh)
     latency_destroy(sh->latency);
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
+    window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);
     mem_free(sh);

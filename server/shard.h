@@ -36,6 +36,7 @@
 #include "server/request.h"
 #include "server/save.h"
 #include "server/stats.h"
+#include "server/window.h"
 
 struct config;
 struct node;
@@ -62,6 +63,7 @@ struct shard {
     uint32_t conns_count;
 
     struct reply_env reply_env;
+    struct window window;      /* Commands of one input that are about to run. */
     struct resp_cmd ahead_cmd; /* Scratch of the look-ahead. */
     struct cmd_keys keys;      /* Scratch of the dispatcher. */
     struct shard_stats stats;

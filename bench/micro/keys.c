@@ -219,16 +219,16 @@ static void bench_find_ahead(struct bench *b)
 {
     struct keytab_ref ref;
     struct name names[BATCH];
+    struct keytab_ahead ahead[BATCH];
     uint64_t found = 0;
 
     start(b);
     for (uint64_t i = 0; i + BATCH <= b->n; i += BATCH) {
-        for (uint32_t k = 0; k < BATCH; k++)
+        for (uint32_t k = 0; k < BATCH; k++) {
             name_of(b, b->order[i + k], &names[k]);
-        for (unsigned stage = 0; stage < KEYTAB_PREFETCH_STAGES; stage++) {
-            for (uint32_t k = 0; k < BATCH; k++)
-                keytab_prefetch(b->tab, names[k].slot, names[k].hash, stage);
+            ahead[k] = (struct keytab_ahead){.hash = names[k].hash, .slot = names[k].slot};
         }
+        keytab_ahead(b->tab, ahead, BATCH);
         for (uint32_t k = 0; k < BATCH; k++) {
             const struct bytes key = bytes_of(names[k].text, NAME_BYTES);
             found += keytab_find(b->tab, names[k].slot, names[k].hash, key, &ref) == KEYTAB_HOT;

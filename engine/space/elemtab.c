@@ -341,6 +341,34 @@ struct elem *elemtab_find(const struct elemtab *t, struct bytes sub)
     return NULL;
 }
 
+uint64_t elemtab_hash(struct bytes sub)
+{
+    return sub_hash(sub);
+}
+
+void elemtab_prefetch(const struct elemtab *t, uint64_t hash, unsigned stage)
+{
+    if (t->root == NULL)
+        return;
+    if (stage == 0) {
+        if (t->bits != 0)
+            __builtin_prefetch(&dir_of(t)[hash >> (64 - t->bits)]);
+        return;
+    }
+    const struct leaf *leaf = leaf_at(t, hash);
+    if (stage == 1) {
+        /* The head and the fingerprints of 60 entries. */
+        __builtin_prefetch(leaf);
+        __builtin_prefetch((const uint8_t *)leaf + 64);
+        return;
+    }
+    const uint32_t i = leaf_next_fp(leaf, 0, (uint16_t)hash);
+    if (stage == 2) /* Of an absent one: where it would be put. */
+        __builtin_prefetch((const uint8_t *)(leaf->fp + leaf->cap) + (size_t)i * POINTER_BYTES);
+    else if (i < leaf->count)
+        __builtin_prefetch(leaf_get(leaf, i));
+}
+
 /* The place of an element known to be in the leaf. */
 static uint32_t leaf_index(const struct leaf *leaf, uint64_t hash, const struct elem *e)
 {

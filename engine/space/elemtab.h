@@ -54,6 +54,16 @@ void elemtab_deinit(struct elemtab *t);
 /* NULL if it is absent. */
 MUST_USE struct elem *elemtab_find(const struct elemtab *t, struct bytes sub);
 
+uint64_t elemtab_hash(struct bytes sub);
+
+/*
+ * Loads into the cache what a later elemtab_find of the subkey with this hash reads. For several
+ * subkeys call stage 0 for all of them, then stage 1 and so on. 0: directory; 1: leaf; 2: the
+ * place in the leaf; 3: element.
+ */
+#define ELEMTAB_PREFETCH_STAGES 4
+void elemtab_prefetch(const struct elemtab *t, uint64_t hash, unsigned stage);
+
 /* The caller has seen that the subkey is absent. */
 void elemtab_insert(struct elemtab *t, struct elem *elem);
 

@@ -168,54 +168,57 @@ bool keytab_find_hot(const struct keytab *t, uint16_t slot, uint64_t hash, struc
     return false;
 }
 
-/* Asks for the payload or for the object of the first entry with the fingerprint. */
-static void prefetch_entry(const struct leaf_view *v, uint64_t hash, bool payload_only)
+/* The payload of the first entry with the fingerprint, or NULL. */
+static const uint8_t *first_payload(uint64_t ref, uint64_t hash)
 {
-    for (uint32_t base = 0; base < v->count; base += LEAF_GROUP) {
-        uint32_t mask = leaf_match(v->fp + base, leaf_fp(hash));
-        for (; mask != 0; mask &= mask - 1) {
-            const uint32_t i = base + (uint32_t)__builtin_ctz(mask);
-            if (i >= v->count)
-                break;
-            if (payload_only) {
-                __builtin_prefetch(v->payload + (size_t)i * LEAF_PAYLOAD_BYTES);
-                return;
-            }
-            const uint64_t payload = leaf_load(v->payload, i);
-            if ((payload & LEAF_HOT) != 0 && (payload >> 1 & 7) == (hash >> LEAF_HASH_SHIFT & 7)) {
-                __builtin_prefetch(leaf_ptr(payload));
-                __builtin_prefetch((const uint8_t *)leaf_ptr(payload) + 64);
-                return;
-            }
-        }
+    const struct leaf_view v = leaf_view(trie_ptr(ref), trie_class(ref), keytab_ops.caps);
+
+    for (uint32_t base = 0; base < v.count; base += LEAF_GROUP) {
+        const uint32_t mask = leaf_match(v.fp + base, leaf_fp(hash));
+        const uint32_t i = mask == 0 ? v.count : base + (uint32_t)__builtin_ctz(mask);
+        if (i < v.count)
+            return v.payload + (size_t)i * LEAF_PAYLOAD_BYTES;
     }
+    return NULL;
 }
 
-void keytab_prefetch(const struct keytab *t, uint16_t slot, uint64_t hash, unsigned stage)
+static void prefetch_lines(const void *ptr)
 {
-    const uint64_t root = t->root[slot].ref;
+    __builtin_prefetch(ptr);
+    __builtin_prefetch((const uint8_t *)ptr + 64);
+}
 
-    if (stage == 0) {
-        __builtin_prefetch(&t->root[slot]);
-        return;
-    }
-    if (stage == 1) {
+void keytab_ahead(const struct keytab *t, struct keytab_ahead *a, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        __builtin_prefetch(&t->root[a[i].slot]);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t root = t->root[a[i].slot].ref;
+        a[i].ref = root;
         if (trie_is_node(root))
             __builtin_prefetch((const uint64_t *)trie_ptr(root) +
-                               (hash >> (64 - trie_node_bits(root))));
-        return;
+                               (a[i].hash >> (64 - trie_node_bits(root))));
+        else if (root != 0)
+            prefetch_lines(trie_ptr(root)); /* The head and up to 120 fingerprints. */
     }
-    const uint64_t ref = trie_find(root, hash);
-    if (ref == 0)
-        return;
-    if (stage == 2) {
-        /* The head and up to 120 fingerprints. */
-        __builtin_prefetch(trie_ptr(ref));
-        __builtin_prefetch((const uint8_t *)trie_ptr(ref) + 64);
-        return;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!trie_is_node(a[i].ref))
+            continue;
+        a[i].ref = trie_find(a[i].ref, a[i].hash);
+        if (a[i].ref != 0)
+            prefetch_lines(trie_ptr(a[i].ref));
     }
-    const struct leaf_view v = leaf_view(trie_ptr(ref), trie_class(ref), keytab_ops.caps);
-    prefetch_entry(&v, hash, stage == 3);
+    for (uint32_t i = 0; i < n; i++) {
+        a[i].payload = a[i].ref == 0 ? NULL : first_payload(a[i].ref, a[i].hash);
+        if (a[i].payload != NULL)
+            __builtin_prefetch(a[i].payload);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t payload = a[i].payload == NULL ? 0 : leaf_load(a[i].payload, 0);
+        a[i].obj = (payload & LEAF_HOT) != 0 ? leaf_ptr(payload) : NULL;
+        if (a[i].obj != NULL)
+            prefetch_lines(a[i].obj);
+    }
 }
 
 /* --- changing --- */

@@ -67,12 +67,19 @@ MUST_USE bool keytab_find_hot(const struct keytab *t, uint16_t slot, uint64_t ha
                               struct keytab_ref *ref);
 
 /*
- * Loads into the cache what a later keytab_find of the key reads. To look ahead over several keys
- * call stage 0 for all of them, then stage 1 and so on: each stage loads what the stage before
- * gave the address of. 0: slot; 1: directory; 2: leaf; 3: entry; 4: object.
+ * Loads into the cache what later calls of keytab_find for several keys will read: the steps of all
+ * of them are taken side by side, so that they wait for memory together.
  */
-#define KEYTAB_PREFETCH_STAGES 5
-void keytab_prefetch(const struct keytab *t, uint16_t slot, uint64_t hash, unsigned stage);
+struct keytab_ahead {
+    uint64_t hash;
+    uint16_t slot;
+    /* Result: an object with the hash's fingerprint, most likely the key's; NULL: none is hot. */
+    const struct obj *obj;
+    /* keytab_ahead's own: */
+    uint64_t ref;
+    const uint8_t *payload;
+};
+void keytab_ahead(const struct keytab *t, struct keytab_ahead *a, uint32_t n);
 
 /* The caller has seen that the key is not there. */
 void keytab_insert_hot(struct keytab *t, uint16_t slot, uint64_t hash, struct obj *obj);

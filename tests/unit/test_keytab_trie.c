@@ -274,19 +274,34 @@ static void equal_hashes_of_cold_keys_do_not_hide_a_hot_one(void **state UNUSED)
     mem_free(obj);
 }
 
-static void prefetching_reads_only_what_is_there(void **state UNUSED)
+static void looking_ahead_finds_what_is_hot(void **state UNUSED)
 {
     struct model m;
+    struct keytab_ahead ahead[16];
+    struct keytab_ref ref;
+    uint32_t hot = 0;
+    uint32_t found = 0;
 
     model_init(&m, 5000, 4, 4);
     for (size_t i = 0; i < m.count; i++) {
         if (i % 3 != 0)
             insert(&m, &m.keys[i], i % 3 == 1);
     }
-    for (size_t i = 0; i < m.count; i++) {
-        for (unsigned stage = 0; stage < KEYTAB_PREFETCH_STAGES; stage++)
-            keytab_prefetch(m.t, m.keys[i].slot, m.keys[i].hash, stage);
+    for (size_t i = 0; i + ARRAY_COUNT(ahead) <= m.count; i += ARRAY_COUNT(ahead)) {
+        const struct key *keys = &m.keys[i];
+        for (size_t k = 0; k < ARRAY_COUNT(ahead); k++)
+            ahead[k] = (struct keytab_ahead){.hash = keys[k].hash, .slot = keys[k].slot};
+        keytab_ahead(m.t, ahead, ARRAY_COUNT(ahead));
+        for (size_t k = 0; k < ARRAY_COUNT(ahead); k++) {
+            if (!keytab_find_hot(m.t, keys[k].slot, keys[k].hash, &ref))
+                continue;
+            hot++;
+            found += ahead[k].obj == ref.obj;
+        }
     }
+    /* Another entry may have the same fingerprint and stand before it. */
+    assert_true(hot > 1000);
+    assert_true(found > hot / 2);
     model_deinit(&m);
 }
 
@@ -508,7 +523,7 @@ int main(void)
         cmocka_unit_test(all_hashes_may_begin_with_the_same_20_bits),
         cmocka_unit_test(all_hashes_may_begin_with_more_bits_than_the_directory_takes),
         cmocka_unit_test(equal_hashes_of_cold_keys_do_not_hide_a_hot_one),
-        cmocka_unit_test(prefetching_reads_only_what_is_there),
+        cmocka_unit_test(looking_ahead_finds_what_is_hot),
         cmocka_unit_test(hidden_keys_are_left_out_of_the_count_of_their_slot),
         cmocka_unit_test(scans_meet_each_lasting_key_once_while_others_come_and_go),
         cmocka_unit_test(a_scan_shows_as_many_keys_as_were_asked_for),

@@ -41,7 +41,10 @@ static void run(struct bytes stream, const size_t *cuts, size_t cuts_count,
         while (result == RESP_READY) {
             uint8_t *piece = mem_alloc(end - start);
             memcpy(piece, stream.ptr + start, end - start);
-            result = resp_parse(&p, &limits[0], bytes_of(piece, end - start), &cmd);
+            const struct bytes in = bytes_of(piece, end - start);
+            /* The two may be mixed as one likes. */
+            const bool whole = (start & 1) != 0 && resp_parse_whole(&p, &limits[0], in, &cmd);
+            result = whole ? RESP_READY : resp_parse(&p, &limits[0], in, &cmd);
             if (result == RESP_MORE)
                 assert_true(resp_wanted(&p) > end - start - cmd.consumed);
             for (uint32_t arg = 0; result == RESP_READY && arg < cmd.argc; arg++) {

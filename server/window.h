@@ -1,0 +1,45 @@
+/*
+ * The next commands of one input, parsed and looked up together before the first of them runs.
+ *
+ * That way the keys of a pipeline are hashed once, and what they will read from the key table comes
+ * into the cache side by side (engine/space/ahead.h). Only commands that are all there take part;
+ * the rest is the parser's and is parsed when its turn comes.
+ *
+ * One per shard: it is filled, run through and forgotten within one call of conn's on_data.
+ */
+#ifndef TIERRA_SERVER_WINDOW_H
+#define TIERRA_SERVER_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+#include "engine/space/ahead.h"
+
+#include "server/dispatch.h"
+#include "server/resp.h"
+
+struct shard;
+
+/* Commands looked at together: enough to keep the memory busy, few enough to stay in the cache. */
+#define WINDOW_COMMANDS KS_AHEAD_MAX
+/* Longer ones are left to the parser. */
+#define WINDOW_ARGS_MAX 32
+
+struct window {
+    struct resp_cmd cmds[WINDOW_COMMANDS];
+    struct dispatch_plan plans[WINDOW_COMMANDS];
+    struct ks_ahead ahead[WINDOW_COMMANDS]; /* Scratch. */
+    bool busy; /* A connection runs it; another that is resumed meanwhile does without. */
+};
+
+void window_init(struct window *w);
+void window_deinit(struct window *w);
+
+/* Parses and plans the first commands of `in`; returns how many. */
+MUST_USE uint32_t window_fill(struct shard *sh, struct resp_parser *parser,
+                              const struct resp_limits *limits, struct bytes in);
+
+#endif
