@@ -34,6 +34,11 @@ import gen_zset_list
 EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
 SKIP = 77
 MINIMISE_SECONDS = 60
+# For what hangs, not for what is slow.
+CALL_SECONDS_MAX = 100
+REFUSALS_MAX = 5000
+REFUSALS_UNTIL_RELIEF = 100
+RELIEF_PART = 0.5
 
 
 # --- protocol ---
@@ -43,20 +48,33 @@ class ErrorReply(str):
 
 
 class Conn:
-    def __init__(self, port):
-        self.sock = socket.create_connection(('127.0.0.1', port), timeout=20)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, place):
+        """`place`: the path of a Unix socket, or a port."""
+        if isinstance(place, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(CALL_SECONDS_MAX)
+            self.sock.connect(place)
+        else:
+            self.sock = socket.create_connection(('127.0.0.1', place), timeout=CALL_SECONDS_MAX)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile('rb', buffering=65536)
 
     def call(self, *args):
         """Repeats what is refused because the flash tier does not keep up."""
-        deadline = time.monotonic() + 10
+        refusals = 0
         while True:
             self.send([args])
             reply = self.read()
-            if reply[0] != '-' or not reply[1].startswith(b'OOM') or time.monotonic() > deadline:
+            if reply[0] != '-' or not reply[1].startswith(b'OOM') or refusals >= REFUSALS_MAX:
                 return reply
+            refusals += 1
+            if refusals % REFUSALS_UNTIL_RELIEF == 0:
+                self.relieve()
             time.sleep(0.01)
+
+    def relieve(self):
+        """More memory: what was freed may stay with the allocator, above all a sanitizer's."""
+        set_maxmemory(self, RELIEF_PART)
 
     def send(self, cmds):
         out = []
@@ -287,7 +305,7 @@ def gen_key(g):
         lambda: Cmd(['TYPE', k]),
         lambda: Cmd(['PERSIST', k]),
         lambda: Cmd(['EXPIRE', k, '1000']),
-        lambda: Cmd(['PEXPIRE', k, r.choice(['-1', '0', '100000'])]),
+        lambda: Cmd(['PEXPIRE', k, r.choice(['-1', '0', '100000000'])]),
         lambda: Cmd(['RENAME', k, g.key('set')]),
         lambda: Cmd(['COPY', k, g.key('hash')] + r.choice([[], ['REPLACE']])),
     ])()
@@ -418,6 +436,13 @@ def dump(conn):
     return out
 
 
+def set_maxmemory(conn, part):
+    """To that of which the server uses this part."""
+    info = conn.call('INFO', 'memory')[1].decode()
+    rss = int(info.split('used_memory_rss:')[1].split()[0])
+    conn.call('CONFIG', 'SET', 'maxmemory', int(rss / part))
+
+
 class Cooler:
     """Keeps maxmemory so near to what a server uses that it demotes all that it can."""
 
@@ -429,17 +454,15 @@ class Cooler:
         self.conn = conn
 
     def adjust(self):
-        info = self.conn.call('INFO', 'memory')[1].decode()
-        rss = int(info.split('used_memory_rss:')[1].split()[0])
-        self.conn.call('CONFIG', 'SET', 'maxmemory', int(rss / self.PART))
+        set_maxmemory(self.conn, self.PART)
         time.sleep(self.REST_S)
 
 
-def run(port_a, port_b, cmds, cold=False, protos=(2, 3)):
+def run(place_a, place_b, cmds, cold=False, protos=(2, 3)):
     """None, or (index of the command, what differs)."""
     pairs = []
     for proto in protos:
-        a, b = Conn(port_a), Conn(port_b)
+        a, b = Conn(place_a), Conn(place_b)
         if proto == 3:
             a.call('HELLO', '3')
             b.call('HELLO', '3')
@@ -467,7 +490,7 @@ def run(port_a, port_b, cmds, cold=False, protos=(2, 3)):
             b.close()
 
 
-def minimise(port_a, port_b, cmds, cold):
+def minimise(place_a, place_b, cmds, cold):
     """Leaves out what the failure does not need, in halves, quarters, ..."""
     deadline = time.monotonic() + MINIMISE_SECONDS
     size = len(cmds) // 2
@@ -476,7 +499,7 @@ def minimise(port_a, port_b, cmds, cold):
         # The last command is the one that fails; it stays.
         while at < len(cmds) - 1 and time.monotonic() < deadline:
             fewer = cmds[:at] + cmds[min(at + size, len(cmds) - 1):]
-            found = run(port_a, port_b, fewer, cold)
+            found = run(place_a, place_b, fewer, cold)
             if found is not None:
                 cmds = fewer[:found[0] + 1]
             else:
@@ -487,41 +510,39 @@ def minimise(port_a, port_b, cmds, cold):
 
 # --- servers ---
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-def wait_ready(port, process, what):
-    for _ in range(400):
+def wait_ready(path, process, what):
+    deadline = time.monotonic() + CALL_SECONDS_MAX
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             sys.exit('%s ended with status %s' % (what, process.returncode))
         try:
-            conn = Conn(port)
+            conn = Conn(path)
             ok = conn.call('PING')
             conn.close()
             if ok == ('+', b'PONG'):
                 return
-        except (ConnectionError, OSError):
+        except OSError:
             pass
         time.sleep(0.05)
     sys.exit('%s does not answer' % what)
 
 
-def spawn(command, what, port):
+def spawn(command, what):
+    """The process, its directory, and the path of its socket."""
     directory = tempfile.mkdtemp(prefix='tierra-diff-')
-    log = open(os.path.join(directory, 'log'), 'wb')
-    process = subprocess.Popen(command + ['--port', str(port), '--dir', directory], stdout=log,
-                               stderr=log)
-    wait_ready(port, process, what)
-    return process, directory
+    path = os.path.join(directory, 'socket')
+    with open(os.path.join(directory, 'log'), 'wb') as log:
+        process = subprocess.Popen(
+            command + ['--port', '0', '--unixsocket', path, '--dir', directory], stdout=log,
+            stderr=log)
+    wait_ready(path, process, what)
+    return process, directory, path
 
 
 def stop(process, directory, keep):
     process.terminate()
     try:
-        process.wait(timeout=20)
+        process.wait(timeout=CALL_SECONDS_MAX)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -531,10 +552,10 @@ def stop(process, directory, keep):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def compare(args, port_a, port_b):
+def compare(args, place_a, place_b):
     cmds = generate(args.seed, args.count)
     started = time.monotonic()
-    found = run(port_a, port_b, cmds, args.cold)
+    found = run(place_a, place_b, cmds, args.cold)
     if found is None:
         print('seed %d: %d commands, %.1f s, no difference'
               % (args.seed, args.count, time.monotonic() - started))
@@ -544,7 +565,7 @@ def compare(args, port_a, port_b):
     print('  redis:  %s\n  tierra: %s' % (str(wrong[0])[:1000], str(wrong[1])[:1000]))
     if not args.no_minimise:
         print('shortest that fails:')
-        for cmd in minimise(port_a, port_b, cmds[:at + 1], args.cold):
+        for cmd in minimise(place_a, place_b, cmds[:at + 1], args.cold):
             print('  ', cmd)
     return 1
 
@@ -575,17 +596,16 @@ def main():
         return SKIP
     started, status = [], 2
     try:
-        port_a, port_b = args.port_a, args.port_b
-        if port_a is None:
-            port_a = free_port()
-            started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server',
-                                 port_a))
-        if port_b is None:
-            port_b = free_port()
-            started.append(spawn([args.server] + args.server_arg, 'tierra-server', port_b))
-        status = compare(args, port_a, port_b)
+        place_a, place_b = args.port_a, args.port_b
+        if place_a is None:
+            started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
+            place_a = started[-1][2]
+        if place_b is None:
+            started.append(spawn([args.server] + args.server_arg, 'tierra-server'))
+            place_b = started[-1][2]
+        status = compare(args, place_a, place_b)
     finally:
-        for process, directory in started:
+        for process, directory, _ in started:
             stop(process, directory, keep=status == 2)
     return status
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 
 import diff_cmds
-from diff_cmds import EXACT, Conn, free_port, normalise, spawn, stop
+from diff_cmds import EXACT, Conn, normalise, spawn, stop
 
 PIPELINE_MAX = 80
 
@@ -63,9 +63,9 @@ def cut(rng, data):
     return [data[a:b] for a, b in zip([0] + places, places + [len(data)]) if a != b]
 
 
-def run(seed, count, port_a, port_b):
+def run(seed, count, place_a, place_b):
     rng = random.Random(seed)
-    conns = [Conn(port_a), Conn(port_b)]
+    conns = [Conn(place_a), Conn(place_b)]
     for conn in conns:
         conn.call('FLUSHALL')
     for number, line in enumerate(pipelines(seed, count)):
@@ -98,12 +98,11 @@ def main():
         return diff_cmds.SKIP
     started, status = [], 2
     try:
-        port_a, port_b = free_port(), free_port()
-        started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server', port_a))
-        started.append(spawn([args.server], 'tierra-server', port_b))
-        status = run(args.seed, args.count, port_a, port_b)
+        started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
+        started.append(spawn([args.server], 'tierra-server'))
+        status = run(args.seed, args.count, started[0][2], started[1][2])
     finally:
-        for process, directory in started:
+        for process, directory, _ in started:
             stop(process, directory, keep=status == 2)
     return status
 

@@ -3,39 +3,19 @@
 # restart among them. Usage: smoke_hash_set.sh tierra-server
 set -eu
 server=$1
-command -v redis-cli >/dev/null || exit 77
-dir=$(mktemp -d)
-port=$((20000 + $$ % 20000))
-pid=
-
-start() {
-    "$server" --port "$port" --dir "$dir" --enable-debug-command yes >>"$dir/out" 2>&1 &
-    pid=$!
-    for _ in $(seq 100); do
-        redis-cli -p "$port" ping >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    cat "$dir/out"
-    exit 1
-}
-stop() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    [ -z "$pid" ] || wait "$pid" || true
-    pid=
-}
-trap 'stop; rm -rf "$dir"' EXIT
+. "$(dirname "$0")/smoke_lib.sh"
 
 # expect "reply, lines joined by blanks" command..
 expect() {
     want=$1
     shift
-    got=$(redis-cli -p "$port" "$@" 2>&1 | sed '/^$/d' | sort | tr '\n' ' ' | sed 's/ *$//')
+    got=$(cli "$@" | sed '/^$/d' | sort | tr '\n' ' ' | sed 's/ *$//')
     [ "$got" = "$want" ] && return
     echo "$*: got '$got', not '$want'"
     exit 1
 }
 
-start
+start --enable-debug-command yes
 expect 2 hset h a 1 b 2
 expect 1 hset h b 3 b 4 c x
 expect "1 4 a b c x" hgetall h
@@ -56,7 +36,7 @@ expect "WRONGTYPE Operation against a key holding the wrong kind of value" sadd 
 expect 0 sdiffstore s s t
 expect 0 exists s
 stop
-start
+start --enable-debug-command yes
 expect "4.5 6 a b c x" hgetall h
 expect "w y z" smembers t
 expect 3 hdel h a b c
@@ -68,18 +48,20 @@ expect 1 hset eh a 1
 expect 1 sadd es a
 expect OK set estring x
 expect 1 hset ecount a 1
+soon=$(($(date +%s%3N) + 300))
 for key in eh es estring ecount; do
-    expect 1 pexpireat "$key" $(($(date +%s) * 1000 + 300))
+    expect 1 pexpireat "$key" "$soon"
 done
-sleep 0.5
+while [ "$(date +%s%3N)" -le "$soon" ]; do
+    sleep 0.05
+done
 expect 1 hset eh b 2
 expect 1 sadd es b
 expect 1 hset estring c 3
 expect 7 incrby ecount 7
 expect "2 b" hgetall eh
-kill -9 "$pid"
-wait "$pid" 2>/dev/null || true
-start
+crash
+start --enable-debug-command yes
 expect "2 b" hgetall eh
 expect b smembers es
 expect "3 c" hgetall estring
@@ -89,10 +71,9 @@ expect -1 ttl eh
 expect 1 hset from a 1
 expect 1 expire from 1000
 expect OK rename from to
-kill -9 "$pid"
-wait "$pid" 2>/dev/null || true
-start
-[ "$(redis-cli -p "$port" ttl to)" -gt 0 ] || {
+crash
+start --enable-debug-command yes
+[ "$(cli ttl to)" -gt 0 ] || {
     echo "RENAME: the expiry is lost after kill -9"
     exit 1
 }

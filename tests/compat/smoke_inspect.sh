@@ -37,8 +37,9 @@ expect() {
     >"$base/log" 2>&1 &
 pid=$!
 trap cleanup EXIT
-for _ in $(seq 100); do
-    [ -S "$base/socket" ] && break
+tries=0
+until $ctl ping >/dev/null 2>&1 || ! kill -0 "$pid" || [ $tries -eq 1200 ]; do
+    tries=$((tries + 1))
     sleep 0.1
 done
 

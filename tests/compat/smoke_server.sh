@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the server on a free port in a directory of its own and asks it what operators ask:
+# Starts the server in a directory of its own and asks it what operators ask:
 # INFO, CONFIG, CLIENT, MEMORY, SLOWLOG, LATENCY, DEBUG, saves, SHUTDOWN, and a start after it.
 #
 # usage: smoke_server.sh SERVER
@@ -7,54 +7,17 @@
 set -u
 
 server=$1
-command -v redis-cli >/dev/null 2>&1 || {
-    echo "skipped: there is no redis-cli"
-    exit 77
-}
-
-dir=$(mktemp -d)
-pid=
+. "$(dirname "$0")/smoke_lib.sh"
 failed=0
-# Below the range that the kernel gives to clients, and not the same for runs at the same time.
-port=$((20000 + $$ % 10000))
-
-end() {
-    [ -n "$pid" ] && kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    rm -rf "$dir"
-}
-trap end EXIT
-trap 'exit 1' INT TERM
-
-cli() {
-    redis-cli -p "$port" "$@" </dev/null 2>&1
-}
-
-# A port that is taken makes the server end; then the next one is tried.
-start() {
-    tries=0
-    while [ $tries -lt 20 ]; do
-        "$server" --port "$port" --bind 127.0.0.1 --dir "$dir/data" --enable-debug-command yes \
-            --maxmemory 256mb "$@" >>"$dir/log" 2>&1 &
-        pid=$!
-        waited=0
-        while kill -0 "$pid" 2>/dev/null && [ $waited -lt 300 ]; do
-            [ "$(cli ping)" = PONG ] && [ "$(info process_id)" = "$pid" ] && return 0
-            sleep 0.1
-            waited=$((waited + 1))
-        done
-        wait "$pid"
-        pid=
-        port=$((port + 1))
-        tries=$((tries + 1))
-    done
-    echo "the server does not start:"
-    cat "$dir/log"
-    exit 1
-}
 
 # A field of INFO.
 info() {
     cli info everything | tr -d '\r' | sed -n "s/^$1://p"
+}
+
+# shows FIELD WANTED
+shows() {
+    [ "$(info "$1")" = "$2" ]
 }
 
 # is WHAT WANTED GOT
@@ -75,7 +38,8 @@ has() {
     esac
 }
 
-start
+options="--enable-debug-command yes --maxmemory 256mb"
+start $options
 
 # INFO: all sections, each on its own, and fields that follow what happens.
 for section in Server Clients Memory Persistence Stats Replication CPU Modules Commandstats \
@@ -112,15 +76,11 @@ has "COMMAND DOCS" "summary" "$(cli command docs get)"
 has "CLIENT LIST" "cmd=client|list" "$(cli client list)"
 is "CLIENT SETNAME" OK "$(cli client setname me)"
 has "CLIENT SETINFO" "unknown subcommand" "$(cli client setinfo lib-name x)"
-is "CLIENT PAUSE" OK "$(cli client pause 60000 write)"
+is "CLIENT PAUSE" OK "$(cli client pause 600000 write)"
 is "reads while paused" w "$(cli get k)"
 cli set k paused >"$dir/paused" &
 writer=$!
-tries=0
-while [ "$(info blocked_clients)" != 1 ] && [ $tries -lt 100 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
+await shows blocked_clients 1
 is "a paused writer" 1 "$(info blocked_clients)"
 is "it has not written" w "$(cli get k)"
 is "CLIENT UNPAUSE" OK "$(cli client unpause)"
@@ -153,7 +113,7 @@ while [ $i -lt 20 ]; do
         j=$((j + 1))
     done
     i=$((i + 1))
-done | redis-cli -p "$port" --pipe >/dev/null
+done | redis-cli -s "$socket" --pipe >/dev/null
 is "DEBUG RELOAD of many" OK "$(cli debug reload)"
 is "many keys" 2001 "$(cli dbsize)"
 is "FLUSHALL" OK "$(cli flushall)"
@@ -164,18 +124,14 @@ is "SET after FLUSHALL" OK "$(cli set k paused)"
 is "SAVE" OK "$(cli save)"
 is "changes since" 0 "$(info rdb_changes_since_last_save)"
 is "BGSAVE" "Background saving started" "$(cli bgsave)"
-tries=0
-while [ "$(info rdb_bgsave_in_progress)" != 0 ] && [ $tries -lt 100 ]; do
-    sleep 0.05
-    tries=$((tries + 1))
-done
+await shows rdb_bgsave_in_progress 0
 is "saves" 2 "$(info rdb_saves)"
 is "checkpoints that are kept" 1 "$(ls "$dir/data/checkpoints" | wc -l | tr -d ' ')"
 has "SHUTDOWN of both kinds" "syntax error" "$(cli shutdown save nosave)"
 cli shutdown >/dev/null
 wait "$pid"
 is "exit code" 0 $?
-start
+start $options
 is "after a restart" paused "$(cli get k)"
 
 # The checkpoint is a data directory.
@@ -184,7 +140,7 @@ wait "$pid"
 mv "$dir"/data/checkpoints/* "$dir/checkpoint"
 rm -rf "$dir/data"
 mv "$dir/checkpoint" "$dir/data"
-start --accept-loss yes
+start $options --accept-loss yes
 is "on the checkpoint" paused "$(cli get k)"
 
 [ $failed -eq 0 ] && echo "all replies are right"

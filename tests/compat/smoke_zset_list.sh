@@ -3,33 +3,13 @@
 # restart among them. Usage: smoke_zset_list.sh tierra-server
 set -eu
 server=$1
-command -v redis-cli >/dev/null || exit 77
-dir=$(mktemp -d)
-port=$((20000 + $$ % 20000))
-pid=
-
-start() {
-    "$server" --port "$port" --dir "$dir" >>"$dir/out" 2>&1 &
-    pid=$!
-    for _ in $(seq 100); do
-        redis-cli -p "$port" ping >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    cat "$dir/out"
-    exit 1
-}
-stop() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    [ -z "$pid" ] || wait "$pid" || true
-    pid=
-}
-trap 'stop; rm -rf "$dir"' EXIT
+. "$(dirname "$0")/smoke_lib.sh"
 
 # expect "reply, lines joined by blanks" command..
 expect() {
     want=$1
     shift
-    got=$(redis-cli -p "$port" "$@" 2>&1 | sed '/^$/d' | tr '\n' ' ' | sed 's/ *$//')
+    got=$(cli "$@" | sed '/^$/d' | tr '\n' ' ' | sed 's/ *$//')
     [ "$got" = "$want" ] && return
     echo "$*: got '$got', not '$want'"
     exit 1

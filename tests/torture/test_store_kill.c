@@ -35,7 +35,7 @@
 #define BATCH_ROWS_MAX  40
 #define ROW_BYTES_MAX   600
 #define BATCH_BYTES_MAX (1u << 20)
-#define START_MS_MAX    5000
+#define START_MS_MAX    60000
 #define LIFE_US_MAX     120000
 
 /* Shared by parent and child, as a mapped file. */

@@ -148,10 +148,7 @@ static void without_a_policy_nothing_is_synced_until_asked(void **state)
     fx->options.policy = OPLOG_SYNC_NO;
     fx_start(fx);
     (void)fx_append(fx);
-    for (int i = 0; i < 50 && oplog_written_lsn(fx->log) == 0; i++) {
-        oplog_turn_end(fx->log);
-        reactor_run_once(fx->reactor, 10);
-    }
+    FX_RUN_UNTIL(fx, oplog_written_lsn(fx->log) != 0);
     expect_u64(oplog_written_lsn(fx->log), 1);
     expect_u64(oplog_durable_lsn(fx->log), 0);
 
@@ -168,10 +165,7 @@ static void everysec_syncs_by_timer(void **state)
     fx->options.sync_period_ms = 20;
     fx_start(fx);
     (void)fx_append(fx);
-    for (int i = 0; i < 100 && fx->durable_lsn == 0; i++) {
-        oplog_turn_end(fx->log);
-        reactor_run_once(fx->reactor, 10);
-    }
+    FX_RUN_UNTIL(fx, fx->durable_lsn != 0);
     expect_u64(fx->durable_lsn, 1);
 }
 
@@ -183,18 +177,12 @@ static void a_change_to_always_syncs_what_was_only_written(void **state)
     fx_start(fx);
     for (int i = 0; i < 5; i++) {
         (void)fx_append(fx);
-        for (int k = 0; k < 50 && oplog_written_lsn(fx->log) < oplog_applied_lsn(fx->log); k++) {
-            oplog_turn_end(fx->log);
-            reactor_run_once(fx->reactor, 10);
-        }
+        FX_RUN_UNTIL(fx, oplog_written_lsn(fx->log) == oplog_applied_lsn(fx->log));
     }
     expect_u64(oplog_durable_lsn(fx->log), 0);
     oplog_set_policy(fx->log, OPLOG_SYNC_ALWAYS);
     (void)fx_append(fx);
-    for (int i = 0; i < 100 && fx->durable_lsn < 6; i++) {
-        oplog_turn_end(fx->log);
-        reactor_run_once(fx->reactor, 10);
-    }
+    FX_RUN_UNTIL(fx, fx->durable_lsn >= 6);
     expect_u64(fx->durable_lsn, 6);
     oplog_set_policy(fx->log, OPLOG_SYNC_EVERYSEC);
     fx_append_many(fx, 300, 7);

@@ -256,9 +256,7 @@ static void a_disk_without_room_is_told_before_a_record_is_refused(void **state)
 
     /* Room again: the log finds out by itself. */
     block_spares(fx, false);
-    for (int i = 0; i < 300 && oplog_space_low(fx->log); i++)
-        reactor_run_once(fx->reactor, 10);
-    assert_false(oplog_space_low(fx->log));
+    FX_RUN_UNTIL(fx, !oplog_space_low(fx->log));
     fx_append_many(fx, 400, 10);
     const uint64_t applied_lsn = oplog_applied_lsn(fx->log);
     fx_close(fx);

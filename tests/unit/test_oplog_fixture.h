@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/clock.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
@@ -169,17 +170,35 @@ static inline int fx_try(struct fx *fx)
     return err;
 }
 
+/* How long a test waits for what it is sure to see: a bound for what hangs, not for what is slow.
+ */
+#define FX_WAIT_NS_MAX (60 * UINT64_C(1000000000))
+
+/* Ends turns until `condition` holds; fails if it never does. */
+#define FX_RUN_UNTIL(fx, condition)                            \
+    do {                                                       \
+        const uint64_t fx_from_ns = clock_mono_ns();           \
+        while (!(condition)) {                                 \
+            if (clock_mono_ns() - fx_from_ns > FX_WAIT_NS_MAX) \
+                fail_msg("never came true: %s", #condition);   \
+            oplog_turn_end((fx)->log);                         \
+            reactor_run_once((fx)->reactor, 10);               \
+        }                                                      \
+    } while (0)
+
+static inline bool fx_settled(struct fx *fx)
+{
+    if (oplog_fenced(fx->log, NULL) || oplog_durable_lsn(fx->log) == oplog_applied_lsn(fx->log))
+        return true;
+    oplog_turn_end(fx->log);
+    oplog_request_sync(fx->log);
+    return false;
+}
+
 /* Turns until all that was appended is durable, or the log is fenced. */
 static inline void fx_settle(struct fx *fx)
 {
-    for (int i = 0; i < 100000; i++) {
-        if (oplog_fenced(fx->log, NULL) || oplog_durable_lsn(fx->log) == oplog_applied_lsn(fx->log))
-            return;
-        oplog_turn_end(fx->log);
-        oplog_request_sync(fx->log);
-        reactor_run_once(fx->reactor, 10);
-    }
-    fail_msg("the log did not become durable");
+    FX_RUN_UNTIL(fx, fx_settled(fx));
 }
 
 /* Waits where the log says that it is busy. */
@@ -189,10 +208,7 @@ static inline uint64_t fx_append(struct fx *fx)
     const uint64_t lsn = oplog_next_lsn(fx->log);
     const size_t len = fx_payload(fx->payload_seed, lsn, FX_LEN_MAX, payload);
 
-    for (int i = 0; i < 1000 && oplog_can_append(fx->log, FX_LEN_MAX) == -ERR_BUSY; i++) {
-        fx_settle(fx);
-        reactor_run_once(fx->reactor, 1);
-    }
+    FX_RUN_UNTIL(fx, oplog_can_append(fx->log, FX_LEN_MAX) != -ERR_BUSY);
     expect_i64(oplog_can_append(fx->log, FX_LEN_MAX), 0);
     uint8_t *room = oplog_reserve(fx->log, FX_LEN_MAX);
     memcpy(room, payload, len);

@@ -40,7 +40,8 @@ static void run(struct bytes stream, const size_t *cuts, size_t cuts_count,
         enum resp_result result = RESP_READY;
         while (result == RESP_READY) {
             uint8_t *piece = mem_alloc(end - start);
-            memcpy(piece, stream.ptr + start, end - start);
+            if (end > start)
+                memcpy(piece, stream.ptr + start, end - start);
             const struct bytes in = bytes_of(piece, end - start);
             /* The two may be mixed as one likes. */
             const bool whole = (start & 1) != 0 && resp_parse_whole(&p, &limits[0], in, &cmd);

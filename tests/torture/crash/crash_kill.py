@@ -79,7 +79,7 @@ class Torture:
         time.sleep(max(0, end - time.monotonic()))
         code = server.kill()
         for client in clients:
-            client.join(60)
+            client.join(180)
         self.totals['ops'] += sum(w.acked for w in self.writers)
         self.totals['unknown'] += sum(len(w.log) - w.acked for w in self.writers)
         self.totals['refused'] += sum(c.refused for c in clients)

@@ -28,7 +28,7 @@ def encode(args):
 class Conn:
     """A connection over a Unix socket; replies one by one, in order."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=180):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(timeout)
         self.sock.connect(path)
@@ -134,7 +134,7 @@ class Server:
             log.seek(self.log_start)
             return log.read().decode(errors='replace')
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=180):
         """Seconds until it answered, or None if it ended or did not answer in time."""
         start = time.monotonic()
         while time.monotonic() - start < seconds:
@@ -163,7 +163,7 @@ class Server:
         """SIGTERM; the exit code."""
         self.process.terminate()
         try:
-            return self.process.wait(60)
+            return self.process.wait(180)
         except subprocess.TimeoutExpired:
             self.kill()
             return 'does not stop'

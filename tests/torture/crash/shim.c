@@ -7,6 +7,9 @@
  *     dirs/<id>    entries of a directory as of the last sync of the directory, lines
  *                  "f <id> <name>" and "d <id> <name>"
  *
+ *     synced       when the newest completed sync of a log segment began, CLOCK_MONOTONIC in
+ *                  nanoseconds, decimal, 20 digits: what was acknowledged before is durable
+ *
  * <id> is 16 hexadecimal digits in the attribute user.tierra_shim of the file itself: an inode
  * number would come back for another file.
  *
@@ -316,16 +319,52 @@ static void dir_synced(const char *path)
     (void)pthread_mutex_unlock(&one);
 }
 
+static uint64_t mono_ns(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A segment, not yet a spare in the making: that has another name. */
+static bool is_segment(int fd)
+{
+    char path[PATH_ROOM];
+
+    if (!path_of(fd, path) || strstr(path, "/oplog/") == NULL)
+        return false;
+    const size_t len = strlen(path);
+    return len > 4 && strcmp(path + len - 4, ".log") == 0;
+}
+
+/* The syncs of one log come one after another: no older time replaces a newer one. */
+static void note_sync(uint64_t from_ns)
+{
+    char path[PATH_ROOM + 64], text[32];
+
+    (void)snprintf(path, sizeof(path), "%s/synced", state_dir);
+    const int fd =
+        REAL(open, int, const char *, int, ...)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+    (void)snprintf(text, sizeof(text), "%020llu", (unsigned long long)from_ns);
+    if (fd < 0 || REAL(pwrite, ssize_t, int, const void *, size_t, off_t)(fd, text, 20, 0) != 20)
+        die(path);
+    (void)close(fd);
+}
+
 static int synced(int fd)
 {
     char path[PATH_ROOM];
     struct node *n = node_of(fd);
     struct stat st;
+    const uint64_t from_ns = mono_ns();
 
     pause_as_a_disk();
-    if (n != NULL)
+    if (n != NULL) {
         file_synced(n, fd);
-    else if (fstat(fd, &st) != 0)
+        if (!n->lie && is_segment(fd))
+            note_sync(from_ns);
+    } else if (fstat(fd, &st) != 0)
         return -1;
     else if (S_ISDIR(st.st_mode) && path_of(fd, path))
         dir_synced(path);
