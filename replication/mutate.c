@@ -667,33 +667,14 @@ static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct 
 
 void mut_list_push(struct mut *m, struct coll *coll, struct bytes value, bool front)
 {
-    uint8_t end[LISTPOS_BYTES_MAX];
-    struct listq_at at;
     struct listpos pos;
-    struct list_meta made;
-    struct bytes neighbour = bytes_of(NULL, 0);
 
     begin_op(m);
+    coll_list_meta(coll, &m->meta);
     if (front)
-        listq_first(&coll->seq, &at);
+        listpos_front(bytes_of(NULL, 0), &m->meta, m->tag, &pos);
     else
-        listq_last(&coll->seq, &at);
-    if (listq_valid(&at))
-        neighbour = listq_position(&at, end);
-    m->meta.used = false;
-    m->meta.runs_count = coll->run.front.hlc != 0;
-    m->meta.runs[0] = coll->run;
-    if (front)
-        listpos_front(neighbour, &m->meta, m->tag, &pos);
-    else
-        listpos_back(neighbour, &m->meta, m->tag, &pos);
-    CHECK(listpos_meta(listpos_bytes(&pos), &made));
-    if (coll->run.front.hlc == 0)
-        coll->run = made.runs[0];
-    else if (front)
-        coll->run.front = made.runs[0].front;
-    else
-        coll->run.back = made.runs[0].back;
+        listpos_back(bytes_of(NULL, 0), &m->meta, m->tag, &pos);
     list_put(m, coll, listpos_bytes(&pos), value, front ? KS_LIST_FRONT : KS_LIST_BACK);
 }
 

@@ -120,7 +120,7 @@ MUST_USE int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, i
 MUST_USE int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub,
                                  long double delta, long double *out);
 
-/* --- lists; all of the list must be resident --- */
+/* --- lists; what is named must be resident, for an insertion all of the list --- */
 
 struct listq_at;
 

@@ -7,6 +7,7 @@
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/recover.h"
+#include "engine/value/listpos.h"
 #include "engine/value/op.h"
 #include "engine/value/rowkey.h"
 
@@ -72,17 +73,10 @@ static int replay_key_op(struct replay *r, const struct batch *batch, const stru
 static int replay_list(struct replay *r, const struct op *op, const struct ks_key *key,
                        struct coll *coll, struct tag tag, uint64_t lsn, struct bytes row)
 {
-    struct listq_at at;
-
-    const int err = ks_recover_list(r->ks, coll);
-    if (err != 0)
-        return err;
-    if (op->kind == OP_ELEM_SET)
-        ks_apply_list_put(r->ks, coll, op->sub, tag, lsn, row, KS_LIST_REPLAY);
-    else if (listq_find(&coll->seq, op->sub, &at))
-        ks_apply_list_del(r->ks, coll, op->sub, tag, lsn, KS_LIST_WITHIN);
-    else
-        ks_recover_list_gone(r->ks, coll, lsn);
+    if (listpos_check(op->sub) != 0)
+        return -ERR_CORRUPT;
+    ks_recover_list(r->ks, coll, op->sub, tag, lsn,
+                    op->kind == OP_ELEM_DEL ? bytes_of(NULL, 0) : row, op->count);
     if (op->has_count && op->count == 0)
         ks_apply_del(r->ks, key, tag, lsn);
     return 0;

@@ -67,7 +67,7 @@ static void reply_elements(struct request *rq, const struct coll *coll, uint64_t
     struct listq_at at;
 
     reply_array(rq->out, n);
-    listq_at_index(&coll->seq, start, &at);
+    coll_list_at(coll, start, &at);
     for (;;) {
         CHECK(listq_valid(&at));
         reply_bulk(rq->out, value_at(rq, &at, text));
@@ -344,7 +344,7 @@ void cmd_lindex(struct request *rq)
         reply_null(rq->out);
         return;
     }
-    listq_at_index(&coll->seq, i, &at);
+    coll_list_at(coll, i, &at);
     reply_value(rq, &at);
 }
 
@@ -371,7 +371,7 @@ void cmd_lset(struct request *rq)
         reply_err_index_range(rq->out);
         return;
     }
-    listq_at_index(&coll->seq, i, &at);
+    coll_list_at(coll, i, &at);
     mut_list_set(rq->mut, coll, &at, rq->argv[3]);
     reply_ok(rq->out);
 }

@@ -12,6 +12,7 @@
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/latency.h"
+#include "server/need_list.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -27,9 +28,39 @@
 struct needs {
     struct keyspace *ks;
     uint64_t now_ms;
-    struct ks_wait *wait; /* NULL: look ahead only. */
-    int waiting;          /* Reads under way. */
+    struct ks_wait *wait;  /* NULL: look ahead only. */
+    int waiting;           /* Reads under way. */
+    int err;               /* What is needed does not fit into memory. */
+    uint64_t moved;        /* Elements of lists that the transaction pushes and pops. */
+    const struct cmd *cmd; /* What asks, and */
+    uint32_t spec;         /* the specification of the key that is asked for. */
 };
+
+/* Of a ks_need_* call. */
+static void need_result(struct needs *n, int result)
+{
+    if (result < 0)
+        n->err = result;
+    else
+        n->waiting += result;
+}
+
+/* A part of a list, or all of another collection. */
+static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
+                      const struct bytes *argv)
+{
+    const int waiting = ks_need_key(n->ks, key, n->now_ms, n->wait);
+    const struct coll *coll = ks_peek_coll(n->ks, key);
+
+    if (waiting != 0 || coll == NULL || coll->type != VT_LIST) {
+        need_result(n, waiting != 0 ? waiting : ks_need_whole(n->ks, key, n->now_ms, n->wait));
+        return;
+    }
+    if (coll->gap == NULL)
+        return;
+    const struct list_need need = list_need(n->cmd, n->spec, argc, argv, coll, n->moved);
+    need_result(n, ks_need_list(n->ks, key, need.front, need.back, n->now_ms, n->wait));
+}
 
 static void need_subkeys(struct needs *n, const struct ks_key *key, const struct cmd_need *need,
                          uint32_t argc, const struct bytes *argv)
@@ -55,11 +86,13 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
         need_subkeys(n, key, need, argc, argv);
         return;
     case NEED_ENDS:
+    case NEED_SPAN:
+        need_part(n, key, argc, argv);
+        return;
     case NEED_RANDOM:
     case NEED_RANK:
-    case NEED_SPAN:
     case NEED_WHOLE:
-        n->waiting += ks_need_whole(n->ks, key, n->now_ms, n->wait);
+        need_result(n, ks_need_whole(n->ks, key, n->now_ms, n->wait));
         return;
     case NEED_BLIND: /* Not even whether the key exists. */
         return;
@@ -86,6 +119,7 @@ static void need_keys(struct needs *n, struct shard *sh, const struct cmd *cmd, 
         ks_ahead(n->ks, ahead, count);
         for (uint32_t i = 0; i < count; i++) {
             const struct cmd_need need = command_need(cmd, keys[i].spec, argc, argv);
+            n->spec = keys[i].spec;
             need_one(n, &need, &ahead[i].key, argc, argv);
         }
     }
@@ -95,6 +129,8 @@ static void need_keys(struct needs *n, struct shard *sh, const struct cmd *cmd, 
 static void need_all(struct needs *n, struct shard *sh, const struct dispatch_plan *plan,
                      uint32_t argc, const struct bytes *argv)
 {
+    n->cmd = plan->cmd;
+    n->spec = 0;
     if (likely(plan->key_at != 0))
         need_one(n, &plan->need, &plan->key, argc, argv);
     else
@@ -150,12 +186,22 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
     if (plan->cmd->id == CMD_ID_exec && c->txn != NULL) {
         for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
             const struct txn_cmd *q = &c->txn->cmds[i];
+            if ((q->cmd->acl & ACL_LIST) != 0)
+                n.moved += list_need_moved(q->cmd, q->argc, q->argv);
+        }
+        for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
+            const struct txn_cmd *q = &c->txn->cmds[i];
             struct dispatch_plan queued = {.cmd = q->cmd};
             plan_keys(sh, q->argc, q->argv, &queued);
             need_all(&n, sh, &queued, q->argc, q->argv);
         }
     } else {
         need_all(&n, sh, plan, argc, argv);
+    }
+    if (unlikely(n.err != 0)) {
+        ks_wait_cancel(sh->ks, &c->wait);
+        *err = n.err;
+        return false;
     }
     return n.waiting == 0;
 }

@@ -557,7 +557,12 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
     if (err != 0)
         return err;
-    ks_recover_done(sh->ks);
+    err = ks_recover_done(sh->ks, r.lsn, &r.vv);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot write what was replayed to the store: %s",
+                       err_str(err));
+        return err;
+    }
     LOG_NOTICE("server", "recovered shard=%u keys=%llu covered=%llu records=%llu ops=%llu", sh->id,
                (unsigned long long)ks_count(sh->ks), (unsigned long long)covered,
                (unsigned long long)r.records, (unsigned long long)r.ops);

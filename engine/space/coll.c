@@ -34,7 +34,7 @@ void coll_account(struct keyspace *ks, struct coll *coll)
     if (coll->type == VT_ZSET)
         bytes += zorder_bytes(&coll->order);
     else if (coll->type == VT_LIST)
-        bytes += listq_bytes(&coll->seq);
+        bytes += listq_bytes(&coll->seq) + coll_gap_bytes(coll);
     ks->bytes += bytes - coll->table_bytes;
     coll->table_bytes = bytes;
 }
@@ -61,9 +61,11 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
         zorder_deinit(&coll->order);
     } else if (coll->type == VT_LIST) {
         dirty_forget(&ks->dirty, &coll->list_head);
+        dirty_shrink(&ks->dirty, coll->unsaved);
         if (list_linked(&coll->flush_link))
             list_remove(&coll->flush_link);
         listq_deinit(&coll->seq);
+        coll_gap_close(coll);
     }
     ks->bytes -= coll->table_bytes + mem_usable(coll);
     mem_free(coll);
@@ -271,47 +273,6 @@ void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_
     coll_account(ks, coll);
 }
 
-/* --- lists --- */
-
-static void list_changed(struct keyspace *ks, struct coll *coll, struct tag tag, uint64_t lsn)
-{
-    coll->count = listq_count(&coll->seq);
-    dirty_mark(&ks->dirty, &coll->list_head, coll, lsn);
-    note_change(ks, coll, tag, lsn);
-    coll_account(ks, coll);
-}
-
-void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
-                       uint64_t lsn, struct bytes row, enum ks_list_place place)
-{
-    const uint8_t flags = place == KS_LIST_REPLAY ? LISTQ_DIRTY | LISTQ_IN_STORE : LISTQ_DIRTY;
-    const struct listq_item item = {.position = pos, .row = row, .flags = flags};
-
-    if (place == KS_LIST_FRONT)
-        listq_push_front(&coll->seq, &item, lsn);
-    else if (place == KS_LIST_BACK)
-        listq_push_back(&coll->seq, &item, lsn);
-    else
-        listq_insert(&coll->seq, &item, lsn);
-    list_changed(ks, coll, tag, lsn);
-}
-
-void ks_apply_list_del(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
-                       uint64_t lsn, enum ks_list_place place)
-{
-    struct listq_at at;
-
-    if (place == KS_LIST_FRONT) {
-        listq_pop_front(&coll->seq, lsn);
-    } else if (place == KS_LIST_BACK) {
-        listq_pop_back(&coll->seq, lsn);
-    } else {
-        CHECK(listq_find(&coll->seq, pos, &at));
-        listq_remove(&coll->seq, &at, lsn);
-    }
-    list_changed(ks, coll, tag, lsn);
-}
-
 /* --- tiers --- */
 
 void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row)
@@ -324,14 +285,6 @@ void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, stru
     coll->dead += dead;
     if (!dead && coll->type == VT_ZSET)
         zorder_insert(&coll->order, coll_score(elem), elem);
-    coll_account(ks, coll);
-}
-
-void coll_load_back(struct keyspace *ks, struct coll *coll, struct bytes pos, struct bytes row)
-{
-    const struct listq_item item = {.position = pos, .row = row, .flags = LISTQ_IN_STORE};
-
-    listq_push_back(&coll->seq, &item, 0);
     coll_account(ks, coll);
 }
 
@@ -368,9 +321,16 @@ bool coll_clean(const struct coll *coll)
 struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll)
 {
     uint8_t plain[ROW_COLL_BYTES];
+    struct list_meta meta;
     struct buf *out = &ks->scratch;
 
     buf_clear(out);
+    if (coll->type == VT_LIST) {
+        coll_list_meta(coll, &meta);
+        CHECK(row_list_append(coll->tag, coll->count, coll->lsn, &meta, coll->expire_at_ms, out) ==
+              0);
+        return buf_bytes(out);
+    }
     const struct bytes row =
         bytes_of(plain, row_coll_store(plain, coll->type, coll->tag, coll->count, coll->lsn));
     const int err = coll->expire_at_ms == 0 ? buf_append_bytes(out, row)
@@ -424,7 +384,11 @@ void coll_shed(struct keyspace *ks, struct coll *coll)
 {
     struct shed s = {.ks = ks, .coll = coll};
 
-    if (coll->type == VT_LIST || coll->reads != 0)
+    if (coll->type == VT_LIST) {
+        coll_list_shed(ks, coll);
+        return;
+    }
+    if (coll->reads != 0)
         return;
     (void)elemtab_walk(&coll->tab, &coll->shed_hand, SHED_MAX, shed_one, &s);
     coll_account(ks, coll);

@@ -11,6 +11,17 @@
  * the command can tell "no such field" from "not loaded". An element that was deleted stays as a
  * dead elem until the store knows. Dead ones are invisible to the functions below.
  *
+ * A list may have one gap: a stretch of elements that are on flash only, clean, between those that
+ * are resident at its front and at its back. The positions around the gap bound what a read of more
+ * may bring, from either side:
+ *
+ *     seq:  e0 e1 .. e(before-1)            e(before) ..
+ *                              | low    high |
+ *     flash:                   (  e e e e e  )     `gap->count` elements
+ *
+ * A list that has just become hot is all gap. Pushes and pops happen outside of it. What a push
+ * must know of the positions ever used stands in the key row.
+ *
  * `count` is exact in both tiers: every local write knows whether its element existed.
  *
  * Owned by one shard thread.
@@ -21,6 +32,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/buf.h"
 #include "engine/base/bytes.h"
 #include "engine/base/list.h"
 #include "engine/base/rng.h"
@@ -32,6 +44,16 @@
 #include "engine/value/listpos.h"
 #include "engine/value/row.h"
 #include "engine/value/tag.h"
+
+/* Elements of a list that are not in DRAM. */
+struct list_gap {
+    uint64_t count;  /* Of them. */
+    uint64_t before; /* Resident elements in front of them. */
+    struct buf low;  /* All of them are behind this position; empty: no bound. */
+    struct buf high; /* And before this one. */
+    bool low_in;     /* The bounds belong to them. */
+    bool high_in;
+};
 
 struct coll {
     struct obj *obj;       /* Its key row; follows it when it moves. */
@@ -49,9 +71,15 @@ struct coll {
     bool complete;
     bool stored; /* The store may hold element rows. */
     struct elemtab tab;
-    struct zorder order; /* Of a sorted set. */
-    struct listq seq;    /* Of a list. */
-    struct list_run run; /* Of a list: our own runs at its ends; hlc 0: none since it is hot. */
+    struct zorder order;  /* Of a sorted set. */
+    struct listq seq;     /* Of a list. */
+    struct list_gap *gap; /* Of a list; NULL: it is complete. */
+    struct list_run run;  /* Of a list: our own runs at its ends; hlc 0: none. */
+    int64_t rank_min;     /* Of all positions it ever had, if `ranked`. */
+    int64_t rank_max;
+    uint64_t unsaved; /* Bytes of its changes that wait for the store, roughly. */
+    bool ranked;
+    bool holes; /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* A list whose changes are in the batch under way. */
 };
@@ -77,6 +105,16 @@ uint64_t coll_scan(const struct coll *coll, uint64_t cursor, coll_scan_fn *fn, v
 
 /* A live element, each as likely as the other; NULL if there is none. */
 struct elem *coll_random(const struct coll *coll, struct rng *rng);
+
+/* Resident elements at the front and at the back of a list; a complete one is all front. */
+uint64_t coll_list_front(const struct coll *coll);
+uint64_t coll_list_back(const struct coll *coll);
+
+/* By index from 0: an element that is resident, or beyond the end. */
+void coll_list_at(const struct coll *coll, uint64_t index, struct listq_at *out);
+
+/* What the list knows of the positions it ever had. Only `used`, ranks and runs are written. */
+void coll_list_meta(const struct coll *coll, struct list_meta *out);
 
 /* The score of a sorted set's live element. */
 double coll_score(const struct elem *elem);

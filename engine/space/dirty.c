@@ -184,6 +184,18 @@ static void ring_push_front(struct dirty *d, const struct dirty_entry *entry)
     d->bytes += row_weight(entry->row);
 }
 
+void dirty_return(struct dirty *d, struct row_head *row, struct coll *coll, uint64_t lsn)
+{
+    CHECK((row->dirty & FLIGHT_BIT) != 0);
+    entry_of(d, row)->row = NULL;
+    ring_skip_gone(d);
+    /* The head of the ring has the lowest position of all. */
+    if (d->head != d->tail)
+        lsn = u64_min(lsn, ring_at(d, d->head)->lsn);
+    const struct dirty_entry entry = {.lsn = lsn, .row = row, .coll = coll};
+    ring_push_front(d, &entry);
+}
+
 void dirty_flight_failed(struct dirty *d)
 {
     uint64_t lowest = d->failed_lsn != 0 ? d->failed_lsn : UINT64_MAX;

@@ -97,6 +97,22 @@ uint64_t dirty_lowest_lsn(struct dirty *d);
 MUST_USE struct row_head *dirty_take(struct dirty *d, struct coll **out_coll);
 
 /*
+ * Only a part of what stands for `row`, which was just taken, is in the flight: it waits again,
+ * before all others; `lsn`: of the first change that is left.
+ */
+void dirty_return(struct dirty *d, struct row_head *row, struct coll *coll, uint64_t lsn);
+
+/* What a waiting row stands for has become longer or shorter by so many bytes. */
+static inline void dirty_grow(struct dirty *d, uint64_t bytes)
+{
+    d->bytes += bytes;
+}
+static inline void dirty_shrink(struct dirty *d, uint64_t bytes)
+{
+    d->bytes -= bytes < d->bytes ? bytes : d->bytes;
+}
+
+/*
  * The flight was written: calls `fn` for each row that did not change or go meanwhile, now clean
  * (fn may free it), and empties the flight.
  */

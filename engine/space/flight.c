@@ -4,11 +4,13 @@
  * All flights of a key stand in the same bucket, so that a change of the key finds them. A key
  * flight reads the key row. An element flight reads one element row; it may start together with
  * the key flight, and if it comes back first it waits for it. A scan brings all rows of a
- * collection in slices; between two slices the shard goes on.
+ * collection in slices; between two slices the shard goes on. flight_list.c reads parts of lists.
  *
  * While reads of a collection are under way none of its elements leaves DRAM, dead ones included
  * (coll->reads): so whatever the reads bring is older than what is found, and is dropped.
  */
+#include "engine/space/flight.h"
+
 #include <errno.h>
 
 #include "engine/base/check.h"
@@ -19,41 +21,8 @@
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 
-/* One slice of a scan: bytes of rows, and rows. */
-#define SCAN_SLICE_BYTES (512u << 10)
-#define SCAN_SLICE_ROWS  4096
 /* Rows of one batched read: RocksDB reads their blocks one after the other, threads do not. */
 #define READ_BATCH_MAX 4
-
-enum flight_kind {
-    FLIGHT_KEY,
-    FLIGHT_ELEM,
-    FLIGHT_SCAN
-};
-
-struct flight {
-    struct list_link bucket_link;
-    struct list_link park_link; /* An element flight that waits for its key flight. */
-    struct list parked;         /* Of a key flight: those. */
-    struct list waiters;
-    struct keyspace *ks;
-    struct pool_job job;
-    struct store_value value; /* Of a key or element flight. */
-    struct buf rows;          /* Of a scan: u16 name length, u32 row length, name, row. */
-    struct buf resume;        /* Of a scan: row key to go on from. */
-    uint64_t scanned_bytes;
-    int err;
-    bool end; /* Of a scan: this was the last slice. */
-    bool stale;
-    uint8_t kind;
-    uint16_t slot;
-    uint16_t key_len;
-    uint16_t sub_len;
-    uint32_t row_key_len;
-    uint64_t hash;
-    uint64_t coll_id; /* The collection whose `reads` counts this flight; 0: none yet. */
-    uint8_t data[];   /* Key, subkey, row key. */
-};
 
 /* A waiter's place in a flight's queue. */
 struct flight_wait {
@@ -65,21 +34,6 @@ struct flight_wait {
     uint16_t slot;
 };
 
-static struct ks_key flight_key(const struct flight *f)
-{
-    return (struct ks_key){.name = bytes_of(f->data, f->key_len), .hash = f->hash, .slot = f->slot};
-}
-
-static struct bytes flight_sub(const struct flight *f)
-{
-    return bytes_of(f->data + f->key_len, f->sub_len);
-}
-
-static struct bytes flight_row_key(const struct flight *f)
-{
-    return bytes_of(f->data + f->key_len + f->sub_len, f->row_key_len);
-}
-
 static struct list *bucket(struct keyspace *ks, uint64_t hash)
 {
     return &ks->flights[hash & (KS_FLIGHT_BUCKETS - 1)];
@@ -90,7 +44,7 @@ static bool same_key(const struct flight *f, const struct ks_key *key)
     return f->hash == key->hash && bytes_eq(flight_key(f).name, key->name);
 }
 
-static struct flight *find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+struct flight *flight_find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
                            struct bytes sub)
 {
     LIST_FOR_EACH(link, bucket(ks, key->hash)) {
@@ -240,26 +194,26 @@ static void flight_free(struct flight *f)
     store_value_release(&f->value);
     buf_deinit(&f->rows);
     buf_deinit(&f->resume);
+    buf_deinit(&f->far);
     mem_free(f);
 }
 
-/* The collection whose reads count this flight, if it is still there. */
-static struct coll *flight_coll(struct flight *f)
+struct coll *flight_coll(const struct flight *f)
 {
     struct keytab_ref ref;
     const struct ks_key key = flight_key(f);
 
-    if (keytab_find(f->ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_HOT ||
+    if (f->coll_id == 0 ||
+        keytab_find(f->ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_HOT ||
         (ref.obj->h.flags & BLK_COLL) == 0)
         return NULL;
     struct coll *coll = obj_coll(ref.obj);
     return coll->id == f->coll_id ? coll : NULL;
 }
 
-/* The flight is over: takes it out of its bucket and out of the collection's count. */
-static void land(struct flight *f)
+void flight_land(struct flight *f)
 {
-    struct coll *coll = f->coll_id == 0 ? NULL : flight_coll(f);
+    struct coll *coll = flight_coll(f);
 
     list_remove(&f->bucket_link);
     f->ks->flights_count--;
@@ -267,11 +221,9 @@ static void land(struct flight *f)
         coll->reads--;
 }
 
-static void on_read(struct mail *mail);
-static void on_scanned(struct mail *mail);
-
-static struct flight *launch(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
-                             struct bytes sub, uint8_t row_kind, struct coll *coll)
+struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+                             struct bytes sub, uint8_t row_kind, struct coll *coll,
+                             void (*fn)(struct mail *mail))
 {
     const size_t row_key_max = rowkey_size(key->name, row_kind, sub);
     struct flight *f = mem_zalloc(sizeof(*f) + key->name.len + sub.len + row_key_max);
@@ -286,7 +238,7 @@ static struct flight *launch(struct keyspace *ks, uint8_t kind, const struct ks_
     memcpy(f->data, key->name.ptr, key->name.len);
     if (sub.len != 0)
         memcpy(f->data + key->name.len, sub.ptr, sub.len);
-    if (kind == FLIGHT_ELEM)
+    if (row_kind != ROWKEY_KIND_KEY)
         f->row_key_len =
             (uint32_t)rowkey_store_elem(row_key, key->slot, key->hash, key->name, row_kind, sub);
     else
@@ -295,16 +247,47 @@ static struct flight *launch(struct keyspace *ks, uint8_t kind, const struct ks_
     list_init(&f->waiters);
     buf_init(&f->rows, UINT32_MAX);
     buf_init(&f->resume, ROWKEY_BYTES_MAX);
-    f->job = (struct pool_job){.mail = {.fn = kind == FLIGHT_SCAN ? on_scanned : on_read},
-                               .reply_to = ks->options.mailbox};
+    buf_init(&f->far, ROWKEY_BYTES_MAX);
+    f->job = (struct pool_job){.mail = {.fn = fn}, .reply_to = ks->options.mailbox};
     list_push_back(bucket(ks, key->hash), &f->bucket_link);
     ks->flights_count++;
     if (coll != NULL) {
         f->coll_id = coll->id;
         coll->reads++;
     }
-    pool_submit(kind == FLIGHT_SCAN ? &ks->scan_class : &ks->read_class, &f->job);
     return f;
+}
+
+int flight_wait(struct flight *f, struct ks_wait *wait)
+{
+    f->ks->metrics.cold_reads += wait != NULL;
+    if (wait != NULL)
+        ks_wait_on(&f->waiters, wait);
+    return 1;
+}
+
+int flight_rows_add(struct flight *f, struct bytes sub, struct bytes row)
+{
+    uint8_t head[6];
+
+    le16_store(head, (uint16_t)sub.len);
+    le32_store(head + 2, (uint32_t)row.len);
+    int err = buf_reserve(&f->rows, sizeof(head) + sub.len + row.len);
+    if (err == 0)
+        err = buf_append(&f->rows, head, sizeof(head));
+    if (err == 0)
+        err = buf_append_bytes(&f->rows, sub);
+    return err == 0 ? buf_append_bytes(&f->rows, row) : err;
+}
+
+bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *out_row)
+{
+    if (rows->len == 0)
+        return false;
+    const size_t sub_len = le16_load(rows->ptr), row_len = le32_load(rows->ptr + 2);
+    *rows = bytes_from(*rows, 6);
+    CHECK(bytes_take(rows, sub_len, out_sub) && bytes_take(rows, row_len, out_row));
+    return true;
 }
 
 /* --- on the pool's threads --- */
@@ -347,7 +330,6 @@ static bool scan_row(struct flight *f, struct store_iter *it)
 {
     struct rowkey rk;
     struct bytes row;
-    uint8_t head[6];
 
     if (rowkey_parse(store_iter_key(it), &rk) != 0 || !bytes_eq(rk.key, flight_key(f).name))
         return false;
@@ -357,11 +339,7 @@ static bool scan_row(struct flight *f, struct store_iter *it)
         f->err = -ERR_CORRUPT;
         return false;
     }
-    le16_store(head, (uint16_t)rk.sub.len);
-    le32_store(head + 2, (uint32_t)row.len);
-    if (buf_append(&f->rows, head, sizeof(head)) != 0 || buf_append_bytes(&f->rows, rk.sub) != 0 ||
-        buf_append_bytes(&f->rows, row) != 0)
-        f->err = -ENOMEM;
+    f->err = flight_rows_add(f, rk.sub, row);
     return f->err == 0;
 }
 
@@ -377,7 +355,7 @@ static void scan_slice(struct flight *f)
     f->end = true;
     store_iter_seek(it, f->resume.len != 0 ? buf_bytes(&f->resume) : flight_row_key(f));
     for (; store_iter_valid(it); store_iter_next(it)) {
-        if (rows++ == SCAN_SLICE_ROWS || f->rows.len >= SCAN_SLICE_BYTES) {
+        if (rows++ == FLIGHT_SLICE_ROWS || f->rows.len >= FLIGHT_SLICE_BYTES) {
             buf_clear(&f->resume);
             f->err = buf_append_bytes(&f->resume, store_iter_key(it));
             f->end = false;
@@ -428,7 +406,7 @@ static void key_landed(struct flight *f)
 
     if (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_COLD)
         return;
-    f->err = row_view(f->value.row, 0, &view);
+    f->err = ks_key_row_check(f->value.row, &view);
     if (f->err != 0)
         return;
     if (view.type == VT_NONE) {
@@ -443,12 +421,8 @@ static void key_landed(struct flight *f)
     ks_probation_add(ks, &key);
 }
 
-/*
- * Whether the row can be shown; a row that is garbage, waiting to be swept, becomes empty. False,
- * with f->err, if it is damaged.
- */
-static bool elem_row_ok(struct flight *f, const struct coll *coll, const struct ks_key *key,
-                        struct bytes *row)
+bool flight_row_ok(struct flight *f, const struct coll *coll, const struct ks_key *key,
+                   struct bytes *row)
 {
     struct row_view view;
     double score;
@@ -473,12 +447,12 @@ static void elem_landed(struct flight *f)
         return;
     const struct ks_key key = flight_key(f);
     struct bytes row = f->value.row;
-    if (!elem_row_ok(f, coll, &key, &row))
+    if (!flight_row_ok(f, coll, &key, &row))
         return;
     coll_install(f->ks, coll, flight_sub(f), row);
 }
 
-static void finish(struct flight *f, int err)
+void flight_finish(struct flight *f, int err)
 {
     wake_all(&f->waiters, f, err);
     flight_free(f);
@@ -494,7 +468,7 @@ static void on_read(struct mail *mail)
     ks->metrics.row_reads++;
     ks->metrics.stale_reads += f->stale;
     if (f->kind == FLIGHT_ELEM && f->coll_id == 0 && !f->stale) {
-        struct flight *first = find(ks, FLIGHT_KEY, &key, bytes_of(NULL, 0));
+        struct flight *first = flight_find(ks, FLIGHT_KEY, &key, bytes_of(NULL, 0));
         if (first != NULL) {
             list_push_back(&first->parked, &f->park_link);
             return;
@@ -506,12 +480,12 @@ static void on_read(struct mail *mail)
         else
             elem_landed(f);
     }
-    land(f);
+    flight_land(f);
     struct list_link *link;
     while ((link = list_pop_front(&f->parked)) != NULL)
         on_read(&LIST_ITEM(link, struct flight, park_link)->job.mail);
     ks->metrics.row_read_errors += f->err != 0;
-    finish(f, f->stale ? 0 : f->err);
+    flight_finish(f, f->stale ? 0 : f->err);
 }
 
 static int install_slice(struct flight *f, struct coll *coll)
@@ -520,18 +494,11 @@ static int install_slice(struct flight *f, struct coll *coll)
     const struct ks_key key = flight_key(f);
     struct bytes sub, row;
 
-    while (in.len != 0) {
-        const size_t sub_len = le16_load(in.ptr), row_len = le32_load(in.ptr + 2);
-        in = bytes_from(in, 6);
-        CHECK(bytes_take(&in, sub_len, &sub) && bytes_take(&in, row_len, &row));
-        f->scanned_bytes += sub_len + row_len;
-        if (!elem_row_ok(f, coll, &key, &row))
+    while (flight_rows_take(&in, &sub, &row)) {
+        f->scanned_bytes += sub.len + row.len;
+        if (!flight_row_ok(f, coll, &key, &row))
             return f->err;
-        if (bytes_empty(row))
-            continue;
-        if (coll->type == VT_LIST)
-            coll_load_back(f->ks, coll, sub, row);
-        else
+        if (!bytes_empty(row))
             coll_install(f->ks, coll, sub, row);
     }
     return f->scanned_bytes > f->ks->scan_bytes_max ? -ERR_LIMIT : 0;
@@ -552,14 +519,11 @@ static void on_scanned(struct mail *mail)
     }
     f->ks->metrics.scans++;
     if (coll != NULL) {
-        if (err == 0)
-            coll->complete = true;
-        else if (coll->type == VT_LIST)
-            listq_clear(&coll->seq);
+        coll->complete = coll->complete || err == 0;
         coll_account(f->ks, coll);
     }
-    land(f);
-    finish(f, coll == NULL ? 0 : err);
+    flight_land(f);
+    flight_finish(f, coll == NULL ? 0 : err);
 }
 
 /* --- what a command asks --- */
@@ -567,14 +531,14 @@ static void on_scanned(struct mail *mail)
 static int need_read(struct keyspace *ks, uint8_t kind, const struct ks_key *key, struct bytes sub,
                      uint8_t row_kind, struct coll *coll, struct ks_wait *wait)
 {
-    struct flight *f = find(ks, kind, key, sub);
+    struct flight *f = flight_find(ks, kind, key, sub);
 
-    if (f == NULL)
-        f = launch(ks, kind, key, sub, row_kind, coll);
-    ks->metrics.cold_reads += wait != NULL;
-    if (wait != NULL)
-        ks_wait_on(&f->waiters, wait);
-    return 1;
+    if (f == NULL) {
+        f = flight_create(ks, kind, key, sub, row_kind, coll,
+                          kind == FLIGHT_SCAN ? on_scanned : on_read);
+        pool_submit(kind == FLIGHT_SCAN ? &ks->scan_class : &ks->read_class, &f->job);
+    }
+    return flight_wait(f, wait);
 }
 
 int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
@@ -653,6 +617,8 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms
     struct coll *coll = obj_coll(ref.obj);
     if (coll->complete)
         return 0;
+    if (coll->type == VT_LIST)
+        return ks_need_list(ks, key, coll->count, 0, now_ms, wait);
     return need_read(ks, FLIGHT_SCAN, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, coll, wait);
 }
 
@@ -670,4 +636,5 @@ void ks_flights_init(struct keyspace *ks)
                                          .ctx = ks};
     pool_add_class(ks->options.readers, &ks->read_class);
     pool_add_class(ks->options.readers, &ks->scan_class);
+    flight_list_init(ks);
 }

@@ -10,6 +10,8 @@
 
 /* Rows of one batch; bounds the work of one turn. */
 #define BATCH_ROWS_MAX 2048
+/* Elements and deletions of one list in a batch. */
+#define BATCH_LIST_ROWS_MAX 16384
 /* A batch that the store refused is tried again after this time, then twice as long. */
 #define RETRY_MS_MIN 10
 #define RETRY_MS_MAX 1000
@@ -134,15 +136,28 @@ static void list_delete(void *ctx, struct bytes pos)
                                                          l->key.name, ROWKEY_KIND_LIST, pos)));
 }
 
-/* All of a list's changes: the ring knows one position for the list as a whole. */
-static void put_list(struct keyspace *ks, struct coll *coll)
+/*
+ * A list's changes, as many as the batch has room for: the ring knows one position for the list as
+ * a whole. True if some are left.
+ */
+static bool put_list(struct keyspace *ks, struct coll *coll, uint64_t bytes_max)
 {
     struct list_flush l = {.ks = ks, .key = ks_key_of_obj(ks, coll->obj)};
+    const uint64_t before = store_batch_bytes(&ks->flush.batch);
 
     coll->stored = true;
-    while (listq_flush_begin(&coll->seq, SIZE_MAX, SIZE_MAX, list_put, list_delete, &l) != 0)
-        ;
+    (void)listq_flush_begin(&coll->seq, BATCH_LIST_ROWS_MAX, bytes_max - before, list_put,
+                            list_delete, &l);
     list_push_back(&ks->flush.lists, &coll->flush_link);
+    const uint64_t lsn = listq_lowest_lsn(&coll->seq);
+    const uint64_t bytes = store_batch_bytes(&ks->flush.batch) - before;
+    const uint64_t gone = lsn == UINT64_MAX ? coll->unsaved : u64_min(bytes, coll->unsaved);
+    dirty_shrink(&ks->dirty, gone);
+    coll->unsaved -= gone;
+    if (lsn == UINT64_MAX)
+        return false;
+    dirty_return(&ks->dirty, &coll->list_head, coll, lsn);
+    return true;
 }
 
 /* The lists of the batch: it was written, or not. */
@@ -152,10 +167,13 @@ static void lists_done(struct keyspace *ks, bool written)
 
     while ((link = list_pop_front(&ks->flush.lists)) != NULL) {
         struct coll *coll = LIST_ITEM(link, struct coll, flush_link);
-        if (written)
-            listq_flush_done(&coll->seq);
-        else
+        if (!written) {
             listq_flush_failed(&coll->seq);
+            continue;
+        }
+        listq_flush_done(&coll->seq);
+        if (ks->recovering && !listq_dirty(&coll->seq))
+            coll_list_forget(ks, coll);
     }
 }
 
@@ -170,12 +188,14 @@ static void build(struct keyspace *ks, uint64_t bytes_max)
         if (row == NULL)
             break;
         ks->metrics.flushed_rows++;
-        if (coll == NULL)
+        if (coll == NULL) {
             put_key_row(ks, container_of(row, struct obj, h));
-        else if (row == &coll->list_head)
-            put_list(ks, coll);
-        else
+        } else if (row == &coll->list_head) {
+            if (put_list(ks, coll, bytes_max))
+                break;
+        } else {
             put_elem_row(ks, coll, container_of(row, struct elem, h));
+        }
     }
     /* What is left in the ring is what the store will not have. */
     const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);

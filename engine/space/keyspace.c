@@ -210,6 +210,16 @@ struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_m
     return ks_find(ks, key, now_ms, &obj, NULL) == KS_HOT ? obj : NULL;
 }
 
+struct coll *ks_peek_coll(struct keyspace *ks, const struct ks_key *key)
+{
+    struct keytab_ref ref;
+
+    if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_HOT ||
+        (ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
+        return NULL;
+    return obj_coll(ref.obj);
+}
+
 uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
 {
     struct keytab_ref ref;
@@ -424,6 +434,28 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
 
 /* --- tiers --- */
 
+int ks_key_row_check(struct bytes row, struct row_view *out)
+{
+    struct list_meta meta;
+
+    int err = row_view(row, 0, out);
+    if (err != 0 || out->type != VT_LIST)
+        return err;
+    err = row_list_meta(row, &meta);
+    return err == 0 && out->count != 0 && !meta.used ? -ERR_CORRUPT : err;
+}
+
+/* Of a list, what its key row remembers; the elements are on flash. */
+static void install_list(struct keyspace *ks, struct coll *coll, struct bytes row)
+{
+    struct list_meta meta;
+
+    CHECK(row_list_meta(row, &meta) == 0); /* ks_key_row_check */
+    coll_list_set_meta(coll, &meta, ks->options.origin);
+    (void)coll_gap_open(coll, coll->count);
+    coll_account(ks, coll);
+}
+
 struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const struct keytab_ref *ref,
                        struct bytes row, const struct row_view *view)
 {
@@ -441,6 +473,8 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
         coll->count = view->count;
         coll->expire_at_ms = view->expire_at_ms;
         coll->stored = true;
+        if (view->type == VT_LIST)
+            install_list(ks, coll, row);
     }
     account(ks, obj);
     set_ttl(ks, obj, view->expire_at_ms != 0);

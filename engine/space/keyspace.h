@@ -119,6 +119,9 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
 /* The object if the key is hot and alive, else NULL. */
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
+/* The collection at a hot key that is not deleted, else NULL. Does not count as a use of it. */
+struct coll *ks_peek_coll(struct keyspace *ks, const struct ks_key *key);
+
 /* Its type, enum value_type, in either tier; VT_NONE if it is absent. */
 uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
@@ -169,14 +172,13 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
                        uint64_t lsn);
 
 /*
- * Where a list changes: at an end, or where the position says. REPLAY: there, and the store may
- * have the row already, also if the list seems to begin with it.
+ * Where a list changes: at an end, or where the position says. An element within is resident; an
+ * insertion or removal there needs all of the list.
  */
 enum ks_list_place {
     KS_LIST_FRONT,
     KS_LIST_BACK,
-    KS_LIST_WITHIN,
-    KS_LIST_REPLAY
+    KS_LIST_WITHIN
 };
 
 void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,

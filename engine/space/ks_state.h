@@ -76,6 +76,7 @@ struct keyspace {
     uint32_t flights_count;
     struct pool_class read_class;
     struct pool_class scan_class;
+    struct pool_class ends_class;
     struct pool_class sweep_class;
     struct pool_class names_class;
     struct list names; /* Stretches of names, being read or read (scan.c). */
@@ -90,9 +91,10 @@ struct keyspace {
     uint64_t clock_hand;
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
-    bool recovering; /* The store may have rows of elements that DRAM believes to be new. */
-    bool pressure;   /* Memory is short: admit on the second touch only. */
-    uint8_t *name;   /* Scratch for one row key. */
+    bool recovering;      /* The store may have rows of elements that DRAM believes to be new. */
+    bool recovered_lists; /* Lists hold records that the store lacks (ks_recover_list). */
+    bool pressure;        /* Memory is short: admit on the second touch only. */
+    uint8_t *name;        /* Scratch for one row key. */
     struct buf scratch;
     struct ks_metrics metrics;
 };
@@ -104,7 +106,13 @@ void ks_obj_free(struct keyspace *ks, struct obj *obj);
 
 struct ks_key ks_key_of_obj(const struct keyspace *ks, const struct obj *obj);
 
-/* A cold key becomes hot: `row` as read from the store, `view` of it. */
+/*
+ * Whether a key row that was read makes sense: 0 and what it shows; -ERR_CORRUPT, -ERR_POISON. A
+ * list that has elements must know what positions it gave them.
+ */
+MUST_USE int ks_key_row_check(struct bytes row, struct row_view *out);
+
+/* A cold key becomes hot: `row` as read from the store, `view` of it (ks_key_row_check). */
 struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const struct keytab_ref *ref,
                        struct bytes row, const struct row_view *view);
 
@@ -122,8 +130,6 @@ void coll_account(struct keyspace *ks, struct coll *coll);
 struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll);
 /* Installs an element that was read; empty: it is not there. Ignored if it is known. */
 void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row);
-/* Appends an element of a list that was read. */
-void coll_load_back(struct keyspace *ks, struct coll *coll, struct bytes pos, struct bytes row);
 /* The element was written and is clean: a dead one goes. */
 void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem);
 /* Recovery: the element is dead, whatever DRAM and the store have of it. */
@@ -134,6 +140,27 @@ bool coll_clean(const struct coll *coll);
 void coll_shed(struct keyspace *ks, struct coll *coll);
 /* Kind of the row keys of a collection's elements. */
 uint8_t coll_row_kind(uint8_t type);
+
+/* --- coll_list.c --- */
+
+/* `count` elements are on flash only, and nothing is known of their place. NULL if there are none.
+ */
+struct list_gap *coll_gap_open(struct coll *coll, uint64_t count);
+void coll_gap_close(struct coll *coll);
+uint64_t coll_gap_bytes(const struct coll *coll);
+/*
+ * A row was read at the near end of the gap; empty: nothing that shows. The gap ends there from
+ * now on. Ignored if the position is outside of it.
+ */
+void coll_gap_fill(struct keyspace *ks, struct coll *coll, struct bytes pos, struct bytes row,
+                   bool front);
+/* All of the gap was read. */
+void coll_gap_end(struct keyspace *ks, struct coll *coll);
+void coll_list_set_meta(struct coll *coll, const struct list_meta *meta, uint8_t origin);
+/* Everything of the list is in the store: all elements leave DRAM. */
+void coll_list_forget(struct keyspace *ks, struct coll *coll);
+/* Lets clean elements go from the middle. */
+void coll_list_shed(struct keyspace *ks, struct coll *coll);
 
 /* --- flight.c --- */
 

@@ -367,3 +367,57 @@ void listq_pop_back(struct listq *q, uint64_t lsn)
 
     remove_at(q, &at, lsn);
 }
+
+void listq_bury(struct listq *q, struct bytes position, uint64_t lsn)
+{
+    tomb_add(q, position, lsn);
+}
+
+/* --- leaving DRAM --- */
+
+/* Index of the first entry of node `ring`. */
+static uint64_t node_index(const struct listq *q, uint32_t ring)
+{
+    uint64_t index = 0;
+
+    for (uint32_t i = 0; i < ring; i++)
+        index += slot_at(q, i)->count;
+    return index;
+}
+
+/* Sees to it that a node begins with entry `index`, which is in node `ring`. */
+static void cut_node(struct listq *q, uint32_t ring, uint64_t index)
+{
+    const uint64_t first = node_index(q, ring);
+    struct listq_at at;
+
+    if (index <= first || index >= first + slot_at(q, ring)->count)
+        return;
+    at_index_of(q, ring, index - first, &at);
+    const struct place place = {.ring = ring, .offset = at.offset};
+    node_split(q, &place);
+}
+
+struct listq_stretch listq_evictable(struct listq *q, uint64_t index, uint64_t low, uint64_t high)
+{
+    struct listq_at at;
+
+    CHECK(low <= index && index < high && high <= q->count);
+    listq_at_index(q, index, &at);
+    if (node_is_busy(q, at.node))
+        return (struct listq_stretch){.first = index};
+    cut_node(q, at.ring, high);
+    cut_node(q, at.ring, low);
+    listq_at_index(q, index, &at);
+    return (struct listq_stretch){.first = node_index(q, at.ring),
+                                  .count = slot_at(q, at.ring)->count};
+}
+
+void listq_evict(struct listq *q, const struct listq_stretch *stretch)
+{
+    struct listq_at at;
+
+    listq_at_index(q, stretch->first, &at);
+    CHECK(slot_at(q, at.ring)->count == stretch->count);
+    node_drop(q, at.ring);
+}

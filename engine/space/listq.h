@@ -148,6 +148,31 @@ void listq_remove(struct listq *q, struct listq_at *at, uint64_t lsn);
 void listq_pop_front(struct listq *q, uint64_t lsn);
 void listq_pop_back(struct listq *q, uint64_t lsn);
 
+/* The store may have a row at this position, which is in no node, and is to lose it. */
+void listq_bury(struct listq *q, struct bytes position, uint64_t lsn);
+
+/* Deletions that the store has not made yet: waiting or in flight. */
+static inline bool listq_has_tombs(const struct listq *q)
+{
+    return q->tombs_len != 0;
+}
+
+/* Neighbours that can leave DRAM together. */
+struct listq_stretch {
+    uint64_t first; /* Index of the first. */
+    uint64_t count; /* 0: nothing can go. */
+};
+
+/*
+ * The elements of the node of element `index`, or those of them from index `low` to below `high`
+ * on, if the store has all of the node: clean and not in flight. They stand in a node of their own
+ * then.
+ */
+struct listq_stretch listq_evictable(struct listq *q, uint64_t index, uint64_t low, uint64_t high);
+
+/* Takes them out of DRAM; the owner remembers what is missing. Nothing was changed in between. */
+void listq_evict(struct listq *q, const struct listq_stretch *stretch);
+
 /*
  * Removes all elements, without tombstones, and forgets those there are: for DEL, where the key row
  * buries what the store has. A flight under way is to be finished as usual.

@@ -270,8 +270,7 @@ static void node_add(struct listq *q, uint32_t i, const struct listq_item *item,
     ring_insert(q, i, node);
 }
 
-/* Moves the entries from the place on to a node of their own behind. */
-static void node_split(struct listq *q, const struct place *at)
+void node_split(struct listq *q, const struct place *at)
 {
     struct listq_node *node = node_at(q, at->ring);
     const uint32_t moved = node->end - at->offset;
@@ -443,6 +442,13 @@ void entry_remove(struct listq *q, struct place *at)
         at->ring++;
         at->offset = node_at(q, at->ring)->begin;
     }
+}
+
+void node_drop(struct listq *q, uint32_t i)
+{
+    q->count -= slot_at(q, i)->count;
+    node_free(q, node_at(q, i));
+    ring_remove(q, i);
 }
 
 void nodes_clear(struct listq *q)

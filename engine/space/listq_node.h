@@ -150,6 +150,18 @@ static inline void entry_overwrite(struct listq_node *node, const struct entry *
         memcpy(node->data + (entry->row.ptr - node->data), row.ptr, row.len);
 }
 
+/* Moves the entries from the place on, which is within a node, to a node of their own behind. */
+void node_split(struct listq *q, const struct place *at);
+
+/* Whether the node has what the store lacks or is just being given. */
+static inline bool node_is_busy(const struct listq *q, const struct listq_node *node)
+{
+    return list_linked(&node->link) || (q->flying && node->flight == q->flight);
+}
+
+/* Takes node `i` with all its entries away. */
+void node_drop(struct listq *q, uint32_t i);
+
 /* Takes all nodes away. */
 void nodes_clear(struct listq *q);
 

@@ -109,9 +109,12 @@ int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
     return err;
 }
 
-void ks_recover_done(struct keyspace *ks)
+int ks_recover_done(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
 {
+    const int err = ks->recovered_lists ? ks_recover_flush(ks, lsn, vv) : 0;
+
     ks->recovering = false;
+    return err;
 }
 
 /* --- rows --- */
@@ -135,7 +138,7 @@ int ks_recover_key(struct keyspace *ks, const struct ks_key *key)
     store_get(ks->options.store, bytes_of(ks->name, len), STORE_READ_NO_FILL, &value);
     int err = value_error(&value);
     if (err == 0)
-        err = row_view(value.row, 0, &view);
+        err = ks_key_row_check(value.row, &view);
     if (err == 0 && view.type == VT_NONE)
         keytab_remove(ks->tab, &ref);
     else if (err == 0)
@@ -166,45 +169,6 @@ int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub)
     return err;
 }
 
-int ks_recover_list(struct keyspace *ks, struct coll *coll)
-{
-    const struct store_iter_options options = {.readahead_bytes = 256u << 10};
-    const struct ks_key key = ks_key_of_obj(ks, coll->obj);
-    struct store_iter *it;
-    struct rowkey rk;
-    struct bytes row;
-    struct row_view view;
-
-    if (coll->complete)
-        return 0;
-    int err = store_iter_open(ks->options.store, &options, &it);
-    if (err != 0)
-        return err;
-    const size_t len = rowkey_store_key(ks->name, key.slot, key.hash, key.name);
-    store_iter_seek(it, bytes_of(ks->name, len));
-    for (; store_iter_valid(it) && err == 0; store_iter_next(it)) {
-        if (rowkey_parse(store_iter_key(it), &rk) != 0 || !bytes_eq(rk.key, key.name))
-            break;
-        if (rk.kind != ROWKEY_KIND_LIST)
-            continue;
-        err = store_iter_row(it, &row) == STORE_FOUND ? row_view(row, 0, &view) : -ERR_CORRUPT;
-        if (err == 0 && view.present && !ks_sweep_hides(ks, &key, view.tag))
-            coll_load_back(ks, coll, rk.sub, row);
-    }
-    if (err == 0)
-        err = store_iter_status(it);
-    store_iter_close(it);
-    coll->complete = err == 0;
-    return err;
-}
-
-void ks_recover_list_gone(struct keyspace *ks, struct coll *coll, uint64_t lsn)
-{
-    coll->count = listq_count(&coll->seq);
-    coll->lsn = u64_max(coll->lsn, lsn);
-    dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
-}
-
 void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
                     uint64_t lsn, struct bytes row, uint64_t count)
 {
@@ -232,5 +196,8 @@ void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, st
 int ks_recover_flush(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
 {
     ks_flush_point(ks, lsn, vv);
-    return ks_flush_now(ks);
+    const int err = ks_flush_now(ks);
+    if (err == 0)
+        ks->recovered_lists = false;
+    return err;
 }

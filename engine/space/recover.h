@@ -28,26 +28,26 @@
 MUST_USE int ks_recover_table(struct keyspace *ks, char *why, size_t why_len);
 
 /*
- * Everything is replayed. Until then each element that a record creates counts as one that the
- * store may have already: rows of elements and their key row may have been written by different
- * batches, of which only the first was persistent at the crash.
+ * Everything up to `lsn` is replayed; `vv` as of ks_flush_point. Until then each element that a
+ * record creates counts as one that the store may have already: rows of elements and their key row
+ * may have been written by different batches, of which only the first was persistent at the crash.
+ * What was replayed of lists is written to the store now. 0 or the error of the store.
  */
-void ks_recover_done(struct keyspace *ks);
+struct vv;
+MUST_USE int ks_recover_done(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
 
 /* Makes a cold key hot; no effect on others. 0 or the error of the store. */
 MUST_USE int ks_recover_key(struct keyspace *ks, const struct ks_key *key);
 
-/* The same for one element of a hot collection. */
+/* The same for one element of a hot collection that is no list. */
 MUST_USE int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub);
 
-/* The same for all elements of a hot list. */
-MUST_USE int ks_recover_list(struct keyspace *ks, struct coll *coll);
-
 /*
- * The element of a list that is to be removed has gone from the store already. The key row, in
- * another batch, may not know: it counts again.
+ * Puts an element of a list in place, or removes it (empty `row`), whatever the store has of the
+ * list: nothing of it is read. `count`: elements after the change.
  */
-void ks_recover_list_gone(struct keyspace *ks, struct coll *coll, uint64_t lsn);
+void ks_recover_list(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
+                     uint64_t lsn, struct bytes row, uint64_t count);
 
 /*
  * Puts an element in place, or removes it (empty `row`), whatever was there. `count`: elements of
@@ -58,7 +58,6 @@ void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, st
 
 /* Writes all dirty rows to the store; `lsn` and `vv` as of ks_flush_point. 0 or the store's error.
  */
-struct vv;
 MUST_USE int ks_recover_flush(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
 
 #endif

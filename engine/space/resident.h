@@ -53,7 +53,14 @@ MUST_USE int ks_need_existence(struct keyspace *ks, const struct ks_key *key, ui
 MUST_USE int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
                           uint64_t now_ms, struct ks_wait *wait);
 
-/* Everything. */
+/*
+ * The key row and, if the key is a list, its first `front` and last `back` elements (or all that
+ * there are). < 0: -ERR_LIMIT, they do not fit into a quarter of the memory; nothing was started.
+ */
+MUST_USE int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front,
+                          uint64_t back, uint64_t now_ms, struct ks_wait *wait);
+
+/* Everything. < 0 as ks_need_list. */
 MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
                            struct ks_wait *wait);
 

@@ -89,6 +89,17 @@ static bool in_run(struct bytes pos, const struct list_end *end, uint8_t origin)
     return rank_load(pos.ptr) == end->rank && step.origin == origin && step.hlc == end->hlc;
 }
 
+/* Whether no run of another origin has an end at the rank. */
+static bool alone_at(const struct list_meta *meta, int64_t rank, uint8_t origin)
+{
+    for (unsigned i = 0; i < meta->runs_count; i++) {
+        const struct list_run *run = &meta->runs[i];
+        if (run->origin != origin && (run->front.rank == rank || run->back.rank == rank))
+            return false;
+    }
+    return true;
+}
+
 void listpos_back(struct bytes last, const struct list_meta *meta, struct tag tag,
                   struct listpos *out)
 {
@@ -96,8 +107,10 @@ void listpos_back(struct bytes last, const struct list_meta *meta, struct tag ta
     int64_t rank = 0;
 
     CHECK(last.len == 0 || last.len >= LISTPOS_FIRST_BYTES);
-    if (last.len != 0 && own != NULL && own->back.offset < INT32_MAX &&
-        in_run(last, &own->back, tag.origin)) {
+    if (own != NULL && own->back.offset < INT32_MAX &&
+        (last.len != 0
+             ? in_run(last, &own->back, tag.origin)
+             : own->back.rank == meta->rank_max && alone_at(meta, meta->rank_max, tag.origin))) {
         first_store(out, own->back.rank,
                     (struct run_step){.origin = tag.origin,
                                       .hlc = own->back.hlc,
@@ -118,8 +131,10 @@ void listpos_front(struct bytes first, const struct list_meta *meta, struct tag 
     int64_t rank = 0;
 
     CHECK(first.len == 0 || first.len >= LISTPOS_FIRST_BYTES);
-    if (first.len != 0 && own != NULL && own->front.offset > INT32_MIN &&
-        in_run(first, &own->front, tag.origin)) {
+    if (own != NULL && own->front.offset > INT32_MIN &&
+        (first.len != 0
+             ? in_run(first, &own->front, tag.origin)
+             : own->front.rank == meta->rank_min && alone_at(meta, meta->rank_min, tag.origin))) {
         first_store(out, own->front.rank,
                     (struct run_step){.origin = tag.origin,
                                       .hlc = own->front.hlc,

@@ -74,8 +74,9 @@ MUST_USE int listpos_check(struct bytes pos);
 
 /*
  * The position for a push at the back or at the front. `last` (`first`): the position of the
- * present last (first) element; empty: the list is empty. `meta`: of the key row (row_list_meta).
- * Join what listpos_meta gives for the result into it before the next push.
+ * present last (first) element; empty: there is none, or it is not known; then `meta` alone
+ * decides. `meta`: of the key row (row_list_meta). Join what listpos_meta gives for the result into
+ * it before the next push.
  */
 void listpos_back(struct bytes last, const struct list_meta *meta, struct tag tag,
                   struct listpos *out);

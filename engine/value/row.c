@@ -212,6 +212,28 @@ int row_list_meta(struct bytes row, struct list_meta *out)
     return err;
 }
 
+int row_list_append(struct tag tag, uint64_t count, uint64_t lsn, const struct list_meta *meta,
+                    uint64_t expire_at_ms, struct buf *out)
+{
+    struct row_state *state = state_create();
+
+    row_state_init(state);
+    state->types[0] = (struct row_type){.type = VT_LIST, .tag = tag};
+    state->types_count = 1;
+    state->count = count;
+    state->count_lsn = lsn;
+    int err = list_meta_join(&state->list, meta);
+    if (err == 0 && expire_at_ms != 0 && expire_at_ms != ROW_EXPIRE_NEVER) {
+        const struct row_exp exp = {
+            .type = VT_LIST, .target = tag, .etag = tag, .at_ms = expire_at_ms};
+        err = row_add_exp(state, &exp);
+    }
+    if (err == 0)
+        err = row_encode(state, out);
+    mem_free(state);
+    return err;
+}
+
 bool row_patch_count(uint8_t *row, size_t len, uint64_t count, uint64_t lsn)
 {
     uint8_t *at;

@@ -244,6 +244,13 @@ struct list_meta;
 /* What the key row of a list remembers of positions (listpos.h); unused if there is nothing. */
 MUST_USE int row_list_meta(struct bytes row, struct list_meta *out);
 
+/*
+ * Appends the key row of a list (GENERAL form): as row_coll_store, and what it remembers of
+ * positions. Its expiry as row_set_expiry_alone sets it. 0, -ENOMEM or -ERR_LIMIT.
+ */
+MUST_USE int row_list_append(struct tag tag, uint64_t count, uint64_t lsn,
+                             const struct list_meta *meta, uint64_t expire_at_ms, struct buf *out);
+
 /* --- joining --- */
 
 /*

@@ -34,6 +34,8 @@
 
 #define KEYS      60
 #define SUBS      24
+#define LISTS     6
+#define LIST_MAX  4000
 #define NOW_MS    1700000000000ull
 #define ORIGIN    1
 #define HASH_SEED 77
@@ -47,6 +49,18 @@ struct model_key {
     int64_t elem[SUBS];
     uint64_t expire_at_ms;
 };
+
+/* A list of numbers in a ring. */
+struct model_list {
+    uint64_t count;
+    uint64_t first;
+    int64_t at[LIST_MAX];
+};
+
+static int64_t *model_at(struct model_list *m, uint64_t index)
+{
+    return &m->at[(m->first + index) % LIST_MAX];
+}
 
 /* --- one shard's core --- */
 
@@ -65,6 +79,9 @@ struct core {
     struct mut *mut;
     struct ks_wait wait;
     struct model_key model[KEYS];
+    struct model_list lists[LISTS];
+    int64_t next_value;
+    uint64_t partial; /* Lists that were met with a gap. */
     uint64_t waits;
     uint64_t recoveries;
 };
@@ -142,7 +159,7 @@ static void recover(struct core *c)
     r.lsn = covered;
     if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
         fail_msg("%s", why);
-    ks_recover_done(c->ks);
+    assert_int_equal(ks_recover_done(c->ks, r.lsn, &r.vv), 0);
     const struct mut_options options = {
         .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
     mut_create(&options, &c->mut);
@@ -305,6 +322,149 @@ static void check_key(struct core *c, unsigned k, bool all)
         check_elem(c, &key, s, m);
 }
 
+/* --- lists --- */
+
+static struct ks_key list_key(unsigned l, char name[16])
+{
+    const int len = snprintf(name, 16, "list:%u", l);
+
+    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
+}
+
+static struct coll *need_list(struct core *c, const struct ks_key *key, uint64_t front,
+                              uint64_t back)
+{
+    for (;;) {
+        const int waiting = ks_need_list(c->ks, key, front, back, NOW_MS, &c->wait);
+        assert_true(waiting >= 0);
+        if (waiting == 0)
+            break;
+        wait_ready(c);
+    }
+    struct coll *coll = ks_peek_coll(c->ks, key);
+    c->partial += coll != NULL && coll->gap != NULL;
+    return coll;
+}
+
+static void check_element(const struct coll *coll, struct model_list *m, uint64_t index)
+{
+    struct listq_at at;
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+    int64_t value;
+
+    coll_list_at(coll, index, &at);
+    assert_true(listq_valid(&at));
+    assert_int_equal(row_view(at.row, NOW_MS, &view), 0);
+    assert_true(num_parse_i64(row_text(&view, text), &value));
+    assert_int_equal(value, *model_at(m, index));
+}
+
+/* Some elements at either end, or all. */
+static void check_list(struct core *c, unsigned l, bool all)
+{
+    char name[16];
+    struct model_list *m = &c->lists[l];
+    const struct ks_key key = list_key(l, name);
+    const uint64_t front = all ? m->count : u64_min(m->count, rng_below(&c->rng, 200));
+    const uint64_t back = all ? 0 : u64_min(m->count, rng_below(&c->rng, 200));
+    const struct coll *coll = need_list(c, &key, front, back);
+
+    assert_int_equal(coll == NULL ? 0 : coll->count, m->count);
+    for (uint64_t i = 0; i < front; i++)
+        check_element(coll, m, i);
+    for (uint64_t i = m->count - back; i < m->count; i++)
+        check_element(coll, m, i);
+}
+
+static void list_push(struct core *c, const struct ks_key *key, struct model_list *m, bool front)
+{
+    char text[32];
+    const int64_t value = c->next_value++;
+
+    if (m->count == LIST_MAX)
+        return;
+    mut_list_push(c->mut, mut_coll(c->mut, key, VT_LIST), number(value, text), front);
+    m->count++;
+    if (front)
+        m->first = (m->first + LIST_MAX - 1) % LIST_MAX;
+    *model_at(m, front ? 0 : m->count - 1) = value;
+}
+
+static void list_pop(struct core *c, const struct ks_key *key, struct model_list *m, bool front)
+{
+    const bool left = mut_list_pop(c->mut, ks_peek_coll(c->ks, key), front);
+
+    m->first = (m->first + front) % LIST_MAX;
+    m->count--;
+    assert_int_equal(left, m->count != 0);
+}
+
+/* Sets, inserts or removes one element somewhere. */
+static void list_within(struct core *c, const struct ks_key *key, struct model_list *m)
+{
+    char text[32];
+    struct listq_at at;
+    const unsigned what = (unsigned)rng_below(&c->rng, 3);
+    const uint64_t index = rng_below(&c->rng, m->count);
+    const int64_t value = c->next_value++;
+    struct coll *coll = ks_peek_coll(c->ks, key);
+
+    coll_list_at(coll, index, &at);
+    if (what == 0) {
+        mut_list_set(c->mut, coll, &at, number(value, text));
+        *model_at(m, index) = value;
+    } else if (what == 1 && m->count < LIST_MAX) {
+        if (mut_list_insert(c->mut, coll, &at, true, number(value, text)) != 0)
+            return;
+        m->count++;
+        for (uint64_t i = m->count - 1; i > index; i--)
+            *model_at(m, i) = *model_at(m, i - 1);
+        *model_at(m, index) = value;
+    } else if (what == 2) {
+        (void)mut_list_remove(c->mut, coll, &at);
+        for (uint64_t i = index; i + 1 < m->count; i++)
+            *model_at(m, i) = *model_at(m, i + 1);
+        m->count--;
+    }
+}
+
+static void list_command(struct core *c)
+{
+    char name[16];
+    const unsigned l = (unsigned)rng_below(&c->rng, LISTS);
+    const unsigned what = (unsigned)rng_below(&c->rng, 100);
+    const struct ks_key key = list_key(l, name);
+    struct model_list *m = &c->lists[l];
+    const bool front = rng_below(&c->rng, 2) == 0;
+    const uint64_t n = rng_below(&c->rng, 120);
+
+    while (mut_check(c->mut, 1000) != 0)
+        turn(c);
+    if (what < 50)
+        need_key(c, &key);
+    else if (what < 90)
+        (void)need_list(c, &key, front ? n : 0, front ? 0 : n);
+    else
+        (void)need_list(c, &key, m->count, 0);
+    mut_begin(c->mut, NOW_MS);
+    if (what < 50) {
+        for (uint64_t i = 0; i < n; i++)
+            list_push(c, &key, m, front);
+    } else if (what < 90) {
+        for (uint64_t i = 0; i < n && m->count != 0; i++)
+            list_pop(c, &key, m, front);
+    } else if (what < 97) {
+        for (int i = 0; i < 5 && m->count != 0; i++)
+            list_within(c, &key, m);
+    } else if (m->count != 0) {
+        mut_del(c->mut, &key);
+        m->count = 0;
+    }
+    (void)mut_end(c->mut);
+    check_list(c, l, false);
+}
+
 static void check_count(struct core *c)
 {
     uint64_t keys = 0, expiring = 0;
@@ -313,6 +473,8 @@ static void check_count(struct core *c)
         keys += c->model[k].type != VT_NONE;
         expiring += c->model[k].type != VT_NONE && c->model[k].expire_at_ms != 0;
     }
+    for (unsigned l = 0; l < LISTS; l++)
+        keys += c->lists[l].count != 0;
     assert_int_equal(ks_count(c->ks), keys);
     assert_int_equal(ks_count_expiring(c->ks), expiring);
 }
@@ -489,6 +651,8 @@ static void crash(struct core *c)
     check_count(c);
     for (unsigned k = 0; k < KEYS; k++)
         check_key(c, k, true);
+    for (unsigned l = 0; l < LISTS; l++)
+        check_list(c, l, rng_below(&c->rng, 2) == 0);
 }
 
 static void core_init(struct core *c)
@@ -524,6 +688,8 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
             demote(&c);
         else if (what < 104)
             crash(&c);
+        else if (what < 350)
+            list_command(&c);
         else
             command(&c);
         if (i % 16 == 0)
@@ -533,6 +699,7 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
     /* The run has met what it is about. */
     assert_true(c.waits > 0);
     assert_true(c.recoveries > 0);
+    assert_true(c.partial > 0);
     core_deinit(&c);
 }
 

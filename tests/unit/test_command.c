@@ -231,7 +231,7 @@ static void needs_follow_from_the_arguments(void **state)
         {"hmget h a b c", NEED_SUBKEYS, 2, 5, 1},   {"zincrby z 1 m", NEED_SUBKEYS, 3, 4, 1},
         {"zadd z 1 m 2 n", NEED_SUBKEYS, 3, 6, 2},  {"zadd z xx GT ch 1 m", NEED_SUBKEYS, 6, 7, 2},
         {"zadd z incr 1 m", NEED_SUBKEYS, 4, 5, 2}, {"zrank z m", NEED_RANK, 2, 3, 1},
-        {"hgetall h", NEED_WHOLE, 0, 0, 1},         {"lpush l a", NEED_ENDS, 0, 0, 1},
+        {"lpush l a", NEED_KEY, 0, 0, 1},           {"lpop l", NEED_ENDS, 0, 0, 1},
     };
     struct fixture *f = *state;
 

@@ -1,0 +1,119 @@
+/*
+ * A read under way, for the files that start one: flight.c (keys, elements, whole collections),
+ * flight_list.c (ends of lists). Not for users of the keyspace.
+ */
+#ifndef TIERRA_ENGINE_SPACE_FLIGHT_H
+#define TIERRA_ENGINE_SPACE_FLIGHT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/buf.h"
+#include "engine/base/bytes.h"
+#include "engine/base/list.h"
+
+#include "engine/io/pool.h"
+#include "engine/space/keyspace.h"
+#include "engine/store/store.h"
+
+struct ks_wait;
+struct rowkey;
+
+/* One slice of rows: bytes and rows. */
+#define FLIGHT_SLICE_BYTES (512u << 10)
+#define FLIGHT_SLICE_ROWS  4096u
+
+enum flight_kind {
+    FLIGHT_KEY,
+    FLIGHT_ELEM,
+    FLIGHT_SCAN,
+    FLIGHT_FRONT, /* The subkey is the bound of the list's gap where it begins. */
+    FLIGHT_BACK
+};
+
+struct flight {
+    struct list_link bucket_link;
+    struct list_link park_link; /* An element flight that waits for its key flight. */
+    struct list parked;         /* Of a key flight: those. */
+    struct list waiters;
+    struct keyspace *ks;
+    struct pool_job job;
+    struct store_value value; /* Of a key or element flight. */
+    struct buf rows;          /* Of others: u16 name length, u32 row length, name, row. */
+    struct buf resume;        /* Of a scan: row key to go on from. */
+    struct buf far;           /* Of a front or back flight: row key of the other bound. */
+    uint64_t scanned_bytes;
+    uint32_t rows_max; /* Of a front or back flight. */
+    bool near_in;      /* Likewise: the bounds are rows to be read. */
+    bool far_in;
+    int err;
+    bool end; /* There are no more rows. */
+    bool stale;
+    uint8_t kind;
+    uint16_t slot;
+    uint16_t key_len;
+    uint16_t sub_len;
+    uint32_t row_key_len;
+    uint64_t hash;
+    uint64_t coll_id; /* The collection whose `reads` counts this flight; 0: none yet. */
+    uint8_t data[];   /* Key, subkey, row key. */
+};
+
+static inline struct ks_key flight_key(const struct flight *f)
+{
+    return (struct ks_key){.name = bytes_of(f->data, f->key_len), .hash = f->hash, .slot = f->slot};
+}
+
+static inline struct bytes flight_sub(const struct flight *f)
+{
+    return bytes_of(f->data + f->key_len, f->sub_len);
+}
+
+static inline struct bytes flight_row_key(const struct flight *f)
+{
+    return bytes_of(f->data + f->key_len + f->sub_len, f->row_key_len);
+}
+
+/* One that others may join, or NULL. */
+struct flight *flight_find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+                           struct bytes sub);
+
+/*
+ * A new one, in its bucket and counted by `coll` (may be NULL), to be submitted. Its row key is
+ * that of the key, or with another `row_kind` that of the element. `fn` gets its job's mail.
+ */
+struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+                             struct bytes sub, uint8_t row_kind, struct coll *coll,
+                             void (*fn)(struct mail *mail));
+
+/* The command waits for it, if there is one that waits. Returns 1. */
+int flight_wait(struct flight *f, struct ks_wait *wait);
+
+/* The collection that it is for, if it is still there. */
+struct coll *flight_coll(const struct flight *f);
+
+/* It has come back: nobody joins it any more, the collection no longer counts it. */
+void flight_land(struct flight *f);
+
+/* Wakes who waits, and frees it. */
+void flight_finish(struct flight *f, int err);
+
+/*
+ * Whether the row can be shown; a row that is garbage, waiting to be swept, becomes empty. False,
+ * with f->err, if it is damaged.
+ */
+bool flight_row_ok(struct flight *f, const struct coll *coll, const struct ks_key *key,
+                   struct bytes *row);
+
+/* On a thread of the pool: appends an element to the rows. 0 or -ENOMEM. */
+MUST_USE int flight_rows_add(struct flight *f, struct bytes sub, struct bytes row);
+
+/* Back on the shard's thread: takes the first of `*rows`; false at the end. */
+bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *out_row);
+
+/* --- flight_list.c --- */
+
+void flight_list_init(struct keyspace *ks);
+
+#endif
