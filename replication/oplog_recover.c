@@ -514,15 +514,21 @@ static int read_segment(struct replay *r, size_t index)
         goto out;
     /* With a hole after it (accepted) nobody says how it ends. */
     closed = closed && next.header.number == number + 1;
+    /*
+     * What the killed process had written may only be in the page cache, and the caller may write
+     * to the store what it gets from here: the log must not be behind it. Earlier segments are
+     * durable, or this one would not be there.
+     */
+    if (!closed)
+        err = file_sync(source.fd, false);
+    if (err != 0)
+        goto out;
     segment_reader_init(&reader, source.fd, &source.header);
     r->chain_known = true;
     err = closed ? read_closed(r, &reader, number, &next.header) : read_last(r, &reader, number);
     log->chain = reader.chain;
     log->tail_offset = reader.offset;
     segment_reader_deinit(&reader);
-    /* What the killed process had written may only be in the page cache. */
-    if (err == 0 && !closed)
-        err = file_sync(source.fd, false);
     if (err == 0 && index + 1 == segs->count) {
         segs->ptr[index].last_lsn = log->last_lsn;
         /* Cuts leftovers and gives back what was allocated. */
