@@ -518,11 +518,15 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
 
 /* --- life --- */
 
-static int open_log(struct shard *sh, char *why, size_t why_len)
+static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t why_len)
 {
+    oplog_pool_class(&sh->log_class);
+    pool_add_class(helpers, &sh->log_class);
     (void)snprintf(sh->log_dir, sizeof(sh->log_dir), "%s/oplog", sh->dir);
     const struct oplog_options options = {.dir = sh->log_dir,
                                           .reactor = sh->reactor,
+                                          .jobs = &sh->log_class,
+                                          .mailbox = &sh->mailbox,
                                           .policy = config_sync_policy(sh->cfg),
                                           .segment_bytes = flash_segment_bytes(sh->node),
                                           .accept_loss = sh->cfg->accept_loss,
@@ -672,7 +676,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .ctx = sh};
     err = ks_create(&options, &sh->ks);
     if (err == 0)
-        err = open_log(sh, why, why_len);
+        err = open_log(sh, o->readers, why, why_len);
     if (err == 0)
         err = recover(sh, why, why_len);
     return err;

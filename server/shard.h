@@ -80,6 +80,7 @@ struct shard {
     uint64_t persisted_lsn;
     uint64_t persisted_found; /* The maintenance thread's, while persisted_busy. */
     struct pool_class persisted_class;
+    struct pool_class log_class; /* Segments of the log are made and deleted there. */
     struct pool_job persisted_job;
     bool persisted_busy;
     struct save_shard save;
