@@ -499,17 +499,12 @@ struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
     return ks_apply_coll(m->options.ks, key, type, m->tag, m->lsn);
 }
 
-static struct ks_key key_of(const struct mut *m, const struct coll *coll)
-{
-    return ks_key_of(obj_key(coll->obj), ks_seed(m->options.ks));
-}
-
 /* The batch has changed this element before: its op is voided. True if it was set, or counted. */
-static bool void_elem(struct mut *m, uint64_t name)
+static bool void_elem(struct mut *m, const struct ks_key *key, struct bytes sub)
 {
-    if (m->nops == 0)
+    if (likely(m->nops == 0))
         return false;
-    struct ref *r = ref_find(m, name);
+    struct ref *r = ref_find(m, name_of_elem(key, sub));
     if (r == NULL)
         return false;
     const bool set = r->kind == OP_ELEM_SET;
@@ -527,11 +522,11 @@ static void append_elem(struct mut *m, const struct ks_key *key, struct op *op, 
 
 bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value)
 {
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_SET, .type = coll->type, .sub = sub, .value = value};
 
     begin_op(m);
-    (void)void_elem(m, name_of_elem(&key, sub));
+    (void)void_elem(m, &key, sub);
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
     buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
@@ -553,11 +548,11 @@ static bool drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key 
 
 bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
 {
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_DEL, .type = coll->type, .sub = sub};
 
     begin_op(m);
-    (void)void_elem(m, name_of_elem(&key, sub));
+    (void)void_elem(m, &key, sub);
     append_elem(m, &key, &op, coll->count - 1);
     changed(m, &key);
     ks_apply_elem_del(m->options.ks, coll, sub, m->tag, m->lsn);
@@ -567,7 +562,7 @@ bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
 static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
                              const struct row_incr *incr)
 {
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_INCR,
                     .type = coll->type,
                     .sub = sub,
@@ -576,7 +571,7 @@ static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
                     .fsum = incr->fsum,
                     .flags = incr->fresh ? OP_COVER : 0};
 
-    (void)void_elem(m, name_of_elem(&key, sub));
+    (void)void_elem(m, &key, sub);
     (void)ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
     append_elem(m, &key, &op, coll->count);
     changed(m, &key);
@@ -587,7 +582,7 @@ static bool elem_set_in_batch(const struct mut *m, const struct coll *coll, stru
 {
     if (m->nops == 0)
         return false;
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     const struct ref *r = ref_find(m, name_of_elem(&key, sub));
     return r != NULL && r->kind == OP_ELEM_SET;
 }
@@ -653,10 +648,10 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
 static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct bytes value,
                      enum ks_list_place place)
 {
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_SET, .type = VT_LIST, .sub = pos, .value = value};
 
-    (void)void_elem(m, name_of_elem(&key, pos));
+    (void)void_elem(m, &key, pos);
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
     buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
@@ -682,12 +677,12 @@ static bool list_del(struct mut *m, struct coll *coll, const struct listq_at *at
                      enum ks_list_place place)
 {
     uint8_t room[LISTPOS_BYTES_MAX];
-    const struct ks_key key = key_of(m, coll);
+    const struct ks_key key = ks_key_of_coll(coll);
     const struct bytes pos = listq_position(at, room);
     struct op op = {.kind = OP_ELEM_DEL, .type = VT_LIST, .sub = pos};
 
     begin_op(m);
-    (void)void_elem(m, name_of_elem(&key, pos));
+    (void)void_elem(m, &key, pos);
     append_elem(m, &key, &op, coll->count - 1);
     changed(m, &key);
     ks_apply_list_del(m->options.ks, coll, pos, m->tag, m->lsn, place);

@@ -291,7 +291,8 @@ struct reactor_file_req {
  * writes, must stay untouched until then. No order holds between requests in flight: a sync covers
  * the writes whose on_done came before it was asked for.
  *
- * write:      writes all of `buf` at `offset`, continuing after short writes.
+ * write:      writes all of `buf` at `offset`, continuing after short writes. Ends in the page
+ *             cache and is done within the call: `fd` was opened without O_DIRECT.
  * sync:       fdatasync. Uses only fd and on_done.
  * write_sync: a write that is durable when it is done; other writes are not covered.
  */

@@ -31,7 +31,6 @@
  * with O_DIRECT, durable writes and syncs go through the ring. Figures: README.md.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -550,11 +549,8 @@ static int uring_file_start(struct reactor *r, struct reactor_file_req *req)
     struct uring_reactor *u = uring_of(r);
 
     if (req->kind == REACTOR_FILE_WRITE) {
-        const int flags = fcntl(req->fd, F_GETFL);
-        if (flags >= 0 && (flags & O_DIRECT) == 0) {
-            req->res = reactor_file_pwrite(req, 0);
-            return 1;
-        }
+        req->res = reactor_file_pwrite(req, 0);
+        return 1;
     }
     if (u->files_wait.first != NULL || !arm_file(u, req))
         mail_chain_add(&u->files_wait, &req->mail);

@@ -11,10 +11,12 @@
 
 /* --- life --- */
 
-struct coll *coll_create(struct keyspace *ks, uint8_t type)
+struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t type)
 {
     struct coll *coll = mem_zalloc(sizeof(*coll));
 
+    coll->hash = key->hash;
+    coll->slot = key->slot;
     coll->id = ++ks->coll_ids;
     coll->type = type;
     elemtab_init(&coll->tab);

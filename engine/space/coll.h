@@ -57,6 +57,7 @@ struct list_gap {
 
 struct coll {
     struct obj *obj;       /* Its key row; follows it when it moves. */
+    uint64_t hash;         /* Of the key; with the slot: ks_key_of_coll. */
     uint64_t id;           /* Of this collection among all of the process: tells late reads. */
     struct tag tag;        /* Of the last write: the type assertion. */
     struct tag expire_tag; /* Of the last EXPIRE. */
@@ -67,6 +68,7 @@ struct coll {
     uint64_t shed_hand;
     uint64_t dead;  /* Dead elements in `tab`. */
     uint32_t reads; /* Reads under way: while there are any, no element leaves. */
+    uint16_t slot;
     uint8_t type;
     bool complete;
     bool stored; /* The store may hold element rows. */

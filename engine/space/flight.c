@@ -541,24 +541,32 @@ static int need_read(struct keyspace *ks, uint8_t kind, const struct ks_key *key
     return flight_wait(f, wait);
 }
 
+/* As ks_need_key; ref->obj is the key's object if it is hot, else NULL. */
+static int need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait,
+                    struct keytab_ref *ref)
+{
+    switch (keytab_find(ks->tab, key->slot, key->hash, key->name, ref)) {
+    case KEYTAB_NONE:
+        ref->obj = NULL;
+        return 0;
+    case KEYTAB_HOT:
+        /* It may have to outlast the reads of the others that the command names. */
+        if (ref->obj->heat == 0)
+            ref->obj->heat = 1;
+        return 0;
+    case KEYTAB_COLD:
+        break;
+    }
+    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+}
+
 int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
                 struct ks_wait *wait)
 {
     struct keytab_ref ref;
 
     (void)now_ms;
-    switch (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref)) {
-    case KEYTAB_NONE:
-        return 0;
-    case KEYTAB_HOT:
-        /* It may have to outlast the reads of the others that the command names. */
-        if (ref.obj->heat == 0)
-            ref.obj->heat = 1;
-        return 0;
-    case KEYTAB_COLD:
-        break;
-    }
-    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+    return need_key(ks, key, wait, &ref);
 }
 
 int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
@@ -607,13 +615,11 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms
                   struct ks_wait *wait)
 {
     struct keytab_ref ref;
+    const int waiting = need_key(ks, key, wait, &ref);
 
-    const int waiting = ks_need_key(ks, key, now_ms, wait);
-    if (waiting != 0)
+    (void)now_ms;
+    if (waiting != 0 || ref.obj == NULL || (ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
         return waiting;
-    if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_HOT ||
-        (ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
-        return 0;
     struct coll *coll = obj_coll(ref.obj);
     if (coll->complete)
         return 0;

@@ -97,7 +97,7 @@ static void put_key_row(struct keyspace *ks, struct obj *obj)
 static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     uint8_t *name = ks->name;
-    const struct ks_key key = ks_key_of_obj(ks, coll->obj);
+    const struct ks_key key = ks_key_of_coll(coll);
     const struct bytes row_key =
         bytes_of(name, rowkey_store_elem(name, key.slot, key.hash, key.name,
                                          coll_row_kind(coll->type), elem_sub(elem)));
@@ -142,7 +142,7 @@ static void list_delete(void *ctx, struct bytes pos)
  */
 static bool put_list(struct keyspace *ks, struct coll *coll, uint64_t bytes_max)
 {
-    struct list_flush l = {.ks = ks, .key = ks_key_of_obj(ks, coll->obj)};
+    struct list_flush l = {.ks = ks, .key = ks_key_of_coll(coll)};
     const uint64_t before = store_batch_bytes(&ks->flush.batch);
 
     coll->stored = true;

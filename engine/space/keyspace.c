@@ -410,7 +410,7 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
     CHECK(kind != KEYTAB_COLD);
     if (kind == KEYTAB_HOT && (ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL)
         return obj_coll(ref.obj);
-    struct coll *coll = coll_create(ks, type);
+    struct coll *coll = coll_create(ks, key, type);
     struct obj *obj = obj_new(key->name, type, BLK_COLL, coll, 0);
     account(ks, obj);
     coll->obj = obj;
@@ -465,7 +465,7 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
         obj = obj_new(key->name, VT_STRING, BLK_STORED, NULL, row.len);
         memcpy(obj_row_ptr(obj), row.ptr, row.len);
     } else {
-        struct coll *coll = coll_create(ks, view->type);
+        struct coll *coll = coll_create(ks, key, view->type);
         obj = obj_new(key->name, view->type, BLK_COLL | BLK_STORED, coll, 0);
         coll->obj = obj;
         coll->tag = view->tag;

@@ -98,6 +98,12 @@ static inline struct ks_key ks_key_of(struct bytes name, uint64_t seed)
     return (struct ks_key){
         .name = name, .hash = hash64(name.ptr, name.len, seed), .slot = key_slot(name)};
 }
+/* The key of a collection that stands in the table. Valid as long as its key row. */
+static inline struct ks_key ks_key_of_coll(const struct coll *coll)
+{
+    return (struct ks_key){.name = obj_key(coll->obj), .hash = coll->hash, .slot = coll->slot};
+}
+
 uint64_t ks_seed(const struct keyspace *ks);
 
 /* --- reading --- */

@@ -121,7 +121,7 @@ bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched);
 
 /* --- coll.c --- */
 
-struct coll *coll_create(struct keyspace *ks, uint8_t type);
+struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t type);
 /* Frees the elements and the collection itself, not its object. */
 void coll_destroy(struct keyspace *ks, struct coll *coll);
 /* Brings the count of bytes up to date after a change of the containers. */

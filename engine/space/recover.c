@@ -151,7 +151,7 @@ int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub)
 {
     struct store_value value;
     struct row_view view;
-    const struct ks_key key = ks_key_of_obj(ks, coll->obj);
+    const struct ks_key key = ks_key_of_coll(coll);
 
     if (coll_knows(coll, sub))
         return 0;

@@ -93,9 +93,13 @@ MUST_USE int listpos_between(struct bytes before, struct bytes after, struct tag
 /* What a list's key row has to remember of a position. False if it is not one. */
 MUST_USE bool listpos_meta(struct bytes pos, struct list_meta *out);
 
+/* The runs stay as they are: runs_count says how many count. */
 static inline void list_meta_init(struct list_meta *meta)
 {
-    *meta = (struct list_meta){.used = false};
+    meta->used = false;
+    meta->runs_count = 0;
+    meta->rank_min = 0;
+    meta->rank_max = 0;
 }
 
 /* 0 or -ERR_LIMIT: more than VV_ORIGINS_MAX origins. */
