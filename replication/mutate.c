@@ -10,6 +10,7 @@
  *     INCR          voids an earlier INCR, whose sum it contains; after a SET of the batch it is
  *                   a SET to the new value
  *     EXPIRE        voids an earlier EXPIRE; after a SET of the batch likewise
+ *     CHUNK, BITS   mut_string.c
  *
  * What was named is remembered by hashes in a small table that is used from the second op on, so
  * that a batch of one op pays nothing.
@@ -21,56 +22,17 @@
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
+#include "engine/space/strval.h"
 #include "engine/value/listpos.h"
 #include "engine/value/op.h"
 
-#include "replication/hlc.h"
-#include "replication/oplog.h"
+#include "replication/mutate_impl.h"
 
 #define BATCH_BYTES_MAX (560u << 20)
 /* Memory kept between batches. */
 #define BATCH_KEEP_BYTES (256u << 10)
 #define REFS_CAP_MIN     32u
 #define NAMES_CAP_MIN    64u
-
-/* One op of the batch under way. */
-struct ref {
-    uint64_t key;  /* Hash that names its key, and */
-    uint64_t name; /* that names what it changes: the key row's value, its expiry, an element. */
-    uint32_t at;   /* Offset in the batch. */
-    uint32_t prev; /* Index + 1 of the op before it that names the same key; 0: none. */
-    uint8_t kind;  /* enum op_kind; OP_VOID once voided. */
-};
-
-/* What the index knows of a hash: the last op with it. */
-struct name {
-    uint64_t hash;
-    uint32_t ref; /* Index + 1 */
-    uint32_t batch;
-};
-
-struct mut {
-    struct mut_options options;
-    struct hlc hlc;
-    struct vv vv;
-    uint64_t seq;
-    uint64_t now_ms;
-    uint64_t changes;
-    struct buf batch;      /* Header and ops; empty: nothing was changed yet. */
-    struct buf row;        /* Scratch. */
-    struct list_meta meta; /* Scratch: the ends of one list. */
-    uint32_t depth;
-    uint32_t nops;
-    struct tag tag;
-    uint64_t lsn;
-    struct ref *refs; /* One per op of the batch. */
-    uint32_t refs_cap;
-    uint32_t indexed;   /* Refs that the index knows: none, or all but the last. */
-    struct name *names; /* The index: open addressing; valid where name.batch is batch_number. */
-    uint32_t names_cap;
-    uint32_t names_count;
-    uint32_t batch_number;
-};
 
 void mut_create(const struct mut_options *options, struct mut **out)
 {
@@ -173,17 +135,17 @@ uint64_t mut_end(struct mut *m)
 /* --- folding --- */
 
 /* The three aspects of a key have names of their own. */
-static uint64_t name_of_value(const struct ks_key *key)
+uint64_t mut_name_of_value(const struct ks_key *key)
 {
     return key->hash * 2 + 1;
 }
 
-static uint64_t name_of_expiry(const struct ks_key *key)
+uint64_t mut_name_of_expiry(const struct ks_key *key)
 {
     return ~key->hash * 2 + 1;
 }
 
-static uint64_t name_of_elem(const struct ks_key *key, struct bytes sub)
+uint64_t mut_name_of_elem(const struct ks_key *key, struct bytes sub)
 {
     return hash64(sub.ptr, sub.len, key->hash) & ~1ull;
 }
@@ -224,7 +186,7 @@ static uint32_t name_set(struct mut *m, uint64_t hash, uint32_t ref)
 }
 
 /* The op of the batch that named `hash` last, or NULL. */
-static struct ref *ref_find(const struct mut *m, uint64_t hash)
+struct ref *mut_ref_find(const struct mut *m, uint64_t hash)
 {
     const struct name *n = name_slot(m, hash);
 
@@ -234,7 +196,7 @@ static struct ref *ref_find(const struct mut *m, uint64_t hash)
     return r->kind == OP_VOID ? NULL : r;
 }
 
-static void ref_void(struct mut *m, struct ref *r)
+void mut_ref_void(struct mut *m, struct ref *r)
 {
     if (r->kind == OP_VOID)
         return;
@@ -254,20 +216,20 @@ static void index_refs(struct mut *m)
 }
 
 /* Voids every op of the batch that names the key. */
-static void void_key(struct mut *m, uint64_t key)
+void mut_void_key(struct mut *m, uint64_t key)
 {
     const struct name *n = name_slot(m, key);
 
     if (n->batch != m->batch_number)
         return;
     for (uint32_t i = n->ref; i != 0; i = m->refs[i - 1].prev)
-        ref_void(m, &m->refs[i - 1]);
+        mut_ref_void(m, &m->refs[i - 1]);
 }
 
 /* --- ops --- */
 
 /* Starts a change: opens the batch if need be, and has the index ready if there are ops before. */
-static void begin_op(struct mut *m)
+void mut_begin_op(struct mut *m)
 {
     if (m->batch.len == 0)
         open_batch(m);
@@ -276,7 +238,7 @@ static void begin_op(struct mut *m)
 }
 
 /* `key`: hash that all ops on the key share; it is the name of a whole-key op. */
-static void append(struct mut *m, const struct op *op, uint64_t key, uint64_t name)
+void mut_append(struct mut *m, const struct op *op, uint64_t key, uint64_t name)
 {
     if (m->nops == m->refs_cap) {
         m->refs_cap *= 2;
@@ -290,13 +252,13 @@ static void append(struct mut *m, const struct op *op, uint64_t key, uint64_t na
     m->changes++;
 }
 
-static void changed(const struct mut *m, const struct ks_key *key)
+void mut_changed(const struct mut *m, const struct ks_key *key)
 {
     if (m->options.on_change != NULL)
         m->options.on_change(m->options.ctx, key);
 }
 
-static uint64_t group_of(const struct ks_key *key)
+uint64_t mut_group_of(const struct ks_key *key)
 {
     return key->hash * 4 + 2;
 }
@@ -308,24 +270,24 @@ void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64
     const struct op op = {
         .kind = OP_SET, .key = key->name, .value = value, .expire_at_ms = expire_at_ms};
 
-    begin_op(m);
+    mut_begin_op(m);
     if (unlikely(m->nops != 0))
-        void_key(m, group_of(key));
-    append(m, &op, group_of(key), name_of_value(key));
+        mut_void_key(m, mut_group_of(key));
+    mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     ks_apply_set(m->options.ks, key, m->tag, m->lsn, value, expire_at_ms);
-    changed(m, key);
+    mut_changed(m, key);
 }
 
 static void remove_key(struct mut *m, const struct ks_key *key, uint8_t kind)
 {
     const struct op op = {.kind = kind, .key = key->name};
 
-    begin_op(m);
+    mut_begin_op(m);
     if (unlikely(m->nops != 0))
-        void_key(m, group_of(key));
-    append(m, &op, group_of(key), name_of_value(key));
+        mut_void_key(m, mut_group_of(key));
+    mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     ks_apply_del(m->options.ks, key, m->tag, m->lsn);
-    changed(m, key);
+    mut_changed(m, key);
 }
 
 void mut_del(struct mut *m, const struct ks_key *key)
@@ -349,15 +311,15 @@ static void log_as_set(struct mut *m, const struct ks_key *key, struct bytes row
                           .key = key->name,
                           .value = row_text(&view, text),
                           .expire_at_ms = view.expire_at_ms};
-    void_key(m, group_of(key));
-    append(m, &op, group_of(key), name_of_value(key));
+    mut_void_key(m, mut_group_of(key));
+    mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
 }
 
 static bool set_in_batch(const struct mut *m, const struct ks_key *key)
 {
     if (m->nops == 0)
         return false;
-    const struct ref *r = ref_find(m, name_of_value(key));
+    const struct ref *r = mut_ref_find(m, mut_name_of_value(key));
     return r != NULL && r->kind == OP_SET;
 }
 
@@ -367,7 +329,11 @@ void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
     struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
 
     CHECK(obj != NULL);
-    begin_op(m);
+    if (obj_is_chunked(obj)) {
+        mut_string_expire(m, key, obj_coll(obj), expire_at_ms);
+        return;
+    }
+    mut_begin_op(m);
     buf_clear(&m->row);
     const bool coll = (obj->h.flags & BLK_COLL) != 0;
     if (!coll)
@@ -384,13 +350,13 @@ void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
             op.target_type = view.target_type;
             op.target = view.target;
         }
-        struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_expiry(key));
+        struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_expiry(key));
         if (r != NULL)
-            ref_void(m, r);
-        append(m, &op, group_of(key), name_of_expiry(key));
+            mut_ref_void(m, r);
+        mut_append(m, &op, mut_group_of(key), mut_name_of_expiry(key));
     }
     ks_apply_expire(m->options.ks, key, m->lsn, buf_bytes(&m->row), expire_at_ms);
-    changed(m, key);
+    mut_changed(m, key);
 }
 
 /*
@@ -409,12 +375,13 @@ static struct obj *find_or_bury(struct mut *m, const struct ks_key *key)
     return NULL;
 }
 
-/* The row of a living string, empty if there is none. */
-static struct bytes string_row(struct mut *m, const struct ks_key *key)
+/* The row of a living string, empty if there is none. False: it is too long for a number. */
+static bool string_row(struct mut *m, const struct ks_key *key, struct bytes *out)
 {
     struct obj *obj = find_or_bury(m, key);
 
-    return obj == NULL ? bytes_of(NULL, 0) : obj_row(obj);
+    *out = obj == NULL ? bytes_of(NULL, 0) : obj_row(obj);
+    return obj == NULL || !obj_is_chunked(obj);
 }
 
 /* Logs and applies an increment whose new row is in m->row. */
@@ -427,14 +394,14 @@ static void finish_incr(struct mut *m, const struct ks_key *key, const struct ro
                           .isum = incr->isum,
                           .fsum = incr->fsum,
                           .flags = incr->fresh ? OP_COVER : 0};
-    struct ref *r = m->nops == 0 ? NULL : ref_find(m, name_of_value(key));
+    struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_value(key));
 
     if (r != NULL && r->kind == OP_INCR)
-        ref_void(m, r);
-    append(m, &op, group_of(key), name_of_value(key));
+        mut_ref_void(m, r);
+    mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     CHECK(row_view(buf_bytes(&m->row), m->now_ms, &view) == 0);
     ks_apply_row(m->options.ks, key, m->lsn, buf_bytes(&m->row), view.expire_at_ms);
-    changed(m, key);
+    mut_changed(m, key);
 }
 
 /*
@@ -452,10 +419,13 @@ static void set_to_sum(struct mut *m, const struct ks_key *key, const char *text
 int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out)
 {
     struct row_incr incr;
+    struct bytes row;
 
-    begin_op(m);
+    if (!string_row(m, key, &row))
+        return -ERR_FORMAT;
+    mut_begin_op(m);
     buf_clear(&m->row);
-    const int err = row_incr_int(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
+    const int err = row_incr_int(row, m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
     *out = incr.visible;
@@ -471,10 +441,13 @@ int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *ou
 int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, long double *out)
 {
     struct row_incr incr;
+    struct bytes row;
 
-    begin_op(m);
+    if (!string_row(m, key, &row))
+        return -ERR_FORMAT;
+    mut_begin_op(m);
     buf_clear(&m->row);
-    const int err = row_incr_float(string_row(m, key), m->now_ms, delta, m->tag, &m->row, &incr);
+    const int err = row_incr_float(row, m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
         return err;
     *out = incr.visible_float;
@@ -495,7 +468,7 @@ struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
 
     if (obj != NULL)
         return obj->h.type == type ? obj_coll(obj) : NULL;
-    begin_op(m);
+    mut_begin_op(m);
     return ks_apply_coll(m->options.ks, key, type, m->tag, m->lsn);
 }
 
@@ -504,11 +477,11 @@ static bool void_elem(struct mut *m, const struct ks_key *key, struct bytes sub)
 {
     if (likely(m->nops == 0))
         return false;
-    struct ref *r = ref_find(m, name_of_elem(key, sub));
+    struct ref *r = mut_ref_find(m, mut_name_of_elem(key, sub));
     if (r == NULL)
         return false;
     const bool set = r->kind == OP_ELEM_SET;
-    ref_void(m, r);
+    mut_ref_void(m, r);
     return set;
 }
 
@@ -517,7 +490,7 @@ static void append_elem(struct mut *m, const struct ks_key *key, struct op *op, 
     op->key = key->name;
     op->has_count = true;
     op->count = count;
-    append(m, op, group_of(key), name_of_elem(key, op->sub));
+    mut_append(m, op, mut_group_of(key), mut_name_of_elem(key, op->sub));
 }
 
 bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value)
@@ -525,7 +498,7 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
     const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_SET, .type = coll->type, .sub = sub, .value = value};
 
-    begin_op(m);
+    mut_begin_op(m);
     (void)void_elem(m, &key, sub);
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
@@ -533,7 +506,7 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
     const bool created =
         ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
     append_elem(m, &key, &op, coll->count);
-    changed(m, &key);
+    mut_changed(m, &key);
     return created;
 }
 
@@ -551,10 +524,10 @@ bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
     const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_DEL, .type = coll->type, .sub = sub};
 
-    begin_op(m);
+    mut_begin_op(m);
     (void)void_elem(m, &key, sub);
     append_elem(m, &key, &op, coll->count - 1);
-    changed(m, &key);
+    mut_changed(m, &key);
     ks_apply_elem_del(m->options.ks, coll, sub, m->tag, m->lsn);
     return drop_if_empty(m, coll, &key);
 }
@@ -574,7 +547,7 @@ static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
     (void)void_elem(m, &key, sub);
     (void)ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
     append_elem(m, &key, &op, coll->count);
-    changed(m, &key);
+    mut_changed(m, &key);
 }
 
 /* The element was set by this batch: set_to_sum tells why that matters. */
@@ -583,7 +556,7 @@ static bool elem_set_in_batch(const struct mut *m, const struct coll *coll, stru
     if (m->nops == 0)
         return false;
     const struct ks_key key = ks_key_of_coll(coll);
-    const struct ref *r = ref_find(m, name_of_elem(&key, sub));
+    const struct ref *r = mut_ref_find(m, mut_name_of_elem(&key, sub));
     return r != NULL && r->kind == OP_ELEM_SET;
 }
 
@@ -598,7 +571,7 @@ int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t de
 {
     struct row_incr incr;
 
-    begin_op(m);
+    mut_begin_op(m);
     buf_clear(&m->row);
     const int err = row_incr_int(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
     if (err != 0)
@@ -619,7 +592,7 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
 {
     struct row_incr incr;
 
-    begin_op(m);
+    mut_begin_op(m);
     buf_clear(&m->row);
     const int err =
         coll->type == VT_ZSET
@@ -657,14 +630,14 @@ static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct 
     buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
     ks_apply_list_put(m->options.ks, coll, pos, m->tag, m->lsn, buf_bytes(&m->row), place);
     append_elem(m, &key, &op, coll->count);
-    changed(m, &key);
+    mut_changed(m, &key);
 }
 
 void mut_list_push(struct mut *m, struct coll *coll, struct bytes value, bool front)
 {
     struct listpos pos;
 
-    begin_op(m);
+    mut_begin_op(m);
     coll_list_meta(coll, &m->meta);
     if (front)
         listpos_front(bytes_of(NULL, 0), &m->meta, m->tag, &pos);
@@ -681,10 +654,10 @@ static bool list_del(struct mut *m, struct coll *coll, const struct listq_at *at
     const struct bytes pos = listq_position(at, room);
     struct op op = {.kind = OP_ELEM_DEL, .type = VT_LIST, .sub = pos};
 
-    begin_op(m);
+    mut_begin_op(m);
     (void)void_elem(m, &key, pos);
     append_elem(m, &key, &op, coll->count - 1);
-    changed(m, &key);
+    mut_changed(m, &key);
     ks_apply_list_del(m->options.ks, coll, pos, m->tag, m->lsn, place);
     return drop_if_empty(m, coll, &key);
 }
@@ -710,7 +683,7 @@ void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at, s
 {
     uint8_t room[LISTPOS_BYTES_MAX];
 
-    begin_op(m);
+    mut_begin_op(m);
     list_put(m, coll, listq_position(at, room), value, KS_LIST_WITHIN);
 }
 
@@ -729,7 +702,7 @@ int mut_list_insert(struct mut *m, struct coll *coll, const struct listq_at *at,
         mut_list_push(m, coll, value, before);
         return 0;
     }
-    begin_op(m);
+    mut_begin_op(m);
     const struct bytes here = listq_position(at, here_room);
     const struct bytes there = listq_position(&other, there_room);
     const int err = before ? listpos_between(there, here, m->tag, m->nops, &pos)

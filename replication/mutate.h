@@ -94,6 +94,24 @@ MUST_USE int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, in
 MUST_USE int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta,
                             long double *out);
 
+/* --- parts of strings --- */
+
+/*
+ * SETRANGE and APPEND: `patch` (not empty) at `offset`, zeros before it if the string was shorter;
+ * the string is hot or absent, and the chunks that are not written over as a whole are resident.
+ * Returns the new length; -ENOMEM or, with nothing changed, -ERR_LIMIT and the like: the log does
+ * not take it (mut_room).
+ */
+MUST_USE int mut_string_patch(struct mut *m, const struct ks_key *key, uint64_t offset,
+                              struct bytes patch, uint64_t *out_len);
+
+/*
+ * SETBIT and BITFIELD: `count` (1 .. 64) bits from `bit` on become those of `value`, of which the
+ * first is the most significant; likewise.
+ */
+MUST_USE int mut_string_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
+                             uint64_t value);
+
 /* --- elements of hashes, sets, sorted sets --- */
 
 /*

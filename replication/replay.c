@@ -7,6 +7,7 @@
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/recover.h"
+#include "engine/space/strval.h"
 #include "engine/value/listpos.h"
 #include "engine/value/op.h"
 #include "engine/value/rowkey.h"
@@ -65,6 +66,42 @@ static int replay_key_op(struct replay *r, const struct batch *batch, const stru
         ks_apply_row(r->ks, key, lsn, buf_bytes(&out), view.expire_at_ms);
     buf_deinit(&scratch);
     buf_deinit(&out);
+    return err;
+}
+
+/*
+ * A change of a string in chunks. What the key is now may be of a later record, since rows are
+ * written before the covered position passes them; then that record follows, and makes a string
+ * that this one does not belong to.
+ */
+static int replay_string_op(struct replay *r, const struct batch *batch, const struct op *op,
+                            const struct ks_key *key, uint64_t lsn)
+{
+    const struct tag tag = batch_tag(batch);
+    struct obj *obj;
+
+    if (op->kind == OP_STRING && tag_eq(op->generation, tag)) {
+        (void)ks_apply_string(r->ks, key, tag, lsn, bytes_of(NULL, 0), op->len, op->expire_at_ms);
+        return 0;
+    }
+    int err = load(r->ks, key, &obj);
+    if (err != 0 || obj == NULL || !obj_is_chunked(obj) ||
+        !tag_eq(obj_coll(obj)->generation, op->generation))
+        return err;
+    struct coll *coll = obj_coll(obj);
+    if (op->kind == OP_STRING) {
+        ks_apply_touch(r->ks, coll, tag, lsn, u64_max(op->len, coll->count), op->expire_at_ms);
+    } else if ((op->kind == OP_CHUNK ? op->at * ROW_CHUNK_BYTES + op->value.len
+                                     : (op->at + op->bits_count - 1) / 8 + 1) > coll->count) {
+        err = -ERR_CORRUPT; /* STRING came first, and the length never shrinks. */
+    } else if (op->kind == OP_CHUNK) {
+        ks_apply_patch(r->ks, coll, tag, op->at * ROW_CHUNK_BYTES, op->value);
+    } else {
+        const uint64_t last = op->at + op->bits_count - 1;
+        err = ks_recover_bytes(r->ks, coll, op->at / 8, last / 8 + 1);
+        if (err == 0)
+            ks_apply_bits(r->ks, coll, tag, op->at, op->bits_count, op->bits);
+    }
     return err;
 }
 
@@ -161,6 +198,10 @@ static int replay_op(struct replay *r, const struct batch *batch, const struct o
     case OP_RECLAIM:
         ks_apply_del(r->ks, &key, batch_tag(batch), lsn);
         return 0;
+    case OP_STRING:
+    case OP_CHUNK:
+    case OP_BITS:
+        return replay_string_op(r, batch, op, &key, lsn);
     case OP_INCR:
     case OP_EXPIRE:
     case OP_KEY_MERGE:

@@ -26,7 +26,8 @@ static uint64_t coll_bytes(const struct coll *coll, uint64_t samples)
 
     /* listq holds the elements themselves. */
     const uint64_t containers = mem_usable(coll) + elemtab_bytes(&coll->tab) +
-                                zorder_bytes(&coll->order) + listq_bytes(&coll->seq);
+                                zorder_bytes(&coll->order) + listq_bytes(&coll->seq) +
+                                chunks_bytes(&coll->chunks);
     if (resident == 0)
         return containers;
     coll_iter_init(coll, &it);

@@ -1,11 +1,13 @@
 /* Strings: the handlers of the string group. */
 #include <string.h>
 
+#include "engine/base/err.h"
 #include "engine/base/mem.h"
 
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/strspan.h"
 
 /* --- GET and relatives --- */
 
@@ -13,7 +15,10 @@ static void reply_string(struct request *rq, const struct obj *obj)
 {
     char text[REQ_TEXT_BYTES];
 
-    reply_bulk(rq->out, req_string(rq, obj, text));
+    if (likely(!obj_is_chunked(obj)))
+        reply_bulk(rq->out, req_string(rq, obj, text));
+    else
+        req_reply_string(rq, obj, 0, strval_len(obj));
 }
 
 /* Replies the value, or null if there is none; false after WRONGTYPE. */
@@ -37,12 +42,11 @@ void cmd_get(struct request *rq)
 
 void cmd_strlen(struct request *rq)
 {
-    char text[REQ_TEXT_BYTES];
     const struct ks_key key = req_key(rq, 1);
     struct obj *obj = req_get(rq, &key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
-    reply_u64(rq->out, obj == NULL ? 0 : req_string(rq, obj, text).len);
+    reply_u64(rq->out, obj == NULL ? 0 : req_string_len(rq, obj));
 }
 
 void cmd_mget(struct request *rq)
@@ -101,22 +105,18 @@ void cmd_getex(struct request *rq)
 void cmd_getrange(struct request *rq)
 {
     int64_t start, end;
-    char text[REQ_TEXT_BYTES];
+    uint64_t first, behind;
     const struct ks_key key = req_key(rq, 1);
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
         return;
     struct obj *obj = req_get(rq, &key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
-    const struct bytes value = obj == NULL ? bytes_of(NULL, 0) : req_string(rq, obj, text);
-    const int64_t len = (int64_t)value.len;
-    const bool crossed = start < 0 && end < 0 && start > end;
-    start = start < 0 ? i64_max(start + len, 0) : start;
-    end = end < 0 ? i64_max(end + len, 0) : i64_min(end, len - 1);
-    if (crossed || start > end || len == 0)
-        reply_bulk(rq->out, bytes_of(NULL, 0));
+    const uint64_t len = obj == NULL ? 0 : req_string_len(rq, obj);
+    if (strspan_clamp(start, end, len, &first, &behind))
+        req_reply_string(rq, obj, first, behind - first);
     else
-        reply_bulk(rq->out, bytes_of(value.ptr + start, (size_t)(end - start + 1)));
+        reply_bulk(rq->out, bytes_of(NULL, 0));
 }
 
 /* --- SET and relatives --- */
@@ -293,7 +293,7 @@ void cmd_msetnx(struct request *rq)
 /* --- changes of a part --- */
 
 /* False after the error that the result would be too long. */
-static bool length_ok(struct request *rq, size_t offset, size_t len)
+static bool length_ok(struct request *rq, uint64_t offset, size_t len)
 {
     size_t total;
     if (!size_add_overflow(offset, len, &total) && total <= shard_bulk_bytes_max(rq->sh))
@@ -302,46 +302,39 @@ static bool length_ok(struct request *rq, size_t offset, size_t len)
     return false;
 }
 
-/* SET of head, zeros up to `offset`, and patch, with what the old value has behind it. */
-static void set_patched(struct request *rq, const struct ks_key *key, const struct obj *obj,
-                        size_t offset, struct bytes patch)
+/* Writes `patch` (not empty) at `offset`, and replies the new length. */
+static void patch(struct request *rq, const struct ks_key *key, uint64_t offset, struct bytes patch)
 {
-    char text[REQ_TEXT_BYTES];
-    const struct bytes old = obj == NULL ? bytes_of(NULL, 0) : req_string(rq, obj, text);
-    const uint64_t expire_at_ms = obj == NULL ? 0 : ks_expire_at(obj);
-    const size_t len = size_max(old.len, offset + patch.len);
-    uint8_t *value = mem_try_alloc(len);
-    if (value == NULL) {
-        reply_err_oom(rq->out, "the value does not fit into memory");
+    uint64_t len;
+
+    if (!length_ok(rq, offset, patch.len))
         return;
-    }
-    if (old.len != 0)
-        memcpy(value, old.ptr, old.len);
-    if (len > old.len)
-        memset(value + old.len, 0, len - old.len);
-    if (patch.len != 0)
-        memcpy(value + offset, patch.ptr, patch.len);
-    mut_set(rq->mut, key, bytes_of(value, len), expire_at_ms);
-    mem_free(value);
-    reply_u64(rq->out, len);
+    const int err = mut_string_patch(rq->mut, key, offset, patch, &len);
+    if (err == 0)
+        reply_u64(rq->out, len);
+    else
+        req_log_full(rq, err);
 }
 
 void cmd_append(struct request *rq)
 {
-    char text[REQ_TEXT_BYTES];
     const struct ks_key key = req_key(rq, 1);
     struct obj *obj = req_get(rq, &key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
-    const size_t len = obj == NULL ? 0 : req_string(rq, obj, text).len;
-    if (length_ok(rq, len, rq->argv[2].len))
-        set_patched(rq, &key, obj, len, rq->argv[2]);
+    const uint64_t len = obj == NULL ? 0 : req_string_len(rq, obj);
+    if (rq->argv[2].len != 0) {
+        patch(rq, &key, len, rq->argv[2]);
+        return;
+    }
+    if (obj == NULL)
+        mut_set(rq->mut, &key, rq->argv[2], 0);
+    reply_u64(rq->out, len);
 }
 
 void cmd_setrange(struct request *rq)
 {
     int64_t offset;
-    char text[REQ_TEXT_BYTES];
     const struct ks_key key = req_key(rq, 1);
     if (!req_i64(rq, 2, &offset))
         return;
@@ -353,9 +346,9 @@ void cmd_setrange(struct request *rq)
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
     if (rq->argv[3].len == 0)
-        reply_u64(rq->out, obj == NULL ? 0 : req_string(rq, obj, text).len);
-    else if (length_ok(rq, (size_t)offset, rq->argv[3].len))
-        set_patched(rq, &key, obj, (size_t)offset, rq->argv[3]);
+        reply_u64(rq->out, obj == NULL ? 0 : req_string_len(rq, obj));
+    else
+        patch(rq, &key, (uint64_t)offset, rq->argv[3]);
 }
 
 /* --- counters --- */

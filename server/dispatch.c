@@ -17,6 +17,7 @@
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/slowlog.h"
+#include "server/strspan.h"
 #include "server/txn.h"
 
 /* The longest that a writer waits for memory before it is refused. */
@@ -45,10 +46,14 @@ static void need_result(struct needs *n, int result)
         n->waiting += result;
 }
 
-/* A part of a list, or all of another collection. */
+/* A part of a list or string, or all of another collection. */
 static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
                       const struct bytes *argv)
 {
+    if (strspan_is(n->cmd)) {
+        need_result(n, strspan_need(n->ks, n->cmd, key, argc, argv, n->now_ms, n->wait));
+        return;
+    }
     const int waiting = ks_need_key(n->ks, key, n->now_ms, n->wait);
     const struct coll *coll = ks_peek_coll(n->ks, key);
 

@@ -30,6 +30,8 @@ static size_t copy_bytes(const struct obj *obj, struct bytes to)
     if ((obj->h.flags & BLK_COLL) == 0)
         return per_op + obj->h.row_len + REQ_TEXT_BYTES;
     const struct coll *coll = obj_coll(obj);
+    if (coll->type == VT_STRING)
+        return bytes + coll->count;
     if (coll->type == VT_LIST)
         return bytes + list_bytes(coll, per_op);
     coll_iter_init(coll, &it);
@@ -72,6 +74,22 @@ static void copy_list(struct request *rq, const struct coll *from, struct coll *
     }
 }
 
+/* False after the error that there is no memory. */
+static bool copy_chunks(struct request *rq, const struct obj *obj, const struct ks_key *to)
+{
+    const size_t len = strval_len(obj);
+    uint8_t *value = mem_try_alloc(len);
+
+    if (value == NULL) {
+        reply_err_oom(rq->out, "the value does not fit into memory");
+        return false;
+    }
+    strval_copy(obj_coll(obj), 0, value, len);
+    mut_set(rq->mut, to, bytes_of(value, len), ks_expire_at(obj));
+    mem_free(value);
+    return true;
+}
+
 static void copy_string(struct request *rq, const struct obj *obj, const struct ks_key *to)
 {
     char text[REQ_TEXT_BYTES];
@@ -94,6 +112,8 @@ bool keycopy(struct request *rq, const struct ks_key *from, const struct ks_key 
         copy_string(rq, obj, to);
         return true;
     }
+    if (obj_is_chunked(obj))
+        return copy_chunks(rq, obj, to);
     if (ks_find(rq->ks, to, rq->now_ms, &old, NULL) != KS_ABSENT)
         mut_del(rq->mut, to);
     const struct coll *coll = obj_coll(obj);

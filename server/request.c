@@ -50,25 +50,53 @@ bool req_log_room(struct request *rq, uint64_t ops, size_t bytes)
                   : mut_room(rq->mut, len);
     if (likely(err == 0))
         return true;
+    req_log_full(rq, err);
+    return false;
+}
+
+void req_log_full(struct request *rq, int err)
+{
     if (err == -ERR_BUSY && !rq->nested) {
         rq->parked = true;
         shard_retry_next_turn(rq->sh, rq->conn);
     } else if (err == -ERR_LIMIT) {
         reply_error(rq->out, "ERR the result is too large for one record of the op log");
+    } else if (err == -ENOMEM) {
+        reply_err_oom(rq->out, "the value does not fit into memory");
     } else {
         reply_err_oom(rq->out, err == -ENOSPC ? "no space left on the device for the op log"
                                               : "the op log is full at the moment");
     }
-    return false;
 }
 
 struct bytes req_string(const struct request *rq, const struct obj *obj, char text[REQ_TEXT_BYTES])
 {
     struct row_view view;
 
+    CHECK(!obj_is_chunked(obj));
     /* Rows are checked when they are installed. */
     CHECK(row_view(obj_row(obj), rq->now_ms, &view) == 0);
     return row_text(&view, text);
+}
+
+uint64_t req_string_len(const struct request *rq, const struct obj *obj)
+{
+    char text[REQ_TEXT_BYTES];
+
+    return obj_is_chunked(obj) ? strval_len(obj) : req_string(rq, obj, text).len;
+}
+
+void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset, uint64_t len)
+{
+    char text[REQ_TEXT_BYTES];
+
+    if (likely(!obj_is_chunked(obj))) {
+        reply_bulk(rq->out, bytes_of(req_string(rq, obj, text).ptr + (size_t)offset, (size_t)len));
+        return;
+    }
+    uint8_t *at = reply_bulk_space(rq->out, (size_t)len);
+    if (at != NULL)
+        strval_copy(obj_coll(obj), offset, at, len);
 }
 
 bool req_deadline(struct request *rq, uint32_t index, int64_t unit_ms, bool absolute,

@@ -16,6 +16,7 @@
 #include "engine/base/num.h"
 
 #include "engine/space/keyspace.h"
+#include "engine/space/strval.h"
 
 #include "replication/mutate.h"
 
@@ -84,14 +85,23 @@ MUST_USE bool req_count(struct request *rq, uint32_t index, int64_t *out);
  */
 MUST_USE bool req_log_room(struct request *rq, uint64_t ops, size_t bytes);
 
+/* The answer to a mut_* call that gave an error because the log does not take the change. */
+void req_log_full(struct request *rq, int err);
+
 /* Room for the text of a number that stands in a counter's place. */
 #define REQ_TEXT_BYTES NUM_LDOUBLE_BYTES
 
 /*
- * The value of a living string: a slice of the object, or of `text` if it is a number. Valid until
- * the object is changed.
+ * The value of a living string that is one row: a slice of the object, or of `text` if it is a
+ * number. Valid until the object is changed. Not of one in chunks (obj_is_chunked).
  */
 struct bytes req_string(const struct request *rq, const struct obj *obj, char text[REQ_TEXT_BYTES]);
+
+/* Of any living string. */
+uint64_t req_string_len(const struct request *rq, const struct obj *obj);
+
+/* Replies `len` bytes of any living string, from `offset` on; they are resident. */
+void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset, uint64_t len);
 
 /* An option word such as "EX", any case. */
 static inline bool req_is(const struct request *rq, uint32_t index, const char *word)

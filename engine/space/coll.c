@@ -8,6 +8,8 @@
 
 /* Elements that one step of shedding looks at. */
 #define SHED_MAX 128
+/* Of a string: leaves, of which each may be 64 KiB. */
+#define SHED_LEAVES_MAX 16
 
 /* --- life --- */
 
@@ -24,6 +26,8 @@ struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t 
         zorder_init(&coll->order);
     else if (type == VT_LIST)
         listq_init(&coll->seq);
+    else if (type == VT_STRING)
+        chunks_init(&coll->chunks);
     ks->bytes += mem_usable(coll);
     coll_account(ks, coll);
     return coll;
@@ -37,6 +41,8 @@ void coll_account(struct keyspace *ks, struct coll *coll)
         bytes += zorder_bytes(&coll->order);
     else if (coll->type == VT_LIST)
         bytes += listq_bytes(&coll->seq) + coll_gap_bytes(coll);
+    else if (coll->type == VT_STRING)
+        bytes += chunks_bytes(&coll->chunks);
     ks->bytes += bytes - coll->table_bytes;
     coll->table_bytes = bytes;
 }
@@ -68,6 +74,8 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
             list_remove(&coll->flush_link);
         listq_deinit(&coll->seq);
         coll_gap_close(coll);
+    } else if (coll->type == VT_STRING) {
+        strval_deinit(ks, coll);
     }
     ks->bytes -= coll->table_bytes + mem_usable(coll);
     mem_free(coll);
@@ -312,6 +320,8 @@ bool coll_clean(const struct coll *coll)
         return false;
     if (coll->type == VT_LIST)
         return coll->list_head.dirty == 0 && !list_linked(&coll->flush_link);
+    if (coll->type == VT_STRING)
+        return !list_linked(&coll->flush_link); /* Its object is dirty if a chunk is. */
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
         if (elem->h.dirty != 0)
@@ -322,11 +332,17 @@ bool coll_clean(const struct coll *coll)
 
 struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll)
 {
-    uint8_t plain[ROW_COLL_BYTES];
+    uint8_t plain[ROW_COLL_BYTES], string[ROW_CHUNKED_BYTES];
     struct list_meta meta;
     struct buf *out = &ks->scratch;
 
     buf_clear(out);
+    if (coll->type == VT_STRING) {
+        const size_t len =
+            row_chunked_store(string, coll->tag, coll->generation, coll->count, coll->expire_at_ms);
+        CHECK(buf_append(out, string, len) == 0);
+        return buf_bytes(out);
+    }
     if (coll->type == VT_LIST) {
         coll_list_meta(coll, &meta);
         CHECK(row_list_append(coll->tag, coll->count, coll->lsn, &meta, coll->expire_at_ms, out) ==
@@ -350,6 +366,8 @@ uint8_t coll_row_kind(uint8_t type)
         return ROWKEY_KIND_SET;
     case VT_ZSET:
         return ROWKEY_KIND_ZSET;
+    case VT_STRING:
+        return ROWKEY_KIND_CHUNK;
     default:
         return ROWKEY_KIND_LIST;
     }
@@ -392,6 +410,12 @@ void coll_shed(struct keyspace *ks, struct coll *coll)
     }
     if (coll->reads != 0)
         return;
+    if (coll->type == VT_STRING) {
+        if (chunks_shed(&coll->chunks, SHED_LEAVES_MAX))
+            coll->complete = false;
+        coll_account(ks, coll);
+        return;
+    }
     (void)elemtab_walk(&coll->tab, &coll->shed_hand, SHED_MAX, shed_one, &s);
     coll_account(ks, coll);
 }

@@ -37,6 +37,7 @@
 #include "engine/base/list.h"
 #include "engine/base/rng.h"
 
+#include "engine/space/chunks.h"
 #include "engine/space/elemtab.h"
 #include "engine/space/listq.h"
 #include "engine/space/obj.h"
@@ -83,7 +84,9 @@ struct coll {
     bool ranked;
     bool holes; /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
-    struct list_link flush_link; /* A list whose changes are in the batch under way. */
+    struct list_link flush_link; /* A list or string whose changes are in the batch under way. */
+    struct chunks chunks;        /* Of a string (strval.h); `count` is its length. */
+    struct tag generation;       /* Likewise. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

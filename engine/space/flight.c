@@ -20,6 +20,7 @@
 
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
+#include "engine/space/strval.h"
 
 /* Rows of one batched read: RocksDB reads their blocks one after the other, threads do not. */
 #define READ_BATCH_MAX 4
@@ -221,6 +222,21 @@ void flight_land(struct flight *f)
         coll->reads--;
 }
 
+/* Where a scan begins, and what it brings. */
+static void scan_prepare(struct flight *f, const struct coll *coll)
+{
+    const struct ks_key key = flight_key(f);
+    const struct bytes sub = bytes_of(flight_sub(f).ptr, ROW_CHUNK_SUB_BYTES);
+
+    CHECK(coll != NULL);
+    f->elem_kind = coll_row_kind(coll->type);
+    if (f->sub_len == 0)
+        return;
+    CHECK(buf_reserve(&f->resume, rowkey_size(key.name, ROWKEY_KIND_CHUNK, sub)) == 0);
+    buf_commit(&f->resume, rowkey_store_elem(buf_end(&f->resume), key.slot, key.hash, key.name,
+                                             ROWKEY_KIND_CHUNK, sub));
+}
+
 struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
                              struct bytes sub, uint8_t row_kind, struct coll *coll,
                              void (*fn)(struct mail *mail))
@@ -255,6 +271,8 @@ struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_
         f->coll_id = coll->id;
         coll->reads++;
     }
+    if (kind == FLIGHT_SCAN)
+        scan_prepare(f, coll);
     return f;
 }
 
@@ -333,8 +351,10 @@ static bool scan_row(struct flight *f, struct store_iter *it)
 
     if (rowkey_parse(store_iter_key(it), &rk) != 0 || !bytes_eq(rk.key, flight_key(f).name))
         return false;
-    if (rk.kind == ROWKEY_KIND_KEY || rk.kind == ROWKEY_KIND_ZINDEX)
+    if (rk.kind != f->elem_kind)
         return true;
+    if (f->sub_len != 0 && bytes_cmp(rk.sub, bytes_from(flight_sub(f), ROW_CHUNK_SUB_BYTES)) > 0)
+        return false; /* Behind the span. */
     if (store_iter_row(it, &row) != STORE_FOUND) {
         f->err = -ERR_CORRUPT;
         return false;
@@ -449,7 +469,12 @@ static void elem_landed(struct flight *f)
     struct bytes row = f->value.row;
     if (!flight_row_ok(f, coll, &key, &row))
         return;
-    coll_install(f->ks, coll, flight_sub(f), row);
+    if (coll->type != VT_STRING) {
+        coll_install(f->ks, coll, flight_sub(f), row);
+        return;
+    }
+    f->err = strval_install(coll, flight_sub(f), row);
+    coll_account(f->ks, coll);
 }
 
 void flight_finish(struct flight *f, int err)
@@ -498,9 +523,17 @@ static int install_slice(struct flight *f, struct coll *coll)
         f->scanned_bytes += sub.len + row.len;
         if (!flight_row_ok(f, coll, &key, &row))
             return f->err;
-        if (!bytes_empty(row))
+        if (bytes_empty(row))
+            continue;
+        if (f->err != 0)
+            return f->err;
+        if (coll->type == VT_STRING)
+            f->err = strval_install(coll, sub, row);
+        else
             coll_install(f->ks, coll, sub, row);
     }
+    if (f->err != 0)
+        return f->err;
     return f->scanned_bytes > f->ks->scan_bytes_max ? -ERR_LIMIT : 0;
 }
 
@@ -519,7 +552,10 @@ static void on_scanned(struct mail *mail)
     }
     f->ks->metrics.scans++;
     if (coll != NULL) {
-        coll->complete = coll->complete || err == 0;
+        if (err == 0 && f->sub_len != 0)
+            strval_span_done(coll, flight_sub(f));
+        else
+            coll->complete = coll->complete || err == 0;
         coll_account(f->ks, coll);
     }
     flight_land(f);
@@ -596,19 +632,31 @@ int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub
         if ((ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
             return 0;
         coll = obj_coll(ref.obj);
-        if (coll->type == VT_LIST || coll_knows(coll, sub))
+        if (coll->type == VT_LIST || coll->type == VT_STRING || coll_knows(coll, sub))
             return 0;
         type = coll->type;
         break;
     case KEYTAB_COLD:
         type = keytab_type(&ref);
-        if (type == VT_STRING || type == VT_LIST)
+        if (type == VT_STRING || type == VT_CHUNKED || type == VT_LIST)
             return 0;
         break;
     default:
         UNREACHABLE();
     }
     return need_read(ks, FLIGHT_ELEM, key, sub, coll_row_kind(type), coll, wait);
+}
+
+int ks_need_chunk(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
+                  struct coll *coll, struct ks_wait *wait)
+{
+    return need_read(ks, FLIGHT_ELEM, key, sub, ROWKEY_KIND_CHUNK, coll, wait);
+}
+
+int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes span,
+                 struct coll *coll, struct ks_wait *wait)
+{
+    return need_read(ks, FLIGHT_SCAN, key, span, ROWKEY_KIND_KEY, coll, wait);
 }
 
 int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
@@ -625,6 +673,8 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms
         return 0;
     if (coll->type == VT_LIST)
         return ks_need_list(ks, key, coll->count, 0, now_ms, wait);
+    if (coll->type == VT_STRING && coll->count > ks->scan_bytes_max)
+        return -ERR_LIMIT;
     return need_read(ks, FLIGHT_SCAN, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, coll, wait);
 }
 

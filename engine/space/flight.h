@@ -51,13 +51,14 @@ struct flight {
     bool end; /* There are no more rows. */
     bool stale;
     uint8_t kind;
+    uint8_t elem_kind; /* Of a scan: the row kind that it brings. */
     uint16_t slot;
     uint16_t key_len;
     uint16_t sub_len;
     uint32_t row_key_len;
     uint64_t hash;
     uint64_t coll_id; /* The collection whose `reads` counts this flight; 0: none yet. */
-    uint8_t data[];   /* Key, subkey, row key. */
+    uint8_t data[];   /* Key, subkey (of a scan over a part of a string: its span), row key. */
 };
 
 static inline struct ks_key flight_key(const struct flight *f)

@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/space/ks_state.h"
+#include "engine/space/strval.h"
 
 /* Rows of one batch; bounds the work of one turn. */
 #define BATCH_ROWS_MAX 2048
@@ -88,7 +89,9 @@ static void put_key_row(struct keyspace *ks, struct obj *obj)
     obj->h.flags |= BLK_STORED;
     if ((obj->h.flags & BLK_COLL) != 0)
         batch_put(ks, row_key, coll_key_row(ks, obj_coll(obj)));
-    else
+    if (obj_is_chunked(obj))
+        strval_put(ks, obj_coll(obj), batch_put);
+    else if ((obj->h.flags & BLK_COLL) == 0)
         batch_put(ks, row_key, obj_row(obj));
     if ((obj->h.flags & BLK_TTL) != 0)
         ks_expire_put(ks, &key, ks_expire_at(obj));
@@ -160,13 +163,17 @@ static bool put_list(struct keyspace *ks, struct coll *coll, uint64_t bytes_max)
     return true;
 }
 
-/* The lists of the batch: it was written, or not. */
+/* The lists and strings of the batch: it was written, or not. */
 static void lists_done(struct keyspace *ks, bool written)
 {
     struct list_link *link;
 
     while ((link = list_pop_front(&ks->flush.lists)) != NULL) {
         struct coll *coll = LIST_ITEM(link, struct coll, flush_link);
+        if (coll->type == VT_STRING) {
+            strval_put_done(ks, coll, written);
+            continue;
+        }
         if (!written) {
             listq_flush_failed(&coll->seq);
             continue;

@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/space/ks_state.h"
+#include "engine/space/strval.h"
 
 /* Of a loaded collection that is the whole of it: bounded later by the memory budget. */
 #define SCAN_BYTES_MAX_DEFAULT (64u << 20)
@@ -108,8 +109,7 @@ static void unaccount(struct keyspace *ks, const struct obj *obj)
     ks->bytes -= mem_usable(obj);
 }
 
-/* Sets or clears the expiry flag, and counts. */
-static void set_ttl(struct keyspace *ks, struct obj *obj, bool ttl)
+void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl)
 {
     const bool had = (obj->h.flags & BLK_TTL) != 0;
 
@@ -127,7 +127,7 @@ void ks_obj_free(struct keyspace *ks, struct obj *obj)
 {
     if ((obj->h.flags & BLK_DEAD) != 0)
         ks->tombstones--;
-    set_ttl(ks, obj, false);
+    ks_obj_set_ttl(ks, obj, false);
     if ((obj->h.flags & BLK_COLL) != 0)
         coll_destroy(ks, obj_coll(obj));
     dirty_forget(&ks->dirty, &obj->h);
@@ -229,9 +229,9 @@ uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
     case KS_HOT:
         return obj->h.type;
     case KS_COLD:
-        return keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD
-                   ? keytab_type(&ref)
-                   : VT_NONE;
+        if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD)
+            return VT_NONE;
+        return keytab_type(&ref) == VT_CHUNKED ? VT_STRING : keytab_type(&ref);
     case KS_ABSENT:
         break;
     }
@@ -285,6 +285,30 @@ static void revive(struct keyspace *ks, struct obj *obj)
     ks->tombstones--;
 }
 
+void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
+                  struct keytab_ref *ref, struct obj *obj, struct tag tag)
+{
+    account(ks, obj);
+    if (kind == KEYTAB_NONE) {
+        keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
+        return;
+    }
+    obj->h.flags |= BLK_STORED;
+    ks_flights_stale(ks, key);
+    if (kind == KEYTAB_COLD) {
+        if (keytab_type(ref) != VT_STRING)
+            ks_sweep_add(ks, key, tag);
+        keytab_set_hot(ks->tab, ref, key->hash, obj);
+        return;
+    }
+    struct obj *old = ref->obj;
+    if ((old->h.flags & BLK_COLL) != 0 && obj_coll(old)->stored)
+        ks_sweep_add(ks, key, tag);
+    keytab_set_hot(ks->tab, ref, key->hash, obj);
+    dirty_inherit(&ks->dirty, &old->h, &obj->h);
+    ks_obj_free(ks, old);
+}
+
 /*
  * An object for `key` in place of what stands at `ref` (`kind`), with room for the row. What was a
  * collection is dropped: its rows in the store are swept.
@@ -301,26 +325,7 @@ static struct obj *replace(struct keyspace *ks, const struct ks_key *key, enum k
         return obj;
     }
     obj = obj_new(key->name, type, 0, NULL, row_len);
-    account(ks, obj);
-    if (kind == KEYTAB_NONE) {
-        keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
-        return obj;
-    }
-    obj->h.flags |= BLK_STORED;
-    if (kind == KEYTAB_COLD) {
-        ks_flights_stale(ks, key);
-        if (keytab_type(ref) != VT_STRING)
-            ks_sweep_add(ks, key, tag);
-        keytab_set_hot(ks->tab, ref, key->hash, obj);
-        return obj;
-    }
-    struct obj *old = ref->obj;
-    if (obj_coll(old)->stored)
-        ks_sweep_add(ks, key, tag);
-    keytab_set_hot(ks->tab, ref, key->hash, obj);
-    ks_flights_stale(ks, key);
-    dirty_inherit(&ks->dirty, &old->h, &obj->h);
-    ks_obj_free(ks, old);
+    ks_obj_place(ks, key, kind, ref, obj, tag);
     return obj;
 }
 
@@ -328,12 +333,17 @@ void ks_apply_set(struct keyspace *ks, const struct ks_key *key, struct tag tag,
                   struct bytes value, uint64_t expire_at_ms)
 {
     struct keytab_ref ref;
+
+    if (unlikely(value.len > ROW_INLINE_BYTES_MAX)) {
+        (void)ks_apply_string(ks, key, tag, lsn, value, value.len, expire_at_ms);
+        return;
+    }
     const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
     struct obj *obj =
         replace(ks, key, kind, &ref, VT_STRING, tag, row_value_size(value.len, expire_at_ms != 0));
 
     row_value_store(obj_row_ptr(obj), tag, value, expire_at_ms);
-    set_ttl(ks, obj, expire_at_ms != 0);
+    ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     if (unlikely(expire_at_ms != 0))
         ks_expire_note(ks, key, expire_at_ms);
@@ -348,7 +358,7 @@ void ks_apply_row(struct keyspace *ks, const struct ks_key *key, uint64_t lsn, s
     CHECK(kind != KEYTAB_COLD);
     struct obj *obj = replace(ks, key, kind, &ref, VT_STRING, (struct tag){0}, row.len);
     memcpy(obj_row_ptr(obj), row.ptr, row.len);
-    set_ttl(ks, obj, expire_at_ms != 0);
+    ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     if (expire_at_ms != 0)
         ks_expire_note(ks, key, expire_at_ms);
@@ -372,7 +382,7 @@ void ks_apply_del(struct keyspace *ks, const struct ks_key *key, struct tag tag,
         }
     }
     struct obj *obj = replace(ks, key, kind, &ref, VT_NONE, tag, 0);
-    set_ttl(ks, obj, false);
+    ks_obj_set_ttl(ks, obj, false);
     if ((obj->h.flags & BLK_DEAD) == 0) {
         obj->h.flags |= BLK_DEAD;
         ks->tombstones++;
@@ -395,7 +405,7 @@ void ks_apply_expire(struct keyspace *ks, const struct ks_key *key, uint64_t lsn
         obj_coll(obj)->expire_at_ms = expire_at_ms;
         obj_coll(obj)->lsn = lsn;
     }
-    set_ttl(ks, obj, expire_at_ms != 0);
+    ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     if (expire_at_ms != 0)
         ks_expire_note(ks, key, expire_at_ms);
@@ -408,25 +418,17 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
     const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
 
     CHECK(kind != KEYTAB_COLD);
-    if (kind == KEYTAB_HOT && (ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL)
+    if (kind == KEYTAB_HOT && (ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL &&
+        ref.obj->h.type != VT_STRING)
         return obj_coll(ref.obj);
     struct coll *coll = coll_create(ks, key, type);
     struct obj *obj = obj_new(key->name, type, BLK_COLL, coll, 0);
-    account(ks, obj);
     coll->obj = obj;
     coll->tag = tag;
     coll->lsn = lsn;
     coll->complete = true;
-    if (kind == KEYTAB_NONE) {
-        keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
-    } else {
-        /* A tombstone, or a string that expired. */
-        obj->h.flags |= ref.obj->h.flags & BLK_STORED;
-        struct obj *old = ref.obj;
-        keytab_set_hot(ks->tab, &ref, key->hash, obj);
-        dirty_inherit(&ks->dirty, &old->h, &obj->h);
-        ks_obj_free(ks, old);
-    }
+    /* In place of nothing, a tombstone, or a string that expired. */
+    ks_obj_place(ks, key, kind, &ref, obj, tag);
     coll->stored = ks->recovering || ks_sweep_pending(ks, key);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     return coll;
@@ -461,7 +463,7 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
 {
     struct obj *obj;
 
-    if (view->type == VT_STRING) {
+    if (view->type == VT_STRING && view->kind != ROW_KIND_CHUNKS) {
         obj = obj_new(key->name, VT_STRING, BLK_STORED, NULL, row.len);
         memcpy(obj_row_ptr(obj), row.ptr, row.len);
     } else {
@@ -472,12 +474,13 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
         coll->lsn = view->count_lsn;
         coll->count = view->count;
         coll->expire_at_ms = view->expire_at_ms;
+        coll->generation = view->generation;
         coll->stored = true;
         if (view->type == VT_LIST)
             install_list(ks, coll, row);
     }
     account(ks, obj);
-    set_ttl(ks, obj, view->expire_at_ms != 0);
+    ks_obj_set_ttl(ks, obj, view->expire_at_ms != 0);
     keytab_set_hot(ks->tab, ref, key->hash, obj);
     if (view->expire_at_ms != 0)
         ks_expire_note(ks, key, view->expire_at_ms);
@@ -495,7 +498,8 @@ bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched)
         return false;
     const struct ks_key key = ks_key_of_obj(ks, obj);
     const bool ttl = (obj->h.flags & BLK_TTL) != 0;
-    keytab_set_cold(ks->tab, ref, key.hash, obj->h.type, ttl, touched);
+    keytab_set_cold(ks->tab, ref, key.hash, obj_is_chunked(obj) ? VT_CHUNKED : obj->h.type, ttl,
+                    touched);
     ks_obj_free(ks, obj);
     ks->metrics.demotions++;
     return true;

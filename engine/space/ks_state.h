@@ -19,6 +19,7 @@
 #include "engine/value/vv.h"
 
 struct ks_expire;
+struct ks_wait;
 
 /* Buckets of the table of flights; a power of two. */
 #define KS_FLIGHT_BUCKETS 4096
@@ -119,6 +120,13 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
 /* A hot key becomes cold, if it is clean and alive. */
 bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched);
 
+/* Puts a new object for the key where `ref` (`kind`) is; what was a collection there is swept. */
+void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
+                  struct keytab_ref *ref, struct obj *obj, struct tag tag);
+
+/* Sets or clears the expiry flag, and counts. */
+void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl);
+
 /* --- coll.c --- */
 
 struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t type);
@@ -162,11 +170,29 @@ void coll_list_forget(struct keyspace *ks, struct coll *coll);
 /* Lets clean elements go from the middle. */
 void coll_list_shed(struct keyspace *ks, struct coll *coll);
 
+/* --- strval.c --- */
+
+/* Of a string that is about to be freed. */
+void strval_deinit(struct keyspace *ks, struct coll *coll);
+/* A chunk as it was read; an empty row: there is none. 0, -ERR_CORRUPT, -ERR_POISON. */
+MUST_USE int strval_install(struct coll *coll, struct bytes sub, struct bytes row);
+/* The scan of a span (two indices) has brought all that there is. */
+void strval_span_done(struct coll *coll, struct bytes span);
+/* Gives `fn` the rows of all dirty chunks; the string joins the lists of the batch. */
+typedef void ks_put_fn(struct keyspace *ks, struct bytes key, struct bytes row);
+void strval_put(struct keyspace *ks, struct coll *coll, ks_put_fn *fn);
+void strval_put_done(struct keyspace *ks, struct coll *coll, bool written);
+
 /* --- flight.c --- */
+
+/* Reads of a hot string's chunks; as ks_need_elem. `span`: first and last index. */
+int ks_need_chunk(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
+                  struct coll *coll, struct ks_wait *wait);
+int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes span,
+                 struct coll *coll, struct ks_wait *wait);
 
 void ks_flights_init(struct keyspace *ks);
 /* Puts `wait` into a queue of waiters. */
-struct ks_wait;
 void ks_wait_on(struct list *waiters, struct ks_wait *wait);
 /* Wakes all of a queue, which belongs to nothing that others can find any more or is done. */
 void ks_wake(struct list *waiters, int err);

@@ -44,7 +44,8 @@ static int take_key(struct keyspace *ks, struct store_iter *it, struct buf *afte
     if (err != 0)
         return err;
     if (view.type != VT_NONE)
-        keytab_insert_cold(ks->tab, rk.slot, rk.hash, view.type, view.expire_at_ms != 0);
+        keytab_insert_cold(ks->tab, rk.slot, rk.hash, row_table_type(&view),
+                           view.expire_at_ms != 0);
     store_iter_next(it);
     return 0;
 }

@@ -42,6 +42,9 @@ MUST_USE int ks_recover_key(struct keyspace *ks, const struct ks_key *key);
 /* The same for one element of a hot collection that is no list. */
 MUST_USE int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub);
 
+/* The same for the chunks of a hot string with the bytes `first` .. `end` (not included). */
+MUST_USE int ks_recover_bytes(struct keyspace *ks, struct coll *coll, uint64_t first, uint64_t end);
+
 /*
  * Puts an element of a list in place, or removes it (empty `row`), whatever the store has of the
  * list: nothing of it is read. `count`: elements after the change.

@@ -9,6 +9,7 @@
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
@@ -21,7 +22,8 @@ enum op_part {
     HAS_SUB = 1,
     HAS_AT = 2, /* at_ms always; SET has it by flag. */
     HAS_RUN = 4,
-    HAS_VALUE = 8
+    HAS_VALUE = 8,
+    HAS_GENERATION = 16
 };
 
 static const uint8_t parts_of[OP_KIND_END] = {
@@ -33,13 +35,16 @@ static const uint8_t parts_of[OP_KIND_END] = {
     [OP_ELEM_DEL] = HAS_SUB,
     [OP_KEY_MERGE] = HAS_VALUE,
     [OP_ROW_MERGE] = HAS_SUB | HAS_VALUE,
+    [OP_STRING] = HAS_AT | HAS_GENERATION,
+    [OP_CHUNK] = HAS_GENERATION | HAS_VALUE,
+    [OP_BITS] = HAS_GENERATION,
 };
 
 static uint8_t flags_of(const struct op *op)
 {
     unsigned flags = op->flags & OP_COVER;
 
-    if (op->kind == OP_SET && op->expire_at_ms != 0)
+    if (op->kind == OP_SET && (op->expire_at_ms != 0 || op->value.len > ROW_INLINE_BYTES_MAX))
         flags |= OP_F_EXPIRE;
     if ((parts_of[op->kind] & HAS_RUN) != 0 && !fsum_is_zero(op->fsum))
         flags |= OP_F_FLOAT;
@@ -60,11 +65,28 @@ static uint8_t *slice_put(uint8_t *dst, struct bytes slice)
 
 size_t op_size(const struct op *op)
 {
-    /* Kind, flags, type; four lengths; time; target; run; sum; count. */
+    /* Kind, flags, type; four lengths; time; target; run; sum; count; string. */
     const size_t fixed = 3 + 4 * VARINT_BYTES_MAX + 8 + 1 + TAG_BYTES + 2 * VARINT_BYTES_MAX +
-                         FSUM_BYTES + VARINT_BYTES_MAX;
+                         FSUM_BYTES + VARINT_BYTES_MAX + TAG_BYTES + 9 + 2 * VARINT_BYTES_MAX;
 
     return fixed + op->key.len + op->sub.len + op->value.len + op->seen.len;
+}
+
+/* Generation, and what the kind has beside it. */
+static uint8_t *string_put(uint8_t *at, const struct op *op)
+{
+    tag_store(at, op->generation);
+    at += TAG_BYTES;
+    if (op->kind == OP_STRING) {
+        le64_store(at, op->len);
+        return at + 8;
+    }
+    at += varint_put(at, op->at);
+    if (op->kind == OP_BITS) {
+        *at++ = op->bits_count;
+        at += varint_put(at, op->bits);
+    }
+    return at;
 }
 
 size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
@@ -93,6 +115,8 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
         tag_store(at, op->target);
         at += TAG_BYTES;
     }
+    if ((parts & HAS_GENERATION) != 0)
+        at = string_put(at, op);
     if ((parts & HAS_RUN) != 0) {
         CHECK(op->start != 0 && op->start <= hlc);
         at += varint_put(at, hlc - op->start);
@@ -162,11 +186,36 @@ static int time_get(struct bytes *in, struct op *op)
     if (le64_get(in, &op->expire_at_ms) != 0)
         return -ERR_CORRUPT;
     if (op->kind != OP_EXPIRE)
-        return op->expire_at_ms == 0 ? -ERR_CORRUPT : 0;
+        return 0; /* 0 in those that may be written into. */
     if (u8_get(in, &op->target_type) != 0 || !bytes_take(in, TAG_BYTES, &target))
         return -ERR_CORRUPT;
     op->target = tag_load(target.ptr);
     return op->target_type >= VT_END || tag_is_none(op->target) ? -ERR_CORRUPT : 0;
+}
+
+static int string_get(struct bytes *in, struct op *op)
+{
+    struct bytes generation;
+
+    if (!bytes_take(in, TAG_BYTES, &generation))
+        return -ERR_CORRUPT;
+    op->generation = tag_load(generation.ptr);
+    if (tag_is_none(op->generation))
+        return -ERR_CORRUPT;
+    if (op->kind == OP_STRING)
+        return le64_get(in, &op->len);
+    if (varint_get(in, &op->at) != 0)
+        return -ERR_CORRUPT;
+    if (op->kind == OP_CHUNK)
+        return op->at > UINT32_MAX ? -ERR_CORRUPT : 0;
+    if (u8_get(in, &op->bits_count) != 0 || varint_get(in, &op->bits) != 0)
+        return -ERR_CORRUPT;
+    /* The last bit must be in a chunk that has an index. */
+    if (op->bits_count == 0 || op->bits_count > 64 ||
+        op->at > (uint64_t)UINT32_MAX * ROW_CHUNK_BITS ||
+        (op->bits_count < 64 && op->bits >> op->bits_count != 0))
+        return -ERR_CORRUPT;
+    return 0;
 }
 
 /* Reads one op, voided or not. */
@@ -194,6 +243,8 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
         return -ERR_CORRUPT;
     if (((parts & HAS_AT) != 0 || (op->flags & OP_F_EXPIRE) != 0) && time_get(in, op) != 0)
         return -ERR_CORRUPT;
+    if ((parts & HAS_GENERATION) != 0 && string_get(in, op) != 0)
+        return -ERR_CORRUPT;
     if ((parts & HAS_RUN) != 0 && run_get(in, hlc, is_float, op) != 0)
         return -ERR_CORRUPT;
     if ((op->flags & OP_F_SEEN) != 0 &&
@@ -204,7 +255,30 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
         return -ERR_CORRUPT;
     if ((parts & HAS_VALUE) != 0 && slice_get(in, SIZE_MAX, &op->value) != 0)
         return -ERR_CORRUPT;
-    return 0;
+    return op->kind == OP_CHUNK && op->value.len > ROW_CHUNK_BYTES ? -ERR_CORRUPT : 0;
+}
+
+/* Where at_ms stands in an op that was stored here. */
+static uint8_t *stored_time(uint8_t *stored)
+{
+    struct bytes in = bytes_of(stored + 2, VARINT_BYTES_MAX);
+    uint64_t key_len = 0;
+
+    CHECK(varint_get(&in, &key_len) == 0);
+    return stored + (in.ptr - stored) + key_len;
+}
+
+void op_patch_expiry(uint8_t *stored, uint64_t expire_at_ms)
+{
+    CHECK(stored[0] == OP_STRING || (stored[0] == OP_SET && (stored[1] & OP_F_EXPIRE) != 0));
+    le64_store(stored_time(stored), expire_at_ms);
+}
+
+void op_patch_string(uint8_t *stored, uint64_t expire_at_ms, uint64_t len)
+{
+    CHECK(stored[0] == OP_STRING);
+    op_patch_expiry(stored, expire_at_ms);
+    le64_store(stored_time(stored) + 8 + TAG_BYTES, len);
 }
 
 /* --- batches --- */
@@ -285,6 +359,12 @@ int op_full_row(const struct op *op, struct tag tag, struct buf *out)
         return 0;
     if (is_del) {
         err = buf_append_u8(out, ROW_DEAD);
+        return err == 0 ? 1 : err;
+    }
+    if (op->kind == OP_SET && op->value.len > ROW_INLINE_BYTES_MAX) {
+        err = buf_reserve(out, ROW_CHUNKED_BYTES);
+        if (err == 0)
+            buf_commit(out, row_chunked_store(buf_end(out), tag, tag, op->value.len, at_ms));
         return err == 0 ? 1 : err;
     }
     err = buf_reserve(out, row_value_size(op->value.len, at_ms != 0));

@@ -22,10 +22,17 @@
  *     type 1, slen, sub                  ELEM_SET ELEM_INCR ELEM_DEL; ROW_MERGE (type = row kind)
  *     at_ms 8                            SET with OP_F_EXPIRE; EXPIRE
  *     target type 1, target tag 9        EXPIRE
+ *     generation 9                       STRING CHUNK BITS
+ *     length 8                           STRING
+ *     index                              CHUNK
+ *     bit offset, count 1, bits          BITS
  *     hlc - start, isum zigzag, fsum 20 if OP_F_FLOAT   INCR ELEM_INCR
  *     seen len, seen                     with OP_F_SEEN
  *     count                              with OP_F_COUNT
- *     vlen, value                        SET ELEM_SET KEY_MERGE ROW_MERGE
+ *     vlen, value                        SET ELEM_SET KEY_MERGE ROW_MERGE CHUNK
+ *
+ * A SET of more than ROW_INLINE_BYTES_MAX and STRING have an at_ms always, 0 for never, so that a
+ * later change of the batch can be written into them.
  */
 #ifndef TIERRA_ENGINE_VALUE_OP_H
 #define TIERRA_ENGINE_VALUE_OP_H
@@ -55,6 +62,12 @@ enum op_kind {
     OP_KEY_MERGE = 8, /* value: a raw operand for the key row. */
     OP_ROW_MERGE = 9, /* value: a raw operand for an element row; `type` holds the row kind. */
     OP_RECLAIM = 10,  /* The expired or evicted key goes away here; never shipped. */
+    /* The key as a string in chunks, `len` bytes: of a generation that it had seen, or a new one,
+       all zeros, if `generation` is the tag of the batch. CHUNK and BITS of the batch are its
+       content. */
+    OP_STRING = 11,
+    OP_CHUNK = 12, /* value: the bytes of chunk `at` after the change. */
+    OP_BITS = 13,  /* bits_count bits from bit `at` of the string on. */
     OP_KIND_END
 };
 
@@ -91,6 +104,11 @@ struct op {
     uint64_t start;        /* INCR: from row_incr. */
     int64_t isum;
     uint64_t count; /* Elements of the collection after this op, as known here; not shipped. */
+    struct tag generation; /* STRING, CHUNK, BITS. */
+    uint64_t len;          /* STRING. */
+    uint64_t at;           /* CHUNK: its index; BITS: the first bit. */
+    uint64_t bits;         /* BITS: the first is the most significant of bits_count. */
+    uint8_t bits_count;    /* 1 .. 64 */
     struct fsum fsum;
 };
 
@@ -105,6 +123,13 @@ static inline void op_void(uint8_t *stored)
 {
     stored[0] |= OP_KIND_VOIDED;
 }
+
+/*
+ * Writes into a stored STRING, or SET of more than ROW_INLINE_BYTES_MAX: what a later change of its
+ * batch made of its expiry and, of a STRING, its length.
+ */
+void op_patch_expiry(uint8_t *stored, uint64_t expire_at_ms);
+void op_patch_string(uint8_t *stored, uint64_t expire_at_ms, uint64_t len);
 
 /* --- batches --- */
 

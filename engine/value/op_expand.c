@@ -6,6 +6,8 @@
  *     DEL         key      ctx, rctx, clear; floors
  *     INCR        key      the run; with COVER also what DEL has
  *     EXPIRE      key      the setting, and what its group has seen
+ *     STRING      key      as SET; the value points to its chunks
+ *     CHUNK, BITS chunk    an image; bits. A long SET has images of all its chunks
  *     ELEM_SET    element  ctx; the value with its cut
  *                 key      type assertion, count; with COVER also what DEL has
  *     ELEM_INCR   element  the run
@@ -22,6 +24,7 @@
 
 #include "engine/value/listpos.h"
 #include "engine/value/op.h"
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
@@ -47,10 +50,22 @@ static int emit(struct expand *x, uint8_t row_kind, struct bytes sub)
     return x->emit(x->ctx, row_kind, sub, buf_bytes(x->scratch));
 }
 
+/* A value that is stored in chunks. */
+static bool is_long_set(const struct op *op)
+{
+    return op->kind == OP_SET && op->value.len > ROW_INLINE_BYTES_MAX;
+}
+
 static int add_value(struct expand *x)
 {
-    const struct row_sib sib = {
-        .tag = batch_tag(x->batch), .value = x->op->value, .cuts = x->op->seen};
+    struct row_sib sib = {.tag = batch_tag(x->batch), .value = x->op->value, .cuts = x->op->seen};
+
+    if (x->op->kind == OP_STRING || is_long_set(x->op)) {
+        sib.chunked = true;
+        sib.generation = x->op->kind == OP_STRING ? x->op->generation : sib.tag;
+        sib.len = x->op->kind == OP_STRING ? x->op->len : x->op->value.len;
+        sib.value = bytes_of(NULL, 0);
+    }
 
     vv_copy(&x->state->ctx, &x->batch->ctx);
     return row_add_sib(x->state, &sib);
@@ -111,15 +126,82 @@ static int add_expiry(struct expand *x, uint8_t type, struct tag target)
     return row_add_exp(x->state, &exp);
 }
 
+/* --- strings in chunks --- */
+
+static int emit_chunk(struct expand *x, uint64_t index)
+{
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+
+    be32_store(sub, (uint32_t)index);
+    return x->emit(x->ctx, ROWKEY_KIND_CHUNK, bytes_of(sub, sizeof(sub)), buf_bytes(x->scratch));
+}
+
+static int emit_image(struct expand *x, struct tag generation, uint64_t index, struct bytes image)
+{
+    buf_clear(x->scratch);
+    const int err = buf_reserve(x->scratch, row_chunk_size(image.len));
+    if (err != 0)
+        return err;
+    buf_commit(x->scratch,
+               row_chunk_store(buf_end(x->scratch), generation, batch_tag(x->batch), image));
+    return emit_chunk(x, index);
+}
+
+/* All chunks of a long value. */
+static int emit_images(struct expand *x)
+{
+    struct bytes left = x->op->value;
+    int err = 0;
+
+    for (uint64_t index = 0; err == 0 && left.len != 0; index++) {
+        const struct bytes image = bytes_of(left.ptr, size_min(left.len, ROW_CHUNK_BYTES));
+
+        err = emit_image(x, batch_tag(x->batch), index, image);
+        left = bytes_from(left, image.len);
+    }
+    return err;
+}
+
+/* Bits of one chunk, or of two neighbours. */
+static int emit_bits(struct expand *x)
+{
+    const struct op *op = x->op;
+    uint32_t left = op->bits_count;
+    uint64_t at = op->at;
+    int err = 0;
+
+    while (err == 0 && left != 0) {
+        struct row_chunk_bits bits = {.first = (uint32_t)(at % ROW_CHUNK_BITS)};
+
+        bits.count = (uint32_t)u64_min(left, ROW_CHUNK_BITS - bits.first);
+        left -= bits.count;
+        bits.value = op->bits >> left;
+        buf_clear(x->scratch);
+        err = buf_reserve(x->scratch, ROW_CHUNK_BITS_BYTES_MAX);
+        if (err != 0)
+            break;
+        buf_commit(x->scratch, row_chunk_store_bits(buf_end(x->scratch), op->generation,
+                                                    batch_tag(x->batch), bits));
+        err = emit_chunk(x, at / ROW_CHUNK_BITS);
+        at += bits.count;
+    }
+    return err;
+}
+
+/* --- keys --- */
+
 static int expand_set(struct expand *x)
 {
     int err = add_value(x);
 
-    if (err == 0)
+    /* A change of a part keeps the generation that it belongs to. */
+    if (err == 0 && (x->op->kind == OP_SET || tag_eq(x->op->generation, batch_tag(x->batch))))
         err = add_clear(x);
     if (err == 0 && x->op->expire_at_ms != 0 && x->op->expire_at_ms != ROW_EXPIRE_NEVER)
         err = add_expiry(x, VT_STRING, batch_tag(x->batch));
-    return err == 0 ? emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0)) : err;
+    if (err == 0)
+        err = emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0));
+    return err == 0 && is_long_set(x->op) ? emit_images(x) : err;
 }
 
 static int expand_incr(struct expand *x)
@@ -197,7 +279,12 @@ static int expand(struct expand *x)
 
     switch ((enum op_kind)x->op->kind) {
     case OP_SET:
+    case OP_STRING:
         return expand_set(x);
+    case OP_CHUNK:
+        return emit_image(x, x->op->generation, x->op->at, x->op->value);
+    case OP_BITS:
+        return emit_bits(x);
     case OP_DEL:
     case OP_RECLAIM:
         err = add_removal(x);
@@ -212,7 +299,8 @@ static int expand(struct expand *x)
         return expand_elem(x);
     case OP_KEY_MERGE:
     case OP_ROW_MERGE:
-        err = row_decode(x->op->value, x->state);
+        err = row_is_chunk(x->op->value) ? row_check(x->op->value)
+                                         : row_decode(x->op->value, x->state);
         if (err != 0)
             return err;
         if (x->op->kind == OP_KEY_MERGE)

@@ -6,6 +6,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 
 /* States are too large for the stack; these calls are the slow paths. */
@@ -17,7 +18,7 @@ static struct row_state *state_create(void)
 /* DEAD, VALUE and the like: settled, and without parts that joining could reduce. */
 static bool is_simple(struct bytes row)
 {
-    return row.len == 0 || row.ptr[0] <= ROW_COLL;
+    return row.len == 0 || row.ptr[0] <= ROW_CHUNKED;
 }
 
 static bool is_dead(struct bytes row)
@@ -45,6 +46,15 @@ static int join_all(struct row_state *into, const struct bytes *rows, size_t n)
     return err;
 }
 
+static bool any_chunk(const struct bytes *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (row_is_chunk(rows[i]))
+            return true;
+    }
+    return false;
+}
+
 int row_merge_partial(const struct bytes *operands, size_t n, struct buf *out)
 {
     const size_t len = out->len;
@@ -52,6 +62,8 @@ int row_merge_partial(const struct bytes *operands, size_t n, struct buf *out)
     int err;
 
     CHECK(n >= 1);
+    if (any_chunk(operands, n))
+        return row_chunk_join(operands, n, out);
     into = state_create();
     err = row_decode(operands[0], into);
     if (err == 0)
@@ -77,6 +89,25 @@ int row_merge(struct bytes a, struct bytes b, struct buf *out)
     return row_merge_partial(both, 2, out);
 }
 
+/* Rows of chunks have no contexts to be settled. */
+static int fold_chunk(struct bytes existing, const struct bytes *operands, size_t n,
+                      struct buf *out)
+{
+    struct buf joined;
+    int err;
+
+    if (n == 0)
+        return row_chunk_join(&existing, 1, out);
+    buf_init(&joined, SIZE_MAX);
+    err = row_chunk_join(operands, n, &joined);
+    if (err == 0) {
+        const struct bytes both[2] = {existing, buf_bytes(&joined)};
+        err = row_chunk_join(both, 2, out);
+    }
+    buf_deinit(&joined);
+    return err;
+}
+
 int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n, struct buf *out)
 {
     const size_t len = out->len;
@@ -85,6 +116,8 @@ int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n
 
     if (n == 0 && is_simple(existing))
         return append_row(existing, out);
+    if (row_is_chunk(existing) || any_chunk(operands, n))
+        return fold_chunk(existing, operands, n, out);
     into = state_create();
     err = row_decode(existing, into);
     if (err == 0)
@@ -113,6 +146,8 @@ int row_settle(struct bytes row, struct buf *out)
 
 int row_check(struct bytes row)
 {
+    if (row_is_chunk(row))
+        return row_chunk_check(row);
     struct row_state *state = state_create();
     struct buf again;
     int err = row_decode(row, state);

@@ -11,6 +11,8 @@
  *     0x02 VALUE_TTL  tag 9 | at_ms 8 | value ..        the same with the expiry it was set with
  *     0x03 COUNT      origin 1 | start 8 | hlc 8 | isum 8    one integer counter run, no value
  *     0x04 COLL       type 1 | tag 9 | count 8 | count_lsn 8 key row of a plain collection
+ *     0x05 CHUNKED    tag 9 | generation 9 | len 8 | at_ms 8  a string in chunks; at_ms 0: never
+ *     0x06, 0x07      a chunk of such a string: row_chunk.h
  *     0x0f POISON     reason 1                          damaged data was joined into this row
  *     0x10 GENERAL    everything else                   row_general.h
  *
@@ -49,7 +51,8 @@ enum value_type {
     VT_ZSET = 4,
     VT_HASH = 5,
     VT_STREAM = 6,
-    VT_END = 16 /* Types fit four bits. */
+    VT_CHUNKED = 7, /* A string in chunks, where a key table tells it from one that is one row. */
+    VT_END = 16     /* Types fit four bits. */
 };
 
 enum row_form {
@@ -58,6 +61,9 @@ enum row_form {
     ROW_VALUE_TTL = 0x02,
     ROW_COUNT = 0x03,
     ROW_COLL = 0x04,
+    ROW_CHUNKED = 0x05,
+    ROW_CHUNK = 0x06,
+    ROW_CHUNKS = 0x07,
     ROW_POISON = 0x0f,
     ROW_GENERAL = 0x10
 };
@@ -75,6 +81,10 @@ enum row_form {
 #define ROW_COLL_COUNT_AT  (2 + TAG_BYTES)
 #define ROW_COLL_LSN_AT    (2 + TAG_BYTES + 8)
 #define ROW_COLL_BYTES     (2 + TAG_BYTES + 16)
+#define ROW_CHUNKED_GEN_AT (1 + TAG_BYTES)
+#define ROW_CHUNKED_LEN_AT (1 + 2 * TAG_BYTES)
+#define ROW_CHUNKED_TTL_AT (1 + 2 * TAG_BYTES + 8)
+#define ROW_CHUNKED_BYTES  (1 + 2 * TAG_BYTES + 16)
 #define ROW_POISON_BYTES   2
 #define ROW_EXPIRE_NEVER   UINT64_MAX /* What PERSIST sets: longer than any time. */
 /* Room for the text of any number, its terminating zero included. */
@@ -125,6 +135,18 @@ static inline size_t row_coll_store(uint8_t *dst, uint8_t type, struct tag tag, 
     return ROW_COLL_BYTES;
 }
 
+/* The key row of a string in chunks, `len` bytes long. `expire_at_ms` 0: never. */
+static inline size_t row_chunked_store(uint8_t *dst, struct tag tag, struct tag generation,
+                                       uint64_t len, uint64_t expire_at_ms)
+{
+    dst[0] = ROW_CHUNKED;
+    tag_store(dst + ROW_TAG_AT, tag);
+    tag_store(dst + ROW_CHUNKED_GEN_AT, generation);
+    le64_store(dst + ROW_CHUNKED_LEN_AT, len);
+    le64_store(dst + ROW_CHUNKED_TTL_AT, expire_at_ms == ROW_EXPIRE_NEVER ? 0 : expire_at_ms);
+    return ROW_CHUNKED_BYTES;
+}
+
 /* The base of a sorted set member: 8 bytes, to be stored as the value of its row. -0 is kept. */
 #define ROW_SCORE_BYTES 8
 static inline void row_score_store(uint8_t dst[ROW_SCORE_BYTES], double score)
@@ -141,6 +163,7 @@ enum row_kind {
     ROW_KIND_BYTES,
     ROW_KIND_INT,   /* A counter: `i` is the value, saturated to 64 bits. */
     ROW_KIND_FLOAT, /* A counter with floating point increments: `f`. */
+    ROW_KIND_CHUNKS /* A string in chunks: `count` bytes in the chunks of `generation`. */
 };
 
 struct row_view {
@@ -157,6 +180,7 @@ struct row_view {
     int64_t i;
     uint64_t count; /* Collections: elements as of count_lsn; count_lsn 0: never counted. */
     uint64_t count_lsn;
+    struct tag generation;
     long double f;
 };
 
@@ -211,6 +235,12 @@ static inline MUST_USE int row_view(struct bytes row, uint64_t now_ms, struct ro
         return 0;
     }
     return row_view_general(row, now_ms, out);
+}
+
+/* The type as a key table keeps it: tells strings in chunks from others. */
+static inline uint8_t row_table_type(const struct row_view *view)
+{
+    return view->kind == ROW_KIND_CHUNKS ? VT_CHUNKED : view->type;
 }
 
 /*

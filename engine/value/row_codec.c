@@ -193,10 +193,26 @@ static int list_count_get(struct bytes *in, unsigned max, unsigned *out)
     return 0;
 }
 
+static int sib_value_get(struct bytes *in, struct row_sib *sib)
+{
+    uint64_t len;
+
+    if (varint_get(in, &len) != 0)
+        return -ERR_CORRUPT;
+    sib->chunked = (len & 1) != 0;
+    sib->generation = tag_of(0, 0);
+    sib->len = 0;
+    sib->value = bytes_of(NULL, 0);
+    if (sib->chunked)
+        return len == 1 && tag_get(in, &sib->generation) == 0 && varint_get(in, &sib->len) == 0
+                   ? 0
+                   : -ERR_CORRUPT;
+    return len / 2 <= in->len && bytes_take(in, (size_t)(len / 2), &sib->value) ? 0 : -ERR_CORRUPT;
+}
+
 static int sibs_get(struct bytes *in, struct row_state *state)
 {
     unsigned count;
-    uint64_t len;
 
     if (list_count_get(in, ROW_SIBS_MAX, &count) != 0)
         return -ERR_CORRUPT;
@@ -205,9 +221,7 @@ static int sibs_get(struct bytes *in, struct row_state *state)
 
         if (tag_get(in, &sib->tag) != 0 || cuts_take(in, &sib->cuts) != 0)
             return -ERR_CORRUPT;
-        if (varint_get(in, &len) != 0 || len > in->len)
-            return -ERR_CORRUPT;
-        if (!bytes_take(in, (size_t)len, &sib->value))
+        if (sib_value_get(in, sib) != 0)
             return -ERR_CORRUPT;
         if (i > 0 && sib->tag.origin <= sib[-1].tag.origin)
             return -ERR_CORRUPT;
@@ -440,6 +454,26 @@ static int value_decode(struct bytes row, struct row_state *out)
     return 0;
 }
 
+static int chunked_decode(struct bytes row, struct row_state *out)
+{
+    if (row.len != ROW_CHUNKED_BYTES)
+        return -ERR_CORRUPT;
+
+    const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
+    const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
+
+    out->sibs[0] = (struct row_sib){.tag = tag,
+                                    .chunked = true,
+                                    .generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT),
+                                    .len = le64_load(row.ptr + ROW_CHUNKED_LEN_AT)};
+    out->sibs_count = 1;
+    if (tag_is_none(tag) || tag_is_none(out->sibs[0].generation) || at_ms == ROW_EXPIRE_NEVER)
+        return -ERR_CORRUPT;
+    out->exps[0] = (struct row_exp){.type = VT_STRING, .target = tag, .etag = tag, .at_ms = at_ms};
+    out->exps_count = at_ms != 0;
+    return 0;
+}
+
 static int count_decode(struct bytes row, struct row_state *out)
 {
     if (row.len != ROW_COUNT_BYTES)
@@ -480,6 +514,8 @@ int row_decode(struct bytes row, struct row_state *out)
         return count_decode(row, out);
     case ROW_COLL:
         return coll_decode(row, out);
+    case ROW_CHUNKED:
+        return chunked_decode(row, out);
     case ROW_POISON:
         if (row.len != ROW_POISON_BYTES || row.ptr[1] == UINT8_MAX)
             return -ERR_CORRUPT;
@@ -493,6 +529,15 @@ int row_decode(struct bytes row, struct row_state *out)
 }
 
 /* --- encoding --- */
+
+static bool has_shown_rows(const struct row_state *s)
+{
+    bool any = s->types_count != 0;
+
+    for (unsigned i = 0; !any && i < s->sibs_count; i++)
+        any = s->sibs[i].chunked;
+    return any;
+}
 
 static unsigned parts_of(const struct row_state *s)
 {
@@ -520,8 +565,8 @@ static unsigned parts_of(const struct row_state *s)
         parts |= PART_ECTX;
     if (s->list.used)
         parts |= PART_LIST;
-    /* Assertions say the same. */
-    if (s->rows && s->types_count == 0)
+    /* Assertions and values in chunks say the same. */
+    if (s->rows && !has_shown_rows(s))
         parts |= PART_ROWS;
     return parts;
 }
@@ -532,7 +577,8 @@ static size_t general_size(const struct row_state *s)
     size_t size = ROW_GENERAL_HEAD_BYTES + 16 + 4 * VV_BYTES_MAX;
 
     for (unsigned i = 0; i < s->sibs_count; i++)
-        size += TAG_BYTES + 1 + s->sibs[i].cuts.len + VARINT_BYTES_MAX + s->sibs[i].value.len;
+        size += 2 * TAG_BYTES + 1 + s->sibs[i].cuts.len + 2 * (size_t)VARINT_BYTES_MAX +
+                s->sibs[i].value.len;
     size += s->runs_count * (8 + (size_t)ROW_CUT_BYTES_MAX);
     size += s->floors_count * (TAG_BYTES + (size_t)ROW_CUT_BYTES_MAX);
     size += s->types_count * (1 + (size_t)TAG_BYTES);
@@ -554,9 +600,13 @@ static void values_put(const struct row_state *s, struct buf *out)
             put_u8(out, 0);
         else
             put(out, sib->cuts.ptr, sib->cuts.len);
-        put_varint(out, sib->value.len);
-        if (sib->value.len != 0)
+        put_varint(out, sib->chunked ? 1 : 2 * (uint64_t)sib->value.len);
+        if (sib->chunked) {
+            put_tag(out, sib->generation);
+            put_varint(out, sib->len);
+        } else if (sib->value.len != 0) {
             put(out, sib->value.ptr, sib->value.len);
+        }
     }
     if (s->runs_count != 0)
         put_varint(out, s->runs_count);
@@ -644,7 +694,7 @@ static int general_encode(const struct row_state *s, unsigned parts, struct buf 
     return 0;
 }
 
-/* VALUE and VALUE_TTL: at most the setting that came with the value. */
+/* VALUE, VALUE_TTL and CHUNKED: at most the setting that came with the value. */
 static bool is_value(const struct row_state *s, unsigned parts)
 {
     const struct row_sib *sib = &s->sibs[0];
@@ -666,6 +716,15 @@ int row_encode(const struct row_state *s, struct buf *out)
     if (s->poison != 0 || parts == 0) {
         const uint8_t raw[2] = {s->poison != 0 ? ROW_POISON : ROW_DEAD, (uint8_t)(s->poison - 1)};
         return buf_append(out, raw, s->poison != 0 ? 2 : 1);
+    }
+    if (is_value(s, parts) && s->sibs[0].chunked) {
+        const struct row_sib *sib = &s->sibs[0];
+
+        err = buf_reserve(out, ROW_CHUNKED_BYTES);
+        if (err == 0)
+            buf_commit(out, row_chunked_store(buf_end(out), sib->tag, sib->generation, sib->len,
+                                              s->exps_count != 0 ? s->exps[0].at_ms : 0));
+        return err;
     }
     if (is_value(s, parts)) {
         const uint64_t at_ms = s->exps_count != 0 ? s->exps[0].at_ms : 0;

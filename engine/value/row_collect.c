@@ -92,6 +92,18 @@ static void collect_expired(struct gc *gc)
 
 /* --- what lost --- */
 
+/* What lost shares its chunks with the winner, if they are of one generation, and its length. */
+static void keep_len(struct row_state *s, const struct row_sib *lost, struct tag winner)
+{
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        struct row_sib *sib = &s->sibs[i];
+
+        if (tag_eq(sib->tag, winner) && sib->chunked && lost->chunked &&
+            tag_eq(sib->generation, lost->generation))
+            sib->len = u64_max(sib->len, lost->len);
+    }
+}
+
 static void collect_sibs(struct gc *gc)
 {
     struct row_state *s = gc->state;
@@ -105,6 +117,8 @@ static void collect_sibs(struct gc *gc)
     for (unsigned i = 0; i < s->sibs_count; i++) {
         if (!is_stable(gc, s->sibs[i].tag) || tag_cmp(s->sibs[i].tag, winner) >= 0)
             s->sibs[kept++] = s->sibs[i];
+        else
+            keep_len(s, &s->sibs[i], winner);
     }
     s->sibs_count = kept;
 }

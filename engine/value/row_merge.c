@@ -35,6 +35,15 @@ static bool sib_less(const struct row_sib *a, const struct row_sib *b)
 {
     if (a->tag.hlc != b->tag.hlc)
         return a->tag.hlc < b->tag.hlc;
+    if (a->chunked != b->chunked)
+        return b->chunked;
+    if (a->chunked) {
+        /* Of one generation: the length of a losing value may have been taken over (row_collect).
+         */
+        const int generations = tag_cmp(a->generation, b->generation);
+        if (generations != 0 || a->len != b->len)
+            return generations != 0 ? generations < 0 : a->len < b->len;
+    }
     const int order = bytes_cmp(a->value, b->value);
     return order != 0 ? order < 0 : bytes_cmp(a->cuts, b->cuts) < 0;
 }
@@ -234,6 +243,15 @@ static int join_lists(struct row_state *into, const struct row_state *from)
     return err;
 }
 
+bool row_state_has_rows(const struct row_state *s)
+{
+    bool any = s->rows || s->types_count != 0;
+
+    for (unsigned i = 0; !any && i < s->sibs_count; i++)
+        any = s->sibs[i].chunked;
+    return any;
+}
+
 int row_state_join(struct row_state *into, const struct row_state *from)
 {
     int err;
@@ -245,7 +263,7 @@ int row_state_join(struct row_state *into, const struct row_state *from)
         into->poison = poison;
         return 0;
     }
-    into->rows = into->rows || from->rows || into->types_count != 0 || from->types_count != 0;
+    into->rows = row_state_has_rows(into) || row_state_has_rows(from);
     err = vv_join(&into->ctx, &from->ctx);
     if (err == 0)
         err = vv_join(&into->rctx, &from->rctx);
@@ -269,8 +287,12 @@ static void reduce_values(struct row_state *s)
     unsigned kept = 0;
 
     for (unsigned i = 0; i < s->sibs_count; i++) {
-        if (!vv_covers(&s->ctx, s->sibs[i].tag))
-            s->sibs[kept++] = s->sibs[i];
+        const struct row_sib *sib = &s->sibs[i];
+
+        /* A change of a part goes with what it changed. */
+        if (!vv_covers(&s->ctx, sib->tag) &&
+            !(sib->chunked && vv_covers(&s->clear, sib->generation)))
+            s->sibs[kept++] = *sib;
     }
     s->sibs_count = kept;
     kept = 0;
@@ -361,14 +383,14 @@ static bool exp_has_target(const struct row_state *s, const struct row_exp *exp)
 
 void row_state_settle(struct row_state *s)
 {
-    const bool rows = s->rows || s->types_count != 0;
+    const bool rows = row_state_has_rows(s);
     unsigned kept = 0;
 
     vv_init(&s->ctx);
     vv_init(&s->rctx);
     s->groups_count = 0;
     if (!rows) {
-        /* Never a collection here: there is nothing to clear. */
+        /* Never a collection, or a string in chunks: there is nothing to clear. */
         vv_init(&s->clear);
         vv_init(&s->clear_by);
     }

@@ -6,16 +6,16 @@
  *
  *     ctx      what SETs and DELs have seen: values and type assertions with tag <= ctx are gone
  *     rctx     what DELs have seen: increments with tag <= rctx are gone
- *     clear    like ctx for type assertions and for the element rows of the key, which are other
- *              rows; `by` are the tags of the DELs and SETs that made it
- *     sibs     concurrent values, at most one per origin: a later one of an origin covers the
- * former runs     per origin the latest state of its counter run: (start, hlc, sums so far) floors
- * per origin how far DELs have counted a run: up to hlc, with these sums types    per collection
- * type and origin the latest tag that asserted it exps     expiry settings; the group of a setting
- * is its type, for values also its target ectx     per group, what later settings have seen:
- * settings with etag <= it are gone count    elements as counted here at log position lsn; greatest
- * lsn list     ranks and offsets ever used, so that no position is used twice (listpos.h) rows type
- * assertions were joined and removed again: element rows may exist
+ *     clear    like ctx for type assertions, for the element rows of the key, which are other rows,
+ *              and for generations of strings in chunks; `by` are the tags of the DELs and SETs
+ * that made it sibs     concurrent values, at most one per origin: a later one of an origin covers
+ * the former runs     per origin the latest state of its counter run: (start, hlc, sums so far)
+ * floors per origin how far DELs have counted a run: up to hlc, with these sums types    per
+ * collection type and origin the latest tag that asserted it exps     expiry settings; the group of
+ * a setting is its type, for values also its target ectx     per group, what later settings have
+ * seen: settings with etag <= it are gone count    elements as counted here at log position lsn;
+ * greatest lsn list     ranks and offsets ever used, so that no position is used twice (listpos.h)
+ * rows type assertions were joined and removed again: element rows may exist
  *
  * ctx, rctx and ectx are only in operands; row_settle takes them out of full rows.
  *
@@ -26,7 +26,8 @@
  *     1  ctx     vv
  *     2  rctx    vv, or nothing with bit 12: equal to ctx
  *     3  clear   vv, or nothing with bit 13: equal to ctx; then `by` vv
- *     4  sibs    n | n times: tag 9 | cut list | vlen varint | value
+ *     4  sibs    n | n times: tag 9 | cut list | 2 * vlen varint | value, or, of a string in
+ *                chunks: tag 9 | cut list | 1 | generation 9 | len varint
  *     5  runs    n | n times: origin 1 | start 8 | hlc 8 | sum
  *     6  floors  n | n times: origin 1 | hlc 8 | sum | del tag 9
  *     7  types   n | n times: type 1 | tag 9
@@ -92,6 +93,9 @@ struct row_cut {
 
 struct row_sib {
     struct tag tag;
+    bool chunked; /* Its value is in the chunks of `generation`, `len` bytes (row_chunk.h). */
+    struct tag generation;
+    uint64_t len;
     struct bytes value; /* Borrowed from the encoded row. */
     struct bytes cuts;  /* Encoded cut list, valid; empty if there are none. */
 };
@@ -181,6 +185,9 @@ bool row_cuts_find(struct bytes cuts, uint8_t origin, struct row_cut *out);
 
 /* Joins `from` into `into`. The result borrows from both rows. 0 or -ERR_LIMIT. */
 MUST_USE int row_state_join(struct row_state *into, const struct row_state *from);
+
+/* Whether the key has, or may have had, rows beside its key row. */
+bool row_state_has_rows(const struct row_state *state);
 
 /* Takes away what the contexts cover. */
 void row_state_reduce(struct row_state *state);

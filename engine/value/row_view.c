@@ -14,6 +14,7 @@
  */
 #include "engine/base/mem.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 
 void row_state_cover(const struct row_state *s, const struct row_sib *base, uint8_t origin,
@@ -129,6 +130,32 @@ static int64_t saturate(row_i128 sum)
     return sum < INT64_MIN ? INT64_MIN : (int64_t)sum;
 }
 
+/* The length of a string in chunks: all values of its generation share them. */
+static void view_chunked(const struct row_state *s, const struct row_sib *base,
+                         struct row_view *out)
+{
+    out->kind = ROW_KIND_CHUNKS;
+    out->generation = base->generation;
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (s->sibs[i].chunked && tag_eq(s->sibs[i].generation, base->generation))
+            out->count = u64_max(out->count, s->sibs[i].len);
+    }
+}
+
+/* A chunk has nothing to show by itself: the key row tells which generation does. */
+static int view_chunk(struct bytes row, struct row_view *out)
+{
+    unsigned count;
+    const int err = row_chunk_latest(row, &out->tag, &count);
+
+    if (err != 0)
+        return err;
+    out->present = true;
+    out->type = VT_STRING;
+    out->generation = out->tag;
+    return 0;
+}
+
 /* The value of a string that is shown. */
 static void view_string(const struct row_state *s, const struct row_winner *winner,
                         struct row_view *out)
@@ -137,6 +164,10 @@ static void view_string(const struct row_state *s, const struct row_winner *winn
     int64_t base_int = 0;
     long double base = 0.0L;
 
+    if (winner->sib != NULL && winner->sib->chunked) {
+        view_chunked(s, winner->sib, out);
+        return; /* Increments wait until they are covered. */
+    }
     if (winner->sib != NULL)
         out->value = winner->sib->value;
     if (!winner->counter)
@@ -184,6 +215,8 @@ static void view_state(const struct row_state *s, uint64_t now_ms, struct row_vi
 
 int row_view_general(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
+    if (row_is_chunk(row))
+        return view_chunk(row, out);
     struct row_state *state = mem_alloc(sizeof(*state));
     int err = row_decode(row, state);
 
@@ -203,6 +236,7 @@ struct bytes row_text(const struct row_view *view, char tmp[ROW_TEXT_BYTES])
     case ROW_KIND_FLOAT:
         return bytes_of(tmp, num_print_ldouble(tmp, view->f));
     case ROW_KIND_BYTES:
+    case ROW_KIND_CHUNKS:
     default:
         return view->value;
     }

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 
+import gen_long
 import gen_zset_list
 
 EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
@@ -213,7 +214,10 @@ class Cmd:
         self.args, self.how, self.pool, self.heal, self.pairs = list(args), how, pool, heal, pairs
 
     def __repr__(self):
-        return ' '.join(repr(a) if not str(a).isalnum() else str(a) for a in map(str, self.args))
+        words = [str(a) for a in self.args]
+        words = [w if len(w) < 200 else '%s..(%d bytes)' % (w[:40], len(a))
+                 for w, a in zip(words, self.args)]
+        return ' '.join(w if w.isalnum() else repr(w) for w in words)
 
 
 def gen_string(g):
@@ -331,8 +335,9 @@ def gen_scan(g, name, key):
 
 GENERATORS = {'string': gen_string, 'hash': gen_hash, 'set': gen_set, 'key': gen_key}
 GENERATORS.update(gen_zset_list.generators(Cmd, gen_scan))
-WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'key': 1}
-FAMILIES = ['string', 'hash', 'set', 'zset', 'list']
+GENERATORS['long'] = lambda g: gen_long.gen_long(g, Cmd)
+WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'key': 1}
+FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
 def generate(seed, count):

@@ -42,6 +42,7 @@ static void expect_stable(const struct op *op, uint64_t hlc)
     CHECK(bytes_eq(again.key, op->key) && bytes_eq(again.sub, op->sub));
     CHECK(bytes_eq(again.value, op->value) && bytes_eq(again.seen, op->seen));
     CHECK(again.isum == op->isum && again.start == op->start && again.count == op->count);
+    CHECK(again.len == op->len && again.at == op->at && again.bits == op->bits);
     buf_deinit(&out);
 }
 

@@ -21,6 +21,7 @@
 #include "engine/space/keyspace.h"
 #include "engine/space/recover.h"
 #include "engine/space/resident.h"
+#include "engine/space/strval.h"
 #include "engine/store/store.h"
 #include "engine/store/store_mem.h"
 
@@ -39,12 +40,14 @@
 #define NOW_MS    1700000000000ull
 #define ORIGIN    1
 #define HASH_SEED 77
+#define TEXT_MAX  (90u << 10) /* Of a string: more than one leaf of chunks. */
 
 /* --- the model --- */
 
 struct model_key {
     uint8_t type;   /* VT_NONE: absent. */
-    int64_t value;  /* Of a string. */
+    bool is_text;   /* Of a string: its value is in core.texts; else */
+    int64_t value;  /* a number. */
     bool has[SUBS]; /* Elements, and what they hold. */
     int64_t elem[SUBS];
     uint64_t expire_at_ms;
@@ -61,6 +64,12 @@ static int64_t *model_at(struct model_list *m, uint64_t index)
 {
     return &m->at[(m->first + index) % LIST_MAX];
 }
+
+/* A string's bytes. */
+struct model_text {
+    size_t len;
+    uint8_t bytes[TEXT_MAX];
+};
 
 /* --- one shard's core --- */
 
@@ -82,6 +91,7 @@ struct core {
     struct model_list lists[LISTS];
     int64_t next_value;
     uint64_t partial; /* Lists that were met with a gap. */
+    struct model_text texts[KEYS];
     uint64_t waits;
     uint64_t recoveries;
 };
@@ -263,6 +273,36 @@ static void check_string(const struct obj *obj, int64_t expected)
     assert_int_equal(value, expected);
 }
 
+static void need_bytes(struct core *c, const struct ks_key *key, uint64_t first, uint64_t end)
+{
+    while (ks_need_bytes(c->ks, key, first, end, NOW_MS, &c->wait) != 0)
+        wait_ready(c);
+}
+
+/* All of a string, or some bytes of it. */
+static void check_text(struct core *c, const struct ks_key *key, const struct model_text *text,
+                       bool all)
+{
+    struct row_view view;
+    static uint8_t got[TEXT_MAX];
+    const uint64_t first = all ? 0 : rng_below(&c->rng, text->len);
+    const uint64_t len = all ? text->len : rng_below(&c->rng, text->len - first) + 1;
+    struct bytes shown = bytes_of(got, len);
+
+    need_bytes(c, key, first, first + len);
+    const struct obj *obj = ks_get(c->ks, key, NOW_MS);
+    assert_int_equal(obj_is_chunked(obj), text->len > ROW_INLINE_BYTES_MAX);
+    if (obj_is_chunked(obj)) {
+        assert_int_equal(strval_len(obj), text->len);
+        strval_copy(obj_coll(obj), first, got, len);
+    } else {
+        assert_int_equal(row_view(obj_row(obj), NOW_MS, &view), 0);
+        assert_int_equal(view.value.len, text->len);
+        shown = bytes_of(view.value.ptr + first, len);
+    }
+    assert_memory_equal(shown.ptr, text->bytes + first, len);
+}
+
 static void check_elem(struct core *c, const struct ks_key *key, unsigned s,
                        const struct model_key *m)
 {
@@ -309,6 +349,10 @@ static void check_key(struct core *c, unsigned k, bool all)
     if (obj == NULL)
         return;
     assert_int_equal(ks_expire_at(obj), m->expire_at_ms);
+    if (m->type == VT_STRING && m->is_text) {
+        check_text(c, &key, &c->texts[k], all);
+        return;
+    }
     if (m->type == VT_STRING) {
         check_string(obj, m->value);
         return;
@@ -495,7 +539,7 @@ static void do_incr(struct core *c, const struct ks_key *key, struct model_key *
     int64_t out;
     const int64_t delta = (int64_t)rng_below(&c->rng, 100) - 50;
 
-    if (m->type != VT_STRING && m->type != VT_NONE)
+    if ((m->type != VT_STRING && m->type != VT_NONE) || m->is_text)
         return;
     assert_int_equal(mut_incr(c->mut, key, delta, &out), 0);
     m->type = VT_STRING;
@@ -611,6 +655,114 @@ static void command(struct core *c)
     check_key(c, k, false);
 }
 
+/* --- strings by their parts --- */
+
+static uint64_t text_offset(struct core *c)
+{
+    static const uint64_t places[] = {0, 1024, 16384, 20480, 65536, 70000};
+    const uint64_t near = places[rng_below(&c->rng, ARRAY_COUNT(places))] + rng_below(&c->rng, 5);
+
+    return rng_below(&c->rng, 2) == 0 ? near : rng_below(&c->rng, TEXT_MAX - 4000);
+}
+
+static void do_set_text(struct core *c, const struct ks_key *key, unsigned k)
+{
+    struct model_text *text = &c->texts[k];
+    const uint64_t at_ms = rng_below(&c->rng, 3) == 0 ? NOW_MS + 1000 + rng_below(&c->rng, 9) : 0;
+
+    text->len = 1 + text_offset(c);
+    for (size_t i = 0; i < text->len; i++)
+        text->bytes[i] = (uint8_t)('a' + (text->len + i * 7) % 26);
+    mut_set(c->mut, key, bytes_of(text->bytes, text->len), at_ms);
+    c->model[k] = (struct model_key){.type = VT_STRING, .is_text = true, .expire_at_ms = at_ms};
+}
+
+/* The model as a text of at least `len` bytes. */
+static struct model_text *as_text(struct core *c, unsigned k, uint64_t len)
+{
+    char number_text[32];
+    struct model_key *m = &c->model[k];
+    struct model_text *text = &c->texts[k];
+
+    if (!m->is_text) {
+        const struct bytes shown = number(m->value, number_text);
+        text->len = m->type == VT_NONE ? 0 : shown.len;
+        memcpy(text->bytes, shown.ptr, text->len);
+    }
+    m->type = VT_STRING;
+    m->is_text = true;
+    if (len > text->len) {
+        memset(text->bytes + text->len, 0, len - text->len);
+        text->len = len;
+    }
+    return text;
+}
+
+static void do_patch(struct core *c, const struct ks_key *key, unsigned k, uint64_t offset)
+{
+    uint8_t patch[3000];
+    uint64_t len;
+    const size_t n = 1 + (size_t)rng_below(&c->rng, rng_below(&c->rng, 2) == 0 ? 20 : 3000);
+
+    for (size_t i = 0; i < n; i++)
+        patch[i] = (uint8_t)('A' + (n + i) % 26);
+    assert_int_equal(mut_string_patch(c->mut, key, offset, bytes_of(patch, n), &len), 0);
+    struct model_text *text = as_text(c, k, offset + n);
+    memcpy(text->bytes + offset, patch, n);
+    assert_int_equal(len, text->len);
+}
+
+static void do_bits(struct core *c, const struct ks_key *key, unsigned k, uint64_t offset)
+{
+    const uint32_t count = 1 + (uint32_t)rng_below(&c->rng, 64);
+    const uint64_t bit = offset * 8 + rng_below(&c->rng, 8);
+    const uint64_t value = rng_u64(&c->rng) >> (64 - count);
+
+    assert_int_equal(mut_string_bits(c->mut, key, bit, count, value), 0);
+    struct model_text *text = as_text(c, k, (bit + count - 1) / 8 + 1);
+    for (uint32_t i = 0; i < count; i++)
+        row_chunk_put_bit(text->bytes, bit + i, (value >> (count - 1 - i) & 1) != 0);
+}
+
+/* One batch of up to four changes of a string. */
+static void string_command(struct core *c)
+{
+    char name[16];
+    int64_t out;
+    const unsigned k = (unsigned)rng_below(&c->rng, KEYS);
+    const struct ks_key key = key_of(k, name);
+    struct model_key *m = &c->model[k];
+    const unsigned changes = rng_below(&c->rng, 3) == 0 ? 4 : 1;
+    const uint64_t offset = text_offset(c);
+
+    while (mut_check(c->mut, 400000) != 0)
+        turn(c);
+    need_key(c, &key);
+    /* A single change finds what it needs and no more. */
+    need_bytes(c, &key, changes == 1 ? offset : 0, changes == 1 ? offset + 3100 : TEXT_MAX);
+    mut_begin(c->mut, NOW_MS);
+    for (unsigned i = 0; i < changes; i++) {
+        const unsigned what = (unsigned)rng_below(&c->rng, 10);
+        const bool is_string = m->type == VT_NONE || m->type == VT_STRING;
+        if (what == 0) {
+            do_set_text(c, &key, k);
+        } else if (what == 1 && m->type != VT_NONE) {
+            mut_del(c->mut, &key);
+            *m = (struct model_key){0};
+        } else if (what == 2) {
+            do_expire(c, &key, m);
+        } else if (what == 3 && m->is_text && c->texts[k].len > ROW_INLINE_BYTES_MAX) {
+            assert_int_equal(mut_incr(c->mut, &key, 1, &out), -ERR_FORMAT);
+        } else if (what < 7 && is_string) {
+            do_patch(c, &key, k, offset);
+        } else if (is_string) {
+            do_bits(c, &key, k, offset);
+        }
+    }
+    (void)mut_end(c->mut);
+    check_key(c, k, false);
+}
+
 /* --- what happens beside the commands --- */
 
 static void settle(struct core *c)
@@ -690,6 +842,8 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
             crash(&c);
         else if (what < 350)
             list_command(&c);
+        else if (what < 500)
+            string_command(&c);
         else
             command(&c);
         if (i % 16 == 0)

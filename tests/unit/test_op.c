@@ -145,6 +145,22 @@ static const struct op samples[] = {
      .sub = BYTES_INIT("pos"),
      .value = BYTES_INIT("\0")},
     {.kind = OP_RECLAIM, .key = BYTES_INIT("key")},
+    {.kind = OP_STRING,
+     .key = BYTES_INIT("key"),
+     .generation = {.hlc = 55, .origin = 1},
+     .len = 70000,
+     .expire_at_ms = 99},
+    {.kind = OP_CHUNK,
+     .key = BYTES_INIT("key"),
+     .generation = {.hlc = 55, .origin = 1},
+     .at = 300,
+     .value = BYTES_INIT("image")},
+    {.kind = OP_BITS,
+     .key = BYTES_INIT("key"),
+     .generation = {.hlc = 55, .origin = 1},
+     .at = 1ull << 40,
+     .bits_count = 64,
+     .bits = 1ull << 63},
 };
 
 static void expect_same(const struct op *got, const struct op *want)
@@ -164,6 +180,11 @@ static void expect_same(const struct op *got, const struct op *want)
     assert_true(got->fsum.hi >= want->fsum.hi && got->fsum.hi <= want->fsum.hi);
     assert_int_equal(got->has_count, want->has_count);
     expect_u64(got->count, want->count);
+    assert_true(tag_eq(got->generation, want->generation));
+    expect_u64(got->len, want->len);
+    expect_u64(got->at, want->at);
+    expect_u64(got->bits, want->bits);
+    assert_int_equal(got->bits_count, want->bits_count);
 }
 
 static void ops_of_all_kinds_are_read_back(void **state)

@@ -16,7 +16,8 @@ static const char *const ops[OP_KIND_END] = {
     [OP_VOID] = "void",           [OP_SET] = "set",           [OP_DEL] = "del",
     [OP_INCR] = "incr",           [OP_EXPIRE] = "expire",     [OP_ELEM_SET] = "elem-set",
     [OP_ELEM_INCR] = "elem-incr", [OP_ELEM_DEL] = "elem-del", [OP_KEY_MERGE] = "key-merge",
-    [OP_ROW_MERGE] = "row-merge", [OP_RECLAIM] = "reclaim",
+    [OP_ROW_MERGE] = "row-merge", [OP_RECLAIM] = "reclaim",   [OP_STRING] = "string",
+    [OP_CHUNK] = "chunk",         [OP_BITS] = "bits",
 };
 
 const char *inspect_type_name(unsigned type)
@@ -48,6 +49,12 @@ const char *inspect_form_name(unsigned form)
         return "count";
     case ROW_COLL:
         return "collection";
+    case ROW_CHUNKED:
+        return "chunked";
+    case ROW_CHUNK:
+        return "chunk";
+    case ROW_CHUNKS:
+        return "chunk-general";
     case ROW_POISON:
         return "poison";
     case ROW_GENERAL:

@@ -97,8 +97,25 @@ static int list_shard(struct inspect *in, struct inspect_shard *sh, void *ctx)
 
 /* --- cat --- */
 
+static void put_string_values(struct out *out, const struct op *op)
+{
+    if (op->kind != OP_STRING && op->kind != OP_CHUNK && op->kind != OP_BITS)
+        return;
+    out_tag(out, "generation", op->generation);
+    if (op->kind == OP_STRING) {
+        out_u64(out, "length", op->len);
+    } else {
+        out_u64(out, op->kind == OP_CHUNK ? "chunk" : "bit", op->at);
+    }
+    if (op->kind == OP_BITS) {
+        out_u64(out, "bits_count", op->bits_count);
+        out_u64(out, "bits", op->bits);
+    }
+}
+
 static void put_op_values(struct out *out, const struct op *op)
 {
+    put_string_values(out, op);
     if (op->kind == OP_INCR || op->kind == OP_ELEM_INCR) {
         out_i64(out, "sum", op->isum);
         if ((op->flags & OP_F_FLOAT) != 0)
@@ -111,7 +128,7 @@ static void put_op_values(struct out *out, const struct op *op)
     if (op->has_count)
         out_u64(out, "count", op->count);
     if (op->kind == OP_SET || op->kind == OP_ELEM_SET || op->kind == OP_KEY_MERGE ||
-        op->kind == OP_ROW_MERGE) {
+        op->kind == OP_ROW_MERGE || op->kind == OP_CHUNK) {
         out_u64(out, "value_bytes", op->value.len);
         out_bytes(out, "value", op->value);
     }

@@ -4,6 +4,7 @@
 #include "engine/base/err.h"
 #include "engine/base/num.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 
 #include "tools/inspect/inspect.h"
@@ -40,7 +41,12 @@ void row_print_view(struct out *out, struct bytes row, uint64_t now_ms)
     if (!tag_is_none(view.tag))
         out_tag(out, "tag", view.tag);
     print_expiry(out, view.expire_at_ms, now_ms);
-    if (view.type == VT_STRING && view.present) {
+    if (view.kind == ROW_KIND_CHUNKS) {
+        out_u64(out, "value_bytes", view.count);
+        out_tag(out, "generation", view.generation);
+    } else if (row_is_chunk(row)) {
+        out_u64(out, "row_bytes", row.len);
+    } else if (view.type == VT_STRING && view.present) {
         const struct bytes value = row_text(&view, text);
         out_u64(out, "value_bytes", value.len);
         out_bytes(out, "value", value);

@@ -137,13 +137,17 @@ static void take_elem(struct tail *tail, struct tail_key *tk, const struct op *o
         take_clear(tk, VT_NONE); /* The last element takes its key along. */
 }
 
-static void take_op(struct tail *tail, const struct op *op)
+static void take_op(struct tail *tail, const struct batch *batch, const struct op *op)
 {
     struct tail_key *tk = &find_or_add(tail, op->key, bytes_of(NULL, 0), false)->tk;
 
     switch ((enum op_kind)op->kind) {
     case OP_SET:
         take_clear(tk, VT_STRING);
+        break;
+    case OP_STRING:
+        if (tag_eq(op->generation, batch_tag(batch)))
+            take_clear(tk, VT_STRING);
         break;
     case OP_DEL:
     case OP_RECLAIM:
@@ -159,6 +163,8 @@ static void take_op(struct tail *tail, const struct op *op)
         break;
     case OP_EXPIRE:
     case OP_VOID:
+    case OP_CHUNK:
+    case OP_BITS:
         break;
     case OP_KEY_MERGE:
     case OP_ROW_MERGE:
@@ -185,7 +191,7 @@ static int take_record(struct tail *tail, const struct oplog_record *record)
     if (err != 0)
         return err;
     while ((step = batch_next(&batch, &op)) == BATCH_OP)
-        take_op(tail, &op);
+        take_op(tail, &batch, &op);
     return step == BATCH_END ? 0 : step;
 }
 

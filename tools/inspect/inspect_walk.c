@@ -16,6 +16,7 @@
 #include "engine/base/sum.h"
 
 #include "engine/store/store.h"
+#include "engine/value/row_chunk.h"
 
 #define READAHEAD_BYTES (2u << 20)
 
@@ -86,7 +87,7 @@ static int key_end(struct walk *w)
 
 static bool is_element(unsigned kind)
 {
-    return kind != ROWKEY_KIND_KEY && kind != ROWKEY_KIND_ZINDEX && kind != ROWKEY_KIND_CHUNK;
+    return kind != ROWKEY_KIND_KEY && kind != ROWKEY_KIND_ZINDEX;
 }
 
 static bool kind_fits(const struct walk_key *k, unsigned kind)
@@ -101,11 +102,17 @@ static bool kind_fits(const struct walk_key *k, unsigned kind)
         return k->view.type == VT_ZSET;
     case ROWKEY_KIND_LIST:
         return k->view.type == VT_LIST;
-    case ROWKEY_KIND_CHUNK:
-        return k->view.type == VT_STRING;
     default:
         return false;
     }
+}
+
+/* Whether the chunk is part of the string that the key row shows. */
+static bool chunk_fits(const struct walk_key *k, struct bytes sub, const struct row_view *view)
+{
+    return k->has_row && k->view.kind == ROW_KIND_CHUNKS && sub.len == ROW_CHUNK_SUB_BYTES &&
+           tag_eq(view->generation, k->view.generation) &&
+           (uint64_t)be32_load(sub.ptr) * ROW_CHUNK_BYTES < k->view.count;
 }
 
 static void take_elem(struct walk *w, const struct rowkey *rk, struct bytes row)
@@ -117,6 +124,9 @@ static void take_elem(struct walk *w, const struct rowkey *rk, struct bytes row)
         k->damaged = true;
     } else if (!walk_alive(k, row, &view)) {
         k->garbage++;
+    } else if (rk->kind == ROWKEY_KIND_CHUNK) {
+        k->value_bytes += row.len;
+        k->orphans += !chunk_fits(k, rk->sub, &view);
     } else {
         k->value_bytes += row.len;
         if (w->fns->counts != NULL && !w->fns->counts(w->fns->ctx, k, rk->sub))

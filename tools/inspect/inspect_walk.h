@@ -32,7 +32,7 @@ struct walk_key {
     uint64_t rows;         /* Of all kinds. */
     uint64_t elements;     /* Element rows that are alive. */
     uint64_t garbage;      /* And those that are not. */
-    uint64_t orphans;      /* Alive, but of another type than the key. */
+    uint64_t orphans;      /* Alive, but of another type or generation than the key. */
     uint64_t bytes;        /* Names and rows, the garbage's too. */
     uint64_t value_bytes;  /* Rows alone, alive. */
     struct bytes bad_name; /* Of a row that is damaged; empty: none. */

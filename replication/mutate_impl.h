@@ -1,0 +1,83 @@
+/*
+ * The inside of the local write path, shared by the files that implement it: mutate.c (batches,
+ * keys, elements), mut_string.c (strings in chunks). Not for users of mutate.h.
+ */
+#ifndef TIERRA_REPLICATION_MUTATE_IMPL_H
+#define TIERRA_REPLICATION_MUTATE_IMPL_H
+
+#include "engine/base/buf.h"
+
+#include "engine/value/listpos.h"
+#include "engine/value/op.h"
+
+#include "replication/hlc.h"
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+
+/* One op of the batch under way. */
+struct ref {
+    uint64_t key;  /* Hash that names its key, and */
+    uint64_t name; /* that names what it changes: the key row's value, its expiry, an element. */
+    uint32_t at;   /* Offset in the batch. */
+    uint32_t prev; /* Index + 1 of the op before it that names the same key; 0: none. */
+    uint8_t kind;  /* enum op_kind; OP_VOID once voided. */
+};
+
+/* What the index knows of a hash: the last op with it. */
+struct name {
+    uint64_t hash;
+    uint32_t ref; /* Index + 1 */
+    uint32_t batch;
+};
+
+struct mut {
+    struct mut_options options;
+    struct hlc hlc;
+    struct vv vv;
+    uint64_t seq;
+    uint64_t now_ms;
+    uint64_t changes;
+    struct buf batch;      /* Header and ops; empty: nothing was changed yet. */
+    struct buf row;        /* Scratch. */
+    struct list_meta meta; /* Scratch: the ends of one list. */
+    uint32_t depth;
+    uint32_t nops;
+    struct tag tag;
+    uint64_t lsn;
+    struct ref *refs; /* One per op of the batch. */
+    uint32_t refs_cap;
+    uint32_t indexed;   /* Refs that the index knows: none, or all but the last. */
+    struct name *names; /* The index: open addressing; valid where name.batch is batch_number. */
+    uint32_t names_cap;
+    uint32_t names_count;
+    uint32_t batch_number;
+};
+
+/* Starts a change: opens the batch if need be, and has the index ready if there are ops before. */
+void mut_begin_op(struct mut *m);
+
+/* Logs an op. `key`: hash that all ops on the key share; `name`: of what it changes. */
+void mut_append(struct mut *m, const struct op *op, uint64_t key, uint64_t name);
+
+/* Tells who watches that the key was changed. */
+void mut_changed(const struct mut *m, const struct ks_key *key);
+
+uint64_t mut_group_of(const struct ks_key *key);
+uint64_t mut_name_of_value(const struct ks_key *key);
+uint64_t mut_name_of_expiry(const struct ks_key *key);
+uint64_t mut_name_of_elem(const struct ks_key *key, struct bytes sub);
+
+/* The living op of the batch that named `hash` last, or NULL; only with ops in the batch. */
+struct ref *mut_ref_find(const struct mut *m, uint64_t hash);
+void mut_ref_void(struct mut *m, struct ref *r);
+
+/* Voids every op of the batch that names the key. */
+void mut_void_key(struct mut *m, uint64_t key);
+
+/* --- mut_string.c --- */
+
+/* EXPIRE and PERSIST of a string in chunks. */
+void mut_string_expire(struct mut *m, const struct ks_key *key, struct coll *coll,
+                       uint64_t expire_at_ms);
+
+#endif

@@ -1,0 +1,109 @@
+/* Spans of strings; strspan.h tells what for. */
+#include "server/strspan.h"
+
+#include "engine/base/num.h"
+
+#include "engine/space/resident.h"
+#include "engine/space/strval.h"
+
+#include "server/command.h"
+
+bool strspan_clamp(int64_t start, int64_t end, uint64_t len, uint64_t *out_first, uint64_t *out_end)
+{
+    const int64_t n = (int64_t)len;
+
+    if (n == 0 || (start < 0 && end < 0 && start > end))
+        return false;
+    start = start < 0 ? i64_max(start + n, 0) : start;
+    end = end < 0 ? i64_max(end + n, 0) : i64_min(end, n - 1);
+    if (start > end)
+        return false;
+    *out_first = (uint64_t)start;
+    *out_end = (uint64_t)end + 1;
+    return true;
+}
+
+bool strspan_is(const struct cmd *cmd)
+{
+    switch (cmd->id) {
+    case CMD_ID_getrange:
+    case CMD_ID_substr:
+    case CMD_ID_setrange:
+    case CMD_ID_append:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* What the calls for one key share. */
+struct span {
+    struct keyspace *ks;
+    const struct ks_key *key;
+    uint64_t now_ms;
+    struct ks_wait *wait;
+};
+
+static int need(const struct span *s, uint64_t first, uint64_t end)
+{
+    return ks_need_bytes(s->ks, s->key, first, end, s->now_ms, s->wait);
+}
+
+/* Bytes that are written over: only of the chunks at both ends something else is kept. */
+static int need_ends(const struct span *s, uint64_t first, uint64_t end)
+{
+    int waiting = 0;
+
+    /* One chunk is never too much. */
+    if (first % ROW_CHUNK_BYTES != 0)
+        waiting += need(s, first, first + 1);
+    if (end % ROW_CHUNK_BYTES != 0)
+        waiting += need(s, end - 1, end);
+    return waiting;
+}
+
+static int need_range(const struct span *s, const struct bytes *argv, uint64_t len)
+{
+    int64_t start, end;
+    uint64_t first, behind;
+
+    if (!num_parse_i64(argv[2], &start) || !num_parse_i64(argv[3], &end) ||
+        !strspan_clamp(start, end, len, &first, &behind))
+        return 0;
+    return need(s, first, behind);
+}
+
+static int need_of(const struct span *s, const struct cmd *cmd, const struct bytes *argv,
+                   uint64_t len)
+{
+    int64_t offset;
+
+    switch (cmd->id) {
+    case CMD_ID_getrange:
+    case CMD_ID_substr:
+        return need_range(s, argv, len);
+    case CMD_ID_append:
+        return need_ends(s, len, len + argv[2].len);
+    case CMD_ID_setrange:
+        if (!num_parse_i64(argv[2], &offset) || offset < 0 || argv[3].len == 0)
+            return 0;
+        return need_ends(s, (uint64_t)offset, (uint64_t)offset + argv[3].len);
+    default:
+        return 0;
+    }
+}
+
+int strspan_need(struct keyspace *ks, const struct cmd *cmd, const struct ks_key *key,
+                 uint32_t argc, const struct bytes *argv, uint64_t now_ms, struct ks_wait *wait)
+{
+    const struct span s = {.ks = ks, .key = key, .now_ms = now_ms, .wait = wait};
+
+    (void)argc;
+    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    if (waiting != 0)
+        return waiting;
+    const struct obj *obj = ks_get(ks, key, now_ms);
+    if (obj == NULL || !obj_is_chunked(obj))
+        return 0;
+    return need_of(&s, cmd, argv, strval_len(obj));
+}

@@ -1,0 +1,205 @@
+/*
+ * Chunks of strings: their bytes, and what they join to.
+ */
+#include "engine/value/row_chunk.h"
+
+#include "tests/lib/tcase.h"
+
+#define GENERATION tag_of(100, 1)
+
+struct fixture {
+    struct buf out;
+    uint8_t image[ROW_CHUNK_BYTES];
+    size_t len;
+    struct tag tag;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+
+    buf_init(&f.out, SIZE_MAX);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_deinit(&f->out);
+    return 0;
+}
+
+/* A row in static memory: up to four at a time. */
+static struct bytes image_row(struct tag generation, struct tag tag, const char *text)
+{
+    static uint8_t rows[4][64];
+    static unsigned next;
+    uint8_t *row = rows[next++ % 4];
+
+    return bytes_of(row, row_chunk_store(row, generation, tag, bytes_cstr(text)));
+}
+
+static struct bytes bits_row(struct tag generation, struct tag tag, struct row_chunk_bits bits)
+{
+    static uint8_t rows[4][ROW_CHUNK_BITS_BYTES_MAX];
+    static unsigned next;
+    uint8_t *row = rows[next++ % 4];
+
+    return bytes_of(row, row_chunk_store_bits(row, generation, tag, bits));
+}
+
+/* Joins both ways, and reads the generation. */
+static struct bytes joined(struct fixture *f, struct bytes a, struct bytes b, struct tag generation)
+{
+    struct buf other;
+
+    buf_init(&other, SIZE_MAX);
+    buf_clear(&f->out);
+    assert_int_equal(row_merge(a, b, &f->out), 0);
+    assert_int_equal(row_merge(b, a, &other), 0);
+    expect_bytes(buf_bytes(&f->out), buf_bytes(&other));
+    buf_deinit(&other);
+    assert_int_equal(row_check(buf_bytes(&f->out)), 0);
+    assert_int_equal(row_chunk_read(buf_bytes(&f->out), generation, f->image, &f->len, &f->tag), 0);
+    return bytes_of(f->image, f->len);
+}
+
+static void an_image_has_the_bytes_that_the_header_tells(void **state)
+{
+    static const uint8_t want[] = {6, 100, 0, 0, 0, 0, 0, 0, 0,   1,  200,
+                                   0, 0,   0, 0, 0, 0, 0, 2, 'h', 'i'};
+    struct fixture *f = *state;
+    const struct bytes row = image_row(GENERATION, tag_of(200, 2), "hi");
+
+    expect_bytes(row, bytes_of(want, sizeof(want)));
+    assert_int_equal(row_check(row), 0);
+    assert_int_equal(row_chunk_read(row, GENERATION, f->image, &f->len, &f->tag), 0);
+    expect_bytes(bytes_of(f->image, f->len), BYTES_LIT("hi"));
+    assert_true(tag_eq(f->tag, tag_of(200, 2)));
+    assert_int_equal(row_chunk_read(row, tag_of(99, 1), f->image, &f->len, &f->tag), 0);
+    assert_true(tag_is_none(f->tag));
+}
+
+static void the_image_with_the_greatest_tag_wins(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_bytes(joined(f, image_row(GENERATION, tag_of(200, 1), "older and longer"),
+                        image_row(GENERATION, tag_of(201, 2), "new"), GENERATION),
+                 BYTES_LIT("new"));
+    assert_int_equal(f->out.ptr[0], ROW_CHUNK);
+}
+
+static void bits_stand_on_the_image_that_they_have_seen(void **state)
+{
+    struct fixture *f = *state;
+    const struct row_chunk_bits upper = {.first = 2, .count = 1, .value = 0};
+
+    /* 'a' is 0x61: without bit 2 it is 'A'. */
+    expect_bytes(joined(f, image_row(GENERATION, tag_of(200, 1), "a"),
+                        bits_row(GENERATION, tag_of(201, 1), upper), GENERATION),
+                 BYTES_LIT("A"));
+    assert_int_equal(f->out.ptr[0], ROW_CHUNKS);
+    expect_bytes(joined(f, image_row(GENERATION, tag_of(202, 1), "a"),
+                        bits_row(GENERATION, tag_of(201, 1), upper), GENERATION),
+                 BYTES_LIT("a"));
+    assert_int_equal(f->out.ptr[0], ROW_CHUNK);
+}
+
+static void the_later_change_of_a_bit_wins_and_others_stay(void **state)
+{
+    struct fixture *f = *state;
+    const struct row_chunk_bits all = {.first = 0, .count = 16, .value = 0xffff};
+    const struct row_chunk_bits one = {.first = 8, .count = 2, .value = 1};
+
+    expect_bytes(joined(f, bits_row(GENERATION, tag_of(200, 1), all),
+                        bits_row(GENERATION, tag_of(201, 2), one), GENERATION),
+                 bytes_of("\xff\x7f", 2));
+    expect_bytes(joined(f, bits_row(GENERATION, tag_of(202, 1), all),
+                        bits_row(GENERATION, tag_of(201, 2), one), GENERATION),
+                 bytes_of("\xff\xff", 2));
+}
+
+static void an_origin_has_one_generation_and_others_have_theirs(void **state)
+{
+    struct fixture *f = *state;
+    const struct tag later = tag_of(150, 1), other = tag_of(120, 2);
+    unsigned count;
+    struct tag latest;
+
+    expect_bytes(joined(f, image_row(GENERATION, tag_of(300, 2), "gone"),
+                        image_row(later, later, "now"), later),
+                 BYTES_LIT("now"));
+    expect_bytes(
+        joined(f, image_row(other, other, "beside"), image_row(later, later, "now"), other),
+        BYTES_LIT("beside"));
+    assert_int_equal(row_chunk_latest(buf_bytes(&f->out), &latest, &count), 0);
+    assert_int_equal(count, 2);
+    assert_true(tag_eq(latest, later));
+}
+
+static void damage_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t poison[] = {ROW_POISON, 3};
+    uint8_t row[ROW_CHUNK_BITS_BYTES_MAX];
+    const struct row_chunk_bits bits = {.first = 1, .count = 2, .value = 3};
+    const size_t len = row_chunk_store_bits(row, GENERATION, tag_of(200, 1), bits);
+    struct buf out;
+
+    for (size_t cut = 1; cut < len; cut++)
+        assert_int_equal(row_check(bytes_of(row, cut)), -ERR_CORRUPT);
+    le16_store(row + 2 + TAG_BYTES + 4, 2); /* Not in order any more. */
+    assert_int_equal(row_check(bytes_of(row, len)), -ERR_CORRUPT);
+    buf_init(&out, SIZE_MAX);
+    assert_int_equal(row_merge(image_row(GENERATION, GENERATION, "x"),
+                               bytes_of("\1\7\0\0\0\0\0\0\0\3v", 11), &out),
+                     -ERR_CORRUPT);
+    assert_int_equal(row_merge(image_row(GENERATION, GENERATION, "x"), bytes_of(poison, 2), &out),
+                     0);
+    expect_bytes(buf_bytes(&out), bytes_of(poison, 2));
+    buf_deinit(&out);
+    (void)f;
+}
+
+static void a_key_row_of_a_string_in_chunks_shows_its_length_and_generation(void **state)
+{
+    uint8_t row[ROW_CHUNKED_BYTES];
+    struct fixture *f = *state;
+    struct row_view view;
+
+    const size_t len = row_chunked_store(row, tag_of(200, 1), GENERATION, 70000, 5000);
+    assert_int_equal(row_check(bytes_of(row, len)), 0);
+    assert_int_equal(row_view(bytes_of(row, len), 4999, &view), 0);
+    assert_true(view.present);
+    assert_int_equal(view.type, VT_STRING);
+    assert_int_equal(view.kind, ROW_KIND_CHUNKS);
+    expect_u64(view.count, 70000);
+    assert_true(tag_eq(view.generation, GENERATION));
+    assert_int_equal(row_view(bytes_of(row, len), 5000, &view), 0);
+    assert_true(view.expired);
+    buf_clear(&f->out);
+    assert_int_equal(row_set_expiry_alone(bytes_of(row, len), 0, &f->out), 0);
+    assert_int_equal(f->out.ptr[0], ROW_CHUNKED);
+    assert_int_equal(row_view(buf_bytes(&f->out), 9999, &view), 0);
+    assert_true(view.present);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_image_has_the_bytes_that_the_header_tells),
+        TEST(the_image_with_the_greatest_tag_wins),
+        TEST(bits_stand_on_the_image_that_they_have_seen),
+        TEST(the_later_change_of_a_bit_wins_and_others_stay),
+        TEST(an_origin_has_one_generation_and_others_have_theirs),
+        TEST(damage_is_refused),
+        TEST(a_key_row_of_a_string_in_chunks_shows_its_length_and_generation),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
