@@ -28,7 +28,7 @@ void ks_sizes(const struct keyspace *ks, struct ks_sizes *out)
                              .tombstones = ks->tombstones,
                              .dirty_rows = dirty_waiting(&ks->dirty) + ks->dirty.flight_count,
                              .reads = ks->flights_count,
-                             .sweeps = ks->sweeps_count};
+                             .sweeps = ks_sweep_count(ks)};
 }
 
 /* --- probation --- */

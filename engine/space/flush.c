@@ -204,6 +204,8 @@ static void build(struct keyspace *ks, uint64_t bytes_max)
             put_elem_row(ks, coll, container_of(row, struct elem, h));
         }
     }
+    if (unlikely(ks->sweeps_count != 0))
+        ks_sweep_take(ks);
     /* What is left in the ring is what the store will not have. */
     const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);
     const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
@@ -285,6 +287,7 @@ static void batch_done(struct keyspace *ks)
         f->retries++;
         LOG_EVERY_MS(1000, LOG_LEVEL_ERROR, "space", "cannot write to the store err=\"%s\"",
                      err_str(f->err));
+        ks_sweep_batch_done(ks, false);
         lists_done(ks, false);
         dirty_flight_failed(&ks->dirty);
         return;
@@ -296,7 +299,7 @@ static void batch_done(struct keyspace *ks)
         f->covered_lsn = f->covered_building;
     lists_done(ks, true);
     dirty_flight_done(&ks->dirty, row_clean, ks);
-    ks_sweep_kick(ks);
+    ks_sweep_batch_done(ks, true);
     if (f->batch.buf.cap > (8u << 20)) {
         store_batch_deinit(&f->batch);
         store_batch_init(&f->batch, BATCH_BYTES_MAX);

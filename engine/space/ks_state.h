@@ -239,8 +239,12 @@ void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
 void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag limit);
 /* Appends the key's sweep row, if it needs one, to the batch that brings its key row. */
 void ks_sweep_put(struct keyspace *ks, const struct ks_key *key);
-/* Starts the sweeps whose rows are in the store. */
-void ks_sweep_kick(struct keyspace *ks);
+/* Appends the removal of the sweep rows that have done their work to the batch. */
+void ks_sweep_take(struct keyspace *ks);
+/* The batch was written, or not. Starts the sweeps whose rows are in the store now. */
+void ks_sweep_batch_done(struct keyspace *ks, bool written);
+/* Those that are not done. */
+uint64_t ks_sweep_count(const struct keyspace *ks);
 bool ks_sweep_pending(const struct keyspace *ks, const struct ks_key *key);
 /* Whether an element row with this tag is garbage. */
 bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct tag tag);

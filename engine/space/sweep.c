@@ -7,11 +7,14 @@
  *
  *     in DRAM     in a short list and a table by key, asked when an element row is read;
  *     on flash    as a sweep row, written in the same batch as the key row that made it
- *                 necessary, removed in the batch that ends it.
+ *                 necessary, removed by a batch after the last slice.
  *
  * The rows are removed in slices on the maintenance thread, which writes all batches: no row of
  * the key can change between the look and the delete. A key that is deleted again while its sweep
- * runs raises the limit and starts over.
+ * runs raises the limit and starts over. The sweep row itself comes and goes by the batches that
+ * the shard's thread builds, in the order of what it knows: a slice that removed it could remove
+ * the one that a later delete of the key has just brought, and with it the only memory of what is
+ * garbage.
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
@@ -23,6 +26,14 @@
 /* Rows looked at in one slice. */
 #define SLICE_ROWS 4096
 
+enum sweep_row {
+    SWEEP_ROW_WANTED, /* To be put together with the key row. */
+    SWEEP_ROW_PUT,    /* In the batch under way. */
+    SWEEP_ROW_STORED,
+    SWEEP_ROW_TAKEN, /* Its removal is in the batch under way. */
+    SWEEP_ROW_GONE,
+};
+
 struct sweep {
     struct list_link link;
     struct keyspace *ks;
@@ -32,10 +43,10 @@ struct sweep {
     uint64_t hash;
     uint16_t slot;
     uint16_t key_len;
-    bool ready;   /* Its sweep row is in the store: slices may begin. */
-    bool running; /* A slice is under way. */
-    bool end;     /* The last slice found the end. */
-    bool ended;   /* All is done; it only hides what late reads bring. */
+    enum sweep_row row; /* Slices run while it is stored. */
+    bool running;       /* A slice is under way. */
+    bool end;           /* The last slice found the end. */
+    bool ended;         /* No garbage is left; it hides what late reads bring, and its row goes. */
     int err;
     struct buf resume;
     struct store_batch batch;
@@ -109,7 +120,7 @@ void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
     if (s == NULL)
         s = sweep_new(ks, key);
     s->limit = tag_of(tag.hlc - 1, tag.origin);
-    s->ready = false;
+    s->row = SWEEP_ROW_WANTED;
     if (s->ended) {
         /* Needed once more. */
         s->ended = false;
@@ -123,7 +134,7 @@ void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag lim
     struct sweep *s = sweep_new(ks, key);
 
     s->limit = limit;
-    s->ready = true;
+    s->row = SWEEP_ROW_STORED;
 }
 
 /* Appends the sweep row to the batch that brings the key row. */
@@ -132,7 +143,7 @@ void ks_sweep_put(struct keyspace *ks, const struct ks_key *key)
     uint8_t row[TAG_BYTES];
     struct sweep *s = find(ks, key);
 
-    if (s == NULL || s->ready)
+    if (s == NULL || s->row != SWEEP_ROW_WANTED)
         return;
     tag_store(row, s->limit);
     const size_t len = rowkey_store_sweep(ks->name, key->slot, key->hash, key->name);
@@ -142,12 +153,34 @@ void ks_sweep_put(struct keyspace *ks, const struct ks_key *key)
     memcpy(framed + 1, row, TAG_BYTES);
     CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len),
                           bytes_of(framed, sizeof(framed))) == 0);
-    s->ready = true;
+    s->row = SWEEP_ROW_PUT;
+}
+
+void ks_sweep_take(struct keyspace *ks)
+{
+    LIST_FOR_EACH(link, &ks->sweeps) {
+        struct sweep *s = LIST_ITEM(link, struct sweep, link);
+        if (!s->ended || s->row != SWEEP_ROW_STORED)
+            continue;
+        const struct ks_key key = sweep_key(s);
+        const size_t len = rowkey_store_sweep(ks->name, key.slot, key.hash, key.name);
+        CHECK(store_batch_delete(&ks->flush.batch, bytes_of(ks->name, len)) == 0);
+        s->row = SWEEP_ROW_TAKEN;
+    }
+}
+
+/* Those that were needed again meanwhile are wanted, whatever became of the batch. */
+static void batch_done(struct sweep *s, bool written)
+{
+    if (s->row == SWEEP_ROW_PUT)
+        s->row = written ? SWEEP_ROW_STORED : SWEEP_ROW_WANTED;
+    else if (s->row == SWEEP_ROW_TAKEN)
+        s->row = written ? SWEEP_ROW_GONE : SWEEP_ROW_STORED;
 }
 
 /* --- slices --- */
 
-/* Maintenance thread: deletes what the slice finds, and at the end the sweep row. */
+/* Maintenance thread: deletes what the slice finds. */
 static void sweep_slice(struct sweep *s)
 {
     struct store_iter *it;
@@ -184,11 +217,7 @@ static void sweep_slice(struct sweep *s)
     if (s->err == 0)
         s->err = store_iter_status(it);
     store_iter_close(it);
-    if (s->err == 0 && s->end) {
-        const size_t len = rowkey_store_sweep(s->name, key.slot, key.hash, key.name);
-        s->err = store_batch_delete(&s->batch, bytes_of(s->name, len));
-    }
-    if (s->err == 0)
+    if (s->err == 0 && store_batch_count(&s->batch) != 0)
         s->err = store_write(s->ks->options.store, &s->batch, 0);
 }
 
@@ -208,14 +237,14 @@ static void start_slice(struct sweep *s)
 
 /*
  * A read that started before the rows were removed may still bring one: what is to hide it stays
- * until no read of the key is under way.
+ * until no read of the key is under way, and until its row is gone.
  */
 static void free_ended(struct keyspace *ks)
 {
     LIST_FOR_EACH_SAFE(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
         const struct ks_key key = sweep_key(s);
-        if (s->ended && !ks_flights_any(ks, &key))
+        if (s->ended && s->row == SWEEP_ROW_GONE && !ks_flights_any(ks, &key))
             sweep_free(s);
     }
 }
@@ -236,8 +265,8 @@ static void on_slice(struct mail *mail)
     if (tag_cmp(s->limit, s->running_limit) != 0) {
         /* Deleted again: over once more, when its new sweep row is there. */
         buf_clear(&s->resume);
-        if (s->end)
-            s->ready = false;
+        if (s->row == SWEEP_ROW_STORED)
+            start_slice(s);
         return;
     }
     if (!s->end) {
@@ -246,20 +275,30 @@ static void on_slice(struct mail *mail)
     }
     ks->metrics.sweeps++;
     s->ended = true;
-    free_ended(ks);
 }
 
-void ks_sweep_kick(struct keyspace *ks)
+void ks_sweep_batch_done(struct keyspace *ks, bool written)
 {
+    LIST_FOR_EACH(link, &ks->sweeps)
+        batch_done(LIST_ITEM(link, struct sweep, link), written);
     free_ended(ks);
     /* While records are replayed the rows are written by this thread, not by the sweeps'. */
     if (ks->recovering)
         return;
     LIST_FOR_EACH(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
-        if (s->ready && !s->running && !s->ended && s->resume.len == 0)
+        if (s->row == SWEEP_ROW_STORED && !s->running && !s->ended && s->resume.len == 0)
             start_slice(s);
     }
+}
+
+uint64_t ks_sweep_count(const struct keyspace *ks)
+{
+    uint64_t count = 0;
+
+    LIST_FOR_EACH(link, &ks->sweeps)
+        count += !LIST_ITEM(link, struct sweep, link)->ended;
+    return count;
 }
 
 bool ks_sweep_running(const struct keyspace *ks)
