@@ -14,11 +14,13 @@ Beyond the durable part, a cut takes at random: unsynced blocks of 512 bytes or 
 torn and reordered), new or old sizes, and per directory the entries as of its last sync or as they
 were at the cut.
 
+In some cycles the process is killed and started again first, with the same disk: what is lost by
+the cut may then have been read by a recovery already.
+
 --lie: the shim lets the syncs of the log do nothing. The test must then find a loss, and fails if
 it does not: the proof that it can see one.
 """
 
-import argparse
 import os
 import random
 import shutil
@@ -26,10 +28,8 @@ import sys
 import tempfile
 import time
 
+import rig
 from check import verify
-from load import Client, Generator, known_families
-from model import Writer
-from node import Conn, Server
 
 ATTRIBUTE = 'user.tierra_shim'
 SKIP = 77
@@ -66,6 +66,8 @@ def begin_session(data, state):
             ident = identify(path)
             lines.append('f %s %s\n' % (ident, name))
             to = os.path.join(state, 'objs', ident)
+            if os.path.exists(to):
+                continue  # A checkpoint holds it as well.
             if name.endswith('.sst'):
                 os.link(path, to)
             else:
@@ -149,162 +151,176 @@ class Cut:
 
 # --- cycles ---
 
-class Torture:
-    def __init__(self, args, work):
-        self.args = args
-        self.rng = random.Random(args.seed)
-        self.work = work
-        self.state = os.path.join(work, 'state')
-        self.data = os.path.join(work, 'data-0')
-        os.mkdir(self.data)
-        self.writers = [Writer() for _ in range(args.connections)]
-        self.generators = None
-        self.totals = {'ops': 0, 'unknown': 0, 'second_cuts': 0, 'blocks': 0, 'longest_loss': 0.0}
+# Cycles on one data directory, and between two checks of all keys.
+LIFE_CYCLES = 20
+FULL_CYCLES = 7
+ACTIONS = (None, None, 'press', ('BGSAVE',), ('DEBUG', 'RELOAD'))
 
-    def start(self, options, ready=True):
-        begin_session(self.data, self.state)
+
+class Torture(rig.Rig):
+    def __init__(self, args, seed, work):
+        super().__init__(args, seed, work)
+        self.state = os.path.join(work, 'state')
+        self.made = 0
+        self.what = []
+
+    def new_life(self):
+        super().new_life()
+        os.mkdir(self.data)
+        os.setxattr(self.data, ATTRIBUTE, b'1' * 16)
+
+    def random_options(self):
+        self.options = self.base_options()
+        self.options.update({
+            'io-backend': 'epoll',
+            'appendfsync': 'always' if self.args.lie else
+                           self.rng.choice(('always', 'always', 'everysec', 'no')),
+        })
+
+    def power_on(self, goes_on=False, wait=True):
+        """`goes_on`: the power was not off, only the process had ended."""
+        if not goes_on:
+            begin_session(self.data, self.state)
         env = {'LD_PRELOAD': self.args.shim, 'TIERRA_SHIM_DATA': self.data,
                'TIERRA_SHIM_STATE': self.state,
                'TIERRA_SHIM_SYNC_US': str(self.rng.choice((0, 500, 5000)))}
+        if goes_on:
+            env['TIERRA_SHIM_GOES_ON'] = '1'
         if self.args.lie:
             env['TIERRA_SHIM_LIE'] = '/oplog/'
-        server = Server(self.args.server, self.data, self.work, options, env)
-        return server, server.wait_ready() if ready else None
+        self.start(env, wait)
 
-    def cut(self, number):
+    def cut(self):
         """The data directory becomes what the loss of power left of it."""
-        to = os.path.join(self.work, 'data-%d' % number)
+        self.made += 1
+        to = os.path.join(self.work, 'data-%d' % self.made)
         made = Cut(self.data, self.state, to, self.rng)
-        self.totals['blocks'] += made.blocks
+        self.count('blocks', made.blocks)
+        self.what.append(str(made))
+        # Kept to look at, until the next.
         before = os.path.join(self.work, 'before')
         shutil.rmtree(before, ignore_errors=True)
         os.rename(self.data, before)
         self.data = to
-        return str(made)
 
-    def load(self, server):
-        rng = self.rng
-        if self.generators is None:
-            conn = Conn(server.socket_path)
-            families = known_families(conn)
-            conn.close()
-            self.generators = [
-                Generator(i, random.Random(rng.random()), self.args.keys, 4096, families)
-                for i in range(self.args.connections)]
-        for writer in self.writers:
-            writer.begin()
-        clients = [Client(server.socket_path, w, g, rng.choice((1, 16, 64)), 0)
-                   for w, g in zip(self.writers, self.generators)]
-        for client in clients:
-            client.start()
-        time.sleep(rng.random() * rng.choice((0.1, 0.5, self.args.seconds)))
+    def await_durable(self):
+        """Until the server's timer has synced what there is."""
+        conn = self.conn()
+        end = time.monotonic() + rig.WAIT_SECONDS_MAX
+        while True:
+            fields = dict(line.split(b':', 1) for line in
+                          conn.call('INFO', 'tiering').split(b'\r\n') if b':' in line)
+            if fields[b'applied_lsn'] == fields[b'durable_lsn']:
+                break
+            if time.monotonic() > end:
+                raise rig.Failure('everysec does not sync')
+            time.sleep(0.01)
+        conn.close()
+
+    def load(self):
+        """Returns what was promised: as verify takes it."""
+        rng, sync = self.rng, self.options['appendfsync']
+        clients = self.begin_load()
+        if rng.random() < 0.1:
+            self.stir(rng.random() * self.args.seconds / 2, (None,))
+            self.quiesce(clients)
+            self.flush_all()
+            clients = self.begin_load()
+        if rng.random() < 0.9:
+            self.await_progress()
+        self.stir(rng.random() * rng.choice((0.05, 0.2, self.args.seconds)), ACTIONS)
+        all_durable = sync == 'everysec' and rng.random() < 0.2
+        if all_durable:
+            self.quiesce(clients)
+            self.await_durable()
+            self.count('waits_for_everysec')
         crash = time.monotonic()
-        code = server.kill()
-        for client in clients:
-            client.join(180)
-        self.totals['ops'] += sum(w.acked for w in self.writers)
-        self.totals['unknown'] += sum(len(w.log) - w.acked for w in self.writers)
-        text = next((c.failure for c in clients if c.failure), '')
-        if code is not None:
-            text = 'the server ended by itself, code %s' % code
-        return text, crash
+        self.kill()
+        self.join_load(clients)
+        self.note_load()
+        if self.rng.random() < 0.25:
+            # The process died alone.
+            self.power_on(goes_on=True, wait=False)
+            time.sleep(rng.random() * 0.3)
+            self.kill()
+            self.count('kills_before_the_cut')
+        return None if sync == 'always' or all_durable else (self.synced(), crash)
 
-    def bound(self, sync, crash):
-        if sync == 'always':
-            return None
+    def synced(self):
+        """What was acknowledged before then is durable."""
         try:
             with open(os.path.join(self.state, 'synced'), encoding='ascii') as file:
-                return int(file.read()) / 1e9, crash
+                return int(file.read()) / 1e9
         except FileNotFoundError:
-            return 0, crash
+            return 0
 
     def cycle(self, number):
-        """Returns (text, whether it is about a loss)."""
         rng = self.rng
-        options = {
-            'io-backend': 'epoll', 'oplog-segment-bytes': '1mb',
-            'appendfsync': 'always' if self.args.lie else
-                           rng.choice(('always', 'always', 'everysec', 'no')),
-            'maxmemory': '%dmb' % rng.choice((48, 64, 200)),
-        }
-        server, ready = self.start(options)
-        if ready is None:
-            return 'no start\n' + server.log_text(), False
-        text, crash = self.load(server)
+        self.what = []
+        if number % LIFE_CYCLES == 0:
+            self.end()
+            self.new_life()
+            self.random_options()
+            self.power_on()
+        self.make_generators()
+        for writer in self.writers:
+            writer.begin()
+        bound = self.load()
+        self.cut()
+        full = number % FULL_CYCLES == FULL_CYCLES - 1
+        sync = self.options['appendfsync']
+        try:
+            while rng.random() < 0.25:
+                self.power_on(wait=False)
+                time.sleep(rng.random() * 0.2)
+                self.kill()
+                self.cut()
+                self.count('cuts_in_recovery')
+            self.random_options()
+            self.power_on()
+        except rig.Failure as err:
+            raise rig.Loss('%s; appendfsync was %s\n%s' % (
+                err, sync, '; '.join(self.what))) from err
+        text, lost = verify(self.server.socket_path, self.writers, rng, full, bound)
+        if sync == 'everysec':
+            self.totals['longest_loss'] = max(self.totals.get('longest_loss', 0.0), lost)
         if text:
-            return '%s\n%s' % (text, server.log_text()), False
-        bound = self.bound(options['appendfsync'], crash)
-        what = [repr(options), self.cut(2 * number + 1)]
-        if rng.random() < 0.3:
-            server, _ = self.start(options, ready=False)
-            time.sleep(rng.random() * 0.2)
-            code = server.kill()
-            if code is not None:
-                what.append(server.log_text())
-                return 'no start after the cut, code %s\n%s' % (code, '\n'.join(what)), True
-            what.append('second: ' + self.cut(2 * number + 2))
-            self.totals['second_cuts'] += 1
-        server, ready = self.start(options)
-        if ready is None:
-            code = server.kill()
-            what.append(server.log_text())
-            return 'no start after the cut, code %s\n%s' % (code, '\n'.join(what)), True
-        text, lost = verify(server.socket_path, self.writers, bound)
-        if options['appendfsync'] == 'everysec':
-            self.totals['longest_loss'] = max(self.totals['longest_loss'], lost)
-        if self.args.verbose:
-            print('cycle %d: %s' % (number, '; '.join(what)))
-        if text:
-            server.kill()
-            return '%s\n%s' % (text, '\n'.join(what)), True
-        code = server.stop()
-        return ('the server ended with %s' % code if code != 0 else ''), False
+            raise rig.Loss('appendfsync was %s: %s\n%s' % (sync, text, '; '.join(self.what)))
+
+    def end(self):
+        if self.server is not None:
+            self.stop()
+            self.inspect()
 
 
-def run(args, work):
-    torture = Torture(args, work)
-    began = time.monotonic()
-    for number in range(args.cycles):
-        text, loss = torture.cycle(number)
-        if text and args.lie and loss:
-            print('seen, as it must be, in cycle %d: %s' % (number, text[:600]))
-            return 0
-        if text:
-            print('FAILED in cycle %d, seed %d: %s\nkept: %s' % (number, args.seed, text, work))
-            return 1
-    print('%d cycles in %.1f s: %s' % (args.cycles, time.monotonic() - began, torture.totals))
-    if args.lie:
-        print('FAILED: syncs of the log did nothing, and the test saw no loss')
-        return 1
-    return 0
+def attributes_work(args):
+    probe = tempfile.mkdtemp(prefix='tierra-crash-', dir=args.work)
+    try:
+        os.setxattr(probe, ATTRIBUTE, b'0')
+        return True
+    except OSError as err:
+        print('skipped: no extended attributes in %s: %s' % (probe, err))
+        return False
+    finally:
+        os.rmdir(probe)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
-    parser.add_argument('--server', required=True)
+    parser = rig.parser_of(__doc__, 200)
     parser.add_argument('--shim', required=True)
-    parser.add_argument('--cycles', type=int, default=15)
-    parser.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'little'))
-    parser.add_argument('--connections', type=int, default=3)
-    parser.add_argument('--keys', type=int, default=3000, help='per connection')
-    parser.add_argument('--seconds', type=float, default=2.5, help='longest load of a cycle')
     parser.add_argument('--lie', action='store_true')
-    parser.add_argument('--verbose', action='store_true')
-    parser.add_argument('--work', help='directory for data; default: a temporary one')
     args = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)
-    print('seed %d' % args.seed)
-    work = os.path.realpath(tempfile.mkdtemp(prefix='tierra-power-', dir=args.work))
-    try:
-        os.setxattr(work, ATTRIBUTE, b'0' * 16)
-    except OSError as err:
-        print('skipped: no extended attributes in %s: %s' % (work, err))
-        os.rmdir(work)
+    if not attributes_work(args):
         return SKIP
-    result = run(args, work)
-    if result == 0:
-        shutil.rmtree(work)
-    return result
+    failures = rig.run(args, Torture)
+    if args.lie:
+        seen = [text for text in failures if rig.LOSS in text]
+        print('seen, as it must be: %.600s' % seen[0] if seen else
+              'FAILED: syncs of the log did nothing, and the test saw no loss: %s' % failures)
+        return 0 if seen else 1
+    for text in failures:
+        print('FAILED: ' + text)
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':

@@ -1,49 +1,20 @@
-"""What the data must be after a crash, known outside of the server.
+"""What must be there after a crash.
 
-Each connection has keys of its own and is alone in writing them, so its operations have one order:
-that in which it sent them. After a crash the keys of a connection must be, all of them together,
-what its first n operations made, for some n:
-
-    n >= acknowledged    nothing acknowledged is lost (or, where the sync was not waited for,
-                         n >= what was acknowledged some time before the crash)
-    n <= sent            of those in flight, the server may have done any number, but in order
-
-That is stricter than a check per key: a lost write in the middle, half a transaction, a counter off
-by one or a deleted key that is back all have no n. Between the connections it is checked that no
-operation is there if another is missing that had been acknowledged before the first was sent.
-
-A state is a dict: key -> value. Values by the first letter of the key: s string (tuple of pieces,
-each (identity, length), from which the bytes follow), t string that expires soon, n integer,
-h hash, u set, z sorted set, l list.
+Each connection writes keys of its own. After a crash what is there must be what the first n of its
+operations made, for one n; every acknowledged operation is among them if the mode of syncing
+promises it. All connections together must be a prefix of one log: no operation is there if another
+is missing that had been acknowledged before the first was sent.
 """
 
-import random
-
 from node import ErrorReply
+from state import Short, State, apply_op, changed_keys, piece, read_keys, text_of
 
-_BLOB = random.Random(4711).randbytes(1 << 16)
-MISSING = None
+# TTL of a key that is not there, and of one that does not expire.
+TTL_NO_KEY = -2
+TTL_NONE = -1
+# Ways to explain what was under way that are followed at the same time.
+WAYS_MAX = 200
 
-
-def piece(part):
-    """The bytes that belong to (identity, length)."""
-    ident, length = part
-    head = b'<%d>' % ident
-    at = (ident * 2654435761) % (len(_BLOB) - 8192)
-    return (head + _BLOB[at:at + length])[:max(length, len(head))]
-
-
-class Short:
-    """A value that expires soon."""
-
-    def __init__(self, part, ttl):
-        self.part = part
-        self.ttl = ttl
-        self.from_time = None   # It expires at from_time + ttl at the earliest,
-        self.to_time = None     # and at to_time + ttl at the latest.
-
-
-# --- operations ---
 
 class Op:
     """One command, or a transaction of several."""
@@ -63,91 +34,19 @@ class Op:
             return [[b'MULTI'], *self.commands, [b'EXEC']]
         return self.commands
 
-
-def apply_effect(state, effect, op):
-    """Changes the state; returns the reply that is due, or MISSING if that is not checked."""
-    name, key, *args = effect
-    old = state.get(key)
-    if name == 'set':
-        state[key] = args[0]
-        if isinstance(args[0], Short):
-            args[0].from_time, args[0].to_time = op.sent, op.acked
-    elif name == 'append':
-        state[key] = (old or ()) + (args[0],)
-        return sum(len(piece(p)) for p in state[key])
-    elif name == 'incr':
-        state[key] = (old or 0) + args[0]
-        return state[key]
-    elif name == 'del':
-        state.pop(key, None)
-    elif name == 'hset':
-        state[key] = {**(old or {}), args[0]: args[1]}
-        return 0 if old and args[0] in old else 1
-    elif name == 'hincr':
-        value = int((old or {}).get(args[0], b'0')) + args[1]
-        state[key] = {**(old or {}), args[0]: b'%d' % value}
-        return value
-    elif name == 'hdel':
-        return _without(state, key, old, args[0])
-    elif name == 'sadd':
-        state[key] = (old or frozenset()) | {args[0]}
-        return 0 if old and args[0] in old else 1
-    elif name == 'srem':
-        found = bool(old) and args[0] in old
-        _put(state, key, (old or frozenset()) - {args[0]})
-        return int(found)
-    elif name == 'zadd':
-        state[key] = {**(old or {}), args[0]: args[1]}
-        return 0 if old and args[0] in old else 1
-    elif name == 'zincr':
-        state[key] = {**(old or {}), args[0]: (old or {}).get(args[0], 0) + args[1]}
-    elif name == 'zrem':
-        return _without(state, key, old, args[0])
-    elif name == 'rpush':
-        state[key] = (old or ()) + (args[0],)
-        return len(state[key])
-    elif name == 'lpush':
-        state[key] = (args[0],) + (old or ())
-        return len(state[key])
-    elif name == 'lpop':
-        _put(state, key, (old or ())[1:])
-        return old[0] if old else MISSING
-    elif name == 'rpop':
-        _put(state, key, (old or ())[:-1])
-        return old[-1] if old else MISSING
-    else:
-        raise AssertionError(name)
-    return MISSING
+    def keys(self, which=changed_keys):
+        """Those it changes."""
+        return {key for effects in self.effects for e in effects for key in which(e)}
 
 
-def _put(state, key, value):
-    if value:
-        state[key] = value
-    else:
-        state.pop(key, None)
-
-
-def _without(state, key, old, member):
-    _put(state, key, {m: v for m, v in (old or {}).items() if m != member})
-    return 1 if old and member in old else 0
-
-
-def apply_op(state, op):
-    """Returns the replies that are due, one per command."""
-    due = []
-    for i, effects in enumerate(op.commands and op.effects):
-        reply = MISSING
-        if op.done is None or i in op.done:
-            for effect in effects:
-                reply = apply_effect(state, effect, op)
-        due.append(reply)
-    return due
+def flush_op():
+    """FLUSHALL: one for each connection, with the same times."""
+    return Op([[b'FLUSHALL']], [[('flush', None)]])
 
 
 # --- what is there ---
 
 READS = {
-    b's': lambda k: [b'GET', k], b't': lambda k: [b'GET', k], b'n': lambda k: [b'GET', k],
     b'h': lambda k: [b'HGETALL', k], b'u': lambda k: [b'SMEMBERS', k],
     b'z': lambda k: [b'ZRANGE', k, b'0', b'-1', b'WITHSCORES'],
     b'l': lambda k: [b'LRANGE', k, b'0', b'-1'],
@@ -155,7 +54,17 @@ READS = {
 
 
 def read_command(key):
-    return READS[key[:1]](key)
+    return READS.get(key[:1], lambda k: [b'GET', k])(key)
+
+
+def _matches_pairs(value, reply):
+    pairs = dict(zip(reply[::2], reply[1::2]))
+    if len(pairs) != len(value) or len(reply) != 2 * len(value):
+        return False
+    if isinstance(next(iter(value.values())), bytes):
+        return pairs == value
+    order = sorted((s, m) for m, s in value.items())
+    return reply == [x for s, m in order for x in (m, b'%d' % s)]
 
 
 def matches(value, reply, start, end):
@@ -167,42 +76,75 @@ def matches(value, reply, start, end):
             return value.from_time is None or end >= value.from_time + value.ttl
         alive = value.to_time is None or start <= value.to_time + value.ttl
         return alive and reply == piece(value.part)
-    if value is MISSING:
+    if value is None:
         return not reply
     if isinstance(value, int):
         return reply == b'%d' % value
+    if isinstance(value, bytes):
+        return reply == value
     if isinstance(value, frozenset):
         return len(reply) == len(value) and frozenset(reply) == value
     if isinstance(value, dict):
-        pairs = dict(zip(reply[::2], reply[1::2]))
-        if len(pairs) != len(value) or len(reply) != 2 * len(value):
-            return False
-        return all(m in pairs and (pairs[m] == v if isinstance(v, bytes) else float(pairs[m]) == v)
-                   for m, v in value.items())
+        return _matches_pairs(value, reply)
     if isinstance(reply, list):
         return tuple(reply) == value
-    return reply is not None and reply == b''.join(piece(p) for p in value)
+    return reply is not None and reply == text_of(value)
 
 
-def show(value):
+def agrees(state, key, seen):
+    """`seen`: (reply, TTL, start, end)."""
+    reply, ttl, start, end = seen
+    value = state.get(key)
+    if not matches(value, reply, start, end):
+        return False
+    if isinstance(value, Short):
+        return True
+    if key in state.expiring:
+        return ttl > 0
+    return ttl == (TTL_NO_KEY if value is None else TTL_NONE)
+
+
+def show(state, key):
+    value = state.get(key)
     text = repr((value.part, value.ttl) if isinstance(value, Short) else value)
-    return text if len(text) < 160 else text[:160] + '...'
+    text = text if len(text) < 160 else text[:160] + '...'
+    return text + (' with expiry' if key in state.expiring else '')
 
 
 class Writer:
     """The model of one connection: the state before the last start of load, and what followed."""
 
     def __init__(self):
-        self.base = {}
-        self.state = {}
+        self.base = State()
+        self.state = State()
         self.keys = set()   # Ever used.
         self.log = []       # Sent since `base`: acknowledged ones, then those in flight.
         self.acked = 0
+        self.refused = 0    # For want of memory, since `base`.
 
     def begin(self):
         self.log = []
+        self.refused = 0
         self.acked = 0
-        self.state = dict(self.base)
+        self.state = self.base.copy()
+
+    def sent(self, op, now):
+        op.sent = now
+        self.log.append(op)
+
+    def flushed(self, sent, acked):
+        """All before is acknowledged. `acked`: None if it is not known to have been done."""
+        op = flush_op()
+        self.sent(op, sent)
+        if acked is not None:
+            op.acked = acked
+            self.acked += 1
+            apply_op(self.state, op)
+
+    def flush_at(self):
+        """The index of the last FLUSHALL, or None."""
+        return next((i for i in range(len(self.log) - 1, -1, -1)
+                     if self.log[i].commands == [[b'FLUSHALL']]), None)
 
     def bound(self, before):
         """How many operations had been acknowledged at the time `before`."""
@@ -211,42 +153,83 @@ class Writer:
             count += 1
         return count
 
+    def touched(self):
+        """The keys that `log` may have changed."""
+        if self.flush_at() is not None:
+            return set(self.keys)
+        return {key for op in self.log for key in op.keys()}
+
     def find(self, actual, n_min):
         """
-        `actual`: key -> (reply, start, end). The range of n that explains it, or None and a text.
+        `actual`: key -> (reply, TTL, start, end). The range of n that explains it, or None and a
+        text.
         """
-        state = dict(self.base)
+        state = self.base.copy()
         for op in self.log[:n_min]:
             apply_op(state, op)
-        wrong = {k for k, seen in actual.items() if not matches(state.get(k), *seen)}
-        first = last = None
-        best = (len(wrong), n_min, sorted(wrong)[:5], {k: state.get(k) for k in sorted(wrong)[:5]})
+        wrong = {k for k, seen in actual.items() if not agrees(state, k, seen)}
+        first = last = best = None
         for n in range(n_min, len(self.log) + 1):
             if n > n_min:
                 op = self.log[n - 1]
                 apply_op(state, op)
-                for key in {e[1] for effects in op.effects for e in effects}:
+                keys = op.keys()
+                for key in actual if None in keys else keys:
                     wrong.discard(key)
-                    if not matches(state.get(key), *actual[key]):
+                    if not agrees(state, key, actual[key]):
                         wrong.add(key)
-                if len(wrong) < best[0]:
-                    keys = sorted(wrong)[:5]
-                    best = (len(wrong), n, keys, {k: state.get(k) for k in keys})
+            if best is None or len(wrong) < best[0]:
+                keys = sorted(wrong)[:5]
+                best = (len(wrong), n, keys, {k: show(state, k) for k in keys})
             if not wrong:
                 first = n if first is None else first
                 last = n
         if first is not None:
             return (first, last), ''
+        found = self.find_refused(actual, n_min) if self.refused else None
+        if found is not None:
+            return found, ''
+        return None, self.explain(actual, n_min, best)
+
+    def find_refused(self, actual, n_min):
+        """
+        Where memory was short, commands under way may have been refused one by one. The same as
+        find, with any of the unanswered ones left out; marks those.
+        """
+        state = self.base.copy()
+        for op in self.log[:n_min]:
+            apply_op(state, op)
+        unknown = self.log[n_min:]
+        changed = {key for op in unknown for key in op.keys()}
+        if any(not agrees(state, k, seen) for k, seen in actual.items() if k not in changed):
+            return None
+        last = {key: i for i, op in enumerate(unknown) for key in op.keys()}
+        ways = [(state.part({key for op in unknown for key in op.keys(read_keys)}), [])]
+        for i, op in enumerate(unknown):
+            both = []
+            for way, left_out in ways:
+                done = way.copy()
+                apply_op(done, op)
+                both += [(done, left_out), (way, left_out + [op])]
+            final = [k for k in op.keys() if last[k] == i]
+            ways = [(way, left_out) for way, left_out in both
+                    if all(agrees(way, k, actual[k]) for k in final)][:WAYS_MAX]
+        if not ways:
+            return None
+        for op in ways[0][1]:
+            op.done = ()
+        return len(self.log), len(self.log)
+
+    def explain(self, actual, n_min, best):
+        count, n, keys, due = best
         lines = ['no n in %d..%d (acknowledged %d) explains what is there; nearest n=%d, %d keys '
-                 'differ:' % (n_min, len(self.log), self.acked, best[1], best[0])]
-        for key in best[2]:
-            reply = actual[key][0]
-            text = repr(reply)
-            lines.append('  %r: due %s, there %s' % (key, show(best[3][key]), text[:160]))
-            history = [i + 1 for i, op in enumerate(self.log)
-                       if any(e[1] == key for effects in op.effects for e in effects)]
-            lines.append('    changed by its operations %s' % history[-12:])
-        return None, '\n'.join(lines)
+                 'differ:' % (n_min, len(self.log), self.acked, n, count)]
+        for key in keys:
+            lines.append('  %r: due %s, there %.160r TTL %s' % (key, due[key], *actual[key][:2]))
+            history = [(i + 1, [c[:2] for c in op.commands]) for i, op in enumerate(self.log)
+                       if key in op.keys()]
+            lines.append('    changed by its operations %.400r' % history[-8:])
+        return '\n'.join(lines)
 
     def accept(self, n):
         """The crash left the first n operations: what follows builds on them."""
@@ -271,4 +254,14 @@ def check_order(writers, ranges):
                 return ('not a prefix: operation %d of connection %d is there, but not operation '
                         '%d of connection %d, acknowledged %.3f s before it was sent' %
                         (n_min, i, n_max + 1, j, sent - other.log[n_max].acked))
+    return check_flush(writers, ranges)
+
+
+def check_flush(writers, ranges):
+    """FLUSHALL empties the keys of all connections, or of none."""
+    at = [w.flush_at() for w in writers]
+    done = [i for i, (low, _) in enumerate(ranges) if at[i] is not None and low > at[i]]
+    undone = [i for i, (_, high) in enumerate(ranges) if at[i] is not None and high <= at[i]]
+    if done and undone:
+        return 'FLUSHALL was done for connections %s and not for %s' % (done, undone)
     return ''

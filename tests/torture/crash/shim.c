@@ -18,6 +18,9 @@
  * nothing. The real syncs are left out, since only the process dies here, but a random pause
  * takes their place (at most TIERRA_SHIM_SYNC_US).
  *
+ * TIERRA_SHIM_GOES_ON: another process has used the disk since the power was on. What it wrote and
+ * did not sync is not known any more, so the first sync of a file takes all of it.
+ *
  * TIERRA_SHIM_LIE: syncs of files whose path contains this text report success and do nothing: the
  * negative control of the test.
  *
@@ -63,7 +66,7 @@ static struct node *_Atomic of_fd[FDS_MAX];
 static char data_dir[PATH_ROOM], state_dir[PATH_ROOM];
 static const char *lie_text;
 static long sync_us;
-static bool active;
+static bool active, goes_on;
 
 #define REAL(name, type, ...) ((type(*)(__VA_ARGS__))real(#name))
 
@@ -93,6 +96,7 @@ __attribute__((constructor)) static void start(void)
     (void)snprintf(state_dir, sizeof(state_dir), "%s", state);
     lie_text = getenv("TIERRA_SHIM_LIE");
     sync_us = us == NULL ? 0 : strtol(us, NULL, 10);
+    goes_on = getenv("TIERRA_SHIM_GOES_ON") != NULL;
     active = true;
 }
 
@@ -178,7 +182,8 @@ static struct node *node_get(const char id[ID_BYTES], const char *path)
             die("calloc");
         (void)pthread_mutex_init(&n->copy, NULL);
         memcpy(n->id, id, ID_BYTES);
-        n->low = INT64_MAX;
+        n->low = goes_on ? 0 : INT64_MAX;
+        n->high = goes_on ? INT64_MAX : 0;
         n->lie = lie_text != NULL && strstr(path, lie_text) != NULL;
         n->next = nodes;
         nodes = n;
