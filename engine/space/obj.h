@@ -9,8 +9,7 @@
  *     11  1  flags     enum blk_flag
  *     12  1  heat      0 .. OBJ_HEAT_MAX: touches since the clock hand passed
  *     13  1  pins      waiting commands that need it to stay
- *     14  2  zero
- *     16  .. [pointer to struct coll, 8 bytes, if BLK_COLL] key, row bytes
+ *     14  .. [pointer to struct coll, 8 bytes, if BLK_COLL] key, row bytes
  *
  *   struct elem, one block per resident element of a hash, set or sorted set
  *     0  12  as above; name_len is that of the subkey
@@ -63,10 +62,10 @@ struct obj {
     struct row_head h;
     uint8_t heat;
     uint8_t pins;
-    uint8_t zero[2];
-    uint8_t data[];
+    uint8_t data[]; /* Begins within the padding: the struct is never copied or assigned whole. */
 };
-STATIC_ASSERT(sizeof(struct obj) == 16);
+#define OBJ_HEAD_BYTES offsetof(struct obj, data)
+STATIC_ASSERT(OBJ_HEAD_BYTES == 14);
 
 struct elem {
     struct row_head h;
@@ -108,12 +107,12 @@ static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags,
                                   size_t row_len)
 {
     const size_t at = (flags & BLK_COLL) != 0 ? OBJ_COLL_BYTES : 0;
-    struct obj *o = mem_alloc(sizeof(*o) + at + key.len + row_len);
+    struct obj *o = mem_alloc(OBJ_HEAD_BYTES + at + key.len + row_len);
 
-    *o = (struct obj){.h = {.row_len = (uint32_t)row_len,
-                            .name_len = (uint16_t)key.len,
-                            .type = type,
-                            .flags = flags}};
+    o->h = (struct row_head){
+        .row_len = (uint32_t)row_len, .name_len = (uint16_t)key.len, .type = type, .flags = flags};
+    o->heat = 0;
+    o->pins = 0;
     if (at != 0)
         memcpy(o->data, &coll, OBJ_COLL_BYTES);
     if (key.len != 0)
@@ -127,7 +126,7 @@ static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags,
  */
 static inline MUST_USE struct obj *obj_resize(struct obj *o, size_t row_len)
 {
-    const size_t size = sizeof(*o) + obj_key_at(o) + o->h.name_len + row_len;
+    const size_t size = OBJ_HEAD_BYTES + obj_key_at(o) + o->h.name_len + row_len;
     const size_t have = mem_usable(o);
 
     /* A block of the right class, or not much too large, stays. */
