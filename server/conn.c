@@ -100,7 +100,12 @@ static bool run_window(struct conn *c, struct run *r)
 {
     struct window *w = &c->sh->window;
     const struct resp_limits limits = shard_resp_limits(c->sh, c);
+    const struct window_next *next = window_take(w, c, r->rest);
 
+    if (next != NULL) {
+        run_command(c, r, &next->cmd, &next->plan);
+        return true;
+    }
     if (unlikely(w->busy))
         return false;
     const uint32_t count = window_fill(c->sh, &c->parser, &limits, r->rest);
@@ -355,6 +360,16 @@ static void on_closed(struct reactor_sock *s)
 
 static const struct reactor_sock_ops conn_ops = {
     .on_data = on_data, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
+
+struct conn *conn_of_sock(struct reactor_sock *s)
+{
+    return s->ops == &conn_ops ? conn_of(s) : NULL;
+}
+
+bool conn_idle(const struct conn *c)
+{
+    return may_run(c) && c->in.len == 0;
+}
 
 static void unlink_if(struct list_link *link)
 {

@@ -114,6 +114,12 @@ void conn_close(struct conn *c);
 /* Closes when the replies have been sent. */
 void conn_close_after_reply(struct conn *c);
 
+/* The connection of a socket; NULL if it belongs to something else. */
+struct conn *conn_of_sock(struct reactor_sock *s);
+
+/* Whether the next bytes that arrive begin a command which may run at once. */
+bool conn_idle(const struct conn *c);
+
 /* The command that was parked may run. */
 void conn_resume(struct conn *c);
 

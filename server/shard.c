@@ -615,6 +615,7 @@ static int open_reactor(struct shard *sh, char *why, size_t why_len)
         return err;
     }
     reactor_set_turn_hook(sh->reactor, on_turn, sh);
+    reactor_set_ahead_hook(sh->reactor, window_announced, sh);
     reactor_set_wake_hook(sh->reactor, on_wake, sh);
     mailbox_init(&sh->mailbox, sh->reactor);
     return 0;

@@ -96,6 +96,12 @@ void reactor_set_turn_hook(struct reactor *r, reactor_hook_fn fn, void *ctx)
     r->turn_ctx = ctx;
 }
 
+void reactor_set_ahead_hook(struct reactor *r, reactor_ahead_fn fn, void *ctx)
+{
+    r->ahead_hook = fn;
+    r->ahead_ctx = ctx;
+}
+
 void reactor_set_wake_hook(struct reactor *r, reactor_hook_fn fn, void *ctx)
 {
     r->wake_hook = fn;

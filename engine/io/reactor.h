@@ -210,6 +210,24 @@ struct reactor_sock {
     void *stash;           /* Bytes that came after a pause. */
 };
 
+/* Bytes that a call of on_data is about to pass. */
+struct reactor_ahead {
+    struct reactor_sock *sock;
+    const uint8_t *ptr;
+    size_t len;
+};
+#define REACTOR_AHEAD_MAX 8
+
+/*
+ * A hint (io_uring only): what up to REACTOR_AHEAD_MAX of the next calls of on_data will pass, in
+ * their order, so that the memory they will read can be loaded together. Nothing may be done to the
+ * sockets here. Of what was announced some may not come, if a callback before closes or pauses the
+ * socket; what comes is as announced. Each call takes back what the one before announced and has
+ * not come; `n` may be 0.
+ */
+typedef void (*reactor_ahead_fn)(void *ctx, const struct reactor_ahead *ahead, uint32_t n);
+void reactor_set_ahead_hook(struct reactor *r, reactor_ahead_fn fn, void *ctx);
+
 /*
  * Takes over the connected stream socket `fd` (TCP or Unix; it is closed at the end) and begins to
  * receive. Returns 0 or -errno; after an error `fd` is still the caller's. `ops` must outlive `s`.

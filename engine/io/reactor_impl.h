@@ -90,6 +90,8 @@ struct reactor {
     bool in_turn; /* Against a turn within a turn. */
     reactor_hook_fn turn_hook;
     void *turn_ctx;
+    reactor_ahead_fn ahead_hook;
+    void *ahead_ctx;
     reactor_hook_fn wake_hook;
     void *wake_ctx;
     reactor_file_fault_fn file_fault;

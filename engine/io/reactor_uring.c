@@ -122,6 +122,12 @@ static uint64_t user_data(const void *ptr, uint64_t kind)
     return (uint64_t)(uintptr_t)ptr | kind;
 }
 
+static void *target_of(uint64_t user_data)
+{
+    return (void *)(uintptr_t)(user_data &
+                               ~(uint64_t)KIND_MASK); /* NOLINT(performance-no-int-to-ptr) */
+}
+
 /* NULL if there is no room even after handing over what is queued. */
 static struct io_uring_sqe *get_sqe(struct uring_reactor *u)
 {
@@ -310,6 +316,12 @@ static void stash_add(struct reactor_sock *s, const uint8_t *ptr, size_t len)
     }
 }
 
+/* Where the bytes of a receive stand. */
+static const uint8_t *recv_ptr(const struct uring_reactor *u, uint32_t flags)
+{
+    return u->bufs + (size_t)(flags >> IORING_CQE_BUFFER_SHIFT) * u->buf_bytes;
+}
+
 static void take_data(struct uring_reactor *u, struct reactor_sock *s, const uint8_t *ptr,
                       size_t len)
 {
@@ -331,8 +343,7 @@ static void on_recv(struct uring_reactor *u, struct reactor_sock *s, int res, ui
         s->ring_ops--;
     }
     if (res > 0)
-        take_data(u, s, u->bufs + (size_t)(flags >> IORING_CQE_BUFFER_SHIFT) * u->buf_bytes,
-                  (size_t)res);
+        take_data(u, s, recv_ptr(u, flags), (size_t)res);
     if ((flags & IORING_CQE_F_BUFFER) != 0)
         buf_recycle(u, flags >> IORING_CQE_BUFFER_SHIFT);
     if (res == -ENOBUFS)
@@ -643,7 +654,7 @@ static void uring_wait(struct reactor *r, uint64_t timeout_ns)
 
 static void deliver_one(struct uring_reactor *u, const struct io_uring_cqe *cqe)
 {
-    void *target = (void *)(uintptr_t)(cqe->user_data & ~(uint64_t)KIND_MASK);
+    void *target = target_of(cqe->user_data);
 
     switch (cqe->user_data & KIND_MASK) {
     case KIND_RECV:
@@ -669,16 +680,46 @@ static void deliver_one(struct uring_reactor *u, const struct io_uring_cqe *cqe)
     }
 }
 
+/* Announces the receives among the next completions; returns how many completions it saw. */
+static uint32_t look_ahead(struct uring_reactor *u)
+{
+    struct reactor_ahead ahead[REACTOR_AHEAD_MAX];
+    struct io_uring_cqe *cqe = NULL;
+    uint32_t seen = 0;
+    uint32_t n = 0;
+    unsigned head;
+
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
+        if (seen == REACTOR_AHEAD_MAX)
+            break;
+        seen++;
+        if ((cqe->user_data & KIND_MASK) != KIND_RECV || cqe->res <= 0)
+            continue;
+        struct reactor_sock *s = target_of(cqe->user_data);
+        if ((s->flags & (SOCK_CLOSING | SOCK_NO_RECV | SOCK_PAUSED)) != 0 || s->stash != NULL)
+            continue;
+        ahead[n++] = (struct reactor_ahead){
+            .sock = s, .ptr = recv_ptr(u, cqe->flags), .len = (size_t)cqe->res};
+    }
+    u->base.ahead_hook(u->base.ahead_ctx, ahead, n);
+    return seen;
+}
+
 static bool uring_deliver(struct reactor *r)
 {
     struct uring_reactor *u = uring_of(r);
     struct io_uring_cqe *next = NULL;
+    uint32_t announced = 0; /* Completions that were looked at, and not delivered yet. */
 
     deliver_looks(u);
     deliver_listener_looks(u);
     for (uint32_t i = 0; i < REACTOR_TURN_EVENTS_MAX; i++) {
         if (io_uring_cq_ready(&u->ring) == 0)
             return false;
+        if (announced == 0 && r->ahead_hook != NULL)
+            announced = look_ahead(u);
+        announced -= announced != 0;
         CHECK(io_uring_peek_cqe(&u->ring, &next) == 0);
         /* A copy, because the callbacks may enter the kernel, which may use the place again. */
         const struct io_uring_cqe cqe = {

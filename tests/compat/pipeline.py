@@ -3,7 +3,8 @@
 
 The commands are those of diff_cmds.py whose replies are exact, with transactions, inline commands,
 unknown ones and long ones between them: what is parsed and looked up ahead of its turn must not
-change what a client sees. From one seed follows one run.
+change what a client sees. Then many clients send one command each at the same time, and some are
+killed meanwhile. From one seed follows one run.
 """
 
 import argparse
@@ -86,6 +87,83 @@ def run(seed, count, place_a, place_b):
     return 0 if same else 1
 
 
+# --- many connections with one command each ---
+
+SIDES = 12
+ROUNDS = 400
+
+
+class Side:
+    """One client with keys of its own, and what they must hold."""
+
+    def __init__(self, port, number, rng):
+        self.port, self.number, self.rng = port, number, rng
+        self.count = 0
+        self.connect()
+        self.value = self.conn.call('GET', b'v%d' % number)
+
+    def connect(self):
+        self.conn = Conn(self.port)
+        self.id = self.conn.call('CLIENT', 'ID')[1]
+
+    def draw(self):
+        """A command, and the reply that is due."""
+        if self.rng.randrange(3) == 0:
+            self.count += 1
+            return [b'INCR', b'n%d' % self.number], (':', b'%d' % self.count)
+        if self.rng.randrange(2) == 0:
+            value = b'%d' % self.rng.randrange(10**9)
+            self.value = ('$', value)
+            return [b'SET', b'v%d' % self.number, value], ('+', b'OK')
+        return [b'GET', b'v%d' % self.number], self.value
+
+
+def kill_one(sides, rng):
+    """One client kills another while all others, and the other, send a command."""
+    victim = rng.randrange(1, SIDES)
+    for side in sides[1:]:
+        side.conn.send([[b'SET', b'v%d' % side.number, b'x']])
+        side.value = ('$', b'x')
+    killed = sides[0].conn.call('CLIENT', 'KILL', 'ID', sides[victim].id)
+    for side in sides[1:]:
+        if side.number != victim and side.conn.read() != ('+', b'OK'):
+            return False
+    sides[victim].conn.close()
+    sides[victim].connect()
+    sides[victim].value = sides[victim].conn.call('GET', b'v%d' % victim)
+    return killed == (':', b'1')
+
+
+def run_sides(seed, port):
+    """All send at once, so that the server finds many inputs in one turn."""
+    rng = random.Random(seed)
+    first = Conn(port)
+    first.call('FLUSHALL')
+    sides = [Side(port, i, rng) for i in range(SIDES)]
+    for number in range(ROUNDS):
+        due, late = [], []
+        for side in sides:
+            cmd, reply = side.draw()
+            data = protocol(cmd)
+            at = rng.randrange(len(data)) if rng.randrange(8) == 0 else len(data)
+            due.append((side, cmd, data, reply))
+            late.append(data[at:])
+            side.conn.sock.sendall(data[:at])
+        for side, rest in zip(sides, late):
+            side.conn.sock.sendall(rest)
+        for side, cmd, data, reply in due:
+            got = side.conn.read()
+            if got != reply:
+                print('seed %d: round %d, client %d: %r gave %r instead of %r'
+                      % (seed, number, side.number, cmd, got, reply))
+                return 1
+        if number % 20 == 19 and not kill_one(sides, rng):
+            print('seed %d: round %d: wrong replies beside CLIENT KILL' % (seed, number))
+            return 1
+    print('seed %d: %d clients side by side, no difference' % (seed, SIDES))
+    return 0
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--seed', type=int, default=1)
@@ -100,7 +178,8 @@ def main():
     try:
         started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
         started.append(spawn([args.server], 'tierra-server'))
-        status = run(args.seed, args.count, started[0][2], started[1][2])
+        status = (run(args.seed, args.count, started[0][2], started[1][2]) or
+                  run_sides(args.seed, started[1][2]))
     finally:
         for process, directory, _ in started:
             stop(process, directory, keep=status == 2)

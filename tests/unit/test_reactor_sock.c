@@ -10,6 +10,54 @@
 
 /* ---- receiving ---- */
 
+#define AHEAD_SOCKS 6
+
+struct announced {
+    struct probe *probes[AHEAD_SOCKS];
+    uint32_t count;
+    uint32_t calls;
+};
+
+static void on_announced(void *ctx, const struct reactor_ahead *ahead, uint32_t n)
+{
+    struct announced *a = ctx;
+
+    assert_in_range(n, 0, REACTOR_AHEAD_MAX);
+    a->calls++;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct probe *p = container_of(ahead[i].sock, struct probe, sock);
+        expect_u64(ahead[i].len, 1);
+        assert_ptr_equal(p, a->probes[ahead[i].ptr[0] - 'a']);
+        a->count++;
+    }
+}
+
+static void what_is_announced_is_what_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct announced a = {0};
+    int far[AHEAD_SOCKS];
+
+    for (uint32_t i = 0; i < AHEAD_SOCKS; i++)
+        a.probes[i] = probe_pair(f, &far[i]);
+    run_a_while(f);
+    reactor_set_ahead_hook(f->r, on_announced, &a);
+    for (uint32_t round = 1; round <= 20; round++) {
+        for (uint32_t i = 0; i < AHEAD_SOCKS; i++)
+            write_all(far[i], &"abcdef"[i], 1);
+        for (uint32_t i = 0; i < AHEAD_SOCKS; i++)
+            RUN_UNTIL(f, a.probes[i]->got.len == round);
+    }
+    if (fixture_backend == REACTOR_URING)
+        expect_u64(a.count, 20 * AHEAD_SOCKS);
+    else
+        expect_u64(a.calls, 0);
+    for (uint32_t i = 0; i < AHEAD_SOCKS; i++) {
+        close(far[i]);
+        probe_destroy(a.probes[i]);
+    }
+}
+
 static void data_comes_in_order_and_the_end_after_it(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +496,7 @@ static void random_use_of_many_sockets_keeps_every_stream_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        REACTOR_TEST(what_is_announced_is_what_comes),
         REACTOR_TEST(data_comes_in_order_and_the_end_after_it),
         REACTOR_TEST(after_the_end_it_can_still_be_sent_to),
         REACTOR_TEST(a_paused_socket_gets_nothing_and_loses_nothing),
