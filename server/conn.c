@@ -180,7 +180,8 @@ static void run_kept_input(struct conn *c)
     buf_consume(&c->in, done);
     if (c->in.len == 0 && c->in.cap > BUF_KEEP_BYTES)
         buf_shrink(&c->in, 0);
-    if (c->paused && c->in.len < IN_PAUSE_BYTES / 2) {
+    /* What nothing waits for is the start of a command: its rest must come, however long it is. */
+    if (c->paused && (!c->parked || c->in.len < IN_PAUSE_BYTES / 2)) {
         c->paused = false;
         reactor_sock_resume(&c->sock);
     }
