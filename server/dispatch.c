@@ -262,22 +262,27 @@ static bool log_ready(struct conn *c, const struct cmd *cmd, size_t len, bool *p
 }
 
 /* Memory and flash fuses, and the delay of writers. */
-static bool fuses_ok(struct conn *c, const struct cmd *cmd, bool *parked)
+static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *parked)
 {
     const char *why = NULL;
     uint32_t delay_ms = 0;
 
-    switch (node_growth(c->sh->node, c->sh, &why, &delay_ms)) {
+    if (c->delayed && c->growth_since_ms == 0)
+        return true; /* It has served its delay. */
+    switch (node_growth(c->sh->node, c->sh, bytes, &why, &delay_ms)) {
     case NODE_GROWTH_OK:
+        c->growth_since_ms = 0;
         return true;
     case NODE_GROWTH_SLOW:
-        if (c->delayed)
-            return true;
+        c->growth_since_ms = 0;
         c->delayed = true;
         *parked = true;
         c->sh->stats.delayed++;
         shard_retry_after(c->sh, c, delay_ms);
         return false;
+    case NODE_GROWTH_LATER:
+        c->growth_since_ms = reactor_now_ms(c->sh->reactor);
+        FALLTHROUGH;
     case NODE_GROWTH_WAIT:
         if (c->growth_since_ms == 0)
             c->growth_since_ms = reactor_now_ms(c->sh->reactor);
@@ -492,7 +497,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         return DISPATCH_DONE;
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
         return DISPATCH_PARKED;
-    if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, &parked))
+    if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
     if (unlikely(c->txn != NULL) && txn_active(c) && !runs_in_multi(cmd)) {
         queue(c, cmd, rc);

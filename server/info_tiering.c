@@ -150,6 +150,30 @@ static void write_log(const struct node *node, struct buf *out)
     mem_free(hist);
 }
 
+/* The pace of writers: sums, and the longest wait. Without a limit the rate shows as 0. */
+static void write_pace(const struct node *node, struct buf *out)
+{
+    uint64_t drain = 0, rate = 0, wait_ns = 0, files = 0, memtables = 0, batches = 0;
+
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        const struct shard *sh = node->shards[i];
+        struct store_debt debt;
+        ks_flush_debt(sh->ks, &debt);
+        drain += sh->pace.drain_bytes_sec;
+        rate += sh->pace.bytes_sec == UINT64_MAX ? 0 : sh->pace.bytes_sec;
+        wait_ns = u64_max(wait_ns, sh->pace.bytes_sec == UINT64_MAX ? 0 : sh->pace.wait_ns);
+        files = u64_max(files, debt.level0_files);
+        memtables = u64_max(memtables, debt.memtables_waiting);
+        batches += ks_flush_busy(sh->ks);
+    }
+    INFO_U64(out, "pace_drain_bytes_sec", drain);
+    INFO_U64(out, "pace_limit_bytes_sec", rate);
+    INFO_U64(out, "pace_wait_usec", wait_ns / 1000);
+    INFO_U64(out, "pace_level0_files", files);
+    INFO_U64(out, "pace_memtables_waiting", memtables);
+    INFO_U64(out, "batches_under_way", batches);
+}
+
 void info_tiering(struct shard *sh, struct buf *out)
 {
     const struct node *node = sh->node;
@@ -161,10 +185,13 @@ void info_tiering(struct shard *sh, struct buf *out)
     write_store(node, out);
     write_log(node, out);
     INFO_U64(out, "budget_maxmemory", b->maxmemory);
+    INFO_U64(out, "budget_early", b->early);
     INFO_U64(out, "budget_soft", b->soft);
+    INFO_U64(out, "budget_hard", b->hard);
     INFO_U64(out, "budget_used", b->used);
     INFO_U64(out, "budget_used_peak", b->rss_peak);
     INFO_U64(out, "budget_overshoot", node_overshoot(node));
+    write_pace(node, out);
     INFO_U64(out, "maxflash", node->cfg->maxflash);
     INFO_U64(out, "flash_used", node->flash.used);
     INFO_U64(out, "flash_dir_bytes", node->flash.tree_bytes);

@@ -274,6 +274,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         (void)snprintf(why, why_len, "cannot measure %s: %s", node->dir, err_str(err));
         return exit_code(err);
     }
+    node_budget_init(node);
     node_measure(node, 0);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);

@@ -17,6 +17,7 @@
 #include "engine/base/attr.h"
 #include "engine/base/mem.h"
 
+#include "engine/io/pool.h"
 #include "engine/io/reactor.h"
 #include "engine/store/store.h"
 
@@ -44,7 +45,9 @@ enum node_exit {
 
 struct node_budget {
     uint64_t maxmemory; /* 0: none. */
+    uint64_t early;     /* Write-back starts if much is dirty. */
     uint64_t soft;      /* Demotion starts. */
+    uint64_t hard;      /* Nothing that grows is let through. */
     uint64_t used;      /* As last measured, plus what shards have taken since. */
     uint64_t rss;
     uint64_t allocated_peak;
@@ -52,8 +55,13 @@ struct node_budget {
     uint64_t rss_peak;
     uint64_t shard_bytes; /* Of all keyspaces when last measured. */
     uint64_t measured_at_ms;
+    uint64_t detailed_at_ms; /* The allocator was asked. */
     uint64_t purged_at_ms;
     struct mem_stats mem;
+    struct pool_class purge_class;
+    struct pool_job purge_job;
+    bool purging;
+    uint64_t stuck_at_ms; /* At the limit with nothing left to free since then; 0: not so. */
 };
 
 struct node_listener {
@@ -101,17 +109,31 @@ int node_close(struct node *node);
 enum node_growth {
     NODE_GROWTH_OK,
     NODE_GROWTH_SLOW,
+    NODE_GROWTH_LATER,
     NODE_GROWTH_WAIT,
     NODE_GROWTH_REFUSED
 };
 
 /*
- * Whether a client may grow the data now. SLOW: after `*out_delay_ms`. WAIT: ask again after
- * `*out_delay_ms`, memory is being freed. REFUSED, and WAIT for who is tired of it: `*out_why`
- * tells which budget is spent.
+ * Whether a client may grow the data by about `bytes` now. SLOW: after `*out_delay_ms`, without
+ * asking again. LATER, WAIT: ask again after `*out_delay_ms`; LATER: for as long as it takes,
+ * memory is being freed. REFUSED, and WAIT for who is tired of it:
+ * `*out_why` tells which budget is spent.
  */
-enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
-                             uint32_t *out_delay_ms);
+enum node_growth node_growth(struct node *node, struct shard *sh, uint64_t bytes,
+                             const char **out_why, uint32_t *out_delay_ms);
+
+/* Sets how fast the writers of the shard may go. Once a turn, on the shard's thread. */
+void node_pace(struct node *node, struct shard *sh);
+
+/* Much of the shard's DRAM is dirty while DRAM is getting short. */
+bool node_wants_flush(const struct node *node, const struct shard *sh);
+
+/* Makes ready to measure; the readers' pool and the shards are open. */
+void node_budget_init(struct node *node);
+
+/* Something of it runs on another thread. */
+bool node_budget_busy(const struct node *node);
 
 /* Measures memory, and now and then flash; sets what the shards demote by. From shard 0's timer. */
 void node_measure(struct node *node, uint64_t now_ms);

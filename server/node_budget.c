@@ -3,20 +3,25 @@
  *
  * maxmemory bounds what the process really uses. The figure is the resident set as the allocator
  * and the kernel count it, measured every MEASURE_MS; between two measurements the growth of the
- * keyspaces is added. Up to `soft` nothing happens. Above it shards write back and demote; writers
- * are slowed in proportion to how far the use has gone from soft towards the limit. At the limit
- * writers wait; growth is refused if that does not help within seconds (dispatch.c).
+ * keyspaces is added.
  *
- *     0 ............ soft ............... maxmemory
- *     free           demote, slow down    refuse growth
+ *     0 ........ early ............ soft ............. maxmemory ... hard
+ *      free       write back if      demote; writers at               writers wait; refused if
+ *                 much is dirty      the pace of write-back (pace.h)  nothing can be freed
+ *
+ * Around the middle between soft and maxmemory inflow and write-back balance. Growth is refused
+ * only when neither demotion nor write-back has made any progress for seconds.
  */
 #include <stdio.h>
 
 #include "engine/base/log.h"
 
 #include "engine/io/file.h"
+#include "engine/io/pool.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
+#include "engine/space/pace.h"
+#include "engine/store/store.h"
 
 #include "replication/oplog.h"
 
@@ -24,17 +29,26 @@
 #include "server/node.h"
 #include "server/shard.h"
 
-/* Between two looks at the process' memory. */
-#define MEASURE_MS 50
+/* Between two looks at the process' memory, and two questions to the allocator, which cost more. */
+#define MEASURE_MS 10
+#define DETAIL_MS  50
 /* Demotion starts at this part of maxmemory. */
 #define SOFT_PERCENT 85
 /* Between two requests to the allocator to give pages back, and when it is worth the while. */
-#define PURGE_MS            500
+#define PURGE_MS            50
 #define PURGE_SLACK_PERCENT 5
-/* The longest that a writer waits before it is let through or refused. */
-#define DELAY_MS_MAX 20
+/* Write-back of what is dirty starts earlier, when that is more than so much of maxmemory. */
+#define EARLY_PERCENT 65
+#define DIRTY_SHARE   8
+/* Beyond the limit by so much nothing that grows is let through. */
+#define HARD_PERCENT 103
 /* At the limit: until it is asked again. */
 #define WAIT_MS 3
+/* Without demotion or write-back for so long memory is not being freed. */
+#define PROGRESS_MS 5000
+/* Nothing left to free for so long: growth is refused at once. */
+#define STUCK_MS  1000
+#define NS_PER_MS UINT64_C(1000000)
 
 static uint64_t keyspace_bytes(const struct node *node)
 {
@@ -45,19 +59,56 @@ static uint64_t keyspace_bytes(const struct node *node)
     return bytes;
 }
 
+/* On a thread of the readers' pool: it may take milliseconds. */
+static void run_purge(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    (void)ctx;
+    (void)jobs;
+    (void)n;
+    mem_purge();
+}
+
+static void on_purged(struct mail *mail)
+{
+    struct node_budget *b =
+        container_of(container_of(mail, struct pool_job, mail), struct node_budget, purge_job);
+
+    b->purging = false;
+    b->measured_at_ms = 0;
+}
+
+void node_budget_init(struct node *node)
+{
+    struct node_budget *b = &node->budget;
+
+    b->purge_class = (struct pool_class){.name = "purge",
+                                         .priority = POOL_BACKGROUND,
+                                         .batch_max = 1,
+                                         .run_batch = run_purge,
+                                         .ctx = b};
+    pool_add_class(node->readers, &b->purge_class);
+    b->purge_job =
+        (struct pool_job){.mail = {.fn = on_purged}, .reply_to = &node->shards[0]->mailbox};
+}
+
+bool node_budget_busy(const struct node *node)
+{
+    return node->budget.purging;
+}
+
 /*
  * Pages that the allocator keeps for reuse count as used: when they are what is in the way they
  * go back to the kernel.
  */
 static void give_back(struct node_budget *b, uint64_t now_ms)
 {
-    if (b->maxmemory == 0 || b->rss <= b->soft || now_ms - b->purged_at_ms < PURGE_MS ||
+    if (b->maxmemory == 0 || b->rss <= b->soft || b->purging ||
+        now_ms - b->purged_at_ms < PURGE_MS ||
         b->mem.resident < b->mem.allocated + b->maxmemory / 100 * PURGE_SLACK_PERCENT)
         return;
     b->purged_at_ms = now_ms;
-    mem_purge();
-    b->rss = mem_rss_bytes();
-    b->used = b->rss;
+    b->purging = true;
+    pool_submit(&b->purge_class, &b->purge_job);
 }
 
 void node_measure(struct node *node, uint64_t now_ms)
@@ -68,9 +119,14 @@ void node_measure(struct node *node, uint64_t now_ms)
         return;
     b->measured_at_ms = now_ms == 0 ? 1 : now_ms;
     b->maxmemory = node->cfg->maxmemory;
+    b->early = b->maxmemory / 100 * EARLY_PERCENT;
     b->soft = b->maxmemory / 100 * SOFT_PERCENT;
+    b->hard = b->maxmemory / 100 * HARD_PERCENT;
     b->rss = mem_rss_bytes();
-    mem_stats(&b->mem);
+    if (b->detailed_at_ms == 0 || now_ms - b->detailed_at_ms >= DETAIL_MS) {
+        b->detailed_at_ms = b->measured_at_ms;
+        mem_stats(&b->mem);
+    }
     b->allocated_peak = u64_max(b->allocated_peak, b->mem.allocated);
     b->rss_peak = u64_max(b->rss_peak, b->rss);
     b->used = b->rss;
@@ -103,7 +159,10 @@ uint64_t node_overshoot(const struct node *node)
     return used > node->budget.soft ? used - node->budget.soft : 0;
 }
 
-/* Something is hot, or on its way to the store: memory will be freed. */
+/*
+ * Something is hot, or on its way to the store, and it went on lately: memory will be freed. Else
+ * keys alone, or what does not depend on them, fill DRAM.
+ */
 static bool can_free(const struct node *node)
 {
     for (uint32_t i = 0; i < node->shards_count; i++) {
@@ -114,32 +173,71 @@ static bool can_free(const struct node *node)
     return false;
 }
 
-enum node_growth node_growth(struct node *node, const struct shard *sh, const char **out_why,
-                             uint32_t *out_delay_ms)
+void node_pace(struct node *node, struct shard *sh)
+{
+    const struct node_budget *b = &node->budget;
+    const struct ks_metrics *m = ks_metrics(sh->ks);
+    const uint64_t progress = m->demotions + m->demoted_elements + m->flushes;
+    struct store_debt debt;
+
+    ks_flush_debt(sh->ks, &debt);
+    const struct pace_debt owed = {.level0_files = debt.level0_files,
+                                   .pending_bytes = debt.pending_compaction_bytes};
+    pace_observe(&sh->pace, reactor_now_ns(sh->reactor), m->flushed_bytes,
+                 ks_flush_needed(sh->ks) && node_wants_flush(node, sh));
+    pace_set(&sh->pace, b->maxmemory == 0 ? 0 : used_now(node), b->soft, b->maxmemory, &owed);
+    if (progress != sh->progress_seen) {
+        sh->progress_seen = progress;
+        sh->progress_at_ms = reactor_now_ms(sh->reactor);
+    }
+}
+
+bool node_wants_flush(const struct node *node, const struct shard *sh)
 {
     const struct node_budget *b = &node->budget;
 
-    (void)sh;
+    if (b->maxmemory == 0)
+        return false;
+    const uint64_t used = used_now(node);
+    return used > b->soft || (used > b->early && ks_flush_backlog(sh->ks) * node->shards_count >
+                                                     b->maxmemory / DIRTY_SHARE);
+}
+
+/* At the limit: what is being freed is waited for, however long that takes. */
+static enum node_growth wait_or_refuse(struct node *node, const struct shard *sh,
+                                       const char **out_why, uint32_t *out_delay_ms)
+{
+    const uint64_t now_ms = reactor_now_ms(sh->reactor);
+    struct node_budget *b = &node->budget;
+
+    *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
+    *out_delay_ms = WAIT_MS;
+    if (can_free(node)) {
+        b->stuck_at_ms = 0;
+        return now_ms - sh->progress_at_ms < PROGRESS_MS ? NODE_GROWTH_LATER : NODE_GROWTH_WAIT;
+    }
+    /* What the allocator and the store give back takes its time. */
+    if (b->stuck_at_ms == 0)
+        b->stuck_at_ms = now_ms;
+    return now_ms - b->stuck_at_ms < STUCK_MS ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
+}
+
+enum node_growth node_growth(struct node *node, struct shard *sh, uint64_t bytes,
+                             const char **out_why, uint32_t *out_delay_ms)
+{
+    const struct node_budget *b = &node->budget;
+
     const enum flash_level flash = flash_level(&node->flash);
     if (unlikely(flash >= FLASH_UNSURE)) {
         *out_why = flash_why(&node->flash);
         *out_delay_ms = WAIT_MS;
         return flash == FLASH_FULL ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
     }
-    if (b->maxmemory == 0)
+    if (b->maxmemory != 0 && used_now(node) >= b->hard)
+        return wait_or_refuse(node, sh, out_why, out_delay_ms);
+    const uint64_t wait_ns = pace_admit(&sh->pace, reactor_now_ns(sh->reactor), bytes);
+    if (likely(wait_ns < NS_PER_MS / 2))
         return NODE_GROWTH_OK;
-    const uint64_t used = used_now(node);
-    if (used <= b->soft)
-        return NODE_GROWTH_OK;
-    if (used >= b->maxmemory) {
-        *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
-        *out_delay_ms = WAIT_MS;
-        return can_free(node) ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
-    }
-    /* Half way to the limit nothing is delayed yet: write-back has the time to catch up. */
-    const uint64_t half = b->soft + (b->maxmemory - b->soft) / 2;
-    if (used <= half)
-        return NODE_GROWTH_OK;
-    *out_delay_ms = 1 + (uint32_t)((used - half) * DELAY_MS_MAX / (b->maxmemory - half));
+    *out_delay_ms = (uint32_t)((wait_ns + NS_PER_MS / 2) / NS_PER_MS);
     return NODE_GROWTH_SLOW;
 }

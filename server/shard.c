@@ -38,8 +38,12 @@
 #define EXPIRE_KEYS_MAX 2000
 /* Every so many runs of the timer: a look for expired cold keys. */
 #define EXPIRE_COLD_CRONS 50
-/* Bytes of one batch for the store. */
-#define FLUSH_BATCH_BYTES (1u << 20)
+/* Bytes of one batch for the store: a quarter of what waits, within these and a share of DRAM. */
+#define FLUSH_BATCH_BYTES_MIN  (256u << 10)
+#define FLUSH_BATCH_BYTES_MAX  (8u << 20)
+#define FLUSH_BATCH_DRAM_SHARE 64
+/* After a slice of demotion that freed nothing, unless a batch is written before. */
+#define DEMOTE_REST_MS 10
 /* The part of the log that a restart replays is kept below this. Bytes. */
 #define LOG_TAIL_BYTES (256u << 20)
 /* Rows that wait longer than this are written even without need. Milliseconds. */
@@ -240,7 +244,7 @@ static void send_held(struct shard *sh)
 /* Whether the store should be given rows now. */
 static bool flush_due(const struct shard *sh)
 {
-    if (node_overshoot(sh->node) != 0)
+    if (node_wants_flush(sh->node, sh))
         return true;
     if (sh->log_bytes_since_covered > flash_log_tail_bytes(sh->node, LOG_TAIL_BYTES) ||
         save_wants_flush(sh) || flash_level(&sh->node->flash) != FLASH_FREE)
@@ -258,19 +262,56 @@ static void note_position(struct shard *sh)
     }
 }
 
+static uint64_t flush_batch_bytes(const struct shard *sh)
+{
+    const uint64_t dram = sh->cfg->maxmemory;
+    const uint64_t most = dram == 0
+                              ? FLUSH_BATCH_BYTES_MAX
+                              : u64_min(dram / FLUSH_BATCH_DRAM_SHARE / sh->node->shards_count,
+                                        FLUSH_BATCH_BYTES_MAX);
+
+    return u64_max(u64_min(ks_flush_backlog(sh->ks) / 4, most), FLUSH_BATCH_BYTES_MIN);
+}
+
+static void write_back(struct shard *sh)
+{
+    if (!sh->flushing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh))
+        (void)ks_flush_start(sh->ks, flush_batch_bytes(sh), reactor_now_ms(sh->reactor));
+    if (!ks_flush_building(sh->ks))
+        return;
+    note_position(sh);
+    if (ks_flush_step(sh->ks))
+        ks_flush_on_durable(sh->ks, oplog_durable_lsn(sh->log));
+    else
+        reactor_wake(sh->reactor); /* The next slice. */
+}
+
+/* One slice; a rest after one that freed nothing, since only a written batch changes that. */
+static void demote(struct shard *sh, uint64_t overshoot)
+{
+    const uint64_t now_ms = reactor_now_ms(sh->reactor);
+    const uint64_t flushes = ks_metrics(sh->ks)->flushes;
+
+    if (sh->demote_flushes == flushes && now_ms < sh->demote_idle_ms)
+        return;
+    const uint64_t freed =
+        ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
+    if (freed != 0) {
+        reactor_wake(sh->reactor);
+        return;
+    }
+    sh->demote_flushes = flushes;
+    sh->demote_idle_ms = now_ms + DEMOTE_REST_MS;
+}
+
 static void housekeep(struct shard *sh)
 {
     const uint64_t overshoot = node_overshoot(sh->node);
 
     if (overshoot != 0)
-        (void)ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
-    if (!sh->flushing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh)) {
-        note_position(sh);
-        if (ks_flush_start(sh->ks, FLUSH_BATCH_BYTES, reactor_now_ms(sh->reactor)))
-            ks_flush_on_durable(sh->ks, oplog_durable_lsn(sh->log));
-    }
-    if (overshoot != 0)
-        reactor_wake(sh->reactor);
+        demote(sh, overshoot);
+    write_back(sh);
+    node_pace(sh->node, sh);
 }
 
 static void on_turn(void *ctx)
@@ -715,7 +756,8 @@ static void drain(struct shard *sh)
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
     while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy ||
-           sh->relief.busy || (sh->id == 0 && flash_walking(sh->node))) {
+           sh->relief.busy ||
+           (sh->id == 0 && (flash_walking(sh->node) || node_budget_busy(sh->node)))) {
         oplog_turn_end(sh->log);
         reactor_run_once(sh->reactor, 10);
     }

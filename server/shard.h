@@ -26,6 +26,7 @@
 #include "engine/io/reactor.h"
 #include "engine/io/thread.h"
 #include "engine/space/keyspace.h"
+#include "engine/space/pace.h"
 
 #include "replication/mutate.h"
 #include "replication/oplog.h"
@@ -85,6 +86,11 @@ struct shard {
     bool persisted_busy;
     struct save_shard save;
     struct flash_relief relief;
+    struct pace pace;        /* Of the writers of this shard. */
+    uint64_t demote_flushes; /* Demotion found nothing then: until so many batches are written */
+    uint64_t demote_idle_ms; /* or time has passed it rests. */
+    uint64_t progress_seen;  /* Demotions and batches, */
+    uint64_t progress_at_ms; /* and when they became more. Monotonic. */
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 

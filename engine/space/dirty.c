@@ -143,8 +143,13 @@ static void flight_reserve(struct dirty *d)
 
 struct row_head *dirty_take(struct dirty *d, struct coll **out_coll)
 {
+    return dirty_take_before(d, d->tail, out_coll);
+}
+
+struct row_head *dirty_take_before(struct dirty *d, uint32_t end, struct coll **out_coll)
+{
     ring_skip_gone(d);
-    if (d->head == d->tail)
+    if (!ring_ahead(d, end))
         return NULL;
     flight_reserve(d);
     /* A row may be older than its entry says, if its entry is from after the failed write. */

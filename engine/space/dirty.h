@@ -96,6 +96,15 @@ uint64_t dirty_lowest_lsn(struct dirty *d);
  */
 MUST_USE struct row_head *dirty_take(struct dirty *d, struct coll **out_coll);
 
+/* The place behind all that waits now, for dirty_take_before. */
+static inline uint32_t dirty_end(const struct dirty *d)
+{
+    return d->tail;
+}
+
+/* dirty_take, but NULL also if the oldest row entered the ring after `end` was given out. */
+MUST_USE struct row_head *dirty_take_before(struct dirty *d, uint32_t end, struct coll **out_coll);
+
 /*
  * Only a part of what stands for `row`, which was just taken, is in the flight: it waits again,
  * before all others; `lsn`: of the first change that is left.

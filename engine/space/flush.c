@@ -2,6 +2,7 @@
 #include "engine/space/flush.h"
 
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 #include "engine/base/err.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
@@ -9,17 +10,29 @@
 #include "engine/space/ks_state.h"
 #include "engine/space/strval.h"
 
-/* Rows of one batch; bounds the work of one turn. */
-#define BATCH_ROWS_MAX 2048
+/*
+ * Rows and bytes of one slice, which is what a turn adds to the batch: a tenth of a millisecond.
+ * Counted rather than timed, so that the same input gives the same batches.
+ */
+#define SLICE_ROWS_MAX  256
+#define SLICE_BYTES_MAX (256u << 10)
+/* Rows of one batch, so that a flight of small rows is bounded, too. */
+#define BATCH_ROWS_MAX 16384
+/* Of one list in one slice: it cannot be divided into several of a batch. */
+#define SLICE_LIST_BYTES_MAX (1u << 20)
 /* Elements and deletions of one list in a batch. */
 #define BATCH_LIST_ROWS_MAX 16384
 /* A batch that the store refused is tried again after this time, then twice as long. */
 #define RETRY_MS_MIN 10
 #define RETRY_MS_MAX 1000
+/* Between two questions to the store for its debt. */
+#define DEBT_MS 50
 /* Of one batch when everything is written at once. */
 #define NOW_BATCH_BYTES (1u << 20)
 /* Room beyond the asked bytes: one row may be as long as the largest value. */
 #define BATCH_BYTES_MAX (640u << 20)
+/* A buffer that has grown beyond this, and beyond what batches need, is freed after use. */
+#define BATCH_BYTES_KEPT (2u << 20)
 
 /* --- the points at which the covered position can stand --- */
 
@@ -184,26 +197,40 @@ static void lists_done(struct keyspace *ks, bool written)
     }
 }
 
-static void build(struct keyspace *ks, uint64_t bytes_max)
+/*
+ * Adds a slice to the batch. True if the batch is complete. What changes while it is built enters
+ * the ring behind its end, so that no row or list is in it twice.
+ */
+static bool build_slice(struct keyspace *ks)
 {
     struct ks_flush *f = &ks->flush;
     struct coll *coll;
+    const uint64_t before = store_batch_bytes(&f->batch);
+    const uint64_t slice_max = u64_min(before + SLICE_BYTES_MAX, f->bytes_max);
 
-    store_batch_clear(&f->batch);
-    for (uint32_t i = 0; i < BATCH_ROWS_MAX && store_batch_bytes(&f->batch) < bytes_max; i++) {
-        struct row_head *row = dirty_take(&ks->dirty, &coll);
+    for (uint32_t i = 0; i < SLICE_ROWS_MAX && store_batch_bytes(&f->batch) < slice_max; i++) {
+        struct row_head *row = dirty_take_before(&ks->dirty, f->end, &coll);
         if (row == NULL)
-            break;
+            return true;
         ks->metrics.flushed_rows++;
         if (coll == NULL) {
             put_key_row(ks, container_of(row, struct obj, h));
         } else if (row == &coll->list_head) {
-            if (put_list(ks, coll, bytes_max))
-                break;
+            if (put_list(ks, coll, u64_min(before + SLICE_LIST_BYTES_MAX, f->bytes_max)))
+                return true;
         } else {
             put_elem_row(ks, coll, container_of(row, struct elem, h));
         }
     }
+    return store_batch_bytes(&f->batch) >= f->bytes_max || ks->dirty.flight_count >= BATCH_ROWS_MAX;
+}
+
+/* The batch is complete: what the store covers with it. */
+static void build_end(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    f->building = false;
     if (unlikely(ks->sweeps_count != 0))
         ks_sweep_take(ks);
     /* What is left in the ring is what the store will not have. */
@@ -226,13 +253,31 @@ bool ks_flush_start(struct keyspace *ks, uint64_t bytes_max, uint64_t now_ms)
 
     if (f->busy || !dirty_any(&ks->dirty) || now_ms < f->retry_at_ms)
         return false;
-    build(ks, bytes_max);
+    store_batch_clear(&f->batch);
     f->busy = true;
-    f->waiting = true;
+    f->building = true;
+    f->end = dirty_end(&ks->dirty);
+    f->bytes_max = bytes_max;
     f->now_ms = now_ms;
+    return true;
+}
+
+bool ks_flush_step(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    if (!f->building || !build_slice(ks))
+        return false;
+    build_end(ks);
+    f->waiting = true;
     f->batch_lsn = ks->applied_lsn;
     ks->options.request_sync(ks->options.ctx);
     return true;
+}
+
+bool ks_flush_building(const struct keyspace *ks)
+{
+    return ks->flush.building;
 }
 
 void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn)
@@ -253,6 +298,11 @@ static void write_batch(void *ctx, struct pool_job **jobs, uint32_t n)
     CHECK(n == 1);
     (void)jobs;
     f->err = store_write(f->ks->options.store, &f->batch, 0);
+    const uint64_t now_ms = clock_mono_ns() / 1000000;
+    if (now_ms - f->debt_at_ms < DEBT_MS)
+        return;
+    f->debt_at_ms = now_ms;
+    store_debt(f->ks->options.store, &f->debt_found);
 }
 
 static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
@@ -280,6 +330,7 @@ static void batch_done(struct keyspace *ks)
     struct ks_flush *f = &ks->flush;
 
     f->busy = false;
+    f->debt = f->debt_found;
     if (f->err != 0) {
         ks->metrics.flush_failures++;
         f->retry_at_ms =
@@ -300,7 +351,7 @@ static void batch_done(struct keyspace *ks)
     lists_done(ks, true);
     dirty_flight_done(&ks->dirty, row_clean, ks);
     ks_sweep_batch_done(ks, true);
-    if (f->batch.buf.cap > (8u << 20)) {
+    if (f->batch.buf.cap > u64_max(2 * f->bytes_max, BATCH_BYTES_KEPT)) {
         store_batch_deinit(&f->batch);
         store_batch_init(&f->batch, BATCH_BYTES_MAX);
     }
@@ -318,7 +369,12 @@ int ks_flush_now(struct keyspace *ks)
 
     CHECK(!f->busy);
     while (dirty_any(&ks->dirty)) {
-        build(ks, NOW_BATCH_BYTES);
+        store_batch_clear(&f->batch);
+        f->bytes_max = NOW_BATCH_BYTES;
+        f->end = dirty_end(&ks->dirty);
+        while (!build_slice(ks)) {
+        }
+        build_end(ks);
         f->err = store_write(ks->options.store, &f->batch, 0);
         batch_done(ks);
         if (f->err != 0)
@@ -340,6 +396,11 @@ bool ks_flush_needed(const struct keyspace *ks)
 uint64_t ks_flush_backlog(const struct keyspace *ks)
 {
     return ks->dirty.bytes;
+}
+
+void ks_flush_debt(const struct keyspace *ks, struct store_debt *out)
+{
+    *out = ks->flush.debt;
 }
 
 uint64_t ks_flush_covered(const struct keyspace *ks)

@@ -2,7 +2,10 @@
  * Write-back: brings dirty rows to the store, in the order of their first unstored change.
  *
  *     ring -> batch (built on the shard's thread) -> [log durable up to the batch] -> store_write
- *                                                                  on the maintenance thread
+ *                   in slices, one a turn                          on the maintenance thread
+ *
+ * A batch costs a sync of the log, which takes tens of milliseconds where the disk is busy, so it
+ * should hold some MiB when much waits; hence the slices.
  *
  * One batch is under way at a time. Each carries the covered position (dirty.h): with the batch in
  * the store, everything the log holds up to there is. A position is a point that ks_flush_point
@@ -22,16 +25,27 @@
 #include "engine/base/attr.h"
 
 struct keyspace;
+struct store_debt;
 struct vv;
 
 /* Everything up to `lsn` is applied; `vv` is the version vector there. Once per turn at most. */
 void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
 
 /*
- * Starts to write back up to `bytes_max` bytes of rows, if nothing is under way. Returns false if
- * there is nothing to do, or something is under way.
+ * Begins a batch of up to `bytes_max` bytes of rows, if nothing is under way. Returns false if
+ * there is nothing to do, or something is under way. ks_flush_step fills it.
  */
 bool ks_flush_start(struct keyspace *ks, uint64_t bytes_max, uint64_t now_ms);
+
+/*
+ * Adds a slice of bounded work to the batch being built, if there is one. True: the batch is
+ * complete with this slice and waits for the log (ks_flush_on_durable). Once a turn, after
+ * ks_flush_point.
+ */
+bool ks_flush_step(struct keyspace *ks);
+
+/* A batch is being built. */
+bool ks_flush_building(const struct keyspace *ks);
 
 /* The log is durable up to `lsn`: a batch that waits for it may go. */
 void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn);
@@ -53,6 +67,9 @@ uint64_t ks_flush_backlog(const struct keyspace *ks);
 
 /* The covered position of the last batch that the store took. */
 uint64_t ks_flush_covered(const struct keyspace *ks);
+
+/* What the store had still to do when a batch was written last, 50 ms old at least at times. */
+void ks_flush_debt(const struct keyspace *ks, struct store_debt *out);
 
 /* The error of the last batch, 0 if it was written. */
 int ks_flush_error(const struct keyspace *ks);

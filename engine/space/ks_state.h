@@ -40,12 +40,18 @@ struct ks_flush {
     struct pool_class cls;
     struct pool_job job;
     struct keyspace *ks;
-    struct list lists;  /* Lists with changes in the batch, by coll.flush_link. */
-    uint64_t batch_lsn; /* What the log must have made durable before the batch is written. */
-    bool busy;          /* From the building of a batch to its end. */
-    bool waiting;       /* For the log. */
-    int err;            /* Of the last write. */
-    uint64_t now_ms;    /* When it was started. */
+    struct list lists;      /* Lists with changes in the batch, by coll.flush_link. */
+    uint64_t batch_lsn;     /* What the log must have made durable before the batch is written. */
+    uint64_t bytes_max;     /* Of the batch being built; */
+    uint32_t end;           /* what entered the ring from here on is not for it. */
+    bool busy;              /* From the building of a batch to its end. */
+    bool building;          /* More rows may be added. */
+    bool waiting;           /* For the log. */
+    int err;                /* Of the last write. */
+    struct store_debt debt; /* As the last batch found it. */
+    struct store_debt debt_found; /* The maintenance thread's while a batch is written; */
+    uint64_t debt_at_ms;          /* also its. */
+    uint64_t now_ms;              /* When it was started. */
     uint64_t retry_at_ms;
     uint32_t retries;
     uint32_t points_first; /* A ring, oldest first. */

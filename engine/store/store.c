@@ -323,6 +323,15 @@ void store_stats(struct store *store, struct store_stats *out)
     store_leave(store);
 }
 
+void store_debt(struct store *store, struct store_debt *out)
+{
+    *out = (struct store_debt){.level0_files = 0};
+    if (store->ops->debt == NULL || !store_enter(store))
+        return;
+    store->ops->debt(store, out);
+    store_leave(store);
+}
+
 /* --- iterating --- */
 
 int store_iter_open(struct store *store, const struct store_iter_options *options,

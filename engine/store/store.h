@@ -296,6 +296,16 @@ struct store_stats {
     uint64_t level_bytes[STORE_LEVELS_MAX];
 };
 
+/* What the store has still to do; the more, the sooner it makes writers wait. */
+struct store_debt {
+    uint64_t level0_files;
+    uint64_t memtables_waiting; /* For a flush. */
+    uint64_t pending_compaction_bytes;
+};
+
+/* Microseconds, and the store's mutex: not on a shard thread. Zeros if the store is closed. */
+void store_debt(struct store *store, struct store_debt *out);
+
 /* Takes tens of microseconds, and the store's mutex: from a timer, not per command. */
 void store_stats(struct store *store, struct store_stats *out);
 

@@ -66,6 +66,7 @@ struct store_ops {
     int (*iter_open)(struct store *store, const struct store_iter_options *options,
                      struct store_iter **out);
     void (*stats)(struct store *store, struct store_stats *out);
+    void (*debt)(struct store *store, struct store_debt *out); /* NULL: it never has any. */
 };
 
 struct store {

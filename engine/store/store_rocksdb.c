@@ -276,6 +276,7 @@ static const struct store_ops rs_ops = {
     .multi_get = rs_multi_get,
     .iter_open = rocksdb_iter_open,
     .stats = rocksdb_stats,
+    .debt = rocksdb_debt,
 };
 
 int store_open(const struct store_options *options, struct store **out, char *why, size_t why_len)

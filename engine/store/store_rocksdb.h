@@ -66,6 +66,7 @@ MUST_USE int rocksdb_error_fault(const char *dir, char *take_error, struct store
 MUST_USE int rocksdb_iter_open(struct store *store, const struct store_iter_options *options,
                                struct store_iter **out);
 void rocksdb_stats(struct store *store, struct store_stats *out);
+void rocksdb_debt(struct store *store, struct store_debt *out);
 
 static inline struct store_rocksdb *rocksdb_of(struct store *store)
 {

@@ -23,20 +23,23 @@
 
 /* Files of level 0: the more, the fewer bytes are written and the more filters a read asks. */
 #define LEVEL0_FILES      8
-#define LEVEL0_FILES_SLOW 24
-#define LEVEL0_FILES_STOP 40
+#define LEVEL0_FILES_SLOW 56
+#define LEVEL0_FILES_STOP 72
 
 #define FILE_BYTES_MIN (8 * MIB)
 #define FILE_BYTES_MAX (64 * MIB)
 
-#define BLOCK_BYTES     4096
-#define METADATA_BYTES  4096
-#define BLOOM_BITS      10.0
-#define INFO_LOG_BYTES  (4 * MIB)
-#define INFO_LOGS       3
-#define MANIFEST_BYTES  (64 * MIB)
-#define READAHEAD_BYTES (2 * MIB)
-#define SYNC_BYTES      MIB
+#define BLOCK_BYTES    4096
+#define METADATA_BYTES 4096
+#define BLOOM_BITS     10.0
+#define INFO_LOG_BYTES (4 * MIB)
+#define INFO_LOGS      3
+#define MANIFEST_BYTES (64 * MIB)
+/* Of each input of a compaction, and there are as many as level 0 has files. */
+#define READAHEAD_SHARE     64 /* Of all write buffers. */
+#define READAHEAD_BYTES_MIN (MIB / 16)
+#define READAHEAD_BYTES_MAX (2 * MIB)
+#define SYNC_BYTES          MIB
 
 /* Enumerations that the C header leaves without names. */
 #define CHECKSUM_XXH3       4
@@ -145,7 +148,9 @@ static void profile_io(struct store_rocksdb *rs)
     rocksdb_options_set_max_background_flushes(p, (int)o->flush_threads);
     rocksdb_options_set_max_background_compactions(p, (int)o->compaction_threads);
     rocksdb_options_set_max_open_files(p, o->read_only ? -1 : (int)o->open_files_max);
-    rocksdb_options_compaction_readahead_size(p, READAHEAD_BYTES);
+    rocksdb_options_compaction_readahead_size(
+        p, size_min(size_max(o->memtable_bytes / READAHEAD_SHARE, READAHEAD_BYTES_MIN),
+                    READAHEAD_BYTES_MAX));
     rocksdb_options_set_bytes_per_sync(p, SYNC_BYTES);
     rocksdb_options_set_advise_random_on_open(p, 1);
     rocksdb_options_set_avoid_unnecessary_blocking_io(p, 1);

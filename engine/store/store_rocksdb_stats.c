@@ -90,3 +90,29 @@ void rocksdb_stats(struct store *store, struct store_stats *out)
     stats_levels(rs, out);
     stats_written(rs, out);
 }
+
+/* One property that RocksDB gives as text or number. */
+static uint64_t debt_property(const struct store_rocksdb *rs, const char *name)
+{
+    uint64_t value = 0;
+
+    return rocksdb_property_int_cf(rs->db, rs->cf, name, &value) == 0 ? value : 0;
+}
+
+void rocksdb_debt(struct store *store, struct store_debt *out)
+{
+    const struct store_rocksdb *rs = rocksdb_of(store);
+    uint64_t files = 0;
+
+    char *text = rocksdb_property_value_cf(rs->db, rs->cf, "rocksdb.num-files-at-level0");
+    if (text != NULL) {
+        if (!num_parse_u64(bytes_of(text, strlen(text)), &files))
+            files = 0;
+        rocksdb_free(text);
+    }
+    *out = (struct store_debt){
+        .level0_files = files,
+        .memtables_waiting = debt_property(rs, "rocksdb.num-immutable-mem-table"),
+        .pending_compaction_bytes = debt_property(rs, "rocksdb.estimate-pending-compaction-bytes"),
+    };
+}

@@ -131,8 +131,16 @@ static void on_ready(struct ks_wait *wait)
     (void)wait;
 }
 
+/* The next slice of the batch that is being built. */
+static void flush_step(struct core *c)
+{
+    if (ks_flush_step(c->ks))
+        ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
+}
+
 static void turn(struct core *c)
 {
+    flush_step(c);
     oplog_turn_end(c->log);
     reactor_run_once(c->reactor, 1);
 }
@@ -774,8 +782,9 @@ static void settle(struct core *c)
 static void write_back(struct core *c)
 {
     ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
-    if (ks_flush_start(c->ks, 1 + rng_below(&c->rng, 5000), NOW_MS))
-        ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
+    const uint64_t bytes_max = rng_below(&c->rng, 4) == 0 ? 1u << 20 : 5000;
+    (void)ks_flush_start(c->ks, 1 + rng_below(&c->rng, bytes_max), NOW_MS);
+    flush_step(c);
     if (rng_below(&c->rng, 2) == 0)
         settle(c);
 }

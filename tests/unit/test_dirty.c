@@ -266,6 +266,28 @@ static void a_row_waits_at_its_first_change(void **state UNUSED)
     world_free(w);
 }
 
+/* A batch that is built bit by bit ends where the ring ended when it began. */
+static void what_changes_later_is_not_taken_before_an_end(void **state UNUSED)
+{
+    struct world *w = world_new(12);
+    struct coll *coll;
+
+    for (uint32_t number = 0; number < 3; number++)
+        mark(w, number);
+    const uint32_t end = dirty_end(&w->dirty);
+    assert_ptr_equal(dirty_take_before(&w->dirty, end, &coll), &w->row[0].elem->h);
+    mark(w, 0);
+    forget(w, 1);
+    assert_ptr_equal(dirty_take_before(&w->dirty, end, &coll), &w->row[2].elem->h);
+
+    assert_null(dirty_take_before(&w->dirty, end, &coll));
+    assert_ptr_equal(dirty_take(&w->dirty, &coll), &w->row[0].elem->h);
+    assert_null(dirty_take(&w->dirty, &coll));
+    /* The head may have come beyond the end. */
+    assert_null(dirty_take_before(&w->dirty, end, &coll));
+    world_free(w);
+}
+
 static void a_failed_write_holds_the_position_down(void **state UNUSED)
 {
     struct world *w = world_new(3);
@@ -320,6 +342,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_waits_at_its_first_change),
+        cmocka_unit_test(what_changes_later_is_not_taken_before_an_end),
         cmocka_unit_test(a_failed_write_holds_the_position_down),
         cmocka_unit_test(two_failed_writes_hold_the_position_down),
         cmocka_unit_test(no_unstored_change_is_ever_covered),

@@ -2,9 +2,9 @@
 """maxmemory: what the kernel says stays within it while five times as much is written.
 
 Strings of 16 bytes to 1 MiB, hashes, sets, sorted sets and lists come in over several connections,
-then half of it is overwritten and cold values are read in between. No write may be refused, what was
-acknowledged must be there, before and after a restart, and the resident set, as polled and at its
-highest, must not go beyond maxmemory and a quarter. The latter only with the allocator of the product:
+then some of it is overwritten and cold values are read in between. No write may be refused, what
+was acknowledged must be there, before and after a restart, and the resident set, at its highest,
+must not go beyond maxmemory and a quarter. The latter only with the allocator of the product:
 sanitizers and the C library's need more.
 """
 
