@@ -98,10 +98,10 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
         (unsigned long long)((now_ms - u64_min(now_ms, c->created_ms)) / 1000),
         (unsigned long long)((now_ms - u64_min(now_ms, c->active_ms)) / 1000), flags,
         txn_active(c) ? (int)c->txn->cmds_count : -1, c->in.len, c->in.cap - c->in.len,
-        c == self || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
+        c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
         c->out.out.cap, c->out.out.cap, waiting, c->sending.cap, conn_memory_bytes(c),
-        waiting != 0 && c != self ? "rw" : "r", c->last_cmd == NULL ? "NULL" : c->last_cmd->name,
-        "default", c->out.proto));
+        waiting != 0 && c->id != self->id ? "rw" : "r",
+        c->last_cmd == NULL ? "NULL" : c->last_cmd->name, "default", c->out.proto));
 }
 
 void cmd_client_info(struct request *rq)
@@ -259,7 +259,8 @@ static bool kill_matches(const struct kill_filter *f, const struct conn *c, cons
 {
     return (f->addr == NULL || bytes_eq(bytes_cstr(c->addr), *f->addr)) &&
            (f->laddr == NULL || bytes_eq(bytes_cstr(c->laddr), *f->laddr)) &&
-           (f->id == 0 || c->id == f->id) && f->type != TYPE_NONE && (c != self || !f->skip_me);
+           (f->id == 0 || c->id == f->id) && f->type != TYPE_NONE &&
+           (c->id != self->id || !f->skip_me);
 }
 
 void cmd_client_kill(struct request *rq)
@@ -267,7 +268,7 @@ void cmd_client_kill(struct request *rq)
     struct kill_filter f = {.skip_me = true};
     struct conn *self = rq->conn;
     const bool old_form = rq->argc == 3;
-    bool kill_self = false;
+    struct conn *kill_self = NULL; /* This one, or the one whose agent this is. */
     int64_t killed = 0;
 
     if (old_form) {
@@ -287,8 +288,9 @@ void cmd_client_kill(struct request *rq)
         if (!kill_matches(&f, c, self))
             continue;
         killed++;
-        kill_self = kill_self || c == self;
-        if (c != self)
+        if (c->id == self->id)
+            kill_self = c;
+        else
             conn_close(c);
     }
     if (!old_form)
@@ -297,8 +299,8 @@ void cmd_client_kill(struct request *rq)
         reply_error(rq->out, "ERR No such client");
     else
         reply_ok(rq->out);
-    if (kill_self)
-        conn_close_after_reply(self);
+    if (kill_self != NULL)
+        conn_close_after_reply(kill_self);
 }
 
 /* --- PAUSE and UNBLOCK --- */

@@ -90,7 +90,7 @@ static void debug_reload(struct request *rq)
         reply_error(rq->out, "ERR DEBUG RELOAD is not possible within MULTI");
         return;
     }
-    if (!save_wait(rq, SAVE_FLUSH))
+    if (!save_flush_here(rq))
         return;
     /* Touched keys stay until the hand has passed them as often as they were touched. */
     for (int i = 0; i < 4; i++)

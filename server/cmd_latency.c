@@ -5,6 +5,7 @@
 #include "engine/base/hist.h"
 
 #include "server/config.h"
+#include "server/figures.h"
 #include "server/handlers.h"
 #include "server/latency.h"
 #include "server/request.h"
@@ -31,9 +32,19 @@ static uint32_t samples_of(const struct latency_class *k,
     return n;
 }
 
-void cmd_latency_latest(struct request *rq)
+/* Calls fn with the figures of all shards. */
+static void with_figures(struct request *rq,
+                         void (*fn)(struct request *rq, const struct figures *f))
 {
-    const struct latency *l = rq->sh->latency;
+    struct figures *f = figures_take(rq);
+
+    fn(rq, f);
+    figures_destroy(f);
+}
+
+static void latest(struct request *rq, const struct figures *f)
+{
+    const struct latency *l = f->latency;
     struct latency_sample samples[LATENCY_SAMPLES_MAX];
 
     reply_array(rq->out, latency_count(l));
@@ -48,9 +59,14 @@ void cmd_latency_latest(struct request *rq)
     }
 }
 
-void cmd_latency_history(struct request *rq)
+void cmd_latency_latest(struct request *rq)
 {
-    const struct latency_class *k = latency_find(rq->sh->latency, rq->argv[2]);
+    with_figures(rq, latest);
+}
+
+static void history(struct request *rq, const struct figures *f)
+{
+    const struct latency_class *k = latency_find(f->latency, rq->argv[2]);
     struct latency_sample samples[LATENCY_SAMPLES_MAX];
     const uint32_t n = k == NULL ? 0 : samples_of(k, samples);
 
@@ -60,6 +76,11 @@ void cmd_latency_history(struct request *rq)
         reply_u64(rq->out, samples[i].at_s);
         reply_u64(rq->out, samples[i].ms);
     }
+}
+
+void cmd_latency_history(struct request *rq)
+{
+    with_figures(rq, history);
 }
 
 void cmd_latency_reset(struct request *rq)
@@ -101,9 +122,9 @@ static void reply_histogram(struct reply *r, const struct hist *hist)
 }
 
 /* The command's histogram with its name, if it was called; returns whether it was. */
-static bool histogram_of(struct request *rq, const struct cmd *cmd)
+static bool histogram_of(struct request *rq, const struct figures *f, const struct cmd *cmd)
 {
-    const struct hist *hist = rq->sh->stats.latency[cmd->id];
+    const struct hist *hist = f->stats.latency[cmd->id];
 
     if (hist == NULL || hist_count(hist) == 0)
         return false;
@@ -112,26 +133,31 @@ static bool histogram_of(struct request *rq, const struct cmd *cmd)
     return true;
 }
 
-void cmd_latency_histogram(struct request *rq)
+static void histogram(struct request *rq, const struct figures *f)
 {
     const struct command_table *table = rq->sh->commands;
     const struct reply_mark mark = reply_deferred_begin(rq->out, 4);
     uint64_t n = 0;
 
     for (uint32_t id = 0; rq->argc == 2 && id < command_count(table); id++)
-        n += histogram_of(rq, command_at(table, id));
+        n += histogram_of(rq, f, command_at(table, id));
     for (uint32_t i = 2; i < rq->argc; i++) {
         const struct cmd *cmd = command_lookup_full(table, rq->argv[i]);
         if (cmd == NULL)
             continue;
-        n += histogram_of(rq, cmd);
+        n += histogram_of(rq, f, cmd);
         /* A container stands for its subcommands. */
         for (uint32_t id = 0; id < command_count(table); id++) {
             if (command_at(table, id)->parent == cmd->id)
-                n += histogram_of(rq, command_at(table, id));
+                n += histogram_of(rq, f, command_at(table, id));
         }
     }
     reply_deferred_map(rq->out, mark, n);
+}
+
+void cmd_latency_histogram(struct request *rq)
+{
+    with_figures(rq, histogram);
 }
 
 /* --- GRAPH --- */
@@ -176,9 +202,9 @@ static void write_graph(struct buf *out, const struct latency_sample *s, uint32_
     IGNORE_RESULT(buf_append_u8(out, '\n'));
 }
 
-void cmd_latency_graph(struct request *rq)
+static void graph(struct request *rq, const struct figures *f)
 {
-    const struct latency_class *k = latency_find(rq->sh->latency, rq->argv[2]);
+    const struct latency_class *k = latency_find(f->latency, rq->argv[2]);
     struct latency_sample all[LATENCY_SAMPLES_MAX];
     uint64_t min = UINT64_MAX, max = 0;
     struct buf text;
@@ -207,11 +233,16 @@ void cmd_latency_graph(struct request *rq)
     buf_deinit(&text);
 }
 
+void cmd_latency_graph(struct request *rq)
+{
+    with_figures(rq, graph);
+}
+
 /* --- DOCTOR --- */
 
-void cmd_latency_doctor(struct request *rq)
+static void doctor(struct request *rq, const struct figures *f)
 {
-    const struct latency *l = rq->sh->latency;
+    const struct latency *l = f->latency;
     struct latency_sample samples[LATENCY_SAMPLES_MAX];
     struct buf text;
 
@@ -239,6 +270,11 @@ void cmd_latency_doctor(struct request *rq)
     }
     reply_verbatim(rq->out, buf_bytes(&text), "txt");
     buf_deinit(&text);
+}
+
+void cmd_latency_doctor(struct request *rq)
+{
+    with_figures(rq, doctor);
 }
 
 void cmd_latency_help(struct request *rq)

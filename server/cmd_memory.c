@@ -5,6 +5,7 @@
 
 #include "engine/space/demote.h"
 
+#include "server/figures.h"
 #include "server/handlers.h"
 #include "server/info.h"
 #include "server/node.h"
@@ -85,11 +86,8 @@ static double ratio(uint64_t a, uint64_t b)
     return b == 0 ? 0 : (double)a / (double)b;
 }
 
-static void stats_totals(struct request *rq, const struct info_memory *m)
+static void stats_totals(struct reply *r, const struct info_memory *m, uint64_t keys)
 {
-    struct reply *r = rq->out;
-    const uint64_t keys = node_keys(rq->sh->node);
-
     field(r, "peak.allocated", m->peak);
     field(r, "total.allocated", m->used);
     field(r, "startup.allocated", m->startup);
@@ -115,15 +113,16 @@ static void stats_totals(struct request *rq, const struct info_memory *m)
 
 void cmd_memory_stats(struct request *rq)
 {
+    struct figures *f = figures_take(rq);
     struct reply *r = rq->out;
     struct info_memory m;
     struct mem_stats mem;
     const uint64_t rss = mem_rss_bytes();
 
-    info_measure_memory(rq->sh, &m);
+    info_measure_memory(f, &m);
     mem_stats(&mem);
     reply_map(r, 28);
-    stats_totals(rq, &m);
+    stats_totals(r, &m, f->keys);
     field(r, "allocator.allocated", mem.allocated);
     field(r, "allocator.active", mem.active);
     field(r, "allocator.resident", mem.resident);
@@ -138,19 +137,23 @@ void cmd_memory_stats(struct request *rq)
     field_double(r, "fragmentation", ratio(rss, m.used));
     reply_bulk_cstr(r, "fragmentation.bytes");
     reply_i64(r, (int64_t)(rss - m.used));
+    figures_destroy(f);
 }
 
 void cmd_memory_doctor(struct request *rq)
 {
-    const struct node_budget *b = &rq->sh->node->budget;
+    struct figures *f = figures_take(rq);
+    const struct node_budget *b = &f->budget;
+    const struct node_limits *l = &rq->sh->node->limits;
+    const uint64_t used = node_limit(&l->used);
     char text[512];
     int len;
 
-    if (b->maxmemory != 0 && b->used > b->soft)
+    if (node_limit(&l->maxmemory) != 0 && used > node_limit(&l->soft))
         len = snprintf(text, sizeof(text),
                        "DRAM is short: %llu of %llu bytes are used, and keys are demoted to flash. "
                        "INFO tiering tells how fast.\n",
-                       (unsigned long long)b->used, (unsigned long long)b->maxmemory);
+                       (unsigned long long)used, (unsigned long long)node_limit(&l->maxmemory));
     else if (b->mem.active > b->mem.allocated + b->mem.allocated / 2 &&
              b->mem.allocated > (64u << 20))
         len = snprintf(text, sizeof(text),
@@ -159,6 +162,7 @@ void cmd_memory_doctor(struct request *rq)
                        (unsigned long long)b->mem.allocated, (unsigned long long)b->mem.active);
     else
         len = snprintf(text, sizeof(text), "No memory problem was found.\n");
+    figures_destroy(f);
     reply_verbatim(rq->out, bytes_of(text, (size_t)len), "txt");
 }
 

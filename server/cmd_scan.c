@@ -8,7 +8,9 @@
 #include "server/conn.h"
 #include "server/glob.h"
 #include "server/handlers.h"
+#include "server/node.h"
 #include "server/request.h"
+#include "server/route.h"
 #include "server/shard.h"
 
 /* Keys of one step of KEYS, between two looks at other clients. */
@@ -127,6 +129,14 @@ static bool scan_options(struct request *rq, struct keys *k, int64_t *count)
     return true;
 }
 
+/* Where the walk goes on behind this shard's keys: at the first slot of the next one. */
+static uint64_t next_shard_cursor(const struct shard *sh)
+{
+    const uint64_t slot = route_first_slot(sh->id + 1, sh->node->shards_count);
+
+    return slot >= KEY_SLOTS ? 0 : slot << KEYTAB_CURSOR_HASH_BITS;
+}
+
 void cmd_scan(struct request *rq)
 {
     struct conn_walk *walk = &rq->conn->walk;
@@ -152,6 +162,8 @@ void cmd_scan(struct request *rq)
     } else if (k.err != 0) {
         reply_err_oom(rq->out, "the reply does not fit into the output buffer; use a lower COUNT");
     } else {
+        if (next == 0)
+            next = next_shard_cursor(rq->sh);
         reply_array(rq->out, 2);
         reply_bulk(rq->out, bytes_of(text, num_print_u64(text, next)));
         reply_names(rq, walk);
@@ -214,6 +226,16 @@ static void pick_key(void *ctx, struct bytes name, uint8_t type, bool expired)
     p->err = buf_append_bytes(p->name, name);
 }
 
+/* Among the shard's slots. */
+static uint64_t random_cursor(struct shard *sh)
+{
+    const uint64_t first = route_first_slot(sh->id, sh->node->shards_count);
+    const uint64_t end = route_first_slot(sh->id + 1, sh->node->shards_count);
+
+    return (first << KEYTAB_CURSOR_HASH_BITS) +
+           rng_below(&sh->rng, (end - first) << KEYTAB_CURSOR_HASH_BITS);
+}
+
 void cmd_randomkey(struct request *rq)
 {
     struct conn_walk *walk = &rq->conn->walk;
@@ -227,7 +249,7 @@ void cmd_randomkey(struct request *rq)
     }
     if (!walk->active) {
         walk->active = true;
-        walk->cursor = rng_u64(&rq->sh->rng) >> (64 - 14 - KEYTAB_CURSOR_HASH_BITS);
+        walk->cursor = random_cursor(rq->sh);
     }
     while (p.seen == 0) {
         err =

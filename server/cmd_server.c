@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 
 #include "server/conn.h"
+#include "server/figures.h"
 #include "server/handlers.h"
 #include "server/info.h"
 #include "server/node.h"
@@ -16,10 +17,12 @@
 
 void cmd_info(struct request *rq)
 {
+    struct figures *f = figures_take(rq);
     struct buf text;
 
     buf_init(&text, INFO_BYTES_MAX);
-    info_write(rq->sh, rq->argc - 1, rq->argv + 1, &text);
+    info_write(rq->sh, f, rq->argc - 1, rq->argv + 1, &text);
+    figures_destroy(f);
     reply_verbatim(rq->out, buf_bytes(&text), "txt");
     buf_deinit(&text);
 }
@@ -127,9 +130,12 @@ void cmd_shutdown(struct request *rq)
 
 void cmd_role(struct request *rq)
 {
+    struct figures *f = figures_take(rq);
+
     reply_array(rq->out, 3);
     reply_bulk_cstr(rq->out, "master");
-    reply_u64(rq->out, info_repl_offset(rq->sh->node));
+    reply_u64(rq->out, f->log_appended_bytes);
+    figures_destroy(f);
     reply_array(rq->out, 0);
 }
 

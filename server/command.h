@@ -50,7 +50,11 @@ typedef void (*cmd_fn)(struct request *rq);
     X(MAY_REPLICATE,     "")                                                                       \
     X(PROTECTED,         "")            /* Needs enable-debug-command or the like. */              \
     X(CONTAINER,         "")            /* Has subcommands. Derived. */                            \
-    X(SPANS_SHARDS,      "")            /* May name keys of several shards. */
+    X(SPANS_SHARDS,      "")            /* May name keys of several shards. */                     \
+    X(EVERY_SHARD,       "")            /* Every shard runs it; the replies are joined. */         \
+    X(FIRST_SHARD,       "")            /* Shard 0 runs it. */                                     \
+    X(ANY_SHARD,         "")            /* route.c chooses by the arguments. */                    \
+    X(FIGURES,           "")            /* Reads the figures of all shards. */
 
 /* Bit order of ACL categories as in Redis: ACL CAT and COMMAND INFO list them in this order. */
 #define CMD_ACL_CATEGORIES(X)                                                                      \

@@ -4,6 +4,7 @@
 #include "server/config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/err.h"
@@ -37,6 +38,24 @@ struct config *config_create(void)
         config_value_store(cfg, opt, &value);
     }
     return cfg;
+}
+
+struct config *config_clone(const struct config *cfg)
+{
+    struct config *clone = mem_zalloc(sizeof(*clone));
+
+    for (unsigned i = 0; i < CONFIG_IDS_COUNT; i++) {
+        const struct config_option *opt = config_option((enum config_id)i);
+        union config_value value = config_value_copy(cfg, opt);
+        config_value_store(clone, opt, &value);
+    }
+    if (cfg->file != NULL) {
+        const size_t len = strlen(cfg->file) + 1;
+        clone->file = mem_alloc(len);
+        memcpy(clone->file, cfg->file, len);
+    }
+    memcpy(clone->given, cfg->given, sizeof(clone->given));
+    return clone;
 }
 
 void config_destroy(struct config *cfg)

@@ -8,8 +8,8 @@
  * Sources, the later wins: the defaults, the configuration file (redis.conf syntax, include),
  * `--directive value...` on the command line, CONFIG SET.
  *
- * A struct config belongs to one node and to one thread, the one that runs CONFIG SET. Whoever
- * needs a value elsewhere takes a copy, and a hook to learn of changes.
+ * A struct config belongs to one node and to one thread, the one that runs CONFIG SET, shard 0's.
+ * The other shards have a copy each, which is replaced after a change (config_share.h).
  */
 #ifndef TIERRA_SERVER_CONFIG_H
 #define TIERRA_SERVER_CONFIG_H
@@ -147,6 +147,9 @@ struct config_error {
 /* All defaults. To be destroyed by the caller. */
 MUST_USE struct config *config_create(void);
 void config_destroy(struct config *cfg);
+
+/* A copy without hooks, for another thread to read. */
+MUST_USE struct config *config_clone(const struct config *cfg);
 
 /* --- Start --- */
 

@@ -3,10 +3,6 @@
 
 #include <sys/resource.h>
 
-#include "engine/base/mem.h"
-
-#include "engine/io/mailbox.h"
-
 #include "server/config.h"
 #include "server/listen.h"
 #include "server/node.h"
@@ -41,36 +37,13 @@ enum oplog_policy config_sync_policy(const struct config *cfg)
     }
 }
 
-/* --- appendfsync: each log belongs to its shard's thread --- */
-
-struct policy_mail {
-    struct mail mail;
-    struct shard *sh;
-    enum oplog_policy policy;
-};
-
-static void on_policy(struct mail *mail)
-{
-    struct policy_mail *m = container_of(mail, struct policy_mail, mail);
-
-    oplog_set_policy(m->sh->log, m->policy);
-    mem_free(m);
-}
-
 static bool apply_appendfsync(void *ctx, const struct config *cfg, const char **out_reason)
 {
     const struct node *node = ctx;
-    const enum oplog_policy policy = config_sync_policy(cfg);
 
     (void)out_reason;
-    /* This is the thread of shard 0: there the change holds for the commands that follow. */
-    oplog_set_policy(node->shards[0]->log, policy);
-    for (uint32_t i = 1; i < node->shards_count; i++) {
-        struct policy_mail *m = mem_alloc(sizeof(*m));
-        *m = (struct policy_mail){
-            .mail = {.fn = on_policy}, .sh = node->shards[i], .policy = policy};
-        mailbox_post(&node->shards[i]->mailbox, &m->mail);
-    }
+    /* This is the thread of shard 0; the others get the change with their copy of it all. */
+    oplog_set_policy(node->shards[0]->log, config_sync_policy(cfg));
     return true;
 }
 

@@ -9,6 +9,8 @@
 #include "engine/base/mem.h"
 
 #include "server/dispatch.h"
+#include "server/figures.h"
+#include "server/forward.h"
 #include "server/shard.h"
 #include "server/txn.h"
 
@@ -157,6 +159,8 @@ static size_t conn_run(struct conn *c, struct bytes in)
     }
     const size_t done = in.len - r.rest.len;
     c->running = false;
+    if (unlikely(c->fw != NULL))
+        forward_keep(c);
     if (c->out.failed)
         conn_close(c);
     else if (c->out.out.len != 0 || c->closing)
@@ -210,6 +214,10 @@ static void on_data(struct reactor_sock *s, const uint8_t *ptr, size_t len)
 
 void conn_resume(struct conn *c)
 {
+    if (unlikely(c->is_agent)) {
+        forward_resume(c);
+        return;
+    }
     if (c->closed || !c->parked)
         return;
     c->parked = false;
@@ -251,6 +259,8 @@ static void send_part(struct conn *c, size_t len)
         }
         buf_consume(&c->out.out, len);
     }
+    if (unlikely(c->fw != NULL))
+        forward_sent(c, len);
     c->bytes_out += len;
     c->sh->stats.net_out_bytes += len;
     c->sh->stats.writes++;
@@ -295,7 +305,8 @@ static size_t release(struct conn *c, uint64_t safe_lsn)
 
 static void close_if_done(struct conn *c)
 {
-    if (!c->closed && c->closing && c->out.out.len == 0 && !reactor_sock_sending(&c->sock))
+    if (!c->closed && c->closing && c->out.out.len == 0 && !reactor_sock_sending(&c->sock) &&
+        !forward_pending(c))
         conn_close(c);
 }
 
@@ -345,10 +356,10 @@ static void on_sent(struct reactor_sock *s, int err)
 
 /* --- life --- */
 
-static void on_closed(struct reactor_sock *s)
+void conn_free(struct conn *c)
 {
-    struct conn *c = conn_of(s);
-
+    if (c->fw != NULL)
+        forward_free(c);
     buf_deinit(&c->in);
     buf_deinit(&c->sending);
     buf_deinit(&c->walk.names);
@@ -357,6 +368,14 @@ static void on_closed(struct reactor_sock *s)
     mem_free(c->name);
     shard_conn_gone(c->sh, c);
     mem_free(c);
+}
+
+static void on_closed(struct reactor_sock *s)
+{
+    struct conn *c = conn_of(s);
+
+    if (c->fw == NULL || !forward_orphan(c))
+        conn_free(c);
 }
 
 static const struct reactor_sock_ops conn_ops = {
@@ -386,7 +405,10 @@ void conn_close(struct conn *c)
     c->closing = true;
     ks_wait_cancel(c->sh->ks, &c->wait);
     reactor_timer_stop(c->sh->reactor, &c->retry);
+    if (c->fw != NULL)
+        forward_close(c);
     txn_destroy(c);
+    figures_drop(c);
     unlink_if(&c->turn_link);
     unlink_if(&c->held_link);
     unlink_if(&c->retry_link);
@@ -430,7 +452,6 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
         mem_free(c);
         return NULL;
     }
-    c->id = shard_next_client_id(sh);
     c->created_ms = c->active_ms = reactor_wall_ms(sh->reactor);
     address_text(c, true, c->addr);
     address_text(c, false, c->laddr);
@@ -441,5 +462,5 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
 size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
-           c->cmd.argv_cap * sizeof(*c->cmd.argv);
+           c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c);
 }

@@ -29,6 +29,7 @@
 #include "server/reply.h"
 #include "server/resp.h"
 
+struct forward_home;
 struct shard;
 struct txn;
 
@@ -67,6 +68,11 @@ struct conn {
     bool waited;              /* The parked command has waited for cold data. */
     bool postponed;           /* It waits for the end of CLIENT PAUSE. */
     uint64_t save_ticket;     /* It waits for this save; 0: for none. */
+    uint64_t config_ticket;   /* It waits until all shards have this configuration; 0: none. */
+
+    struct forward_home *fw; /* Commands at other shards; NULL until there was one. */
+    struct figures *figures; /* What INFO and its like read; NULL: not asked for. */
+    bool is_agent;           /* Runs commands of a connection of another shard: no socket. */
 
     bool closing; /* Will be closed when what is to be sent has been sent. */
     bool closed;  /* reactor_sock_close was called. */
@@ -110,6 +116,9 @@ struct conn *conn_open(struct shard *sh, int fd, bool local);
 
 /* Closes now; what was not sent is dropped. The memory goes when the reactor lets go. */
 void conn_close(struct conn *c);
+
+/* Frees the memory of a closed one: when nothing of it is at other shards any more. */
+void conn_free(struct conn *c);
 
 /* Closes when the replies have been sent. */
 void conn_close_after_reply(struct conn *c);

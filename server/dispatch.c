@@ -15,6 +15,7 @@
 #include "server/need_list.h"
 #include "server/node.h"
 #include "server/request.h"
+#include "server/route.h"
 #include "server/shard.h"
 #include "server/slowlog.h"
 #include "server/strspan.h"
@@ -213,7 +214,7 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
 
 /* --- refusals --- */
 
-static void reject(struct conn *c, const struct cmd *cmd)
+void dispatch_reject(struct conn *c, const struct cmd *cmd)
 {
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
@@ -257,7 +258,7 @@ static bool log_ready(struct conn *c, const struct cmd *cmd, size_t len, bool *p
         reply_err_oom(&c->out, "no space left on the device for the op log");
     else
         reply_error(&c->out, "ERR the command is too large for one record of the op log");
-    reject(c, cmd);
+    dispatch_reject(c, cmd);
     return false;
 }
 
@@ -269,7 +270,7 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
 
     if (c->delayed && c->growth_since_ms == 0)
         return true; /* It has served its delay. */
-    switch (node_growth(c->sh->node, c->sh, bytes, &why, &delay_ms)) {
+    switch (node_growth(c->sh, bytes, &why, &delay_ms)) {
     case NODE_GROWTH_OK:
         c->growth_since_ms = 0;
         return true;
@@ -300,7 +301,7 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
     c->delayed = false;
     c->sh->stats.refused_memory++;
     reply_err_oom(&c->out, why);
-    reject(c, cmd);
+    dispatch_reject(c, cmd);
     return false;
 }
 
@@ -331,29 +332,29 @@ static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cm
             reply_err_unknown_subcommand(&c->out, rc->argv);
         else
             reply_err_unknown_command(&c->out, rc->argc, rc->argv);
-        reject(c, NULL);
+        dispatch_reject(c, NULL);
         return false;
     }
     if (unlikely(!command_arity_ok(cmd, rc->argc) || cmd->fn == NULL)) {
         reply_err_arity(&c->out, cmd->name);
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
         return false;
     }
     if (unlikely(!c->authenticated) && (cmd->flags & CMD_NO_AUTH) == 0) {
         reply_err_noauth(&c->out);
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
         return false;
     }
     if (unlikely(!names_ok(c->sh, cmd, rc->argc, rc->argv))) {
         reply_err_key_too_long(&c->out);
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
         return false;
     }
     /* There are no replicas, hence any number that is asked for is too high. */
     if (unlikely(c->sh->cfg->min_replicas_to_write > 0) && (cmd->flags & CMD_WRITE) != 0 &&
         c->sh->cfg->min_replicas_max_lag > 0) {
         reply_error(&c->out, "NOREPLICAS Not enough good replicas to write.");
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
         return false;
     }
     return true;
@@ -465,8 +466,7 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     return true;
 }
 
-/* Within MULTI these run at once; all others are queued. */
-static bool runs_in_multi(const struct cmd *cmd)
+bool dispatch_runs_in_multi(const struct cmd *cmd)
 {
     return cmd->id == CMD_ID_exec || cmd->id == CMD_ID_discard || cmd->id == CMD_ID_multi ||
            cmd->id == CMD_ID_watch || cmd->id == CMD_ID_quit || cmd->id == CMD_ID_reset;
@@ -476,12 +476,12 @@ static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
 {
     if ((cmd->flags & CMD_NO_MULTI) != 0) {
         reply_err_no_multi(&c->out);
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
     } else if (txn_queue(c, cmd, rc)) {
         REPLY_RAW(&c->out, "+QUEUED\r\n");
     } else {
         reply_err_oom(&c->out, "the transaction does not fit into memory");
-        reject(c, cmd);
+        dispatch_reject(c, cmd);
     }
 }
 
@@ -497,9 +497,19 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         return DISPATCH_DONE;
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
         return DISPATCH_PARKED;
+    if (unlikely(sh->routes) && !c->is_agent) {
+        switch (route(c, rc, plan)) {
+        case ROUTE_HERE:
+            break;
+        case ROUTE_DONE:
+            return DISPATCH_DONE;
+        case ROUTE_WAIT:
+            return DISPATCH_PARKED;
+        }
+    }
     if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
-    if (unlikely(c->txn != NULL) && txn_active(c) && !runs_in_multi(cmd)) {
+    if (unlikely(c->txn != NULL) && txn_active(c) && !dispatch_runs_in_multi(cmd)) {
         queue(c, cmd, rc);
         return DISPATCH_DONE;
     }
@@ -509,7 +519,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
     if (!resident(c, plan, rc->argc, rc->argv, &err)) {
         if (err != 0) {
             reply_unreadable(c, err);
-            reject(c, cmd);
+            dispatch_reject(c, cmd);
             return DISPATCH_DONE;
         }
         sh->stats.parked++;
@@ -528,6 +538,8 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
     dispatch_plan(sh, rc, &plan);
     if (plan.cmd == NULL || !command_arity_ok(plan.cmd, rc->argc) ||
         !names_ok(sh, plan.cmd, rc->argc, rc->argv))
+        return;
+    if (unlikely(sh->routes) && !c->is_agent && !route_is_here(sh, plan.cmd, rc))
         return;
     need_all(&n, sh, &plan, rc->argc, rc->argv);
 }

@@ -2,7 +2,11 @@
  * From a parsed command to its handler: the one place to read in order to know what can happen to
  * a command before it runs.
  *
- *     look up -> arity -> AUTH -> MULTI queue -> fuses (memory, flash, log) -> residency -> run
+ *     look up -> arity -> AUTH -> shard -> fuses (memory, flash, log) -> MULTI queue -> residency
+ *       -> run
+ *
+ * A command whose keys another shard owns is forwarded there and goes through the same steps again
+ * (route.h, forward.h); one for several shards is taken apart (scatter.h).
  *
  * A command that cannot run yet is parked: for cold data, for room in the log, or for the delay
  * that slows writers when memory is short. It is then tried again from the start; nothing of it
@@ -11,11 +15,14 @@
 #ifndef TIERRA_SERVER_DISPATCH_H
 #define TIERRA_SERVER_DISPATCH_H
 
+#include <stdbool.h>
+
 #include "engine/space/keyspace.h"
 
 #include "server/command.h"
 #include "server/resp.h"
 
+struct cmd;
 struct conn;
 struct request;
 struct shard;
@@ -38,6 +45,12 @@ void dispatch_plan(const struct shard *sh, const struct resp_cmd *rc, struct dis
 
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan);
+
+/* A refusal: counted, and within MULTI it ends the transaction. The error was replied. */
+void dispatch_reject(struct conn *c, const struct cmd *cmd);
+
+/* Within MULTI these run at once; all others are queued. */
+bool dispatch_runs_in_multi(const struct cmd *cmd);
 
 /* Starts the reads that the command will need. No effect that a client could see. */
 void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc);

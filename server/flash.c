@@ -65,31 +65,42 @@ static void run_walk(void *ctx, struct pool_job **jobs, uint32_t n)
 
 static uint64_t appended_bytes(const struct node *node)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = oplog_metrics(node->shards[0]->log)->bytes;
 
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        bytes += oplog_metrics(node->shards[i]->log)->bytes;
+    for (uint32_t i = 1; i < node->shards_count; i++)
+        bytes += node_limit(&node->shards[i]->published.appended);
     return bytes;
+}
+
+void flash_publish(struct shard *sh)
+{
+    struct store_stats stats;
+
+    store_stats(sh->store, &stats);
+    const bool compacting = sh->relief.busy || stats.running_compactions != 0 ||
+                            stats.running_flushes != 0 || stats.pending_compaction_bytes != 0;
+    atomic_store_explicit(&sh->published.table_bytes, stats.live_sst_bytes, memory_order_relaxed);
+    atomic_store_explicit(&sh->published.pending_bytes,
+                          stats.memtable_bytes + ks_flush_backlog(sh->ks), memory_order_relaxed);
+    atomic_store_explicit(&sh->published.compacting, compacting, memory_order_relaxed);
 }
 
 /* What the walk that begins now is to be combined with. */
 static void walk_begin(struct flash *f, uint64_t now_ms)
 {
     const struct node *node = f->node;
-    struct store_stats stats;
     uint64_t sst = 0;
 
+    flash_publish(node->shards[0]);
     f->walk_at_ms = now_ms;
     f->walk_appended = appended_bytes(node);
     f->walk_pending = 0;
     f->walk_quiet = true;
     for (uint32_t i = 0; i < node->shards_count; i++) {
         const struct shard *sh = node->shards[i];
-        store_stats(sh->store, &stats);
-        sst += stats.live_sst_bytes;
-        f->walk_pending += stats.memtable_bytes + ks_flush_backlog(sh->ks);
-        f->walk_quiet = f->walk_quiet && !sh->relief.busy && stats.running_compactions == 0 &&
-                        stats.running_flushes == 0 && stats.pending_compaction_bytes == 0;
+        sst += node_limit(&sh->published.table_bytes);
+        f->walk_pending += node_limit(&sh->published.pending_bytes);
+        f->walk_quiet = f->walk_quiet && node_limit(&sh->published.compacting) == 0;
     }
     f->walk_gone = f->walk_quiet ? atomic_load(&f->relieved) : 0;
     const uint64_t log = flash_segment_bytes(node) * SEGMENTS_AHEAD + node_memtable_bytes(node);
@@ -187,10 +198,11 @@ bool flash_walking(const struct node *node)
 /* Clients' growth ends here. */
 static uint64_t full_bytes(const struct node *node)
 {
+    const uint64_t maxflash = node_limit(&node->limits.maxflash);
     const uint64_t reserve =
-        node->cfg->maxflash / 100 * (uint64_t)node->cfg->replication_oom_threshold_percent;
+        maxflash / 100 * (uint64_t)node->cfg->replication_oom_threshold_percent;
 
-    return node->cfg->maxflash - reserve;
+    return maxflash - reserve;
 }
 
 static uint64_t tight_bytes(const struct node *node)
@@ -225,14 +237,15 @@ void flash_set_level(struct node *node)
     const char *why = NULL;
     const uint64_t since = since_walk(node);
 
-    f->used = f->tree_bytes + f->pending + since;
+    const uint64_t used = f->tree_bytes + f->pending + since;
+    atomic_store_explicit(&f->used, used, memory_order_relaxed);
     enum flash_level level = level_at(node, since, &why);
     if (level == FLASH_FULL && level_at(node, 0, &why) != FLASH_FULL)
         level = FLASH_UNSURE;
     if (level == FLASH_FULL && flash_level(f) != FLASH_FULL)
         LOG_EVERY_MS(10000, LOG_LEVEL_WARN, "server",
                      "growth is refused why=\"%s\" used=%llu maxflash=%llu disk_free=%llu", why,
-                     (unsigned long long)f->used, (unsigned long long)node->cfg->maxflash,
+                     (unsigned long long)used, (unsigned long long)node->cfg->maxflash,
                      (unsigned long long)f->disk_free);
     if (why != NULL)
         atomic_store_explicit(&f->why, why, memory_order_relaxed);
@@ -251,10 +264,11 @@ uint64_t flash_excess(const struct node *node)
     const struct flash *f = &node->flash;
     const uint64_t evicted = atomic_load_explicit(&f->evicted, memory_order_relaxed);
 
-    if (node->cfg->maxflash == 0)
+    if (node_limit(&node->limits.maxflash) == 0)
         return 0;
     const uint64_t limit = tight_bytes(node) + evicted;
-    return f->used > limit ? f->used - limit : 0;
+    const uint64_t used = node_limit(&f->used);
+    return used > limit ? used - limit : 0;
 }
 
 void flash_note_evicted(struct node *node, uint64_t bytes)
@@ -264,21 +278,23 @@ void flash_note_evicted(struct node *node, uint64_t bytes)
 
 uint64_t flash_segment_bytes(const struct node *node)
 {
+    const uint64_t maxflash = node_limit(&node->limits.maxflash);
     const uint64_t wanted = node->cfg->oplog_segment_bytes;
 
     CHECK(node->shards_count != 0);
-    if (node->cfg->maxflash == 0)
+    if (maxflash == 0)
         return wanted;
-    const uint64_t share = node->cfg->maxflash / SEGMENT_SHARE / node->shards_count;
+    const uint64_t share = maxflash / SEGMENT_SHARE / node->shards_count;
     return u64_min(wanted, u64_max(share / SEGMENT_BYTES_MIN, 1) * SEGMENT_BYTES_MIN);
 }
 
 uint64_t flash_log_tail_bytes(const struct node *node, uint64_t bytes)
 {
+    const uint64_t maxflash = node_limit(&node->limits.maxflash);
     CHECK(node->shards_count != 0);
-    if (node->cfg->maxflash == 0)
+    if (maxflash == 0)
         return bytes;
-    const uint64_t share = node->cfg->maxflash / TAIL_SHARE / node->shards_count;
+    const uint64_t share = maxflash / TAIL_SHARE / node->shards_count;
     return u64_min(bytes, u64_max(share, TAIL_BYTES_MIN));
 }
 

@@ -67,7 +67,7 @@ struct flash {
     uint64_t appended;   /* the other figures of its begin. */
     uint64_t pending;
     uint64_t disk_free;
-    uint64_t used;             /* As of now; INFO flash_used. */
+    _Atomic uint64_t used;     /* As of now; any thread reads. */
     uint64_t disk_need;        /* Growth is refused when less is free. */
     _Atomic uint64_t evicted;  /* Bytes evicted and perhaps not given back yet; any thread. */
     _Atomic uint64_t relieved; /* Of these, before the last relief began; any thread. */
@@ -92,6 +92,9 @@ MUST_USE int flash_open(struct node *node);
 
 /* From the timer: starts a walk when one is due, and sets the level. */
 void flash_measure(struct node *node, uint64_t now_ms);
+
+/* Tells what of the shard counts; the shard's thread, now and then. */
+void flash_publish(struct shard *sh);
 
 /* A walk is under way: not a time to end. */
 bool flash_walking(const struct node *node);

@@ -1,14 +1,7 @@
 /* INFO: which sections, in which order; info.h tells what they hold. */
 #include "server/info.h"
 
-#include <string.h>
-
 #include "engine/base/attr.h"
-
-#include "replication/oplog.h"
-
-#include "server/node.h"
-#include "server/shard.h"
 
 enum {
     SECTION_DEFAULT = 1 << 0,
@@ -51,7 +44,8 @@ static bool wanted(const struct section *s, uint32_t argc, const struct bytes *a
     return false;
 }
 
-void info_write(struct shard *sh, uint32_t argc, const struct bytes *argv, struct buf *out)
+void info_write(const struct shard *sh, const struct figures *f, uint32_t argc,
+                const struct bytes *argv, struct buf *out)
 {
     const size_t start = out->len;
 
@@ -60,27 +54,6 @@ void info_write(struct shard *sh, uint32_t argc, const struct bytes *argv, struc
             continue;
         if (out->len != start)
             INFO_PRINT(out, "\r\n");
-        sections[i].write(sh, out);
+        sections[i].write(sh, f, out);
     }
-}
-
-uint64_t info_stat(const struct node *node, size_t offset)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        uint64_t value;
-        memcpy(&value, (const uint8_t *)&node->shards[i]->stats + offset, sizeof(value));
-        sum += value;
-    }
-    return sum;
-}
-
-uint64_t info_repl_offset(const struct node *node)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        sum += oplog_metrics(node->shards[i]->log)->bytes;
-    return sum;
 }

@@ -2,7 +2,7 @@
  * INFO: the sections of Redis 7.0, with its field names where ours means the same, and `# Tiering`.
  *
  * Every value is measured; a field of Redis whose thing does not exist here is either a true zero
- * or not there. Figures of other shards are read as they stand, without waiting for them.
+ * or not there. Figures are those of all shards, as they came together (figures.h).
  */
 #ifndef TIERRA_SERVER_INFO_H
 #define TIERRA_SERVER_INFO_H
@@ -14,14 +14,12 @@
 
 #define INFO_BYTES_MAX (4u << 20)
 
-struct node;
+struct figures;
 struct shard;
 
 /* Appends the sections that the arguments (of INFO, its name left out) ask for. */
-void info_write(struct shard *sh, uint32_t argc, const struct bytes *argv, struct buf *out);
-
-/* Bytes of records appended to the logs since the start: a replication offset. */
-uint64_t info_repl_offset(const struct node *node);
+void info_write(const struct shard *sh, const struct figures *f, uint32_t argc,
+                const struct bytes *argv, struct buf *out);
 
 /* --- the sections; info_<topic>.c --- */
 
@@ -30,26 +28,22 @@ uint64_t info_repl_offset(const struct node *node);
 /* One field with a number. */
 #define INFO_U64(out, name, value) INFO_PRINT((out), name ":%llu\r\n", (unsigned long long)(value))
 
-/* The sum of a field of struct shard_stats over the shards. */
-#define INFO_STAT(node, field) info_stat((node), offsetof(struct shard_stats, field))
-uint64_t info_stat(const struct node *node, size_t offset);
+typedef void (*info_section_fn)(const struct shard *sh, const struct figures *f, struct buf *out);
 
-typedef void (*info_section_fn)(struct shard *sh, struct buf *out);
-
-void info_server(struct shard *sh, struct buf *out);
-void info_clients(struct shard *sh, struct buf *out);
-void info_memory(struct shard *sh, struct buf *out);
-void info_persistence(struct shard *sh, struct buf *out);
-void info_stats(struct shard *sh, struct buf *out);
-void info_replication(struct shard *sh, struct buf *out);
-void info_cpu(struct shard *sh, struct buf *out);
-void info_modules(struct shard *sh, struct buf *out);
-void info_commandstats(struct shard *sh, struct buf *out);
-void info_errorstats(struct shard *sh, struct buf *out);
-void info_latencystats(struct shard *sh, struct buf *out);
-void info_cluster(struct shard *sh, struct buf *out);
-void info_keyspace(struct shard *sh, struct buf *out);
-void info_tiering(struct shard *sh, struct buf *out);
+void info_server(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_clients(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_memory(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_persistence(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_stats(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_replication(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_cpu(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_modules(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_commandstats(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_errorstats(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_latencystats(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_cluster(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_keyspace(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_tiering(const struct shard *sh, const struct figures *f, struct buf *out);
 
 /* What the memory of the process goes to, for INFO and MEMORY STATS. Bytes. */
 struct info_memory {
@@ -65,6 +59,6 @@ struct info_memory {
     double dataset_percent;
     double peak_percent;
 };
-void info_measure_memory(struct shard *sh, struct info_memory *out);
+void info_measure_memory(const struct figures *f, struct info_memory *out);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/figures.h"
 #include "server/info.h"
 #include "server/node.h"
 #include "server/shard.h"
@@ -26,30 +27,19 @@ static double ratio(uint64_t a, uint64_t b)
     return b == 0 ? 0 : (double)a / (double)b;
 }
 
-void info_measure_memory(struct shard *sh, struct info_memory *out)
+void info_measure_memory(const struct figures *f, struct info_memory *out)
 {
-    struct node *node = sh->node;
     struct mem_stats mem;
-    struct ks_sizes sizes;
-    struct store_stats store;
 
-    *out = (struct info_memory){.startup = node->budget.allocated_at_start};
+    *out = (struct info_memory){.startup = f->budget.allocated_at_start};
     mem_stats(&mem);
-    node->budget.allocated_peak = u64_max(node->budget.allocated_peak, mem.allocated);
     out->used = mem.allocated;
-    out->peak = node->budget.allocated_peak;
-    LIST_FOR_EACH(link, &sh->conns)
-        out->clients += conn_memory_bytes(LIST_ITEM(link, struct conn, link));
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        const struct shard *s = node->shards[i];
-        ks_sizes(s->ks, &sizes);
-        store_stats(s->store, &store);
-        out->keytab += sizes.keytab_bytes;
-        out->oplog += oplog_memory_bytes(s->log);
-        out->store += store.memtable_bytes + store.table_readers_bytes;
-        if (i == 0)
-            out->store += store.block_cache_bytes; /* All shards share it. */
-    }
+    out->peak = u64_max(f->budget.allocated_peak, mem.allocated);
+    out->clients = f->conns_bytes;
+    out->keytab = f->sizes.keytab_bytes;
+    out->oplog = f->log_memory_bytes;
+    out->store =
+        f->store.memtable_bytes + f->store.table_readers_bytes + f->store.block_cache_bytes;
     out->overhead =
         u64_min(out->startup + out->clients + out->keytab + out->oplog + out->store, out->used);
     out->dataset = out->used - out->overhead;
@@ -115,15 +105,15 @@ static void write_scripts(struct buf *out)
         INFO_PRINT(out, "%s:0\r\n", zeros[i]);
 }
 
-void info_memory(struct shard *sh, struct buf *out)
+void info_memory(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    const struct node *node = sh->node;
+    const struct config *cfg = sh->cfg;
     struct info_memory m;
     struct mem_stats mem;
     const uint64_t rss = mem_rss_bytes();
     const uint64_t system = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
-    info_measure_memory(sh, &m);
+    info_measure_memory(f, &m);
     mem_stats(&mem);
     INFO_PRINT(out, "# Memory\r\n");
     INFO_U64(out, "used_memory", m.used);
@@ -143,10 +133,9 @@ void info_memory(struct shard *sh, struct buf *out)
     INFO_U64(out, "total_system_memory", system);
     write_human(out, "total_system_memory_human", system);
     write_scripts(out);
-    INFO_U64(out, "maxmemory", node->cfg->maxmemory);
-    write_human(out, "maxmemory_human", node->cfg->maxmemory);
-    INFO_PRINT(out, "maxmemory_policy:%s\r\n",
-               config_enum_name(node->cfg, CONFIG_ID_maxmemory_policy));
+    INFO_U64(out, "maxmemory", cfg->maxmemory);
+    write_human(out, "maxmemory_human", cfg->maxmemory);
+    INFO_PRINT(out, "maxmemory_policy:%s\r\n", config_enum_name(cfg, CONFIG_ID_maxmemory_policy));
     write_allocator(&m, out);
 }
 
@@ -156,8 +145,9 @@ static void write_seconds(struct buf *out, const char *name, uint64_t seconds)
     INFO_PRINT(out, "%s:%lld\r\n", name, seconds == UINT64_MAX ? -1LL : (long long)seconds);
 }
 
-static void write_save(const struct save *save, enum save_kind kind, const char *in_progress,
-                       const char *last_s, const char *now_s, struct buf *out)
+static void write_save(const struct save_figures *save, enum save_kind kind,
+                       const char *in_progress, const char *last_s, const char *now_s,
+                       struct buf *out)
 {
     const bool running = save->running && save->kind == kind;
 
@@ -166,21 +156,13 @@ static void write_save(const struct save *save, enum save_kind kind, const char 
     write_seconds(out, now_s, running ? clock_wall_ms() / 1000 - save->started_s : UINT64_MAX);
 }
 
-void info_persistence(struct shard *sh, struct buf *out)
+void info_persistence(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    const struct node *node = sh->node;
-    const struct save *save = &node->save;
-    uint64_t log_bytes = 0, buffered = 0;
-    bool fenced = false;
+    const struct save_figures *save = &f->save;
 
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        const struct oplog *log = node->shards[i]->log;
-        log_bytes += oplog_bytes(log);
-        buffered += oplog_metrics(log)->buffer_bytes;
-        fenced = fenced || oplog_fenced(log, NULL);
-    }
+    (void)sh;
     INFO_PRINT(out, "# Persistence\r\nloading:0\r\nasync_loading:0\r\n");
-    INFO_U64(out, "rdb_changes_since_last_save", save_changes(node));
+    INFO_U64(out, "rdb_changes_since_last_save", f->changes - save->changes);
     write_save(save, SAVE_CHECKPOINT, "rdb_bgsave_in_progress", "rdb_last_bgsave_time_sec",
                "rdb_current_bgsave_time_sec", out);
     INFO_U64(out, "rdb_last_save_time", save->saved_s);
@@ -194,9 +176,9 @@ void info_persistence(struct shard *sh, struct buf *out)
     INFO_PRINT(out, "aof_last_bgrewrite_status:%s\r\n",
                save->kind_err[SAVE_FLUSH] == 0 ? "ok" : "err");
     INFO_U64(out, "aof_rewrites", save->kind_count[SAVE_FLUSH]);
-    INFO_PRINT(out, "aof_last_write_status:%s\r\n", fenced ? "err" : "ok");
+    INFO_PRINT(out, "aof_last_write_status:%s\r\n", f->fenced ? "err" : "ok");
     INFO_U64(out, "module_fork_in_progress", 0);
-    INFO_U64(out, "aof_current_size", log_bytes);
+    INFO_U64(out, "aof_current_size", f->log_bytes);
     INFO_U64(out, "aof_pending_rewrite", save->flush_scheduled);
-    INFO_U64(out, "aof_buffer_length", buffered);
+    INFO_U64(out, "aof_buffer_length", f->log_buffer_bytes);
 }

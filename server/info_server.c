@@ -10,6 +10,7 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/figures.h"
 #include "server/info.h"
 #include "server/node.h"
 #include "server/session.h"
@@ -37,7 +38,7 @@ static void write_versions(const struct shard *sh, struct buf *out)
                reactor_backend_name(sh->reactor), __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
 }
 
-void info_server(struct shard *sh, struct buf *out)
+void info_server(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     const struct node *node = sh->node;
     const uint64_t now_us = clock_wall_us();
@@ -45,60 +46,41 @@ void info_server(struct shard *sh, struct buf *out)
     char exe[4096];
     const ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe));
 
+    (void)f;
     write_versions(sh, out);
     INFO_U64(out, "process_id", getpid());
     INFO_PRINT(out, "process_supervised:no\r\nrun_id:%s\r\n", node->run_id);
-    INFO_U64(out, "tcp_port", node->cfg->port);
+    INFO_U64(out, "tcp_port", sh->cfg->port);
     INFO_U64(out, "server_time_usec", now_us);
     INFO_U64(out, "uptime_in_seconds", up_s);
     INFO_U64(out, "uptime_in_days", up_s / 86400);
     INFO_U64(out, "hz", 100);
-    INFO_U64(out, "configured_hz", node->cfg->hz);
+    INFO_U64(out, "configured_hz", sh->cfg->hz);
     INFO_U64(out, "lru_clock", (now_us / 1000000) & 0xFFFFFF);
     INFO_PRINT(out, "executable:%.*s\r\n", len < 0 ? 0 : (int)len, exe);
-    INFO_PRINT(out, "config_file:%s\r\n", node->cfg->file == NULL ? "" : node->cfg->file);
+    INFO_PRINT(out, "config_file:%s\r\n", sh->cfg->file == NULL ? "" : sh->cfg->file);
     INFO_U64(out, "io_threads_active", 0);
     INFO_U64(out, "shards", node->shards_count);
 }
 
-void info_clients(struct shard *sh, struct buf *out)
+void info_clients(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    const struct node *node = sh->node;
-    uint64_t count = 0, postponed = 0;
-    size_t in_max = 0, out_max = 0;
-
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        count += node->shards[i]->conns_count;
-    LIST_FOR_EACH(link, &sh->conns) {
-        const struct conn *c = LIST_ITEM(link, struct conn, link);
-        in_max = size_max(in_max, c->in.len);
-        out_max = size_max(out_max, c->out.out.len + c->sending.len);
-        postponed += c->postponed;
-    }
     INFO_PRINT(out, "# Clients\r\n");
-    INFO_U64(out, "connected_clients", count);
+    INFO_U64(out, "connected_clients", f->conns);
     INFO_U64(out, "cluster_connections", 0);
-    INFO_U64(out, "maxclients", node->cfg->maxclients);
-    INFO_U64(out, "client_recent_max_input_buffer", in_max);
-    INFO_U64(out, "client_recent_max_output_buffer", out_max);
-    INFO_U64(out, "blocked_clients", postponed);
+    INFO_U64(out, "maxclients", sh->cfg->maxclients);
+    INFO_U64(out, "client_recent_max_input_buffer", f->conn_in_max);
+    INFO_U64(out, "client_recent_max_output_buffer", f->conn_out_max);
+    INFO_U64(out, "blocked_clients", f->conns_postponed);
     INFO_U64(out, "tracking_clients", 0);
     INFO_U64(out, "clients_in_timeout_table", 0);
 }
 
-static void write_rates(const struct node *node, struct buf *out)
+static void write_rates(const struct figures *f, struct buf *out)
 {
-    uint64_t commands = 0, in = 0, sent = 0;
-
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        const struct shard_stats *s = &node->shards[i]->stats;
-        commands += stats_rate(&s->rate_commands);
-        in += stats_rate(&s->rate_in);
-        sent += stats_rate(&s->rate_out);
-    }
-    INFO_U64(out, "instantaneous_ops_per_sec", commands);
-    INFO_U64(out, "total_net_input_bytes", INFO_STAT(node, net_in_bytes));
-    INFO_U64(out, "total_net_output_bytes", INFO_STAT(node, net_out_bytes));
+    INFO_U64(out, "instantaneous_ops_per_sec", f->rate_commands);
+    INFO_U64(out, "total_net_input_bytes", f->stats.net_in_bytes);
+    INFO_U64(out, "total_net_output_bytes", f->stats.net_out_bytes);
     INFO_U64(out, "total_net_repl_input_bytes", 0);
     INFO_U64(out, "total_net_repl_output_bytes", 0);
     INFO_PRINT(out,
@@ -106,26 +88,25 @@ static void write_rates(const struct node *node, struct buf *out)
                "instantaneous_output_kbps:%.2f\r\n"
                "instantaneous_input_repl_kbps:0.00\r\n"
                "instantaneous_output_repl_kbps:0.00\r\n",
-               (double)in / 1024, (double)sent / 1024);
+               (double)f->rate_in / 1024, (double)f->rate_out / 1024);
 }
 
-void info_stats(struct shard *sh, struct buf *out)
+void info_stats(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    const struct node *node = sh->node;
-
+    (void)sh;
     INFO_PRINT(out, "# Stats\r\n");
-    INFO_U64(out, "total_connections_received", INFO_STAT(node, connections));
-    INFO_U64(out, "total_commands_processed", INFO_STAT(node, commands));
-    write_rates(node, out);
-    INFO_U64(out, "rejected_connections", INFO_STAT(node, rejected_connections));
+    INFO_U64(out, "total_connections_received", f->stats.connections);
+    INFO_U64(out, "total_commands_processed", f->stats.commands);
+    write_rates(f, out);
+    INFO_U64(out, "rejected_connections", f->stats.rejected_connections);
     INFO_U64(out, "sync_full", 0);
     INFO_U64(out, "sync_partial_ok", 0);
     INFO_U64(out, "sync_partial_err", 0);
-    INFO_U64(out, "expired_keys", INFO_STAT(node, expired_keys));
-    INFO_U64(out, "evicted_keys", INFO_STAT(node, evicted_keys));
+    INFO_U64(out, "expired_keys", f->stats.expired_keys);
+    INFO_U64(out, "evicted_keys", f->stats.evicted_keys);
     INFO_U64(out, "evicted_clients", 0);
-    INFO_U64(out, "keyspace_hits", INFO_STAT(node, keyspace_hits));
-    INFO_U64(out, "keyspace_misses", INFO_STAT(node, keyspace_misses));
+    INFO_U64(out, "keyspace_hits", f->stats.keyspace_hits);
+    INFO_U64(out, "keyspace_misses", f->stats.keyspace_misses);
     INFO_U64(out, "pubsub_channels", 0);
     INFO_U64(out, "pubsub_patterns", 0);
     INFO_U64(out, "pubsubshard_channels", 0);
@@ -136,27 +117,27 @@ void info_stats(struct shard *sh, struct buf *out)
     INFO_U64(out, "tracking_total_items", 0);
     INFO_U64(out, "tracking_total_prefixes", 0);
     INFO_U64(out, "unexpected_error_replies", 0);
-    INFO_U64(out, "total_error_replies", INFO_STAT(node, error_replies));
-    INFO_U64(out, "total_reads_processed", INFO_STAT(node, reads));
-    INFO_U64(out, "total_writes_processed", INFO_STAT(node, writes));
+    INFO_U64(out, "total_error_replies", f->stats.error_replies);
+    INFO_U64(out, "total_reads_processed", f->stats.reads);
+    INFO_U64(out, "total_writes_processed", f->stats.writes);
 }
 
-void info_replication(struct shard *sh, struct buf *out)
+void info_replication(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     const struct node *node = sh->node;
 
     INFO_PRINT(out, "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n");
-    if (node->cfg->min_replicas_to_write > 0 && node->cfg->min_replicas_max_lag > 0)
+    if (sh->cfg->min_replicas_to_write > 0 && sh->cfg->min_replicas_max_lag > 0)
         INFO_U64(out, "min_slaves_good_slaves", 0);
     INFO_PRINT(out,
                "master_failover_state:no-failover\r\n"
                "master_replid:%s\r\n"
                "master_replid2:0000000000000000000000000000000000000000\r\n",
                node->run_id);
-    INFO_U64(out, "master_repl_offset", info_repl_offset(node));
+    INFO_U64(out, "master_repl_offset", f->log_appended_bytes);
     INFO_PRINT(out, "second_repl_offset:-1\r\n");
     INFO_U64(out, "repl_backlog_active", 0);
-    INFO_U64(out, "repl_backlog_size", node->cfg->repl_backlog_size);
+    INFO_U64(out, "repl_backlog_size", sh->cfg->repl_backlog_size);
     INFO_U64(out, "repl_backlog_first_byte_offset", 0);
     INFO_U64(out, "repl_backlog_histlen", 0);
 }
@@ -171,37 +152,35 @@ static void write_times(struct buf *out, int who, const char *suffix)
                (long)r.ru_utime.tv_usec);
 }
 
-void info_cpu(struct shard *sh, struct buf *out)
+void info_cpu(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     (void)sh;
+    (void)f;
     INFO_PRINT(out, "# CPU\r\n");
     write_times(out, RUSAGE_SELF, "");
     write_times(out, RUSAGE_CHILDREN, "_children");
     write_times(out, RUSAGE_THREAD, "_main_thread");
 }
 
-void info_modules(struct shard *sh, struct buf *out)
+void info_modules(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     (void)sh;
+    (void)f;
     INFO_PRINT(out, "# Modules\r\n");
 }
 
-void info_cluster(struct shard *sh, struct buf *out)
+void info_cluster(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     (void)sh;
+    (void)f;
     INFO_PRINT(out, "# Cluster\r\ncluster_enabled:0\r\n");
 }
 
-void info_keyspace(struct shard *sh, struct buf *out)
+void info_keyspace(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    const struct node *node = sh->node;
-    const uint64_t keys = node_keys(node);
-    uint64_t expiring = 0;
-
+    (void)sh;
     INFO_PRINT(out, "# Keyspace\r\n");
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        expiring += ks_count_expiring(node->shards[i]->ks);
-    if (keys != 0)
-        INFO_PRINT(out, "db0:keys=%llu,expires=%llu\r\n", (unsigned long long)keys,
-                   (unsigned long long)expiring);
+    if (f->keys != 0)
+        INFO_PRINT(out, "db0:keys=%llu,expires=%llu\r\n", (unsigned long long)f->keys,
+                   (unsigned long long)f->keys_expiring);
 }

@@ -43,6 +43,9 @@ static inline void latency_note(struct latency *l, const char *name, uint64_t ms
         latency_add(l, name, ms);
 }
 
+/* Adds the samples of `from`: a second keeps its worst, and the newest seconds stay. */
+void latency_merge(struct latency *l, const struct latency *from);
+
 /* Classes with events; `index` below the count. */
 uint32_t latency_count(const struct latency *l);
 const struct latency_class *latency_at(const struct latency *l, uint32_t index);

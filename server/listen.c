@@ -52,15 +52,45 @@ static bool refused(const struct node *node, int fd, bool local)
     return true;
 }
 
+/* maxclients holds for the node. */
+static bool full(const struct node *node, int fd)
+{
+    static const char text[] = "-ERR max number of clients reached\r\n";
+
+    if (atomic_load_explicit(&node->conns_count, memory_order_relaxed) <
+        (uint64_t)node->cfg->maxclients)
+        return false;
+    IGNORE_RESULT(write(fd, text, sizeof(text) - 1)); /* The client may be gone already. */
+    (void)close(fd);
+    return true;
+}
+
+/* The shard with the fewest connections; among equals the next in turn. */
+static struct shard *next_shard(struct node *node)
+{
+    struct shard *best = NULL;
+    uint32_t least = UINT32_MAX;
+
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        struct shard *sh = node->shards[(node->next_shard + i) % node->shards_count];
+        const uint32_t count = atomic_load_explicit(&sh->conns_given, memory_order_relaxed);
+        if (count < least) {
+            least = count;
+            best = sh;
+        }
+    }
+    node->next_shard = (best->id + 1) % node->shards_count;
+    return best;
+}
+
 static void on_accept(struct reactor_listener *l, int fd)
 {
     const struct node_listener *nl = container_of(l, struct node_listener, l);
     struct node *node = nl->node;
-    struct shard *sh = node->shards[0];
     const bool local = nl->local;
 
-    if (refused(node, fd, local)) {
-        sh->stats.rejected_connections++;
+    if (refused(node, fd, local) || full(node, fd)) {
+        node->shards[0]->stats.rejected_connections++;
         return;
     }
     if (!local && node->cfg->tcp_keepalive > 0) {
@@ -68,7 +98,7 @@ static void on_accept(struct reactor_listener *l, int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
         (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
     }
-    shard_accept(sh, fd, local);
+    shard_accept(next_shard(node), fd, local);
 }
 
 static int add(struct node *node, int fd, bool local)

@@ -1,6 +1,6 @@
 /*
- * Listening sockets of a node: TCP addresses of `bind` and the Unix socket. New connections go to
- * the shards in turn.
+ * Listening sockets of a node: TCP addresses of `bind` and the Unix socket. Shard 0 accepts, and
+ * hands each connection to the shard that has the fewest.
  */
 #ifndef TIERRA_SERVER_LISTEN_H
 #define TIERRA_SERVER_LISTEN_H

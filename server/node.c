@@ -115,6 +115,19 @@ static int format_check(struct node *node, const struct format *f, const char *p
     return 0;
 }
 
+/* Policy `none` is one shard, where every command with several keys works. */
+static int policy_check(const struct node *node, uint64_t shards, const char *path, char *why,
+                        size_t why_len)
+{
+    if (shards <= 1 || node->cfg->clustering_policy == CLUSTERING_ENTERPRISE)
+        return 0;
+    (void)snprintf(why, why_len,
+                   "%s: clustering-policy %s has one shard, not %" PRIu64
+                   "; set clustering-policy enterprise",
+                   path, config_enum_name(node->cfg, CONFIG_ID_clustering_policy), shards);
+    return -ERR_CONFIG;
+}
+
 static uint32_t shards_wanted(const struct node *node)
 {
     if (node->cfg->shards != 0)
@@ -133,6 +146,11 @@ static int format_open(struct node *node, char *why, size_t why_len)
     int err = file_read_all(path, &text);
     if (err == -ENOENT) {
         struct rng rng;
+        err = policy_check(node, f.shards, "shards", why, why_len);
+        if (err != 0) {
+            buf_deinit(&text);
+            return err;
+        }
         err = rng_seed_from_os(&rng);
         f.seed = err == 0 ? rng_u64(&rng) : 0;
         if (err == 0)
@@ -145,6 +163,8 @@ static int format_open(struct node *node, char *why, size_t why_len)
             (void)snprintf(why, why_len, "%s: not a file of Tierra; is dir right?", path);
         else
             err = format_check(node, &f, path, why, why_len);
+        if (err == 0)
+            err = policy_check(node, f.shards, path, why, why_len);
     } else {
         (void)snprintf(why, why_len, "cannot read %s: %s", path, err_str(err));
     }
@@ -266,9 +286,12 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         return NODE_EXIT_CONFIG;
     }
     node->cache = store_cache_create(block_cache_bytes(node));
+    node_set_limits(node);
     err = open_shards(node, why, why_len);
     if (err != 0)
         return exit_code(err);
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        flash_publish(node->shards[i]);
     err = flash_open(node);
     if (err != 0) {
         (void)snprintf(why, why_len, "cannot measure %s: %s", node->dir, err_str(err));
@@ -276,29 +299,48 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     }
     node_budget_init(node);
     node_measure(node, 0);
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        node_press(node->shards[i]);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);
     return NODE_EXIT_OK;
+}
+
+/* Those of all shards but the first, which is this one. */
+static int start_threads(struct node *node, char *why, size_t why_len)
+{
+    atomic_store(&node->shards_serving, node->shards_count);
+    for (uint32_t i = 1; i < node->shards_count; i++) {
+        const int err = shard_start(node->shards[i]);
+        if (err == 0)
+            continue;
+        (void)snprintf(why, why_len, "cannot start the thread of shard %u: %s", i, err_str(err));
+        /* Those that run wait for each other at their end, and for nobody else. */
+        atomic_store(&node->shards_serving, i - 1);
+        for (uint32_t k = 1; k < i; k++)
+            shard_stop(node->shards[k]);
+        return err;
+    }
+    return 0;
 }
 
 int node_run(struct node *node, char *why, size_t why_len)
 {
     if (listen_open(node, why, why_len) != 0)
         return NODE_EXIT_PORT;
-    for (uint32_t i = 1; i < node->shards_count; i++) {
-        if (shard_start(node->shards[i]) != 0) {
-            (void)snprintf(why, why_len, "cannot start the thread of shard %u", i);
-            return NODE_EXIT_CONFIG;
-        }
+    const uint64_t keys = node_keys(node);
+    if (start_threads(node, why, why_len) != 0) {
+        listen_close(node);
+        return NODE_EXIT_CONFIG;
     }
-    LOG_NOTICE("server",
-               "Ready to accept connections port=%" PRId64 " shards=%u io=%s keys=%" PRIu64,
-               node->cfg->port, node->shards_count, reactor_backend_name(node->shards[0]->reactor),
-               node_keys(node));
+    LOG_NOTICE(
+        "server", "Ready to accept connections port=%" PRId64 " shards=%u io=%s keys=%" PRIu64,
+        node->cfg->port, node->shards_count, reactor_backend_name(node->shards[0]->reactor), keys);
     shard_run(node->shards[0]);
+    listen_close(node);
     for (uint32_t i = 1; i < node->shards_count; i++)
         shard_stop(node->shards[i]);
-    listen_close(node);
+    shard_finish(node->shards[0]);
     return NODE_EXIT_OK;
 }
 
@@ -313,11 +355,16 @@ int node_close(struct node *node)
 
     if (node == NULL)
         return code;
+    /* Up to its end a shard reads what the others have published, and readers wake it. */
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        shard_join(node->shards[i]);
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        shard_finish(node->shards[i]);
+    pool_destroy(node->readers);
     for (uint32_t i = 0; i < node->shards_count; i++) {
         if (shard_close(node->shards[i]) != 0)
             code = NODE_EXIT_DISK;
     }
-    pool_destroy(node->readers);
     store_cache_destroy(node->cache);
     command_table_destroy(node->commands);
     if (node->lock_fd >= 0)

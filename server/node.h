@@ -10,6 +10,7 @@
 #ifndef TIERRA_SERVER_NODE_H
 #define TIERRA_SERVER_NODE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,17 +44,29 @@ enum node_exit {
     NODE_EXIT_BUSY = 6    /* Data directory in use by another process. */
 };
 
+/* What was measured last, and the limits that it is held against; shard 0 sets, any thread reads.
+ */
+struct node_limits {
+    _Atomic uint64_t maxmemory;   /* 0: none. */
+    _Atomic uint64_t early;       /* Write-back starts if much is dirty. */
+    _Atomic uint64_t soft;        /* Demotion starts. */
+    _Atomic uint64_t hard;        /* Nothing that grows is let through. */
+    _Atomic uint64_t used;        /* By the process. */
+    _Atomic uint64_t shard_bytes; /* Of these, by all keyspaces. */
+    _Atomic uint64_t maxflash;    /* 0: none. */
+};
+
+static inline uint64_t node_limit(const _Atomic uint64_t *value)
+{
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+/* Of shard 0's thread. */
 struct node_budget {
-    uint64_t maxmemory; /* 0: none. */
-    uint64_t early;     /* Write-back starts if much is dirty. */
-    uint64_t soft;      /* Demotion starts. */
-    uint64_t hard;      /* Nothing that grows is let through. */
-    uint64_t used;      /* As last measured, plus what shards have taken since. */
     uint64_t rss;
     uint64_t allocated_peak;
     uint64_t allocated_at_start;
     uint64_t rss_peak;
-    uint64_t shard_bytes; /* Of all keyspaces when last measured. */
     uint64_t measured_at_ms;
     uint64_t detailed_at_ms; /* The allocator was asked. */
     uint64_t purged_at_ms;
@@ -61,7 +74,6 @@ struct node_budget {
     struct pool_class purge_class;
     struct pool_job purge_job;
     bool purging;
-    uint64_t stuck_at_ms; /* At the limit with nothing left to free since then; 0: not so. */
 };
 
 struct node_listener {
@@ -80,13 +92,19 @@ struct node {
     uint32_t shards_count;
     struct node_listener listeners[NODE_LISTENERS_MAX];
     uint32_t listeners_count;
+    uint64_t config_number; /* Of the last configuration that was given to the shards. */
+    uint32_t next_shard;    /* For a new connection: the listener's. */
+    struct node_limits limits;
     struct node_budget budget;
     struct flash flash;
-    char dir[4096];  /* Absolute. */
-    char run_id[41]; /* 40 hexadecimal digits, new for each start. */
+    _Atomic uint32_t conns_count;    /* Open ones, of all shards. */
+    _Atomic uint32_t shards_serving; /* Shards whose connections are not all closed: the end. */
+    _Atomic uint64_t next_slow_id;   /* Of SLOWLOG. */
+    char dir[4096];                  /* Absolute. */
+    char run_id[41];                 /* 40 hexadecimal digits, new for each start. */
     uint64_t hash_seed;
-    uint64_t started_ms; /* Wall clock. */
-    uint64_t next_client_id;
+    uint64_t started_ms;     /* Wall clock. */
+    uint64_t last_client_id; /* The listener's. */
     struct save save;
     int lock_fd;
 };
@@ -120,14 +138,14 @@ enum node_growth {
  * memory is being freed. REFUSED, and WAIT for who is tired of it:
  * `*out_why` tells which budget is spent.
  */
-enum node_growth node_growth(struct node *node, struct shard *sh, uint64_t bytes,
-                             const char **out_why, uint32_t *out_delay_ms);
+enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,
+                             uint32_t *out_delay_ms);
 
 /* Sets how fast the writers of the shard may go. Once a turn, on the shard's thread. */
-void node_pace(struct node *node, struct shard *sh);
+void node_pace(struct shard *sh);
 
 /* Much of the shard's DRAM is dirty while DRAM is getting short. */
-bool node_wants_flush(const struct node *node, const struct shard *sh);
+bool node_wants_flush(const struct shard *sh);
 
 /* Makes ready to measure; the readers' pool and the shards are open. */
 void node_budget_init(struct node *node);
@@ -138,13 +156,19 @@ bool node_budget_busy(const struct node *node);
 /* Measures memory, and now and then flash; sets what the shards demote by. From shard 0's timer. */
 void node_measure(struct node *node, uint64_t now_ms);
 
-/* How many bytes of DRAM the shards should free now; 0: none. */
-uint64_t node_overshoot(const struct node *node);
+/* Takes the limits from the configuration; shard 0's thread, and before the shards are opened. */
+void node_set_limits(struct node *node);
+
+/* Tells the shard's keyspace how short memory is; the shard's thread. */
+void node_press(struct shard *sh);
+
+/* How many bytes of DRAM the shards should free now; 0: none. The shard's thread. */
+uint64_t node_overshoot(const struct shard *sh);
 
 /* Write buffers of one shard's store. */
 size_t node_memtable_bytes(const struct node *node);
 
-/* Sum over the shards. */
+/* Sum over the shards, before they run. */
 uint64_t node_keys(const struct node *node);
 
 #endif

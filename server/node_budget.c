@@ -50,12 +50,21 @@
 #define STUCK_MS  1000
 #define NS_PER_MS UINT64_C(1000000)
 
-static uint64_t keyspace_bytes(const struct node *node)
+static void set(_Atomic uint64_t *value, uint64_t to)
 {
-    uint64_t bytes = 0;
+    atomic_store_explicit(value, to, memory_order_relaxed);
+}
 
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        bytes += ks_bytes(node->shards[i]->ks);
+/* `sh` is exact, the others are as of the end of their last turn. */
+static uint64_t keyspace_bytes(const struct shard *sh)
+{
+    const struct node *node = sh->node;
+    uint64_t bytes = ks_bytes(sh->ks);
+
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        if (i != sh->id)
+            bytes += node_limit(&node->shards[i]->published.bytes);
+    }
     return bytes;
 }
 
@@ -100,15 +109,38 @@ bool node_budget_busy(const struct node *node)
  * Pages that the allocator keeps for reuse count as used: when they are what is in the way they
  * go back to the kernel.
  */
-static void give_back(struct node_budget *b, uint64_t now_ms)
+static void give_back(struct node *node, uint64_t now_ms)
 {
-    if (b->maxmemory == 0 || b->rss <= b->soft || b->purging ||
+    struct node_budget *b = &node->budget;
+    const uint64_t maxmemory = node_limit(&node->limits.maxmemory);
+
+    if (maxmemory == 0 || b->rss <= node_limit(&node->limits.soft) || b->purging ||
         now_ms - b->purged_at_ms < PURGE_MS ||
-        b->mem.resident < b->mem.allocated + b->maxmemory / 100 * PURGE_SLACK_PERCENT)
+        b->mem.resident < b->mem.allocated + maxmemory / 100 * PURGE_SLACK_PERCENT)
         return;
     b->purged_at_ms = now_ms;
     b->purging = true;
     pool_submit(&b->purge_class, &b->purge_job);
+}
+
+void node_set_limits(struct node *node)
+{
+    const uint64_t maxmemory = node->cfg->maxmemory;
+
+    set(&node->limits.maxmemory, maxmemory);
+    set(&node->limits.early, maxmemory / 100 * EARLY_PERCENT);
+    set(&node->limits.soft, maxmemory / 100 * SOFT_PERCENT);
+    set(&node->limits.hard, maxmemory / 100 * HARD_PERCENT);
+    set(&node->limits.maxflash, node->cfg->maxflash);
+}
+
+void node_press(struct shard *sh)
+{
+    const struct node_limits *l = &sh->node->limits;
+    const uint64_t maxmemory = node_limit(&l->maxmemory);
+
+    ks_set_pressure(sh->ks, maxmemory != 0 && node_limit(&l->used) > node_limit(&l->soft));
+    ks_set_scan_bytes_max(sh->ks, maxmemory == 0 ? UINT64_MAX : maxmemory / 4);
 }
 
 void node_measure(struct node *node, uint64_t now_ms)
@@ -118,10 +150,7 @@ void node_measure(struct node *node, uint64_t now_ms)
     if (b->measured_at_ms != 0 && now_ms - b->measured_at_ms < MEASURE_MS)
         return;
     b->measured_at_ms = now_ms == 0 ? 1 : now_ms;
-    b->maxmemory = node->cfg->maxmemory;
-    b->early = b->maxmemory / 100 * EARLY_PERCENT;
-    b->soft = b->maxmemory / 100 * SOFT_PERCENT;
-    b->hard = b->maxmemory / 100 * HARD_PERCENT;
+    node_set_limits(node);
     b->rss = mem_rss_bytes();
     if (b->detailed_at_ms == 0 || now_ms - b->detailed_at_ms >= DETAIL_MS) {
         b->detailed_at_ms = b->measured_at_ms;
@@ -129,53 +158,55 @@ void node_measure(struct node *node, uint64_t now_ms)
     }
     b->allocated_peak = u64_max(b->allocated_peak, b->mem.allocated);
     b->rss_peak = u64_max(b->rss_peak, b->rss);
-    b->used = b->rss;
-    give_back(b, now_ms);
-    b->shard_bytes = keyspace_bytes(node);
+    set(&node->limits.used, b->rss);
+    give_back(node, now_ms);
+    set(&node->limits.shard_bytes, keyspace_bytes(node->shards[0]));
     flash_measure(node, now_ms);
-    for (uint32_t i = 0; i < node->shards_count; i++) {
-        ks_set_pressure(node->shards[i]->ks, b->maxmemory != 0 && b->used > b->soft);
-        ks_set_scan_bytes_max(node->shards[i]->ks,
-                              b->maxmemory == 0 ? UINT64_MAX : b->maxmemory / 4);
-    }
+    node_press(node->shards[0]);
 }
 
 /* As of now: the last measurement, and what the keyspaces have grown since. */
-static uint64_t used_now(const struct node *node)
+static uint64_t used_now(const struct shard *sh)
 {
-    const uint64_t bytes = keyspace_bytes(node);
-    const struct node_budget *b = &node->budget;
+    const struct node_limits *l = &sh->node->limits;
+    const uint64_t bytes = keyspace_bytes(sh);
+    const uint64_t measured = node_limit(&l->shard_bytes);
+    const uint64_t used = node_limit(&l->used);
 
-    if (bytes >= b->shard_bytes)
-        return b->used + (bytes - b->shard_bytes);
-    return b->used - u64_min(b->used, b->shard_bytes - bytes);
+    return bytes >= measured ? used + (bytes - measured) : used - u64_min(used, measured - bytes);
 }
 
-uint64_t node_overshoot(const struct node *node)
+uint64_t node_overshoot(const struct shard *sh)
 {
-    if (node->budget.maxmemory == 0)
+    const struct node_limits *l = &sh->node->limits;
+
+    if (node_limit(&l->maxmemory) == 0)
         return 0;
-    const uint64_t used = used_now(node);
-    return used > node->budget.soft ? used - node->budget.soft : 0;
+    const uint64_t used = used_now(sh), soft = node_limit(&l->soft);
+    return used > soft ? used - soft : 0;
 }
 
 /*
  * Something is hot, or on its way to the store, and it went on lately: memory will be freed. Else
  * keys alone, or what does not depend on them, fill DRAM.
  */
-static bool can_free(const struct node *node)
+static bool can_free(const struct shard *sh)
 {
+    const struct node *node = sh->node;
+
+    if (ks_flush_needed(sh->ks) || ks_count_hot(sh->ks) != 0)
+        return true;
     for (uint32_t i = 0; i < node->shards_count; i++) {
-        const struct keyspace *ks = node->shards[i]->ks;
-        if (ks_flush_needed(ks) || ks_count_hot(ks) != 0)
+        if (i != sh->id && node_limit(&node->shards[i]->published.can_free) != 0)
             return true;
     }
     return false;
 }
 
-void node_pace(struct node *node, struct shard *sh)
+void node_pace(struct shard *sh)
 {
-    const struct node_budget *b = &node->budget;
+    const struct node_limits *l = &sh->node->limits;
+    const uint64_t maxmemory = node_limit(&l->maxmemory);
     const struct ks_metrics *m = ks_metrics(sh->ks);
     const uint64_t progress = m->demotions + m->demoted_elements + m->flushes;
     struct store_debt debt;
@@ -184,57 +215,59 @@ void node_pace(struct node *node, struct shard *sh)
     const struct pace_debt owed = {.level0_files = debt.level0_files,
                                    .pending_bytes = debt.pending_compaction_bytes};
     pace_observe(&sh->pace, reactor_now_ns(sh->reactor), m->flushed_bytes,
-                 ks_flush_needed(sh->ks) && node_wants_flush(node, sh));
-    pace_set(&sh->pace, b->maxmemory == 0 ? 0 : used_now(node), b->soft, b->maxmemory, &owed);
+                 ks_flush_needed(sh->ks) && node_wants_flush(sh));
+    pace_set(&sh->pace, maxmemory == 0 ? 0 : used_now(sh), node_limit(&l->soft), maxmemory, &owed);
     if (progress != sh->progress_seen) {
         sh->progress_seen = progress;
         sh->progress_at_ms = reactor_now_ms(sh->reactor);
     }
 }
 
-bool node_wants_flush(const struct node *node, const struct shard *sh)
+bool node_wants_flush(const struct shard *sh)
 {
-    const struct node_budget *b = &node->budget;
+    const struct node_limits *l = &sh->node->limits;
+    const uint64_t maxmemory = node_limit(&l->maxmemory);
 
-    if (b->maxmemory == 0)
+    if (maxmemory == 0)
         return false;
-    const uint64_t used = used_now(node);
-    return used > b->soft || (used > b->early && ks_flush_backlog(sh->ks) * node->shards_count >
-                                                     b->maxmemory / DIRTY_SHARE);
+    const uint64_t used = used_now(sh);
+    return used > node_limit(&l->soft) ||
+           (used > node_limit(&l->early) &&
+            ks_flush_backlog(sh->ks) * sh->node->shards_count > maxmemory / DIRTY_SHARE);
 }
 
 /* At the limit: what is being freed is waited for, however long that takes. */
-static enum node_growth wait_or_refuse(struct node *node, const struct shard *sh,
-                                       const char **out_why, uint32_t *out_delay_ms)
+static enum node_growth wait_or_refuse(struct shard *sh, const char **out_why,
+                                       uint32_t *out_delay_ms)
 {
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
-    struct node_budget *b = &node->budget;
 
     *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
     *out_delay_ms = WAIT_MS;
-    if (can_free(node)) {
-        b->stuck_at_ms = 0;
+    if (can_free(sh)) {
+        sh->stuck_at_ms = 0;
         return now_ms - sh->progress_at_ms < PROGRESS_MS ? NODE_GROWTH_LATER : NODE_GROWTH_WAIT;
     }
     /* What the allocator and the store give back takes its time. */
-    if (b->stuck_at_ms == 0)
-        b->stuck_at_ms = now_ms;
-    return now_ms - b->stuck_at_ms < STUCK_MS ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
+    if (sh->stuck_at_ms == 0)
+        sh->stuck_at_ms = now_ms;
+    return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
 }
 
-enum node_growth node_growth(struct node *node, struct shard *sh, uint64_t bytes,
-                             const char **out_why, uint32_t *out_delay_ms)
+enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,
+                             uint32_t *out_delay_ms)
 {
-    const struct node_budget *b = &node->budget;
-
+    const struct node *node = sh->node;
+    const struct node_limits *l = &node->limits;
     const enum flash_level flash = flash_level(&node->flash);
+
     if (unlikely(flash >= FLASH_UNSURE)) {
         *out_why = flash_why(&node->flash);
         *out_delay_ms = WAIT_MS;
         return flash == FLASH_FULL ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
     }
-    if (b->maxmemory != 0 && used_now(node) >= b->hard)
-        return wait_or_refuse(node, sh, out_why, out_delay_ms);
+    if (node_limit(&l->maxmemory) != 0 && used_now(sh) >= node_limit(&l->hard))
+        return wait_or_refuse(sh, out_why, out_delay_ms);
     const uint64_t wait_ns = pace_admit(&sh->pace, reactor_now_ns(sh->reactor), bytes);
     if (likely(wait_ns < NS_PER_MS / 2))
         return NODE_GROWTH_OK;

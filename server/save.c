@@ -35,14 +35,24 @@ static uint64_t changes_now(const struct node *node)
 {
     uint64_t changes = 0;
 
-    for (uint32_t i = 0; i < node->shards_count; i++)
-        changes += mut_changes(node->shards[i]->mut);
-    return changes;
+    for (uint32_t i = 1; i < node->shards_count; i++)
+        changes += atomic_load_explicit(&node->shards[i]->published.changes, memory_order_relaxed);
+    return changes + mut_changes(node->shards[0]->mut);
 }
 
-uint64_t save_changes(const struct node *node)
+void save_figures(const struct node *node, struct save_figures *out)
 {
-    return changes_now(node) - node->save.changes;
+    const struct save *s = &node->save;
+
+    *out = (struct save_figures){.running = s->running,
+                                 .flush_scheduled = s->flush_scheduled,
+                                 .kind = s->kind,
+                                 .kind_err = {s->kind_err[0], s->kind_err[1]},
+                                 .kind_count = {s->kind_count[0], s->kind_count[1]},
+                                 .kind_s = {s->kind_s[0], s->kind_s[1]},
+                                 .started_s = s->started_s,
+                                 .saved_s = s->saved_s,
+                                 .changes = s->changes};
 }
 
 /* --- on the maintenance threads --- */
@@ -217,7 +227,26 @@ static void end(struct node *node)
 
 bool save_wants_flush(const struct shard *sh)
 {
-    return sh->save.flushing;
+    return sh->save.flushing || sh->save.here_lsn > ks_flush_covered(sh->ks);
+}
+
+bool save_flush_here(struct request *rq)
+{
+    struct conn *c = rq->conn;
+    struct shard *sh = rq->sh;
+
+    if (c->save_ticket == 0)
+        c->save_ticket = 1 + oplog_applied_lsn(sh->log);
+    const uint64_t lsn = c->save_ticket - 1;
+    if (!ks_flush_busy(sh->ks) && (!ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= lsn)) {
+        c->save_ticket = 0;
+        sh->save.here_lsn = 0;
+        return true;
+    }
+    sh->save.here_lsn = u64_max(sh->save.here_lsn, lsn);
+    rq->parked = true;
+    shard_retry_after(sh, c, SAVE_LOOK_MS);
+    return false;
 }
 
 void save_step(struct shard *sh)

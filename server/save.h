@@ -57,6 +57,19 @@ struct save {
     char path[SAVE_PATH_BYTES]; /* Of the checkpoint under way, without ".tmp". */
 };
 
+/* What INFO shows. */
+struct save_figures {
+    bool running;
+    bool flush_scheduled;
+    enum save_kind kind;
+    int kind_err[2];
+    uint64_t kind_count[2];
+    uint64_t kind_s[2];
+    uint64_t started_s;
+    uint64_t saved_s;
+    uint64_t changes; /* Before the last checkpoint that ended. */
+};
+
 /* Of one shard. */
 struct save_shard {
     struct shard *sh;
@@ -64,6 +77,7 @@ struct save_shard {
     struct pool_job job;
     uint64_t ticket; /* The last one that was taken up. */
     uint64_t target_lsn;
+    uint64_t here_lsn; /* save_flush_here wants the rows up to it in the store. */
     bool flushing;
     bool busy; /* The job is under way. */
 };
@@ -86,7 +100,13 @@ void save_step(struct shard *sh);
 /* Rows are to be written back without delay. */
 bool save_wants_flush(const struct shard *sh);
 
-/* Rows changed since the last checkpoint. */
-uint64_t save_changes(const struct node *node);
+/* Shard 0's thread. */
+void save_figures(const struct node *node, struct save_figures *out);
+
+/*
+ * For a handler that runs on every shard: false, with the request parked, until what had changed at
+ * the first call is in the shard's store.
+ */
+MUST_USE bool save_flush_here(struct request *rq);
 
 #endif

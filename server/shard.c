@@ -9,6 +9,7 @@
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/log.h"
+#include "engine/base/mem.h"
 
 #include "engine/io/file.h"
 #include "engine/space/demote.h"
@@ -50,6 +51,8 @@
 #define FLUSH_IDLE_MS 2000
 /* Replay: dirty rows kept in DRAM before they are written. Bytes. */
 #define REPLAY_DIRTY_BYTES (64u << 20)
+/* The longest turn of a shard that ends. Milliseconds. */
+#define FINISH_TURN_MS 10
 /* Our origin number until the node joins a group. */
 #define ORIGIN_ALONE 1
 
@@ -84,11 +87,6 @@ bool shard_needs_auth(const struct shard *sh)
     return sh->cfg->requirepass[0] != '\0';
 }
 
-uint64_t shard_next_client_id(struct shard *sh)
-{
-    return ++sh->node->next_client_id;
-}
-
 const char *shard_unixsocket(const struct shard *sh)
 {
     return sh->cfg->unixsocket;
@@ -115,6 +113,8 @@ void shard_conn_gone(struct shard *sh, struct conn *c)
 {
     (void)c;
     sh->conns_count--;
+    atomic_fetch_sub(&sh->conns_given, 1);
+    atomic_fetch_sub(&sh->node->conns_count, 1);
 }
 
 void shard_retry_next_turn(struct shard *sh, struct conn *c)
@@ -148,10 +148,9 @@ void shard_pause(struct shard *sh, uint64_t until_ms, bool all)
     sh->pause_all = all || (more && sh->pause_all);
 }
 
-void shard_unpause(struct shard *sh)
+static void resume_postponed(struct shard *sh, struct list *conns)
 {
-    sh->pause_until_ms = 0;
-    LIST_FOR_EACH_SAFE(link, &sh->conns) {
+    LIST_FOR_EACH_SAFE(link, conns) {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         if (c->postponed) {
             c->postponed = false;
@@ -161,11 +160,20 @@ void shard_unpause(struct shard *sh)
     }
 }
 
+void shard_unpause(struct shard *sh)
+{
+    sh->pause_until_ms = 0;
+    resume_postponed(sh, &sh->conns);
+    resume_postponed(sh, &sh->forward.agents);
+}
+
 uint64_t shard_postponed_count(const struct shard *sh)
 {
     uint64_t count = 0;
 
     LIST_FOR_EACH(link, &sh->conns)
+        count += LIST_ITEM(link, struct conn, link)->postponed;
+    LIST_FOR_EACH(link, &sh->forward.agents)
         count += LIST_ITEM(link, struct conn, link)->postponed;
     return count;
 }
@@ -175,22 +183,53 @@ static void on_wait_ready(struct ks_wait *wait)
     conn_resume(container_of(wait, struct conn, wait));
 }
 
-void shard_accept(struct shard *sh, int fd, bool local)
-{
-    static const char full[] = "-ERR max number of clients reached\r\n";
+/* --- connections from the listener --- */
 
-    if (sh->conns_count >= (uint64_t)sh->cfg->maxclients) {
-        sh->stats.rejected_connections++;
-        IGNORE_RESULT(write(fd, full, sizeof(full) - 1)); /* The client may be gone already. */
-        (void)close(fd);
+struct accept_mail {
+    struct mail mail;
+    struct shard *sh;
+    uint64_t id; /* Of the client, in the order of arrival. */
+    int fd;
+    bool local;
+};
+
+static void on_accepted(struct mail *mail)
+{
+    struct accept_mail *m = container_of(mail, struct accept_mail, mail);
+    struct shard *sh = m->sh;
+    struct conn *c = NULL;
+    const uint64_t id = m->id;
+
+    if (sh->stopping)
+        (void)close(m->fd);
+    else
+        c = conn_open(sh, m->fd, m->local);
+    mem_free(m);
+    sh->conns_count++;
+    if (c == NULL) {
+        shard_conn_gone(sh, NULL);
         return;
     }
-    struct conn *c = conn_open(sh, fd, local);
-    if (c == NULL)
-        return;
+    c->id = id;
     c->wait.on_ready = on_wait_ready;
-    sh->conns_count++;
     sh->stats.connections++;
+}
+
+void shard_accept(struct shard *sh, int fd, bool local)
+{
+    struct accept_mail *m = mem_alloc(sizeof(*m));
+
+    *m = (struct accept_mail){.mail = {.fn = on_accepted},
+                              .sh = sh,
+                              .id = ++sh->node->last_client_id,
+                              .fd = fd,
+                              .local = local};
+    atomic_fetch_add(&sh->node->conns_count, 1);
+    atomic_fetch_add(&sh->conns_given, 1);
+    if (sh->node->shards_count == 1)
+        on_accepted(&m->mail);
+    else
+        mailbox_post(&sh->mailbox, &m->mail);
 }
 
 /* --- the turn --- */
@@ -244,7 +283,7 @@ static void send_held(struct shard *sh)
 /* Whether the store should be given rows now. */
 static bool flush_due(const struct shard *sh)
 {
-    if (node_wants_flush(sh->node, sh))
+    if (node_wants_flush(sh))
         return true;
     if (sh->log_bytes_since_covered > flash_log_tail_bytes(sh->node, LOG_TAIL_BYTES) ||
         save_wants_flush(sh) || flash_level(&sh->node->flash) != FLASH_FREE)
@@ -306,12 +345,30 @@ static void demote(struct shard *sh, uint64_t overshoot)
 
 static void housekeep(struct shard *sh)
 {
-    const uint64_t overshoot = node_overshoot(sh->node);
+    const uint64_t overshoot = node_overshoot(sh);
 
     if (overshoot != 0)
         demote(sh, overshoot);
     write_back(sh);
-    node_pace(sh->node, sh);
+    node_pace(sh);
+}
+
+/* What other shards may read of this one at any time. */
+static void publish(struct shard *sh)
+{
+    const bool can_free = ks_flush_needed(sh->ks) || ks_count_hot(sh->ks) != 0;
+
+    atomic_store_explicit(&sh->published.keys, ks_count(sh->ks), memory_order_relaxed);
+    atomic_store_explicit(&sh->published.bytes, ks_bytes(sh->ks), memory_order_relaxed);
+    atomic_store_explicit(&sh->published.changes, mut_changes(sh->mut), memory_order_relaxed);
+    atomic_store_explicit(&sh->published.appended, oplog_metrics(sh->log)->bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&sh->published.can_free, can_free, memory_order_relaxed);
+}
+
+uint64_t shard_keys(const struct shard *sh)
+{
+    return atomic_load_explicit(&sh->published.keys, memory_order_relaxed);
 }
 
 static void on_turn(void *ctx)
@@ -319,9 +376,15 @@ static void on_turn(void *ctx)
     struct shard *sh = ctx;
 
     retry_all(sh);
+    if (unlikely(sh->routes))
+        forward_send_staged(sh);
     oplog_turn_end(sh->log);
     send_held(sh);
     send_replies(sh);
+    if (unlikely(sh->routes)) {
+        publish(sh);
+        forward_turn_end(sh, oplog_applied_lsn(sh->log), safe_lsn(sh));
+    }
     housekeep(sh);
     sh->stats.last_ns = reactor_now_ns(sh->reactor);
 }
@@ -392,7 +455,7 @@ static void close_idle(struct shard *sh)
         return;
     LIST_FOR_EACH_SAFE(link, &sh->conns) {
         struct conn *c = LIST_ITEM(link, struct conn, link);
-        if (!c->parked && now_ms - c->active_ms > limit_ms)
+        if (!c->parked && !forward_pending(c) && now_ms - c->active_ms > limit_ms)
             conn_close(c);
     }
 }
@@ -426,6 +489,8 @@ static void on_cron(struct reactor_timer *t)
     }
     if (sh->id == 0)
         node_measure(sh->node, now_ms);
+    else
+        node_press(sh);
     save_step(sh);
     if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
         (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
@@ -436,6 +501,8 @@ static void on_cron(struct reactor_timer *t)
         note_position(sh);
         look_after_log(sh);
         flash_relief_step(sh);
+        if (sh->id != 0)
+            flash_publish(sh);
         stats_sample(&sh->stats, now_ms);
     }
     if (sh->cron_count % 100 == 0) {
@@ -631,6 +698,7 @@ static void init_lists(struct shard *sh)
     list_init(&sh->held_conns);
     list_init(&sh->retry_conns);
     window_init(&sh->window);
+    forward_shard_init(&sh->forward, sh->node->shards_count);
     resp_cmd_init(&sh->ahead_cmd);
     cmd_keys_init(&sh->keys);
     sh->reply_env = (struct reply_env){.on_error = on_reply_error, .ctx = sh};
@@ -689,7 +757,10 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
 
     sh->id = o->id;
     sh->node = o->node;
-    sh->cfg = o->cfg;
+    if (sh->id != 0)
+        sh->own_cfg = config_clone(o->cfg);
+    sh->cfg = sh->id == 0 ? o->cfg : sh->own_cfg;
+    sh->routes = sh->cfg->clustering_policy == CLUSTERING_ENTERPRISE;
     sh->commands = o->commands;
     (void)snprintf(sh->dir, sizeof(sh->dir), "%s", o->dir);
     init_lists(sh);
@@ -734,6 +805,7 @@ void shard_run(struct shard *sh)
 static void run_thread(void *arg)
 {
     shard_run(arg);
+    shard_finish(arg);
 }
 
 int shard_start(struct shard *sh)
@@ -749,18 +821,63 @@ void shard_stop(struct shard *sh)
     reactor_stop(sh->reactor);
 }
 
-/* Closes the connections, and waits until nothing is under way any more. */
+static void one_more_turn(struct shard *sh)
+{
+    oplog_turn_end(sh->log);
+    reactor_run_once(sh->reactor, FINISH_TURN_MS);
+}
+
+/*
+ * Closes the connections, and waits until nothing is under way any more. As long as one shard has a
+ * connection the others answer its commands.
+ */
 static void drain(struct shard *sh)
 {
+    struct node *node = sh->node;
+
     reactor_timer_stop(sh->reactor, &sh->cron);
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
-    while (sh->conns_count != 0 || ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy ||
-           sh->relief.busy ||
-           (sh->id == 0 && (flash_walking(sh->node) || node_budget_busy(sh->node)))) {
-        oplog_turn_end(sh->log);
-        reactor_run_once(sh->reactor, 10);
+    forward_stop(sh);
+    while (atomic_load(&sh->conns_given) != 0)
+        one_more_turn(sh);
+    if (atomic_load(&node->shards_serving) != 0)
+        atomic_fetch_sub(&node->shards_serving, 1);
+    while (atomic_load(&node->shards_serving) != 0)
+        one_more_turn(sh);
+    while (ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy || sh->relief.busy ||
+           (sh->id == 0 && (flash_walking(node) || node_budget_busy(node))))
+        one_more_turn(sh);
+}
+
+void shard_finish(struct shard *sh)
+{
+    int err;
+
+    if (sh == NULL || sh->mut == NULL || sh->finished)
+        return;
+    sh->stopping = true;
+    drain(sh);
+    note_position(sh);
+    sh->finished = true;
+    /* The log first: no row may be in the store before the log is durable. */
+    err = oplog_close(sh->log);
+    sh->log = NULL;
+    if (err == 0) {
+        err = ks_flush_now(sh->ks);
+        if (err == 0)
+            err = store_flush(sh->store);
+        if (err != 0)
+            LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
+                      err_str(err));
     }
+    sh->finish_err = err;
+}
+
+void shard_join(struct shard *sh)
+{
+    if (sh != NULL)
+        thread_join(&sh->thread);
 }
 
 int shard_close(struct shard *sh)
@@ -769,23 +886,10 @@ int shard_close(struct shard *sh)
 
     if (sh == NULL)
         return 0;
-    thread_join(&sh->thread);
-    if (sh->mut != NULL) {
-        sh->stopping = true;
-        drain(sh);
-        note_position(sh);
-    }
-    /* The log first: no row may be in the store before the log is durable. */
-    if (sh->log != NULL)
+    if (sh->finished)
+        err = sh->finish_err;
+    else if (sh->log != NULL)
         err = oplog_close(sh->log);
-    if (err == 0 && sh->mut != NULL) {
-        err = ks_flush_now(sh->ks);
-        if (err == 0)
-            err = store_flush(sh->store);
-        if (err != 0)
-            LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
-                      err_str(err));
-    }
     mut_destroy(sh->mut);
     pool_destroy(sh->maintainer);
     while (sh->reactor != NULL && !mailbox_empty(&sh->mailbox))
@@ -801,6 +905,8 @@ int shard_close(struct shard *sh)
     window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);
+    forward_shard_deinit(&sh->forward);
+    config_destroy(sh->own_cfg);
     mem_free(sh);
     return err;
 }

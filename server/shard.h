@@ -34,6 +34,7 @@
 #include "server/command.h"
 #include "server/conn.h"
 #include "server/flash.h"
+#include "server/forward.h"
 #include "server/request.h"
 #include "server/save.h"
 #include "server/stats.h"
@@ -62,6 +63,25 @@ struct shard {
     struct list held_conns;  /* Have replies that wait for the log. */
     struct list retry_conns; /* Have a command to try again at the end of this turn. */
     uint32_t conns_count;
+    _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
+
+    struct forward_shard forward;   /* Commands from and to other shards. */
+    bool routes;                    /* Several shards, or their rules: clustering-policy. */
+    struct config *own_cfg;         /* What `cfg` is, unless it is the node's. */
+    _Atomic uint64_t config_number; /* Which one. */
+
+    /* Set by this thread at the end of a turn, if there are several shards; any thread reads. */
+    struct {
+        _Atomic uint64_t keys;
+        _Atomic uint64_t bytes;
+        _Atomic uint64_t changes;
+        _Atomic uint64_t can_free; /* 0, or memory will be freed here. */
+        _Atomic uint64_t appended; /* Bytes, to the log. */
+        /* By the timer (flash.c). */
+        _Atomic uint64_t table_bytes;
+        _Atomic uint64_t pending_bytes; /* Will become tables. */
+        _Atomic uint64_t compacting;    /* 0, or the tables are being rewritten. */
+    } published;
 
     struct reply_env reply_env;
     struct window window;      /* Commands of one input that are about to run. */
@@ -91,6 +111,7 @@ struct shard {
     uint64_t demote_idle_ms; /* or time has passed it rests. */
     uint64_t progress_seen;  /* Demotions and batches, */
     uint64_t progress_at_ms; /* and when they became more. Monotonic. */
+    uint64_t stuck_at_ms;    /* At the limit with nothing left to free since then; 0: not so. */
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 
@@ -104,6 +125,8 @@ struct shard {
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool stopping;
+    bool finished; /* shard_close need not wait for anything any more. */
+    int finish_err;
     bool flushing; /* FLUSHALL waits: nothing new may be started on the store. */
 };
 
@@ -114,9 +137,11 @@ size_t shard_query_bytes_max(const struct shard *sh);
 size_t shard_output_bytes_max(const struct shard *sh);
 uint64_t shard_bulk_bytes_max(const struct shard *sh);
 bool shard_needs_auth(const struct shard *sh);
-uint64_t shard_next_client_id(struct shard *sh);
 const char *shard_unixsocket(const struct shard *sh);
 void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len);
+
+/* As of the end of its last turn; any thread. */
+uint64_t shard_keys(const struct shard *sh);
 
 /* The connection's memory is about to be freed. */
 void shard_conn_gone(struct shard *sh, struct conn *c);
@@ -161,7 +186,16 @@ void shard_run(struct shard *sh);
 /* Ends the loop after the present turn. Any thread. */
 void shard_stop(struct shard *sh);
 
-/* Flushes everything to the store and closes. The loop has ended. */
+/*
+ * The loop has ended: closes the connections, waits until no shard has any, and brings everything
+ * to the store. On the thread that ran the loop.
+ */
+void shard_finish(struct shard *sh);
+
+/* Waits for the end of its thread; NULL, or one that has none, is allowed. */
+void shard_join(struct shard *sh);
+
+/* After shard_join and shard_finish. */
 MUST_USE int shard_close(struct shard *sh);
 
 enum shard_flush {
@@ -180,7 +214,7 @@ void shard_look_persisted(struct shard *sh);
 int shard_merge_rows(void *ctx, struct bytes key, struct bytes existing,
                      const struct bytes *operands, size_t n, struct buf *out);
 
-/* A new connection for this shard. */
+/* A new connection for this shard: from the listener, shard 0's thread. */
 void shard_accept(struct shard *sh, int fd, bool local);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/node.h"
 #include "server/shard.h"
 
 struct slowlog {
@@ -15,7 +16,6 @@ struct slowlog {
     uint64_t cap;
     uint64_t first; /* Index of the oldest. */
     uint64_t count;
-    uint64_t next_id;
 };
 
 struct slowlog *slowlog_create(void)
@@ -104,7 +104,9 @@ void slowlog_add(struct conn *c, const struct resp_cmd *rc, uint64_t spent_us)
         drop_oldest(log);
     struct slowlog_entry *e = &log->ring[(log->first + log->count++) % log->cap];
     *e = (struct slowlog_entry){
-        .id = log->next_id++, .at_s = reactor_wall_ms(c->sh->reactor) / 1000, .spent_us = spent_us};
+        .id = atomic_fetch_add_explicit(&c->sh->node->next_slow_id, 1, memory_order_relaxed),
+        .at_s = reactor_wall_ms(c->sh->reactor) / 1000,
+        .spent_us = spent_us};
     copy_args(e, rc);
     (void)snprintf(e->addr, sizeof(e->addr), "%s", c->addr);
     (void)snprintf(e->name, sizeof(e->name), "%s", c->name == NULL ? "" : c->name);

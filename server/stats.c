@@ -23,6 +23,11 @@ static struct error_stats *error_find(struct shard_stats *stats, struct bytes co
 void stats_count_error(struct shard_stats *stats, struct bytes code)
 {
     stats->error_replies++;
+    stats_add_errors(stats, code, 1);
+}
+
+void stats_add_errors(struct shard_stats *stats, struct bytes code, uint64_t count)
+{
     struct error_stats *e = error_find(stats, code);
     if (e == NULL && stats->errors_count == STATS_ERRORS_MAX - 1)
         code = BYTES_LIT("others");
@@ -32,7 +37,7 @@ void stats_count_error(struct shard_stats *stats, struct bytes code)
         e = &stats->errors[stats->errors_count++];
         memcpy(e->code, code.ptr, size_min(code.len, sizeof(e->code) - 1));
     }
-    e->count++;
+    e->count += count;
 }
 
 void stats_latency(struct shard_stats *stats, uint16_t cmd_id, uint64_t ns)

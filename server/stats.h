@@ -71,6 +71,9 @@ struct shard_stats {
 /* Counts one error reply by its first word. */
 void stats_count_error(struct shard_stats *stats, struct bytes code);
 
+/* The same for `count` of them. */
+void stats_add_errors(struct shard_stats *stats, struct bytes code, uint64_t count);
+
 /* Notes how long a command took. */
 void stats_latency(struct shard_stats *stats, uint16_t cmd_id, uint64_t ns);
 

@@ -146,6 +146,8 @@ void txn_unwatch(struct conn *c)
         mem_free(w);
     }
     c->txn->dirty = false;
+    if (!c->txn->active)
+        c->txn->shard = TXN_NO_SHARD;
 }
 
 bool txn_expired(struct conn *c, uint64_t now_ms)
@@ -169,6 +171,7 @@ struct txn *txn_of(struct conn *c)
     if (c->txn == NULL) {
         c->txn = mem_zalloc(sizeof(*c->txn));
         list_init(&c->txn->watches);
+        c->txn->shard = TXN_NO_SHARD;
     }
     return c->txn;
 }
@@ -186,9 +189,27 @@ void txn_reset(struct conn *c)
     if (c->txn == NULL)
         return;
     drop_queue(c->txn);
-    txn_unwatch(c);
     c->txn->active = false;
     c->txn->failed = false;
+    txn_unwatch(c);
+}
+
+void txn_hand_over(struct conn *from, struct conn *to)
+{
+    struct txn *a = from->txn;
+    struct txn *b = txn_of(to);
+
+    CHECK(a->active && b->cmds_count == 0);
+    mem_free(b->cmds);
+    b->active = true;
+    b->failed = a->failed;
+    b->cmds = a->cmds;
+    b->cmds_count = a->cmds_count;
+    b->cmds_cap = a->cmds_cap;
+    b->bytes = a->bytes;
+    a->cmds = NULL;
+    a->cmds_count = a->cmds_cap = 0;
+    txn_reset(from);
 }
 
 void txn_destroy(struct conn *c)

@@ -27,6 +27,8 @@ struct txn_cmd {
     uint32_t argc;
 };
 
+#define TXN_NO_SHARD UINT32_MAX
+
 struct txn {
     bool active; /* After MULTI. */
     bool failed; /* A command could not be queued: EXEC aborts. */
@@ -34,7 +36,8 @@ struct txn {
     struct txn_cmd *cmds;
     uint32_t cmds_count;
     uint32_t cmds_cap;
-    size_t bytes;        /* Of the queued arguments. */
+    size_t bytes;   /* Of the queued arguments. */
+    uint32_t shard; /* Owner of its keys, if there are several shards; TXN_NO_SHARD: none yet. */
     struct list watches; /* struct watch, by its txn_link. */
 };
 
@@ -49,6 +52,9 @@ bool txn_active(const struct conn *c);
 
 /* Copies the command into the queue; false if there is no memory. */
 bool txn_queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);
+
+/* The queue goes to another connection, the agent at the owner of the keys (forward.h). */
+void txn_hand_over(struct conn *from, struct conn *to);
 
 /* A command was refused while queueing. */
 void txn_fail(struct conn *c);

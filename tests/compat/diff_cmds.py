@@ -13,6 +13,10 @@ Before they are compared, replies pass the normalisation that the generator name
 
 A command that removes at random (SPOP) is followed by what makes both servers equal again.
 
+With --shards N the second server has N shards. Keys carry hash tags then, so that the keys of a
+command are on one shard, except those of commands that may span shards; what is compared as it is
+goes in pipelines.
+
 With --cold the second server has so little memory that what commands name has mostly left DRAM.
 
 When replies differ the run is repeated with ever fewer commands before the failing one, and the
@@ -130,15 +134,29 @@ class Gen:
     """What generators draw from. Few keys, fields and values, so that commands meet."""
 
     KEYS = 6
+    TAGS = 0  # Hash tags; 0: keys have none.
 
     def __init__(self, rng):
         self.rng = rng
+        self.tag = ''
+
+    def new_command(self):
+        """The keys of one command have one tag."""
+        self.tag = self.new_tag()
+
+    def new_tag(self):
+        return '{t%d}' % self.rng.randrange(self.TAGS) if self.TAGS else ''
 
     def key(self, family):
         # One in ten keys belongs to another family: WRONGTYPE.
         if self.rng.random() < 0.1:
             family = self.rng.choice(FAMILIES)
-        return '%s:%d' % (family, self.rng.randrange(self.KEYS))
+        return '%s:%d%s' % (family, self.rng.randrange(self.KEYS), self.tag)
+
+    def any_key(self, family):
+        """For commands whose keys may be anywhere."""
+        self.tag = self.new_tag()
+        return self.key(family)
 
     def sub(self):
         r = self.rng.random()
@@ -236,8 +254,8 @@ def gen_string(g):
         lambda: Cmd(['INCRBYFLOAT', k, g.real()]),
         lambda: Cmd(['SETRANGE', k, g.small(), g.value()]),
         lambda: Cmd(['GETRANGE', k, g.signed(), g.signed()]),
-        lambda: Cmd(['MGET', k, g.key('string'), g.key('hash')]),
-        lambda: Cmd(['MSET', k, g.value(), g.key('string'), g.value()]),
+        lambda: Cmd(['MGET', k, g.any_key('string'), g.any_key('hash'), k]),
+        lambda: Cmd(['MSET', k, g.value(), g.any_key('string'), g.value()]),
         lambda: Cmd(['MSETNX', k, g.value(), g.key('string'), g.value()]),
         lambda: Cmd(['SETNX', k, g.value()]),
     ])()
@@ -304,8 +322,8 @@ def gen_key(g):
     k, r = g.key(r_family(g)), g.rng
     return r.choice([
         lambda: Cmd(['DEL', k]),
-        lambda: Cmd(['DEL', k, g.key('set'), g.key('hash')]),
-        lambda: Cmd(['EXISTS', k, k, g.key('set')]),
+        lambda: Cmd(['DEL', k, g.any_key('set'), g.any_key('hash')]),
+        lambda: Cmd(['EXISTS', k, k, g.any_key('set')]),
         lambda: Cmd(['TYPE', k]),
         lambda: Cmd(['PERSIST', k]),
         lambda: Cmd(['EXPIRE', k, '1000']),
@@ -340,12 +358,31 @@ WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'k
 FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
+# Where the number of keys stands.
+NUMKEYS = {'SINTERCARD': 1, 'ZINTERCARD': 1, 'LMPOP': 1, 'ZMPOP': 1, 'ZUNION': 1, 'ZINTER': 1,
+           'ZDIFF': 1, 'ZUNIONSTORE': 2, 'ZINTERSTORE': 2, 'ZDIFFSTORE': 2}
+
+
+def names_own_keys(args):
+    """False if a wrong number of keys makes keys of other words: CROSSSLOT, rightly."""
+    at = NUMKEYS.get(args[0])
+    if at is None or at >= len(args) or not args[at].isdigit():
+        return True
+    return all('{' in word for word in args[at + 1:at + 1 + int(args[at])])
+
+
 def generate(seed, count):
     """The commands."""
     rng = random.Random(seed)
     g = Gen(rng)
     names = [n for n in GENERATORS for _ in range(WEIGHTS[n])]
-    return [GENERATORS[rng.choice(names)](g) for _ in range(count)]
+    cmds = []
+    while len(cmds) < count:
+        g.new_command()
+        cmd = GENERATORS[rng.choice(names)](g)
+        if not g.TAGS or names_own_keys(cmd.args):
+            cmds.append(cmd)
+    return cmds
 
 
 # --- comparison ---
@@ -427,6 +464,36 @@ def step(a, b, cmd):
     return None
 
 
+PIPELINE = 12  # Commands at once.
+
+
+def pipelines(cmds):
+    """(index of the first, commands): runs of what is compared as it is, and the others alone."""
+    at = 0
+    while at < len(cmds):
+        end = at + 1
+        while end - at < PIPELINE and end < len(cmds) and cmds[at].how == EXACT and \
+                cmds[end].how == EXACT:
+            end += 1
+        yield at, cmds[at:end]
+        at = end
+
+
+def step_pipeline(a, b, cmds):
+    """None, or (index, what differs)."""
+    if len(cmds) == 1:
+        wrong = step(a, b, cmds[0])
+        return None if wrong is None else (0, wrong)
+    for conn in (a, b):
+        conn.send([c.args for c in cmds])
+    found = None
+    for i in range(len(cmds)):
+        ra, rb = a.read(), b.read()
+        if ra != rb and found is None:
+            found = (i, (ra, rb))
+    return found
+
+
 def dump(conn):
     """All data, comparable."""
     out = {}
@@ -476,13 +543,14 @@ def run(place_a, place_b, cmds, cold=False, protos=(2, 3)):
         pairs[0][0].call('FLUSHALL')
         pairs[0][1].call('FLUSHALL')
         cooler = Cooler(pairs[0][1]) if cold else None
-        for i, cmd in enumerate(cmds):
-            if cooler is not None and i % Cooler.EVERY == 0:
+        steps = pipelines(cmds) if Gen.TAGS else ((i, [cmd]) for i, cmd in enumerate(cmds))
+        for n, (at, some) in enumerate(steps):
+            if cooler is not None and n % Cooler.EVERY == 0:
                 cooler.adjust()
-            a, b = pairs[i % len(pairs)]
-            wrong = step(a, b, cmd)
-            if wrong is not None:
-                return (i, wrong)
+            a, b = pairs[n % len(pairs)]
+            found = step_pipeline(a, b, some)
+            if found is not None:
+                return (at + found[0], found[1])
         da, db = dump(pairs[0][0]), dump(pairs[0][1])
         if da != db:
             names = [n for n in sorted(set(da) | set(db)) if da.get(n) != db.get(n)]
@@ -584,6 +652,7 @@ def main():
     p.add_argument('--server', default='bin/tierra-server', help='tierra-server to start')
     p.add_argument('--server-arg', action='append', default=[], help='one more argument for it')
     p.add_argument('--family', action='append', help='only these families of commands')
+    p.add_argument('--shards', type=int, help='shards of tierra-server')
     p.add_argument('--keys', type=int, help='keys per family')
     p.add_argument('--cold', action='store_true', help='starve tierra-server of memory')
     p.add_argument('--no-minimise', action='store_true')
@@ -595,6 +664,9 @@ def main():
                 del GENERATORS[name]
     if args.keys:
         Gen.KEYS = args.keys
+    if args.shards:
+        Gen.TAGS = 4 * args.shards
+        args.server_arg += ['--clustering-policy', 'enterprise', '--shards', str(args.shards)]
     redis = shutil.which('redis-server')
     if args.port_a is None and redis is None:
         print('SKIP: there is no redis-server')

@@ -20,7 +20,7 @@ class Draw:
 
     def lex_key(self):
         family = 'lex' if self.rng.random() < 0.95 else 'list'
-        return '%s:%d' % (family, self.rng.randrange(self.g.KEYS))
+        return '%s:%d%s' % (family, self.rng.randrange(self.g.KEYS), self.g.tag)
 
     def score(self):
         r = self.rng.random()
