@@ -44,6 +44,7 @@ until $ctl ping >/dev/null 2>&1 || ! kill -0 "$pid" || [ $tries -eq 1200 ]; do
 done
 
 expect 0 PONG $ctl ping
+expect 0 result=clean $inspect verify
 expect 0 OK $ctl exec set text 'hello world'
 expect 0 OK $ctl exec set short-lived x ex 1000
 expect 0 "(integer) 3" $ctl exec hset hash f1 v1 f2 v2 f3 v3

@@ -293,8 +293,11 @@ static void check_summary(struct log_check *c, const struct oplog_summary *log)
                      "records are missing: the log ends at %" PRIu64 ", but %" PRIu64
                      " was durable by the watermark",
                      log->last_lsn, log->mark.durable_lsn);
+    if (log->segments_count == 0 && covered == 0)
+        return; /* Nothing was ever written. */
     if (log->segments_count == 0)
-        problem_file(c->problems, c->sh->log_dir, 0, "no segment");
+        problem_file(c->problems, c->sh->log_dir, 0, "no segment, but the store covers %" PRIu64,
+                     covered);
     else if (log->bad_count == 0 && covered > log->last_lsn)
         problem_file(c->problems, c->sh->log_dir, 0,
                      "the log ends at %" PRIu64 ", the store covers %" PRIu64, log->last_lsn,

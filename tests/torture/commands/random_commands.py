@@ -30,6 +30,7 @@ from node import ErrorReply, Server, ServerGone, encode  # noqa: E402
 from resp3 import Conn3  # noqa: E402
 
 BATCH = 240
+SQUEEZED = '8mb'
 CONNECTIONS = 4
 BATCHES_BETWEEN_KILLS = 10
 # They end, stop or change the server or the connection in ways that the run depends on.
@@ -243,6 +244,7 @@ class Run:
         self.options = {'maxmemory': '64mb', 'save': '', 'loglevel': 'warning'}
         self.options.update(option.split('=', 1) for option in args.option)
         self.last = []
+        self.asked = None
         self.server = None
 
     def start(self):
@@ -260,7 +262,7 @@ class Run:
                 conn.call('HELLO', self.rng.choice([2, 3]))
             conn.send(b''.join(encode(c) for c in commands))
         for conn, commands in zip(conns, self.last):
-            for _ in commands:
+            for self.asked in commands:
                 conn.reply()
             conn.call('DISCARD')
             conn.call('UNWATCH')
@@ -282,6 +284,8 @@ class Run:
         generator = Generator(self.rng, *read_commands(conns[0]))
         batches = max(1, self.args.count // BATCH)
         for number in range(batches):
+            # Now and then so little memory that nothing stays in DRAM longer than it must.
+            conns[0].call('CONFIG', 'SET', 'maxmemory', SQUEEZED if number % 3 == 2 else '64mb')
             self.batch(conns, generator)
             if number % 4 == 3:
                 conns[0].call('DEBUG', 'RELOAD')
@@ -292,6 +296,16 @@ class Run:
             raise AssertionError('the server ended with %s after SIGTERM' % code)
         return os.spawnv(os.P_WAIT, self.args.inspect, [
             self.args.inspect, '--dir', os.path.join(self.work, 'data'), 'verify'])
+
+
+def describe(server):
+    """What a server that does not answer one connection tells another."""
+    try:
+        conn = Conn3(server.socket_path, timeout=5)
+        return '%s\n%s' % (conn.call('CLIENT', 'LIST').decode(errors='replace'),
+                           conn.call('INFO').decode(errors='replace'))
+    except (OSError, ServerGone) as error:
+        return 'asked what it does, the server gives no answer either: %r' % error
 
 
 def main():
@@ -310,7 +324,10 @@ def main():
         code = run.run()
     except (AssertionError, ServerGone, TimeoutError) as error:
         print('FAILED: %s %s' % (type(error).__name__, error))
+        print('no answer to %.1000r' % run.asked)
         print('last commands: %.4000r' % run.last)
+        if isinstance(error, TimeoutError):
+            print(describe(run.server))
         print(run.server.log_text()[-6000:])
         run.server.kill()
         print('kept: ' + work)
