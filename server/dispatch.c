@@ -36,6 +36,7 @@ struct needs {
     uint64_t moved;        /* Elements of lists that the transaction pushes and pops. */
     const struct cmd *cmd; /* What asks, and */
     uint32_t spec;         /* the specification of the key that is asked for. */
+    bool pin;              /* Nothing is asked for: what is there already has to stay. */
 };
 
 /* Of a ks_need_* call. */
@@ -81,6 +82,10 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
 static void need_one(struct needs *n, const struct cmd_need *need, const struct ks_key *key,
                      uint32_t argc, const struct bytes *argv)
 {
+    if (unlikely(n->pin)) {
+        ks_wait_pin(n->ks, key, n->wait);
+        return;
+    }
     switch (need->kind) {
     case NEED_NOTHING:
         n->waiting += ks_need_existence(n->ks, key, n->now_ms, n->wait);
@@ -179,37 +184,50 @@ static bool names_ok(struct shard *sh, const struct cmd *cmd, uint32_t argc,
 }
 
 /* True if everything is there; else the connection waits, or (*err) a row cannot be read. */
+static void need_exec(struct needs *n, struct shard *sh, const struct txn *txn)
+{
+    for (uint32_t i = 0; i < txn->cmds_count; i++) {
+        const struct txn_cmd *q = &txn->cmds[i];
+        struct dispatch_plan queued = {.cmd = q->cmd};
+        plan_keys(sh, q->argc, q->argv, &queued);
+        need_all(n, sh, &queued, q->argc, q->argv);
+    }
+}
+
 static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t argc,
                      const struct bytes *argv, int *err)
 {
     struct shard *sh = c->sh;
     struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = &c->wait};
+    const bool exec = plan->cmd->id == CMD_ID_exec && c->txn != NULL;
 
     *err = c->wait.err;
     c->wait.err = 0;
     if (*err != 0)
         return false;
-    if (plan->cmd->id == CMD_ID_exec && c->txn != NULL) {
-        for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
-            const struct txn_cmd *q = &c->txn->cmds[i];
-            if ((q->cmd->acl & ACL_LIST) != 0)
-                n.moved += list_need_moved(q->cmd, q->argc, q->argv);
-        }
-        for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
-            const struct txn_cmd *q = &c->txn->cmds[i];
-            struct dispatch_plan queued = {.cmd = q->cmd};
-            plan_keys(sh, q->argc, q->argv, &queued);
-            need_all(&n, sh, &queued, q->argc, q->argv);
-        }
-    } else {
-        need_all(&n, sh, plan, argc, argv);
+    for (uint32_t i = 0; exec && i < c->txn->cmds_count; i++) {
+        const struct txn_cmd *q = &c->txn->cmds[i];
+        if ((q->cmd->acl & ACL_LIST) != 0)
+            n.moved += list_need_moved(q->cmd, q->argc, q->argv);
     }
+    if (exec)
+        need_exec(&n, sh, c->txn);
+    else
+        need_all(&n, sh, plan, argc, argv);
     if (unlikely(n.err != 0)) {
         ks_wait_cancel(sh->ks, &c->wait);
         *err = n.err;
         return false;
     }
-    return n.waiting == 0;
+    if (n.waiting == 0)
+        return true;
+    /* The keys of it that are there must not leave while the others come. */
+    n.pin = true;
+    if (exec)
+        need_exec(&n, sh, c->txn);
+    else if (plan->key_at == 0)
+        need_all(&n, sh, plan, argc, argv);
+    return false;
 }
 
 /* --- refusals --- */
@@ -485,8 +503,8 @@ static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
     }
 }
 
-enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
-                              const struct dispatch_plan *plan)
+static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
+                                    const struct dispatch_plan *plan)
 {
     struct shard *sh = c->sh;
     bool parked = false;
@@ -527,6 +545,16 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         return DISPATCH_PARKED;
     }
     return run(c, plan, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
+}
+
+enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
+                              const struct dispatch_plan *plan)
+{
+    const enum dispatch_result result = attempt(c, rc, plan);
+
+    if (result == DISPATCH_DONE)
+        ks_wait_unpin(&c->wait);
+    return result;
 }
 
 void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)

@@ -80,13 +80,19 @@ bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key)
 
 /* --- waiting --- */
 
+static void wait_init(struct ks_wait *wait)
+{
+    if (wait->flights.head.next != NULL)
+        return;
+    list_init(&wait->flights);
+    list_init(&wait->pins);
+}
+
 void ks_wait_on(struct list *waiters, struct ks_wait *wait)
 {
-    if (wait->flights.head.next == NULL) {
-        list_init(&wait->flights);
-        list_init(&wait->pins);
-    }
     struct flight_wait *w = mem_zalloc(sizeof(*w));
+
+    wait_init(wait);
     w->wait = wait;
     list_push_back(waiters, &w->flight_link);
     list_push_back(&wait->flights, &w->wait_link);
@@ -101,20 +107,29 @@ static struct obj *hot_obj(const struct keyspace *ks, uint16_t slot, uint64_t ha
     return keytab_find_hot(ks->tab, slot, hash, &ref) ? ref.obj : NULL;
 }
 
-/* Turns the place in a queue into a pin of the key that has come. */
-static void pin(struct flight_wait *w, const struct flight *f)
+/* Turns the place in a queue into a pin of the key, if that is hot. */
+static void pin(struct flight_wait *w, struct keyspace *ks, uint16_t slot, uint64_t hash)
 {
-    struct obj *obj = hot_obj(f->ks, f->slot, f->hash);
+    struct obj *obj = hot_obj(ks, slot, hash);
 
     if (obj == NULL || obj->pins == UINT8_MAX) {
         mem_free(w);
         return;
     }
     obj->pins++;
-    w->ks = f->ks;
-    w->hash = f->hash;
-    w->slot = f->slot;
+    w->ks = ks;
+    w->hash = hash;
+    w->slot = slot;
     list_push_back(&w->wait->pins, &w->wait_link);
+}
+
+void ks_wait_pin(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
+{
+    struct flight_wait *w = mem_zalloc(sizeof(*w));
+
+    wait_init(wait);
+    w->wait = wait;
+    pin(w, ks, key->slot, key->hash);
 }
 
 static void unpin_all(struct list *pins)
@@ -129,6 +144,11 @@ static void unpin_all(struct list *pins)
             obj->pins--;
         mem_free(w);
     }
+}
+
+void ks_wait_release(struct ks_wait *wait)
+{
+    unpin_all(&wait->pins);
 }
 
 void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
@@ -151,7 +171,7 @@ void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
 static void wake_all(struct list *waiters, const struct flight *f, int err)
 {
     struct list_link *link;
-    struct list all, pins;
+    struct list all;
 
     /* What runs here may free what `waiters` is part of. */
     list_init(&all);
@@ -162,19 +182,12 @@ static void wake_all(struct list *waiters, const struct flight *f, int err)
         list_remove(&w->wait_link);
         if (wait->err == 0)
             wait->err = err;
-        if (--wait->pending != 0) {
-            if (f != NULL)
-                pin(w, f);
-            else
-                mem_free(w);
-            continue;
-        }
-        mem_free(w);
-        /* The command runs within on_ready, or waits anew: with what is pinned until then. */
-        list_init(&pins);
-        list_splice_back(&pins, &wait->pins);
-        wait->on_ready(wait);
-        unpin_all(&pins);
+        if (f != NULL)
+            pin(w, f->ks, f->slot, f->hash);
+        else
+            mem_free(w);
+        if (--wait->pending == 0)
+            wait->on_ready(wait);
     }
 }
 

@@ -12,8 +12,10 @@
  * A row that is written while its read is in flight makes that flight stale: what it brings is
  * dropped, and read again if somebody still waits.
  *
- * A key that has come while its command still waits for others is pinned until the command runs:
- * else a command that names several cold keys could chase them for ever when memory is short.
+ * A key that has come while its command still waits for others is pinned, through as many rounds as
+ * the command takes: else a command that names several cold keys, or one that learns only from the
+ * key row what else it needs, could chase them for ever when memory is short. The owner of the
+ * struct ks_wait says when the command is over.
  *
  * What a read brings becomes hot on probation: probationers stand in a small queue (probation.h)
  * and go cold again at its end unless they were touched a second time.
@@ -64,7 +66,21 @@ MUST_USE int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_
 MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
                            struct ks_wait *wait);
 
-/* The owner no longer wants to be called. No effect on an idle one. */
+/*
+ * The key is hot already: it stays so while the others that the command names are read, and until
+ * ks_wait_unpin. For a command that has to wait although this key is there.
+ */
+void ks_wait_pin(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
+
+/* The command has run, or was refused: what was kept for it may go. */
+void ks_wait_release(struct ks_wait *wait);
+static inline void ks_wait_unpin(struct ks_wait *wait)
+{
+    if (wait->pins.head.next != NULL && !list_empty(&wait->pins))
+        ks_wait_release(wait);
+}
+
+/* The owner no longer wants to be called, nor anything kept. No effect on an idle one. */
 void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait);
 
 #endif

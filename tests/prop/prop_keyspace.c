@@ -215,6 +215,7 @@ static void core_close(struct core *c)
 {
     while (ks_busy(c->ks))
         turn(c);
+    ks_wait_cancel(c->ks, &c->wait);
     mut_destroy(c->mut);
     assert_int_equal(oplog_close(c->log), 0);
     pool_destroy(c->maintainer);
@@ -855,6 +856,7 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
             string_command(&c);
         else
             command(&c);
+        ks_wait_unpin(&c.wait);
         if (i % 16 == 0)
             turn(&c);
         check_count(&c);
