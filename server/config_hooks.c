@@ -61,6 +61,16 @@ static bool apply_budget(void *ctx, const struct config *cfg, const char **out_r
     return true;
 }
 
+static bool apply_maxmemory(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    STATIC_ASSERT(NODE_MAXMEMORY_MIN == 16u << 20);
+    if (cfg->maxmemory != 0 && cfg->maxmemory < NODE_MAXMEMORY_MIN) {
+        *out_reason = "the process needs 16mb without data; at least 32mb is useful";
+        return false;
+    }
+    return apply_budget(ctx, cfg, out_reason);
+}
+
 /* --- clients --- */
 
 static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
@@ -109,7 +119,7 @@ void config_hooks_register(struct node *node)
         config_hook_fn apply;
     } hooks[] = {
         {CONFIG_ID_appendfsync, apply_appendfsync},
-        {CONFIG_ID_maxmemory, apply_budget},
+        {CONFIG_ID_maxmemory, apply_maxmemory},
         {CONFIG_ID_maxflash, apply_budget},
         {CONFIG_ID_maxclients, apply_maxclients},
         {CONFIG_ID_port, apply_listen},

@@ -37,7 +37,7 @@
 #define MEMTABLE_SHARE       8
 #define MEMTABLE_FLASH_SHARE 16 /* Of maxflash, at most. */
 #define MEMTABLE_DEFAULT     (128u << 20)
-#define MEMTABLE_MIN         (4u << 20)
+#define MEMTABLE_MIN         (1u << 20)
 #define MEMTABLE_MAX         (512u << 20)
 
 static int exit_code(int err)
@@ -260,6 +260,18 @@ static int open_shards(struct node *node, char *why, size_t why_len)
     return 0;
 }
 
+/* A budget that nothing can work in is refused before anything is touched. */
+static int budget_check(const struct config *cfg, char *why, size_t why_len)
+{
+    if (cfg->maxmemory == 0 || cfg->maxmemory >= NODE_MAXMEMORY_MIN)
+        return 0;
+    (void)snprintf(why, why_len,
+                   "maxmemory %" PRIu64 " is less than the %u MB that the process needs without "
+                   "data; at least 32mb is useful",
+                   cfg->maxmemory, NODE_MAXMEMORY_MIN >> 20);
+    return -ERR_CONFIG;
+}
+
 int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
 {
     struct node *node = mem_zalloc(sizeof(*node));
@@ -270,7 +282,10 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     node->started_ms = clock_wall_ms();
     save_init(&node->save, node->started_ms / 1000);
     node->commands = command_table_create();
-    int err = make_run_id(node);
+    int err = budget_check(cfg, why, why_len);
+    if (err != 0)
+        return NODE_EXIT_CONFIG;
+    err = make_run_id(node);
     if (err != 0) {
         (void)snprintf(why, why_len, "no random numbers from the kernel: %s", err_str(err));
         return exit_code(err);

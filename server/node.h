@@ -33,6 +33,8 @@ struct store_cache;
 
 #define NODE_LISTENERS_MAX 17
 #define NODE_SHARDS_MAX    256
+/* Code and libraries alone take 15 MB of the resident set. */
+#define NODE_MAXMEMORY_MIN (16u << 20)
 
 /* What ends the program, told apart for service managers. */
 enum node_exit {

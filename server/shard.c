@@ -47,6 +47,13 @@
 #define DEMOTE_REST_MS 10
 /* The part of the log that a restart replays is kept below this. Bytes. */
 #define LOG_TAIL_BYTES (256u << 20)
+/* With less DRAM for a shard than this its buffers are smaller than by default. Bytes. */
+#define DRAM_FOR_DEFAULTS    (256u << 20)
+#define LOG_BUFFER_SHARE     64
+#define LOG_BUFFER_BYTES_MIN (512u << 10)
+#define RECV_BUFS_SHARE      64
+#define RECV_BUFS_MIN        32
+#define RECV_BUF_BYTES       (16u << 10)
 /* Rows that wait longer than this are written even without need. Milliseconds. */
 #define FLUSH_IDLE_MS 2000
 /* Replay: dirty rows kept in DRAM before they are written. Bytes. */
@@ -626,6 +633,35 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
 
 /* --- life --- */
 
+/* The shard's part of maxmemory; 0: no limit. */
+static uint64_t dram_share(const struct shard *sh)
+{
+    return sh->cfg->maxmemory / sh->node->shards_count;
+}
+
+/* What is not written yet and what is in flight: together twice this. 0: the default. */
+static size_t log_buffer_bytes(const struct shard *sh)
+{
+    const uint64_t dram = dram_share(sh);
+
+    if (dram == 0 || dram >= DRAM_FOR_DEFAULTS)
+        return 0;
+    return u64_max(dram / LOG_BUFFER_SHARE, LOG_BUFFER_BYTES_MIN);
+}
+
+/* Buffers of 16 KiB that all sockets share. 0: the default. */
+static uint32_t recv_bufs(const struct shard *sh)
+{
+    const uint64_t dram = dram_share(sh);
+
+    if (dram == 0 || dram >= DRAM_FOR_DEFAULTS)
+        return 0;
+    uint32_t count = RECV_BUFS_MIN;
+    while (count * 2 * RECV_BUF_BYTES <= dram / RECV_BUFS_SHARE)
+        count *= 2;
+    return count;
+}
+
 static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t why_len)
 {
     oplog_pool_class(&sh->log_class);
@@ -637,6 +673,7 @@ static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t wh
                                           .mailbox = &sh->mailbox,
                                           .policy = config_sync_policy(sh->cfg),
                                           .segment_bytes = flash_segment_bytes(sh->node),
+                                          .buffer_bytes_max = log_buffer_bytes(sh),
                                           .accept_loss = sh->cfg->accept_loss,
                                           .on_durable = on_durable,
                                           .on_fence = on_fence,
@@ -714,7 +751,8 @@ static int open_reactor(struct shard *sh, char *why, size_t why_len)
         [IO_BACKEND_URING] = REACTOR_URING,
         [IO_BACKEND_EPOLL] = REACTOR_EPOLL,
     };
-    const struct reactor_options options = {.backend = backends[sh->cfg->io_backend]};
+    const struct reactor_options options = {.backend = backends[sh->cfg->io_backend],
+                                            .recv_bufs_count = recv_bufs(sh)};
 
     const int err = reactor_create(&options, &sh->reactor);
     if (err != 0) {
@@ -784,6 +822,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .readers = o->readers,
                                        .maintainer = sh->maintainer,
                                        .mailbox = &sh->mailbox,
+                                       .dram_bytes = dram_share(sh),
                                        .origin = ORIGIN_ALONE,
                                        .request_sync = request_sync,
                                        .ctx = sh};

@@ -2,9 +2,12 @@
 #include "engine/space/demote.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/mem.h"
 
 #include "engine/space/ks_state.h"
 
+/* The part of DRAM that the ring of probation may take. */
+#define KS_PROBATION_SHARE 256
 /* Leaves of the key table between two looks at the clock. */
 #define LEAVES_PER_LOOK 4
 /* A full turn of the hand that frees nothing ends the slice: what is left is dirty or in use. */
@@ -40,7 +43,7 @@ static void probation_pop(struct keyspace *ks)
     struct keytab_ref ref;
     const struct ks_probationer k = p->key[p->first];
 
-    p->first = (p->first + 1) & (KS_PROBATION_MAX - 1);
+    p->first = (p->first + 1) & (p->max - 1);
     p->count--;
     if (!keytab_find_hot(ks->tab, k.slot, k.hash, &ref) || (ref.obj->h.flags & BLK_PROBATION) == 0)
         return;
@@ -60,10 +63,31 @@ void ks_probation_add(struct keyspace *ks, const struct ks_key *key)
     if (!keytab_find_hot(ks->tab, key->slot, key->hash, &ref))
         return;
     ref.obj->h.flags |= BLK_PROBATION;
-    if (p->count == KS_PROBATION_MAX)
+    if (p->count == p->max)
         probation_pop(ks);
-    p->key[(p->first + p->count++) & (KS_PROBATION_MAX - 1)] =
+    p->key[(p->first + p->count++) & (p->max - 1)] =
         (struct ks_probationer){.hash = key->hash, .slot = key->slot};
+}
+
+void ks_probation_init(struct keyspace *ks)
+{
+    const uint64_t max =
+        ks->options.dram_bytes / KS_PROBATION_SHARE / sizeof(struct ks_probationer);
+    struct ks_probation *p = mem_zalloc(sizeof(*p));
+
+    p->max = KS_PROBATION_MAX;
+    while (ks->options.dram_bytes != 0 && p->max > KS_PROBATION_MIN && p->max > max)
+        p->max /= 2;
+    p->key = mem_zalloc_array(p->max, sizeof(*p->key));
+    ks->probation = p;
+}
+
+void ks_probation_deinit(struct keyspace *ks)
+{
+    if (ks->probation != NULL)
+        mem_free(ks->probation->key);
+    mem_free(ks->probation);
+    ks->probation = NULL;
 }
 
 /* --- the clock --- */

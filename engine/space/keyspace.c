@@ -20,7 +20,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     for (size_t i = 0; i < KS_FLIGHT_BUCKETS; i++)
         list_init(&ks->flights[i]);
     list_init(&ks->sweeps);
-    ks->probation = mem_zalloc(sizeof(*ks->probation));
+    ks_probation_init(ks);
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;
     ks_flush_init(ks);
     ks_flights_init(ks);
@@ -67,7 +67,7 @@ void ks_destroy(struct keyspace *ks)
     mem_free(ks->name);
     dirty_deinit(&ks->dirty);
     keytab_destroy(ks->tab);
-    mem_free(ks->probation);
+    ks_probation_deinit(ks);
     mem_free(ks);
 }
 

@@ -59,6 +59,7 @@ struct ks_options {
     struct pool *readers;    /* Blocking reads. */
     struct pool *maintainer; /* Blocking writes: one thread, in order. */
     struct mailbox *mailbox; /* Of the shard thread: completions come back by it. */
+    uint64_t dram_bytes;     /* The shard's share of maxmemory; 0: no limit. For sizes of tables. */
     uint8_t origin;
     /* Everything of the log up to `lsn` must become durable; asked before rows go to the store. */
     void (*request_sync)(void *ctx);

@@ -26,7 +26,8 @@ struct ks_wait;
 /* Positions (lsn, vv) remembered for the covered position. */
 #define KS_POINTS_MAX 1024
 /* Keys on probation; beyond it the oldest leave. A power of two. */
-#define KS_PROBATION_MAX 65536
+#define KS_PROBATION_MAX 65536 /* A power of two, as the fewer that a small budget allows. */
+#define KS_PROBATION_MIN 4096
 
 /* A position of the log with the version vector that it stands for. */
 struct ks_point {
@@ -67,7 +68,8 @@ struct ks_probationer {
 };
 
 struct ks_probation {
-    struct ks_probationer key[KS_PROBATION_MAX]; /* A ring. */
+    struct ks_probationer *key; /* A ring of `max`. */
+    uint32_t max;
     uint32_t first;
     uint32_t count;
 };
@@ -209,6 +211,8 @@ void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
 
 /* --- demote.c --- */
 
+void ks_probation_init(struct keyspace *ks);
+void ks_probation_deinit(struct keyspace *ks);
 void ks_probation_add(struct keyspace *ks, const struct ks_key *key);
 
 /* --- flush.c --- */

@@ -70,6 +70,8 @@ is "a write that is synced" OK "$(cli set k w)"
 is "durable" "$(info applied_lsn)" "$(info durable_lsn)"
 has "CONFIG SET, all or nothing" "CONFIG SET failed" "$(cli config set maxmemory 1mb appendfsync x)"
 is "nothing" 314572800 "$(cli config get maxmemory | tail -1)"
+has "a budget below what the process needs" "at least 32mb" "$(cli config set maxmemory 1mb)"
+is "is not taken" 314572800 "$(cli config get maxmemory | tail -1)"
 
 # COMMAND, CLIENT, MEMORY, SLOWLOG, LATENCY, FUNCTION.
 has "COMMAND DOCS" "summary" "$(cli command docs get)"
