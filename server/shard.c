@@ -612,8 +612,8 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
     if (flush_small(sh))
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
-    const bool quiet = !ks_busy(sh->ks) && !sh->persisted_busy && !sh->save.busy &&
-                       !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
+    const bool quiet = !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy &&
+                       !sh->save.busy && !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
     if (!quiet && must) {
         (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
         return SHARD_FLUSH_FAILED;
@@ -784,6 +784,7 @@ static int open_pools(struct shard *sh, char *why, size_t why_len)
                                               .ctx = sh};
     pool_add_class(sh->maintainer, &sh->persisted_class);
     save_shard_init(sh);
+    shard_store_init(sh);
     flash_relief_init(sh);
     sh->persisted_job = (struct pool_job){.mail = {.fn = on_persisted}, .reply_to = &sh->mailbox};
     return 0;
@@ -884,8 +885,8 @@ static void drain(struct shard *sh)
         atomic_fetch_sub(&node->shards_serving, 1);
     while (atomic_load(&node->shards_serving) != 0)
         one_more_turn(sh);
-    while (ks_busy(sh->ks) || sh->persisted_busy || sh->save.busy || sh->relief.busy ||
-           (sh->id == 0 && (flash_walking(node) || node_budget_busy(node))))
+    while (ks_busy(sh->ks) || sh->retired != NULL || sh->persisted_busy || sh->save.busy ||
+           sh->relief.busy || (sh->id == 0 && (flash_walking(node) || node_budget_busy(node))))
         one_more_turn(sh);
 }
 

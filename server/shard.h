@@ -118,6 +118,10 @@ struct shard {
     char dir[4200];
     char log_dir[4300];
     uint64_t store_number;
+    struct pool_class retire_class; /* Closes and deletes what FLUSHALL has replaced. */
+    struct pool_job retire_job;
+    struct store *retired; /* NULL: none. */
+    int retired_err;       /* The job's. */
     struct reactor_timer cron;
     uint64_t cron_count;
     struct thread thread;

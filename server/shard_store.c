@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/log.h"
 
@@ -129,11 +130,11 @@ static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct st
 
 int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
 {
-    char old_dir[PATH_ROOM], new_dir[PATH_ROOM];
+    char new_dir[PATH_ROOM];
     struct store *fresh = NULL;
     const uint64_t number = sh->store_number + 1;
 
-    store_path(sh, sh->store_number, old_dir);
+    CHECK(sh->retired == NULL);
     store_path(sh, number, new_dir);
     int err = make_empty(sh, number, lsn, &fresh, why, why_len);
     if (err == 0)
@@ -145,12 +146,45 @@ int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
             (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
         return err;
     }
-    store_close(sh->store);
+    sh->retired = sh->store;
     sh->store = fresh;
     sh->store_number = number;
     ks_set_store(sh->ks, fresh);
-    err = file_remove_tree(old_dir);
-    if (err != 0)
-        LOG_WARN("server", "cannot remove the old store dir=%s err=\"%s\"", old_dir, err_str(err));
+    pool_submit(&sh->retire_class, &sh->retire_job);
     return 0;
+}
+
+/* Maintenance thread. Compactions have to end first, and gigabytes to be deleted. */
+static void retire(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct shard *sh = ctx;
+    char dir[PATH_ROOM];
+
+    (void)jobs;
+    CHECK(n == 1);
+    store_path(sh, sh->store_number - 1, dir);
+    store_close(sh->retired);
+    sh->retired_err = file_remove_tree(dir);
+}
+
+static void on_retired(struct mail *mail)
+{
+    struct shard *sh =
+        container_of(container_of(mail, struct pool_job, mail), struct shard, retire_job);
+
+    sh->retired = NULL;
+    if (sh->retired_err != 0)
+        LOG_WARN("server", "cannot remove the old store shard=%u err=\"%s\"", sh->id,
+                 err_str(sh->retired_err));
+}
+
+void shard_store_init(struct shard *sh)
+{
+    sh->retire_class = (struct pool_class){.name = "retire",
+                                           .priority = POOL_BACKGROUND,
+                                           .batch_max = 1,
+                                           .run_batch = retire,
+                                           .ctx = sh};
+    pool_add_class(sh->maintainer, &sh->retire_class);
+    sh->retire_job = (struct pool_job){.mail = {.fn = on_retired}, .reply_to = &sh->mailbox};
 }

@@ -18,12 +18,16 @@
 
 struct shard;
 
+/* Before the others; the maintenance pool is there. */
+void shard_store_init(struct shard *sh);
+
 /* Opens the store that counts, or makes the first one. Blocks. */
 MUST_USE int shard_store_open(struct shard *sh, char *why, size_t why_len);
 
 /*
  * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts.
- * Nothing may be under way; the keyspace is empty. Blocks for some tens of milliseconds.
+ * Nothing may be under way, no retired store either; the keyspace is empty. Blocks for the start of
+ * an empty store; the old one is closed and deleted in the background (shard.retired).
  */
 MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len);
 

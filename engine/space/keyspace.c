@@ -27,30 +27,11 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks_scan_init(ks);
     ks_sweep_init(ks);
     ks_expire_init(ks);
+    ks_clear_init(ks);
     buf_init(&ks->scratch, UINT32_MAX);
     ks->name = mem_alloc(ROWKEY_BYTES_MAX);
     *out = ks;
     return 0;
-}
-
-static void free_entry(void *ctx, const struct keytab_entry *entry)
-{
-    struct keyspace *ks = ctx;
-    struct obj *obj = entry->kind == KEYTAB_HOT ? entry->ref.obj : NULL;
-
-    keytab_remove(ks->tab, &entry->ref);
-    if (obj != NULL)
-        ks_obj_free(ks, obj);
-}
-
-/* Takes every key out of DRAM, written or not. */
-static void free_all(struct keyspace *ks)
-{
-    uint64_t cursor = 0;
-
-    do {
-        cursor = keytab_walk(ks->tab, cursor, free_entry, ks);
-    } while (cursor != 0);
 }
 
 void ks_destroy(struct keyspace *ks)
@@ -58,7 +39,7 @@ void ks_destroy(struct keyspace *ks)
     if (ks == NULL)
         return;
     CHECK(ks->flights_count == 0);
-    free_all(ks);
+    ks_free_all(ks);
     ks_scan_deinit(ks);
     ks_sweep_deinit(ks);
     ks_flush_deinit(ks);
@@ -69,16 +50,6 @@ void ks_destroy(struct keyspace *ks)
     keytab_destroy(ks->tab);
     ks_probation_deinit(ks);
     mem_free(ks);
-}
-
-void ks_clear(struct keyspace *ks)
-{
-    CHECK(!ks_busy(ks));
-    free_all(ks);
-    ks_scan_deinit(ks);
-    ks_sweep_deinit(ks);
-    ks->clock_hand = 0;
-    CHECK(ks_count(ks) == 0 && ks->tombstones == 0);
 }
 
 void ks_set_store(struct keyspace *ks, struct store *store)
@@ -270,7 +241,7 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 
 bool ks_busy(const struct keyspace *ks)
 {
-    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy ||
+    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks->clearing ||
            ks_sweep_running(ks) || ks_expire_looking(ks);
 }
 

@@ -90,7 +90,10 @@ METRIC_STRUCT(ks_metrics, KS_METRICS);
 MUST_USE int ks_create(const struct ks_options *options, struct keyspace **out);
 void ks_destroy(struct keyspace *ks);
 
-/* Forgets every key, written or not, for a store that is about to be replaced. Not while busy. */
+/*
+ * Forgets every key, written or not, for a store that is about to be replaced. Not while busy.
+ * O(1): memory is freed on the maintenance thread, and the keyspace is busy until that has ended.
+ */
 void ks_clear(struct keyspace *ks);
 void ks_set_store(struct keyspace *ks, struct store *store);
 

@@ -87,6 +87,7 @@ struct keyspace {
     struct pool_class scan_class;
     struct pool_class ends_class;
     struct pool_class sweep_class;
+    struct pool_class clear_class;
     struct pool_class names_class;
     struct list names; /* Stretches of names, being read or read (scan.c). */
     uint32_t names_count;
@@ -100,6 +101,7 @@ struct keyspace {
     uint64_t clock_hand;
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
+    bool clearing;        /* What ks_clear forgot is being freed. */
     bool recovering;      /* The store may have rows of elements that DRAM believes to be new. */
     bool recovered_lists; /* Lists hold records that the store lacks (ks_recover_list). */
     bool pressure;        /* Memory is short: admit on the second touch only. */
@@ -208,6 +210,12 @@ void ks_wake(struct list *waiters, int err);
 bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key);
 /* A row was changed or created: reads of it that are under way bring old news. */
 void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
+
+/* --- clear.c --- */
+
+void ks_clear_init(struct keyspace *ks);
+/* Takes every key out of DRAM, written or not, on this thread. */
+void ks_free_all(struct keyspace *ks);
 
 /* --- demote.c --- */
 

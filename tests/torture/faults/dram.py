@@ -137,6 +137,23 @@ def run_on(fix):
     return writers
 
 
+def flush(fix, writers):
+    """FLUSHALL of it all, twice with writes in between, then a kill while the rest is freed."""
+    key = next(iter(writers[0].strings))
+    assert fix.conn.call('FLUSHALL') == b'OK'
+    assert fix.conn.call('DBSIZE') == 0 and fix.conn.call('GET', key) is None
+    fix.fill(0, 2000, 1)
+    assert fix.conn.call('FLUSHALL') == b'OK'
+    fix.model.clear()
+    fix.fill(1000, 1500, 2)
+    assert fix.server.kill() is None, 'the server ended by itself'
+    fix.start()
+    assert fix.conn.call('DBSIZE') == len(fix.model) == 500
+    assert fix.conn.call('GET', key) is None
+    fix.check(sorted(fix.model)[::7])
+    assert fix.stop() == 0
+
+
 def run(args):
     fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'dram')
     try:
@@ -150,7 +167,7 @@ def run(args):
             w.conn = Conn(fix.server.socket_path)
             w.check(101)
             w.conn.close()
-        assert fix.stop() == 0
+        flush(fix, writers)
     except BaseException:
         fix.fail()
         raise
