@@ -175,10 +175,16 @@ static int replay_elem_op(struct replay *r, const struct batch *batch, const str
     if (err == 0 && op->type == VT_LIST) {
         err = replay_list(r, op, key, coll, tag, lsn, buf_bytes(&row));
     } else if (err == 0) {
+        /* The score in the store tells which row of its index goes. */
+        if (op->type == VT_ZSET)
+            err = ks_recover_elem(r->ks, coll, op->sub);
+        if (err != 0)
+            goto out;
         ks_recover_put(r->ks, coll, op->sub, tag, lsn, buf_bytes(&row), op->count);
         if (coll->count == 0)
             ks_apply_del(r->ks, key, tag, lsn);
     }
+out:
     buf_deinit(&row);
     return err;
 }

@@ -412,7 +412,7 @@ static void pop_range(struct request *rq, const struct ks_key *key, struct coll 
                       bool max, bool nested)
 {
     struct zorder_pos pos;
-    const uint64_t start = max ? coll->count - n : 0;
+    const uint64_t start = max ? zorder_count(&coll->order) - n : 0;
     bool more = max ? zorder_last(&coll->order, &pos) : zorder_first(&coll->order, &pos);
 
     reply_array(rq->out, nested ? n : 2 * n);
@@ -450,7 +450,7 @@ static void zpop_generic(struct request *rq, bool max)
         return;
     }
     const uint64_t n = u64_min((uint64_t)count, coll->count);
-    if (zset_can_remove(rq, &key, coll, max ? coll->count - n : 0, n))
+    if (zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
         pop_range(rq, &key, coll, n, max, rq->argc == 3 && rq->out->proto == 3);
 }
 
@@ -507,7 +507,7 @@ void cmd_zmpop(struct request *rq)
         if (coll == NULL)
             continue;
         const uint64_t n = u64_min((uint64_t)count, coll->count);
-        if (!zset_can_remove(rq, &key, coll, max ? coll->count - n : 0, n))
+        if (!zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
             return;
         reply_array(rq->out, 2);
         reply_bulk(rq->out, key.name);

@@ -2,7 +2,8 @@
  * Sorted sets: ranges.
  *
  * A range by rank, score or member is first turned into a range of ranks (rank_range), which is
- * O(log n). All commands then read, count, remove or store ranks.
+ * O(log n). All commands then read, count, remove or store ranks. Of a set that is resident in part
+ * these are ranks among what is resident: what a range names is (need_zset.c).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -11,37 +12,13 @@
 #include "engine/base/check.h"
 
 #include "server/handlers.h"
+#include "server/zrange.h"
 #include "server/zset.h"
-
-enum zrange_by {
-    BY_ANY,
-    BY_RANK,
-    BY_SCORE,
-    BY_LEX
-};
-
-/* One end of a range. */
-struct bound {
-    int64_t rank;        /* BY_RANK: may be negative, from the end. */
-    double score;        /* BY_SCORE */
-    struct bytes member; /* BY_LEX */
-    int8_t infinite;     /* BY_LEX: -1 before all members, 1 behind them. */
-    bool exclusive;
-};
-
-struct zrange {
-    struct bound min, max;
-    int64_t offset;
-    int64_t limit; /* -1: none. */
-    uint8_t by;    /* enum zrange_by */
-    bool reverse;
-    bool scores;
-};
 
 /* --- arguments --- */
 
 /* As strtod reads it: blanks in front, no digits at all and overflow are fine, NaN is not. */
-static bool parse_score(struct bytes arg, struct bound *out)
+bool zrange_parse_score(struct bytes arg, struct zrange_bound *out)
 {
     char text[NUM_LDOUBLE_BYTES];
     char *end;
@@ -60,7 +37,7 @@ static bool parse_score(struct bytes arg, struct bound *out)
 }
 
 /* "-", "+", "[member" or "(member". */
-static bool parse_lex(struct bytes arg, struct bound *out)
+bool zrange_parse_lex(struct bytes arg, struct zrange_bound *out)
 {
     if (arg.len == 0)
         return false;
@@ -80,12 +57,14 @@ static bool parse_bounds(struct request *rq, uint32_t min, uint32_t max, struct 
     case BY_RANK:
         return req_i64(rq, min, &range->min.rank) && req_i64(rq, max, &range->max.rank);
     case BY_SCORE:
-        if (parse_score(rq->argv[min], &range->min) && parse_score(rq->argv[max], &range->max))
+        if (zrange_parse_score(rq->argv[min], &range->min) &&
+            zrange_parse_score(rq->argv[max], &range->max))
             return true;
         reply_err_min_max_float(rq->out);
         return false;
     default:
-        if (parse_lex(rq->argv[min], &range->min) && parse_lex(rq->argv[max], &range->max))
+        if (zrange_parse_lex(rq->argv[min], &range->min) &&
+            zrange_parse_lex(rq->argv[max], &range->max))
             return true;
         reply_err_min_max_lex(rq->out);
         return false;
@@ -138,7 +117,7 @@ static bool options_fit(struct request *rq, const struct zrange *range)
 /* Members outside the lower end. */
 static uint64_t rank_of_min(const struct zorder *order, const struct zrange *range)
 {
-    const struct bound *b = &range->min;
+    const struct zrange_bound *b = &range->min;
 
     if (range->by == BY_SCORE)
         return zorder_rank_score(order, b->score, b->exclusive);
@@ -150,7 +129,7 @@ static uint64_t rank_of_min(const struct zorder *order, const struct zrange *ran
 /* Members up to the upper end. */
 static uint64_t rank_of_max(const struct zorder *order, const struct zrange *range)
 {
-    const struct bound *b = &range->max;
+    const struct zrange_bound *b = &range->max;
 
     if (range->by == BY_SCORE)
         return zorder_rank_score(order, b->score, !b->exclusive);
@@ -188,16 +167,25 @@ static uint64_t span(const struct zorder *order, const struct zrange *range, uin
 static uint64_t rank_range(const struct coll *coll, const struct zrange *range, uint64_t *out_start)
 {
     *out_start = 0;
-    if (range->by == BY_RANK)
-        return positions(range, (int64_t)coll->count, out_start);
-    return span(&coll->order, range, out_start);
+    if (range->by != BY_RANK)
+        return span(&coll->order, range, out_start);
+    const uint64_t n = positions(range, (int64_t)coll->count, out_start);
+    if (likely(coll->complete) || n == 0)
+        return n;
+    /* Of the members that are resident: the same ones have other ranks. */
+    uint64_t at;
+    const uint64_t first = *out_start;
+    CHECK(coll_zset_rank(coll, range->reverse ? coll->count - 1 - first : first, &at));
+    *out_start = range->reverse ? zorder_count(&coll->order) - 1 - at : at;
+    return n;
 }
 
 /* Calls for each of `n` members. */
 static void seek(const struct coll *coll, const struct zrange *range, uint64_t start,
                  struct zorder_pos *pos)
 {
-    CHECK(zorder_at(&coll->order, range->reverse ? coll->count - 1 - start : start, pos));
+    CHECK(zorder_at(&coll->order, range->reverse ? zorder_count(&coll->order) - 1 - start : start,
+                    pos));
 }
 
 static bool step(const struct zrange *range, struct zorder_pos *pos)

@@ -13,6 +13,7 @@
 #include "server/conn.h"
 #include "server/latency.h"
 #include "server/need_list.h"
+#include "server/need_zset.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/route.h"
@@ -35,6 +36,7 @@ struct needs {
     int err;               /* What is needed does not fit into memory. */
     uint64_t moved;        /* Elements of lists that the transaction pushes and pops. */
     const struct cmd *cmd; /* What asks, and */
+    uint32_t zset_parts;   /* Of sorted sets that were asked for. */
     uint32_t spec;         /* the specification of the key that is asked for. */
     bool pin;              /* Nothing is asked for: what is there already has to stay. */
 };
@@ -48,7 +50,7 @@ static void need_result(struct needs *n, int result)
         n->waiting += result;
 }
 
-/* A part of a list or string, or all of another collection. */
+/* A part of a list, string or sorted set, or all of another collection. */
 static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
                       const struct bytes *argv)
 {
@@ -59,12 +61,21 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
     const int waiting = ks_need_key(n->ks, key, n->now_ms, n->wait);
     const struct coll *coll = ks_peek_coll(n->ks, key);
 
-    if (waiting != 0 || coll == NULL || coll->type != VT_LIST) {
-        need_result(n, waiting != 0 ? waiting : ks_need_whole(n->ks, key, n->now_ms, n->wait));
+    if (waiting != 0 || coll == NULL || coll->complete) {
+        need_result(n, waiting);
         return;
     }
-    if (coll->gap == NULL)
+    /* A transaction that asks for more parts than a set keeps would ask for ever. */
+    if (coll->type == VT_ZSET && n->zset_parts++ < ZSET_RANGES_MAX) {
+        const struct zset_asked asked = {
+            .cmd = n->cmd, .spec = n->spec, .argc = argc, .argv = argv, .moved = n->moved};
+        need_result(n, need_zset(n->ks, key, coll, &asked, n->now_ms, n->wait));
         return;
+    }
+    if (coll->type != VT_LIST) {
+        need_result(n, ks_need_whole(n->ks, key, n->now_ms, n->wait));
+        return;
+    }
     const struct list_need need = list_need(n->cmd, n->spec, argc, argv, coll, n->moved);
     need_result(n, ks_need_list(n->ks, key, need.front, need.back, n->now_ms, n->wait));
 }
@@ -209,6 +220,8 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
         const struct txn_cmd *q = &c->txn->cmds[i];
         if ((q->cmd->acl & ACL_LIST) != 0)
             n.moved += list_need_moved(q->cmd, q->argc, q->argv);
+        else if ((q->cmd->acl & ACL_SORTEDSET) != 0)
+            n.moved += need_zset_moved(q->cmd, q->argc, q->argv);
     }
     if (exec)
         need_exec(&n, sh, c->txn);

@@ -28,7 +28,7 @@
 
 /* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
 #define FORMAT_FILE          "FORMAT"
-#define FORMAT_VERSION       2
+#define FORMAT_VERSION       3
 #define LOCK_FILE            "LOCK"
 #define PATH_ROOM            4200
 #define BLOCK_CACHE_SHARE    8 /* Of maxmemory. */

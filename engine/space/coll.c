@@ -38,7 +38,7 @@ void coll_account(struct keyspace *ks, struct coll *coll)
     uint64_t bytes = elemtab_bytes(&coll->tab);
 
     if (coll->type == VT_ZSET)
-        bytes += zorder_bytes(&coll->order);
+        bytes += zorder_bytes(&coll->order) + coll_side_bytes(coll);
     else if (coll->type == VT_LIST)
         bytes += listq_bytes(&coll->seq) + coll_gap_bytes(coll);
     else if (coll->type == VT_STRING)
@@ -65,13 +65,14 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
         elem_free(ks, elem);
     }
     elemtab_deinit(&coll->tab);
+    if (list_linked(&coll->flush_link))
+        list_remove(&coll->flush_link);
     if (coll->type == VT_ZSET) {
         zorder_deinit(&coll->order);
+        coll_side_free(coll);
     } else if (coll->type == VT_LIST) {
         dirty_forget(&ks->dirty, &coll->list_head);
         dirty_shrink(&ks->dirty, coll->unsaved);
-        if (list_linked(&coll->flush_link))
-            list_remove(&coll->flush_link);
         listq_deinit(&coll->seq);
         coll_gap_close(coll);
     } else if (coll->type == VT_STRING) {
@@ -207,6 +208,7 @@ static struct elem *elem_change(struct keyspace *ks, struct coll *coll, struct e
     if (ordered) {
         const double score = coll_score(elem);
         if (score != old_score) {
+            coll_index_gone(coll, elem, old_score);
             zorder_remove(&coll->order, old_score, elem);
             zorder_insert(&coll->order, score, elem);
         }
@@ -250,8 +252,10 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
     struct elem *elem = find_any(coll, sub);
 
     CHECK(elem != NULL && is_live(elem));
-    if (coll->type == VT_ZSET)
+    if (coll->type == VT_ZSET) {
         zorder_remove(&coll->order, coll_score(elem), elem);
+        coll_index_gone(coll, elem, coll_score(elem));
+    }
     coll->count--;
     if ((elem->h.flags & BLK_STORED) == 0 && coll->reads == 0) {
         elem_remove(ks, coll, elem);
@@ -273,8 +277,10 @@ void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_
         elem = elem_add(ks, coll, sub, bytes_of(NULL, 0), BLK_DEAD | BLK_STORED);
         coll->dead++;
     } else if (is_live(elem)) {
-        if (coll->type == VT_ZSET)
+        if (coll->type == VT_ZSET) {
             zorder_remove(&coll->order, coll_score(elem), elem);
+            coll_index_gone(coll, elem, coll_score(elem));
+        }
         elem->h.flags |= BLK_DEAD | BLK_STORED;
         coll->dead++;
     }
@@ -316,12 +322,12 @@ bool coll_clean(const struct coll *coll)
     struct elemtab_iter it;
     const struct elem *elem;
 
-    if (coll->reads != 0)
+    if (coll->reads != 0 || list_linked(&coll->flush_link))
         return false;
     if (coll->type == VT_LIST)
-        return coll->list_head.dirty == 0 && !list_linked(&coll->flush_link);
+        return coll->list_head.dirty == 0;
     if (coll->type == VT_STRING)
-        return !list_linked(&coll->flush_link); /* Its object is dirty if a chunk is. */
+        return true; /* Its object is dirty if a chunk is. */
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
         if (elem->h.dirty != 0)
@@ -389,6 +395,8 @@ static bool shed_one(void *ctx, struct elem *elem)
         return false;
     }
     if (is_live(elem)) {
+        if (s->coll->type == VT_ZSET && coll_zset_keeps(s->coll, elem, s->ks->name))
+            return false;
         if (s->coll->type == VT_ZSET)
             zorder_remove(&s->coll->order, coll_score(elem), elem);
         s->coll->complete = false;
@@ -416,6 +424,8 @@ void coll_shed(struct keyspace *ks, struct coll *coll)
         coll_account(ks, coll);
         return;
     }
+    if (coll->type == VT_ZSET)
+        coll_zset_shed(coll);
     (void)elemtab_walk(&coll->tab, &coll->shed_hand, SHED_MAX, shed_one, &s);
     coll_account(ks, coll);
 }

@@ -22,6 +22,9 @@
  * A list that has just become hot is all gap. Pushes and pops happen outside of it. What a push
  * must know of the positions ever used stands in the key row.
  *
+ * A sorted set may have some ranges of its order resident (struct zset_range): what was read of it
+ * by score or rank.
+ *
  * `count` is exact in both tiers: every local write knows whether its element existed.
  *
  * Owned by one shard thread.
@@ -56,6 +59,29 @@ struct list_gap {
     bool high_in;
 };
 
+/*
+ * A part of the order of a sorted set: while `covers`, all live members whose place in the order,
+ * score bytes | member (rowkey.h), is at or between the bounds are resident.
+ */
+struct zset_range {
+    struct buf low;  /* Empty: from the begin. */
+    struct buf high; /* Empty: to the end. */
+    uint64_t bytes;  /* Of what was read to make it. */
+    uint64_t used;   /* When, by zset_side.clock. */
+    bool covers;
+};
+/* What one command, or the commands of a transaction, may ask for at once. */
+#define ZSET_RANGES_MAX 8
+
+/* What a sorted set has beside its members, if it has gone through the store. */
+struct zset_side {
+    struct zset_range range[ZSET_RANGES_MAX];
+    uint64_t clock;
+    struct buf gone; /* Index rows that the store is to lose: length 2, score 8, member. */
+    size_t flying;   /* Bytes of these that are in the batch under way. */
+};
+#define ZKEY_BYTES_MAX (8u + 65535u)
+
 struct coll {
     struct obj *obj;       /* Its key row; follows it when it moves. */
     uint64_t hash;         /* Of the key; with the slot: ks_key_of_coll. */
@@ -84,7 +110,8 @@ struct coll {
     bool ranked;
     bool holes; /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
-    struct list_link flush_link; /* A list or string whose changes are in the batch under way. */
+    struct list_link flush_link; /* Has changes, or index rows to lose, in the batch under way. */
+    struct zset_side *side;      /* Of a sorted set, or NULL. */
     struct chunks chunks;        /* Of a string (strval.h); `count` is its length. */
     struct tag generation;       /* Likewise. */
 };
@@ -120,6 +147,12 @@ void coll_list_at(const struct coll *coll, uint64_t index, struct listq_at *out)
 
 /* What the list knows of the positions it ever had. Only `used`, ranks and runs are written. */
 void coll_list_meta(const struct coll *coll, struct list_meta *out);
+
+/*
+ * Of a sorted set: the index among the resident members (zorder_at) of the one that has this rank
+ * in the whole set. False if it is not known to be resident.
+ */
+MUST_USE bool coll_zset_rank(const struct coll *coll, uint64_t rank, uint64_t *out);
 
 /* The score of a sorted set's live element. */
 double coll_score(const struct elem *elem);

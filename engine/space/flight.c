@@ -209,6 +209,7 @@ static void flight_free(struct flight *f)
     buf_deinit(&f->rows);
     buf_deinit(&f->resume);
     buf_deinit(&f->far);
+    buf_deinit(&f->last);
     mem_free(f);
 }
 
@@ -277,6 +278,7 @@ struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_
     buf_init(&f->rows, UINT32_MAX);
     buf_init(&f->resume, ROWKEY_BYTES_MAX);
     buf_init(&f->far, ROWKEY_BYTES_MAX);
+    buf_init(&f->last, ROWKEY_BYTES_MAX);
     f->job = (struct pool_job){.mail = {.fn = fn}, .reply_to = ks->options.mailbox};
     list_push_back(bucket(ks, key->hash), &f->bucket_link);
     ks->flights_count++;
@@ -706,4 +708,5 @@ void ks_flights_init(struct keyspace *ks)
     pool_add_class(ks->options.readers, &ks->read_class);
     pool_add_class(ks->options.readers, &ks->scan_class);
     flight_list_init(ks);
+    flight_zset_init(ks);
 }

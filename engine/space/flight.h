@@ -1,6 +1,7 @@
 /*
  * A read under way, for the files that start one: flight.c (keys, elements, whole collections),
- * flight_list.c (ends of lists). Not for users of the keyspace.
+ * flight_list.c (ends of lists), flight_zset.c (ranges of sorted sets). Not for users of the
+ * keyspace.
  */
 #ifndef TIERRA_ENGINE_SPACE_FLIGHT_H
 #define TIERRA_ENGINE_SPACE_FLIGHT_H
@@ -29,7 +30,8 @@ enum flight_kind {
     FLIGHT_ELEM,
     FLIGHT_SCAN,
     FLIGHT_FRONT, /* The subkey is the bound of the list's gap where it begins. */
-    FLIGHT_BACK
+    FLIGHT_BACK,
+    FLIGHT_ZSET
 };
 
 struct flight {
@@ -41,12 +43,15 @@ struct flight {
     struct pool_job job;
     struct store_value value; /* Of a key or element flight. */
     struct buf rows;          /* Of others: u16 name length, u32 row length, name, row. */
-    struct buf resume;        /* Of a scan: row key to go on from. */
-    struct buf far;           /* Of a front or back flight: row key of the other bound. */
+    struct buf resume;        /* Row key, or place in the order, to go on from. */
+    struct buf far;           /* Of parts of a collection: the other bound, likewise. */
+    struct buf last;          /* Of a sorted set: the place that was read last. */
     uint64_t scanned_bytes;
-    uint32_t rows_max; /* Of a front or back flight. */
-    bool near_in;      /* Likewise: the bounds are rows to be read. */
+    uint32_t rows_max; /* Of parts of a collection. */
+    uint32_t range;    /* Of a sorted set: which one of its ranges becomes longer. */
+    bool near_in;      /* The bounds are rows to be read. */
     bool far_in;
+    bool back; /* Of a sorted set: downwards. */
     int err;
     bool end; /* There are no more rows. */
     bool stale;
@@ -116,5 +121,9 @@ bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *o
 /* --- flight_list.c --- */
 
 void flight_list_init(struct keyspace *ks);
+
+/* --- flight_zset.c --- */
+
+void flight_zset_init(struct keyspace *ks);
 
 #endif

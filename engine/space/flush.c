@@ -110,10 +110,45 @@ static void put_key_row(struct keyspace *ks, struct obj *obj)
         ks_expire_put(ks, &key, ks_expire_at(obj));
 }
 
+/* Before the first row of a sorted set in a batch: the index rows that go. */
+static void put_index_gone(struct keyspace *ks, const struct ks_key *key, struct coll *coll)
+{
+    double score;
+    struct bytes member;
+    bool any = false;
+
+    for (; coll_index_take_gone(coll, &score, &member); any = true)
+        batch_delete(ks, bytes_of(ks->name, rowkey_store_zindex(ks->name, key->slot, key->hash,
+                                                                key->name, score, member)));
+    if (any && !list_linked(&coll->flush_link))
+        list_push_back(&ks->flush.lists, &coll->flush_link);
+}
+
+/* The index row of a member; its value has the tag that tells garbage (sweep.c). */
+static void put_index_row(struct keyspace *ks, const struct ks_key *key, const struct elem *elem)
+{
+    struct row_view view;
+    uint8_t row[ROW_VALUE_AT];
+
+    CHECK(row_view(elem_row(elem), 0, &view) == 0);
+    const size_t len = row_value_store(row, view.tag, bytes_of(NULL, 0), 0);
+    batch_put(ks,
+              bytes_of(ks->name, rowkey_store_zindex(ks->name, key->slot, key->hash, key->name,
+                                                     coll_score(elem), elem_sub(elem))),
+              bytes_of(row, len));
+}
+
 static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     uint8_t *name = ks->name;
     const struct ks_key key = ks_key_of_coll(coll);
+
+    if (coll->type == VT_ZSET) {
+        elem->h.flags &= (uint8_t)~BLK_NOTED;
+        put_index_gone(ks, &key, coll);
+        if ((elem->h.flags & BLK_DEAD) == 0)
+            put_index_row(ks, &key, elem);
+    }
     const struct bytes row_key =
         bytes_of(name, rowkey_store_elem(name, key.slot, key.hash, key.name,
                                          coll_row_kind(coll->type), elem_sub(elem)));
@@ -176,7 +211,7 @@ static bool put_list(struct keyspace *ks, struct coll *coll, uint64_t bytes_max)
     return true;
 }
 
-/* The lists and strings of the batch: it was written, or not. */
+/* The lists, sorted sets and strings of the batch: it was written, or not. */
 static void lists_done(struct keyspace *ks, bool written)
 {
     struct list_link *link;
@@ -185,6 +220,10 @@ static void lists_done(struct keyspace *ks, bool written)
         struct coll *coll = LIST_ITEM(link, struct coll, flush_link);
         if (coll->type == VT_STRING) {
             strval_put_done(ks, coll, written);
+            continue;
+        }
+        if (coll->type == VT_ZSET) {
+            coll_index_flown(ks, coll, written);
             continue;
         }
         if (!written) {

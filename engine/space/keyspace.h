@@ -76,6 +76,7 @@ struct ks_options {
     X(scans,            METRIC_COUNTER, "Collections loaded whole.")                              \
     X(stale_reads,      METRIC_COUNTER, "Reads repeated because the row changed meanwhile.")      \
     X(promotions,       METRIC_COUNTER, "Keys that became hot by a read.")                        \
+    X(stale_index_rows, METRIC_COUNTER, "Score index rows found without their member.")           \
     X(demotions,        METRIC_COUNTER, "Keys that became cold.")                                 \
     X(demoted_elements, METRIC_COUNTER, "Elements of collections that left DRAM.")                \
     X(flushed_rows,     METRIC_COUNTER, "Rows written to the store.")                             \

@@ -86,6 +86,7 @@ struct keyspace {
     struct pool_class read_class;
     struct pool_class scan_class;
     struct pool_class ends_class;
+    struct pool_class zset_class;
     struct pool_class sweep_class;
     struct pool_class clear_class;
     struct pool_class names_class;
@@ -192,6 +193,49 @@ void strval_span_done(struct coll *coll, struct bytes span);
 typedef void ks_put_fn(struct keyspace *ks, struct bytes key, struct bytes row);
 void strval_put(struct keyspace *ks, struct coll *coll, ks_put_fn *fn);
 void strval_put_done(struct keyspace *ks, struct coll *coll, bool written);
+
+/* --- coll_zset.c --- */
+
+void coll_side_free(struct coll *coll);
+uint64_t coll_side_bytes(const struct coll *coll);
+/*
+ * The member is about to lose its score, of which the store may have an index row. Writing the
+ * member takes the flag BLK_NOTED away.
+ */
+void coll_index_gone(struct coll *coll, struct elem *elem, double score);
+/* The store has an index row that it should not have. */
+void coll_index_add_gone(struct coll *coll, double score, struct bytes member);
+/* For the batch: the next index row to remove; false if there is none. Valid until a change. */
+bool coll_index_take_gone(struct coll *coll, double *out_score, struct bytes *out_member);
+/* The batch was written, or not. */
+void coll_index_flown(struct keyspace *ks, struct coll *coll, bool written);
+
+enum coll_zset_state {
+    COLL_ZSET_THERE, /* All that is wanted is resident. */
+    COLL_ZSET_BEGUN, /* The range has the begin of it (the end, if `back`). */
+    COLL_ZSET_APART  /* Not even that. */
+};
+struct ks_zset_need;
+/* `*out_range`: number of the range that has it or begins it, or that a new one takes over. */
+enum coll_zset_state coll_zset_state(struct coll *coll, const struct ks_zset_need *want,
+                                     uint32_t *out_range);
+/* How many members more are wanted, at most, than the range has; BEGUN. */
+uint64_t coll_zset_missing(const struct coll *coll, const struct ks_zset_need *want,
+                           uint32_t range);
+/* All members from one place of the order to another were read and are resident. */
+struct coll_zset_read {
+    struct bytes from; /* Of a new range. */
+    struct bytes to;
+    uint64_t bytes; /* What was read. */
+    uint32_t range;
+    bool anew; /* Else more of the range that there is. */
+    bool back; /* Towards the begin. */
+};
+void coll_zset_cover(struct keyspace *ks, struct coll *coll, const struct coll_zset_read *read);
+/* Whether a member stays for the sake of a range. `room`: ZKEY_BYTES_MAX bytes. */
+bool coll_zset_keeps(const struct coll *coll, const struct elem *elem, uint8_t *room);
+/* Memory is short: gives long and old ranges up. */
+void coll_zset_shed(struct coll *coll);
 
 /* --- flight.c --- */
 

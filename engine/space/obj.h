@@ -34,13 +34,14 @@
 struct coll;
 
 enum blk_flag {
-    BLK_COLL = 1 << 0,     /* obj: a collection; its pointer stands before the key. */
-    BLK_DEAD = 1 << 1,     /* Deleted; stays until the store knows. */
-    BLK_STORED = 1 << 2,   /* The store may hold some version of this row. */
-    BLK_TTL = 1 << 3,      /* obj: has an expiry. */
-    BLK_UNKNOWN = 1 << 4,  /* elem, dead: stands for a row that was read and is not there. */
-    BLK_TOUCHED = 1 << 5,  /* elem: used since the shedding hand passed. */
-    BLK_PROBATION = 1 << 6 /* obj: loaded by a read, not yet admitted. */
+    BLK_COLL = 1 << 0,      /* obj: a collection; its pointer stands before the key. */
+    BLK_DEAD = 1 << 1,      /* Deleted; stays until the store knows. */
+    BLK_STORED = 1 << 2,    /* The store may hold some version of this row. */
+    BLK_TTL = 1 << 3,       /* obj: has an expiry. */
+    BLK_UNKNOWN = 1 << 4,   /* elem, dead: stands for a row that was read and is not there. */
+    BLK_TOUCHED = 1 << 5,   /* elem: used since the shedding hand passed. */
+    BLK_PROBATION = 1 << 6, /* obj: loaded by a read, not yet admitted. */
+    BLK_NOTED = 1 << 7      /* elem: the index row of the score that the store has is to go. */
 };
 
 #define OBJ_HEAT_MAX 3

@@ -25,6 +25,7 @@
 #ifndef TIERRA_ENGINE_SPACE_RESIDENT_H
 #define TIERRA_ENGINE_SPACE_RESIDENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/base/attr.h"
@@ -61,6 +62,22 @@ MUST_USE int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct 
  */
 MUST_USE int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front,
                           uint64_t back, uint64_t now_ms, struct ks_wait *wait);
+
+/*
+ * A part of the order of a sorted set, between two places (score bytes | member, rowkey.h; empty:
+ * the begin, the end), but no more than `n` members of it from the low or, with `back`, from the
+ * high end.
+ */
+struct ks_zset_need {
+    struct bytes low;
+    struct bytes high;
+    uint64_t n;
+    bool back;
+};
+
+/* The key row and, if the key is a sorted set, that part of it. < 0 as ks_need_list. */
+MUST_USE int ks_need_zset(struct keyspace *ks, const struct ks_key *key,
+                          const struct ks_zset_need *want, uint64_t now_ms, struct ks_wait *wait);
 
 /* Everything. < 0 as ks_need_list. */
 MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,

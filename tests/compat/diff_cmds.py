@@ -600,9 +600,9 @@ def wait_ready(path, process, what):
     sys.exit('%s does not answer' % what)
 
 
-def spawn(command, what):
-    """The process, its directory, and the path of its socket."""
-    directory = tempfile.mkdtemp(prefix='tierra-diff-')
+def spawn(command, what, directory=None):
+    """The process, its directory (a new one if none is given), and the path of its socket."""
+    directory = directory or tempfile.mkdtemp(prefix='tierra-diff-')
     path = os.path.join(directory, 'socket')
     with open(os.path.join(directory, 'log'), 'wb') as log:
         process = subprocess.Popen(

@@ -19,11 +19,13 @@
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
+#include "engine/space/ks_state.h"
 #include "engine/space/recover.h"
 #include "engine/space/resident.h"
 #include "engine/space/strval.h"
 #include "engine/store/store.h"
 #include "engine/store/store_mem.h"
+#include "engine/value/rowkey.h"
 
 #include "replication/mutate.h"
 #include "replication/oplog.h"
@@ -32,44 +34,7 @@
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 #include "tests/lib/tmpdir.h"
-
-#define KEYS      60
-#define SUBS      24
-#define LISTS     6
-#define LIST_MAX  4000
-#define NOW_MS    1700000000000ull
-#define ORIGIN    1
-#define HASH_SEED 77
-#define TEXT_MAX  (90u << 10) /* Of a string: more than one leaf of chunks. */
-
-/* --- the model --- */
-
-struct model_key {
-    uint8_t type;   /* VT_NONE: absent. */
-    bool is_text;   /* Of a string: its value is in core.texts; else */
-    int64_t value;  /* a number. */
-    bool has[SUBS]; /* Elements, and what they hold. */
-    int64_t elem[SUBS];
-    uint64_t expire_at_ms;
-};
-
-/* A list of numbers in a ring. */
-struct model_list {
-    uint64_t count;
-    uint64_t first;
-    int64_t at[LIST_MAX];
-};
-
-static int64_t *model_at(struct model_list *m, uint64_t index)
-{
-    return &m->at[(m->first + index) % LIST_MAX];
-}
-
-/* A string's bytes. */
-struct model_text {
-    size_t len;
-    uint8_t bytes[TEXT_MAX];
-};
+#include "tests/prop/prop_keyspace_model.h"
 
 /* --- one shard's core --- */
 
@@ -92,6 +57,7 @@ struct core {
     int64_t next_value;
     uint64_t partial; /* Lists that were met with a gap. */
     struct model_text texts[KEYS];
+    uint64_t partial_zsets;
     uint64_t waits;
     uint64_t recoveries;
 };
@@ -236,11 +202,6 @@ static struct ks_key key_of(unsigned k, char name[16])
     return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
 }
 
-static struct bytes sub_of(unsigned s, char name[16])
-{
-    return bytes_of(name, (size_t)snprintf(name, 16, "sub:%u", s));
-}
-
 static void wait_ready(struct core *c)
 {
     c->waits += c->wait.pending != 0;
@@ -264,11 +225,6 @@ static void need_elem(struct core *c, const struct ks_key *key, struct bytes sub
             return;
         wait_ready(c);
     }
-}
-
-static struct bytes number(int64_t value, char text[32])
-{
-    return bytes_of(text, (size_t)snprintf(text, 32, "%lld", (long long)value));
 }
 
 static void check_string(const struct obj *obj, int64_t expected)
@@ -334,15 +290,6 @@ static void check_elem(struct core *c, const struct ks_key *key, unsigned s,
     assert_int_equal(row_view(elem_row(elem), NOW_MS, &view), 0);
     assert_true(num_parse_i64(row_text(&view, text), &value));
     assert_int_equal(value, m->elem[s]);
-}
-
-static uint64_t model_count(const struct model_key *m)
-{
-    uint64_t count = 0;
-
-    for (unsigned s = 0; s < SUBS; s++)
-        count += m->has[s];
-    return count;
 }
 
 /* The key is what the model says; one element of a collection, or all. */
@@ -636,6 +583,9 @@ static void command(struct core *c)
         turn(c);
     if (what >= 10)
         need_elem(c, &key, sub_of(s, sub));
+    /* Many at once, so that collections come to be longer than what is read together. */
+    for (unsigned i = 0; what >= 36 && what < 39 && i < SUBS; i++)
+        need_elem(c, &key, sub_of(i, sub));
     mut_begin(c->mut, NOW_MS);
     if (what < 10) {
         do_set(c, &key, m);
@@ -647,6 +597,11 @@ static void command(struct core *c)
         do_incr(c, &key, m);
     } else if (what < 36) {
         do_expire(c, &key, m);
+    } else if (what < 39) {
+        for (unsigned i = 0; i < SUBS; i++) {
+            if (rng_below(&c->rng, 8) != 0)
+                do_elem_set(c, &key, m, i);
+        }
     } else if (what < 70) {
         do_elem_set(c, &key, m, s);
     } else if (what < 80) {
@@ -780,6 +735,137 @@ static void settle(struct core *c)
         turn(c);
 }
 
+/* --- ranges of sorted sets --- */
+
+static void need_zset(struct core *c, const struct ks_key *key, const struct ks_zset_need *want)
+{
+    for (;;) {
+        const int waiting = ks_need_zset(c->ks, key, want, NOW_MS, &c->wait);
+        assert_true(waiting >= 0);
+        if (waiting == 0)
+            return;
+        wait_ready(c);
+    }
+}
+
+/* Some members by rank, from either end. */
+static void check_ranks(struct core *c, const struct ks_key *key, const struct entry *e, uint64_t n)
+{
+    char name[16];
+    struct zorder_pos pos;
+    const bool back = rng_below(&c->rng, 2) == 0;
+    const uint64_t first = rng_below(&c->rng, n), some = 1 + rng_below(&c->rng, n - first);
+    const struct ks_zset_need want = {.n = back ? n - first : first + some, .back = back};
+
+    need_zset(c, key, &want);
+    const struct coll *coll = ks_peek_coll(c->ks, key);
+    c->partial_zsets += !coll->complete;
+    for (uint64_t i = first; i < first + some; i++) {
+        uint64_t at;
+        assert_true(coll_zset_rank(coll, i, &at));
+        assert_true(zorder_at(&coll->order, at, &pos));
+        assert_int_equal((int64_t)pos.score, e[i].score);
+        assert_true(bytes_eq(elem_sub(pos.elem), sub_of(e[i].sub, name)));
+    }
+}
+
+/* All members between two scores. */
+static void check_scores(struct core *c, const struct ks_key *key, const struct entry *e,
+                         uint64_t n)
+{
+    char name[16];
+    uint8_t low[ROWKEY_SCORE_BYTES], high[ROWKEY_SCORE_BYTES];
+    struct zorder_pos pos;
+    const int64_t from = (int64_t)rng_below(&c->rng, 900),
+                  to = from + (int64_t)rng_below(&c->rng, 300);
+    uint64_t count = 0;
+
+    rowkey_score_store(low, (double)from);
+    rowkey_score_store(high, (double)to + 0.5);
+    const struct ks_zset_need want = {.low = bytes_of(low, sizeof(low)),
+                                      .high = bytes_of(high, sizeof(high)),
+                                      .n = UINT64_MAX,
+                                      .back = rng_below(&c->rng, 2) == 0};
+    need_zset(c, key, &want);
+    const struct coll *coll = ks_peek_coll(c->ks, key);
+    bool more = zorder_seek_score(&coll->order, (double)from, false, &pos);
+    for (uint64_t i = 0; i < n; i++) {
+        if (e[i].score < from || e[i].score > to)
+            continue;
+        count++;
+        assert_true(more);
+        assert_true(bytes_eq(elem_sub(pos.elem), sub_of(e[i].sub, name)));
+        more = zorder_next(&pos);
+    }
+    assert_int_equal(zorder_rank_score(&coll->order, (double)to, true) -
+                         zorder_rank_score(&coll->order, (double)from, false),
+                     count);
+}
+
+static void check_ranges(struct core *c)
+{
+    char name[16];
+    struct entry e[SUBS];
+    const unsigned k = (unsigned)rng_below(&c->rng, KEYS);
+    const struct ks_key key = key_of(k, name);
+    const uint64_t n = c->model[k].type == VT_ZSET ? sorted(&c->model[k], e) : 0;
+
+    if (n == 0)
+        return;
+    if (rng_below(&c->rng, 2) == 0)
+        check_ranks(c, &key, e, n);
+    else
+        check_scores(c, &key, e, n);
+}
+
+/*
+ * With everything written back, the score index of each sorted set has a row for each member and
+ * no other, but for what a sweep is still to remove.
+ */
+static void check_index(struct core *c)
+{
+    const struct store_iter_options options = {0};
+    struct store_iter *it;
+    struct rowkey rk;
+    struct bytes row;
+    struct row_view view;
+    int64_t k;
+    uint64_t rows = 0, members = 0;
+    char name[16];
+
+    while (ks_flush_needed(c->ks)) {
+        ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
+        if (ks_flush_start(c->ks, 1u << 20, NOW_MS))
+            ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
+        turn(c);
+    }
+    while (ks_busy(c->ks))
+        turn(c);
+    assert_int_equal(store_iter_open(c->store, &options, &it), 0);
+    for (store_iter_seek(it, bytes_of(NULL, 0)); store_iter_valid(it); store_iter_next(it)) {
+        if (rowkey_parse(store_iter_key(it), &rk) != 0 || rk.kind != ROWKEY_KIND_ZINDEX)
+            continue;
+        assert_int_equal(store_iter_row(it, &row), STORE_FOUND);
+        assert_int_equal(row_view(row, NOW_MS, &view), 0);
+        const struct ks_key key = ks_key_of(rk.key, HASH_SEED);
+        if (ks_sweep_hides(c->ks, &key, view.tag))
+            continue;
+        assert_true(num_parse_i64(bytes_from(rk.key, 4), &k) && k < KEYS);
+        const struct model_key *m = &c->model[k];
+        assert_int_equal(m->type, VT_ZSET);
+        unsigned s = 0;
+        while (s < SUBS && !bytes_eq(sub_of(s, name), bytes_from(rk.sub, ROWKEY_SCORE_BYTES)))
+            s++;
+        assert_true(s < SUBS && m->has[s]);
+        assert_int_equal((int64_t)rowkey_score_load(rk.sub.ptr), m->elem[s]);
+        rows++;
+    }
+    store_iter_close(it);
+    for (k = 0; k < KEYS; k++)
+        members += c->model[k].type == VT_ZSET ? model_count(&c->model[k]) : 0;
+    assert_int_equal(rows, members);
+}
+
 static void write_back(struct core *c)
 {
     ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
@@ -815,6 +901,8 @@ static void crash(struct core *c)
         check_key(c, k, true);
     for (unsigned l = 0; l < LISTS; l++)
         check_list(c, l, rng_below(&c->rng, 2) == 0);
+    if (rng_below(&c->rng, 3) == 0)
+        check_index(c);
 }
 
 static void core_init(struct core *c)
@@ -854,6 +942,8 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
             list_command(&c);
         else if (what < 500)
             string_command(&c);
+        else if (what < 580)
+            check_ranges(&c);
         else
             command(&c);
         ks_wait_unpin(&c.wait);
@@ -865,6 +955,7 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
     assert_true(c.waits > 0);
     assert_true(c.recoveries > 0);
     assert_true(c.partial > 0);
+    assert_true(c.partial_zsets > 0);
     core_deinit(&c);
 }
 

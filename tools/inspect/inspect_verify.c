@@ -96,6 +96,43 @@ static void read_by_key(struct verify *v, struct bytes name)
     store_value_release(&value);
 }
 
+/*
+ * A live member has a row in the score index, and a live row of the index has its member with that
+ * score. Not for keys that the log goes on with: there either may be ahead.
+ */
+static void check_index(struct verify *v, const struct walk_key *key, struct bytes name,
+                        const struct rowkey *rk, struct bytes row)
+{
+    struct row_view view;
+    struct store_value value;
+    double score, other;
+    size_t len;
+
+    if (!tail_complete(v->tail) || tail_find(v->tail, key->name) != NULL ||
+        row_view(row, 0, &view) != 0 || !walk_alive(key, row, &view))
+        return;
+    const bool index = rk->kind == ROWKEY_KIND_ZINDEX;
+    const struct bytes member = index ? bytes_from(rk->sub, ROWKEY_SCORE_BYTES) : rk->sub;
+    uint8_t *to = scratch(v, rowkey_zindex_size(rk->key, member));
+    if (index) {
+        score = rowkey_score_load(rk->sub.ptr);
+        len = rowkey_store_elem(to, rk->slot, rk->hash, rk->key, ROWKEY_KIND_ZSET, member);
+    } else if (row_score(row, &score) == 0) {
+        len = rowkey_store_zindex(to, rk->slot, rk->hash, rk->key, score, member);
+    } else {
+        return; /* Told by check_row. */
+    }
+    store_get(v->sh->store, bytes_of(to, len), STORE_READ_NO_FILL, &value);
+    if (value.status == STORE_ABSENT)
+        problem_row(&v->problems, name,
+                    index ? "a row of the score index without its member"
+                          : "a member without its row of the score index");
+    else if (index && value.status == STORE_FOUND &&
+             (row_score(value.row, &other) != 0 || other != score))
+        problem_row(&v->problems, name, "the member has another score than the index says");
+    store_value_release(&value);
+}
+
 static void check_row(void *ctx, struct walk_key *key, struct bytes name, int status,
                       struct bytes row)
 {
@@ -103,7 +140,6 @@ static void check_row(void *ctx, struct walk_key *key, struct bytes name, int st
     struct rowkey rk;
     double score;
 
-    (void)key;
     v->rows++;
     if (status != STORE_FOUND) {
         problem_row(&v->problems, name, "the row is damaged: checksum or poison");
@@ -118,6 +154,8 @@ static void check_row(void *ctx, struct walk_key *key, struct bytes name, int st
         problem_row(&v->problems, name, "the row cannot be decoded: %s", err_str(err));
     else if (rk.kind == ROWKEY_KIND_ZSET && row_score(row, &score) != 0)
         problem_row(&v->problems, name, "the score cannot be read");
+    if (err == 0 && (rk.kind == ROWKEY_KIND_ZSET || rk.kind == ROWKEY_KIND_ZINDEX))
+        check_index(v, key, name, &rk, row);
     if (v->deep)
         read_by_key(v, name);
 }
