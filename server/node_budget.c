@@ -33,7 +33,7 @@
 #define MEASURE_MS 10
 #define DETAIL_MS  50
 /* Demotion starts at this part of maxmemory. */
-#define SOFT_PERCENT 85
+#define SOFT_PERCENT 82
 /* Between two requests to the allocator to give pages back, and when it is worth the while. */
 #define PURGE_MS            50
 #define PURGE_SLACK_PERCENT 5
@@ -41,7 +41,7 @@
 #define EARLY_PERCENT 65
 #define DIRTY_SHARE   8
 /* Beyond the limit by so much nothing that grows is let through. */
-#define HARD_PERCENT 103
+#define HARD_PERCENT 102
 /* At the limit: until it is asked again. */
 #define WAIT_MS 3
 /* Without demotion or write-back for so long memory is not being freed. */
