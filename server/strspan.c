@@ -6,6 +6,7 @@
 #include "engine/space/resident.h"
 #include "engine/space/strval.h"
 
+#include "server/bits.h"
 #include "server/command.h"
 
 bool strspan_clamp(int64_t start, int64_t end, uint64_t len, uint64_t *out_first, uint64_t *out_end)
@@ -30,6 +31,12 @@ bool strspan_is(const struct cmd *cmd)
     case CMD_ID_substr:
     case CMD_ID_setrange:
     case CMD_ID_append:
+    case CMD_ID_setbit:
+    case CMD_ID_getbit:
+    case CMD_ID_bitcount:
+    case CMD_ID_bitpos:
+    case CMD_ID_bitfield:
+    case CMD_ID_bitfield_ro:
         return true;
     default:
         return false;
@@ -73,8 +80,31 @@ static int need_range(const struct span *s, const struct bytes *argv, uint64_t l
     return need(s, first, behind);
 }
 
-static int need_of(const struct span *s, const struct cmd *cmd, const struct bytes *argv,
-                   uint64_t len)
+static int need_bit_range(const struct span *s, const struct cmd *cmd, uint32_t argc,
+                          const struct bytes *argv, uint64_t len)
+{
+    struct bits_range range;
+    const bool pos = cmd->id == CMD_ID_bitpos;
+
+    if (bits_range(argc, argv, pos ? 3 : 2, pos, len, &range) != BITS_OK)
+        return 0;
+    return need(s, range.first / 8, (range.end + 7) / 8);
+}
+
+/* What does not fit is refused by the handler. */
+static int need_fields(const struct span *s, uint32_t argc, const struct bytes *argv)
+{
+    struct field_args args = {.argc = argc, .argv = argv, .string_bytes_max = UINT32_MAX, .at = 2};
+    struct field_op op;
+    int waiting = 0;
+
+    while (field_next(&args, &op) == FIELD_OP)
+        waiting += need(s, op.offset / 8, (op.offset + op.width - 1) / 8 + 1);
+    return waiting;
+}
+
+static int need_of(const struct span *s, const struct cmd *cmd, uint32_t argc,
+                   const struct bytes *argv, uint64_t len)
 {
     int64_t offset;
 
@@ -88,6 +118,17 @@ static int need_of(const struct span *s, const struct cmd *cmd, const struct byt
         if (!num_parse_i64(argv[2], &offset) || offset < 0 || argv[3].len == 0)
             return 0;
         return need_ends(s, (uint64_t)offset, (uint64_t)offset + argv[3].len);
+    case CMD_ID_setbit:
+    case CMD_ID_getbit:
+        if (!num_parse_i64(argv[2], &offset) || offset < 0)
+            return 0;
+        return need(s, (uint64_t)offset / 8, (uint64_t)offset / 8 + 1);
+    case CMD_ID_bitcount:
+    case CMD_ID_bitpos:
+        return need_bit_range(s, cmd, argc, argv, len);
+    case CMD_ID_bitfield:
+    case CMD_ID_bitfield_ro:
+        return need_fields(s, argc, argv);
     default:
         return 0;
     }
@@ -98,12 +139,11 @@ int strspan_need(struct keyspace *ks, const struct cmd *cmd, const struct ks_key
 {
     const struct span s = {.ks = ks, .key = key, .now_ms = now_ms, .wait = wait};
 
-    (void)argc;
     const int waiting = ks_need_key(ks, key, now_ms, wait);
     if (waiting != 0)
         return waiting;
     const struct obj *obj = ks_get(ks, key, now_ms);
     if (obj == NULL || !obj_is_chunked(obj))
         return 0;
-    return need_of(&s, cmd, argv, strval_len(obj));
+    return need_of(&s, cmd, argc, argv, strval_len(obj));
 }

@@ -354,7 +354,8 @@ def gen_scan(g, name, key):
 GENERATORS = {'string': gen_string, 'hash': gen_hash, 'set': gen_set, 'key': gen_key}
 GENERATORS.update(gen_zset_list.generators(Cmd, gen_scan))
 GENERATORS['long'] = lambda g: gen_long.gen_long(g, Cmd)
-WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'key': 1}
+GENERATORS['bits'] = lambda g: gen_long.gen_bits(g, Cmd)
+WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'bits': 4, 'key': 1}
 FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
