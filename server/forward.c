@@ -361,11 +361,9 @@ static void on_return(struct mail *mail)
         buf_deinit(&f->agent.out.out);
     else
         buf_clear(&f->agent.out.out);
-    if (c->closed)
-        retire(f);
-    else if (f->staged.count != 0)
+    if (!c->closed && f->staged.count != 0)
         list_push_back(&c->sh->forward.staging, &f->link);
-    else if (!f->pinned)
+    else if (c->closed || !f->pinned)
         retire(f);
 }
 
@@ -453,7 +451,7 @@ struct forward_home *forward_of_conn(struct conn *c)
 {
     if (c->fw == NULL) {
         const uint32_t n = c->sh->node->shards_count;
-        c->fw = mem_zalloc(sizeof(*c->fw) + n * sizeof(c->fw->to[0]));
+        c->fw = mem_zalloc(sizeof(*c->fw) + n * sizeof(struct forward *));
         list_init(&c->fw->slots);
         buf_init(&c->fw->later, shard_output_bytes_max(c->sh));
     }

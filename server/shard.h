@@ -66,7 +66,6 @@ struct shard {
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
 
     struct forward_shard forward;   /* Commands from and to other shards. */
-    bool routes;                    /* Several shards, or their rules: clustering-policy. */
     struct config *own_cfg;         /* What `cfg` is, unless it is the node's. */
     _Atomic uint64_t config_number; /* Which one. */
 
@@ -128,6 +127,7 @@ struct shard {
     uint64_t pause_until_ms; /* CLIENT PAUSE; monotonic, 0: none. */
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
+    bool routes;             /* Several shards, or their rules: clustering-policy. */
     bool stopping;
     bool finished; /* shard_close need not wait for anything any more. */
     int finish_err;
