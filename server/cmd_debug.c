@@ -117,7 +117,7 @@ static void debug_object(struct request *rq)
     (void)snprintf(text, sizeof(text),
                    "Value at:%p refcount:1 tier:dram dirty:%d row_bytes:%u heat:%u elements:%llu "
                    "complete:%d",
-                   (void *)obj, obj->h.dirty != 0, obj->h.row_len, obj->heat,
+                   (void *)obj, obj->h.dirty != 0, obj->h.row_len, (unsigned)obj->heat,
                    (unsigned long long)(coll == NULL ? 0 : coll->count),
                    coll == NULL || coll->complete);
     reply_status(rq->out, text);

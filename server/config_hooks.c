@@ -71,6 +71,17 @@ static bool apply_maxmemory(void *ctx, const struct config *cfg, const char **ou
     return apply_budget(ctx, cfg, out_reason);
 }
 
+/* At once here; the timers of the other shards look. */
+static bool apply_eviction(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    const struct node *node = ctx;
+
+    (void)cfg;
+    (void)out_reason;
+    evict_follow(node->shards[0]);
+    return true;
+}
+
 /* --- clients --- */
 
 static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
@@ -121,6 +132,10 @@ void config_hooks_register(struct node *node)
         {CONFIG_ID_appendfsync, apply_appendfsync},
         {CONFIG_ID_maxmemory, apply_maxmemory},
         {CONFIG_ID_maxflash, apply_budget},
+        {CONFIG_ID_replication_oom_threshold_percent, apply_budget},
+        {CONFIG_ID_maxmemory_policy, apply_eviction},
+        {CONFIG_ID_lfu_log_factor, apply_eviction},
+        {CONFIG_ID_lfu_decay_time, apply_eviction},
         {CONFIG_ID_maxclients, apply_maxclients},
         {CONFIG_ID_port, apply_listen},
         {CONFIG_ID_bind, apply_listen},

@@ -66,6 +66,8 @@ static void add_stats(struct figures *f, const struct shard_stats *s)
 
 static void add_conns(struct figures *f, const struct shard *sh)
 {
+    f->evict_total_ms = u64_max(f->evict_total_ms, evict_total_ms(sh));
+    f->evict_current_ms = u64_max(f->evict_current_ms, evict_current_ms(sh));
     f->conns += sh->conns_count;
     f->conns_postponed += shard_postponed_count(sh);
     LIST_FOR_EACH(link, &sh->conns) {

@@ -44,6 +44,8 @@ struct figures {
     uint64_t rate_commands; /* Per second. */
     uint64_t rate_in;
     uint64_t rate_out;
+    uint64_t evict_total_ms; /* The longest of the shards: they evict side by side. */
+    uint64_t evict_current_ms;
     uint64_t conns;
     uint64_t conns_bytes;
     uint64_t conns_postponed;

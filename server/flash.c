@@ -23,12 +23,14 @@
 /* Tight begins this part of the room before full. */
 #define TIGHT_PERCENT 10
 /* Log segments, write buffers and the log's tail are at most these parts of maxflash. */
-#define SEGMENT_SHARE     16
+#define SEGMENT_SHARE     64
 #define SEGMENT_BYTES_MIN (1u << 20)
 #define TAIL_SHARE        8
 #define TAIL_BYTES_MIN    (4u << 20)
 /* Segments of each log that can still be asked for: the next one, and one that is being made. */
 #define SEGMENTS_AHEAD 2
+/* Segments that a log keeps, the spares for recycling included. */
+#define SEGMENTS_KEPT 6
 /*
  * Room for a compaction, which writes its output before it deletes its input: as much as all
  * tables, but no more than level 0 and its base level may hold, or one pick of files below them.
@@ -82,6 +84,10 @@ void flash_publish(struct shard *sh)
     atomic_store_explicit(&sh->published.table_bytes, stats.live_sst_bytes, memory_order_relaxed);
     atomic_store_explicit(&sh->published.pending_bytes,
                           stats.memtable_bytes + ks_flush_backlog(sh->ks), memory_order_relaxed);
+    const uint64_t log_bytes = oplog_bytes(sh->log);
+    const uint64_t kept = SEGMENTS_KEPT * flash_segment_bytes(sh->node);
+    atomic_store_explicit(&sh->published.trimmable_bytes, log_bytes - u64_min(log_bytes, kept),
+                          memory_order_relaxed);
     atomic_store_explicit(&sh->published.compacting, compacting, memory_order_relaxed);
 }
 
@@ -96,13 +102,19 @@ static void walk_begin(struct flash *f, uint64_t now_ms)
     f->walk_appended = appended_bytes(node);
     f->walk_pending = 0;
     f->walk_quiet = true;
+    uint64_t trimmable = 0;
     for (uint32_t i = 0; i < node->shards_count; i++) {
         const struct shard *sh = node->shards[i];
         sst += node_limit(&sh->published.table_bytes);
         f->walk_pending += node_limit(&sh->published.pending_bytes);
         f->walk_quiet = f->walk_quiet && node_limit(&sh->published.compacting) == 0;
+        trimmable += node_limit(&sh->published.trimmable_bytes);
     }
-    f->walk_gone = f->walk_quiet ? atomic_load(&f->relieved) : 0;
+    atomic_store_explicit(&f->trimmable, trimmable, memory_order_relaxed);
+    /* Quiet twice in a row: a compaction that was asked for may not have begun the first time. */
+    const uint64_t relieved = f->walk_quiet ? atomic_load(&f->relieved) : 0;
+    f->walk_gone = u64_min(relieved, f->relieved_before);
+    f->relieved_before = relieved;
     const uint64_t log = flash_segment_bytes(node) * SEGMENTS_AHEAD + node_memtable_bytes(node);
     const uint64_t compaction =
         u64_max((uint64_t)node_memtable_bytes(node) * COMPACTION_MEMTABLES, COMPACTION_BYTES_MIN);
@@ -267,13 +279,15 @@ uint64_t flash_excess(const struct node *node)
     if (node_limit(&node->limits.maxflash) == 0)
         return 0;
     const uint64_t limit = tight_bytes(node) + evicted;
-    const uint64_t used = node_limit(&f->used);
+    const uint64_t all = node_limit(&f->used);
+    const uint64_t used = all - u64_min(node_limit(&f->trimmable), all);
     return used > limit ? used - limit : 0;
 }
 
-void flash_note_evicted(struct node *node, uint64_t bytes)
+void flash_note_evicted(struct shard *sh, uint64_t bytes)
 {
-    atomic_fetch_add(&node->flash.evicted, bytes);
+    sh->relief.evicted += bytes;
+    atomic_fetch_add(&sh->node->flash.evicted, bytes);
 }
 
 uint64_t flash_segment_bytes(const struct node *node)
@@ -320,8 +334,12 @@ static void on_relief(struct mail *mail)
     if (sh->relief.err != 0) {
         LOG_EVERY_MS(10000, LOG_LEVEL_WARN, "server", "cannot give flash back shard=%u err=\"%s\"",
                      sh->id, err_str(sh->relief.err));
+        if (sh->relief.stage == FLASH_EVICTED_FLUSHED)
+            sh->relief.stage = FLASH_EVICTED_MARKED;
         return;
     }
+    if (sh->relief.stage == FLASH_EVICTED_FLUSHED)
+        sh->relief.stage = FLASH_EVICTED_DONE;
     /* What the store has now the log need not keep. */
     shard_look_persisted(sh);
 }
@@ -338,39 +356,69 @@ void flash_relief_init(struct shard *sh)
     pool_add_class(sh->maintainer, &r->cls);
 }
 
+enum garbage {
+    GARBAGE_LITTLE,
+    GARBAGE_MUCH,
+    GARBAGE_UNKNOWN /* Compactions run, and may remove it. */
+};
+
 /* Whether the tables hold so much that is deleted or overwritten that compacting them helps. */
-static bool garbage(const struct shard *sh, enum flash_level level)
+static enum garbage garbage(const struct shard *sh, enum flash_level level)
 {
     const struct flash_relief *r = &sh->relief;
     const struct ks_metrics *m = ks_metrics(sh->ks);
     struct store_stats s;
 
     store_stats(sh->store, &s);
-    /* What is under way may do it. */
     if (s.running_compactions != 0 || s.pending_compaction_bytes != 0)
-        return false;
+        return GARBAGE_UNKNOWN;
     const uint64_t rows = u64_max(s.keys_estimate, 1);
     const uint64_t deletes = u64_min(m->flushed_deletes - r->deletes_seen, rows);
     const uint64_t dead = deletes * (s.live_sst_bytes / rows + 1);
     const uint64_t part = level == FLASH_FULL ? GARBAGE_FULL_PART : GARBAGE_TIGHT_PART;
     if (dead >= u64_max(s.live_sst_bytes / part, GARBAGE_BYTES_MIN))
-        return true;
+        return GARBAGE_MUCH;
     return level == FLASH_FULL &&
-           m->flushed_bytes - r->bytes_seen > s.live_sst_bytes / OVERWRITTEN_PART;
+                   m->flushed_bytes - r->bytes_seen > s.live_sst_bytes / OVERWRITTEN_PART
+               ? GARBAGE_MUCH
+               : GARBAGE_LITTLE;
+}
+
+/* How far the evicted keys of the shard are from being given back. */
+static void follow_evicted(struct shard *sh)
+{
+    struct flash_relief *r = &sh->relief;
+
+    if (r->stage == FLASH_EVICTED_DONE && sh->persisted_lsn >= r->marked_lsn) {
+        atomic_fetch_add(&sh->node->flash.relieved, r->marked);
+        r->stage = FLASH_EVICTED_NONE;
+    }
+    if (r->stage != FLASH_EVICTED_NONE || r->evicted == 0)
+        return;
+    r->marked = r->evicted;
+    r->marked_lsn = oplog_applied_lsn(sh->log);
+    r->evicted = 0;
+    r->stage = FLASH_EVICTED_MARKED;
 }
 
 void flash_relief_step(struct shard *sh)
 {
     struct flash_relief *r = &sh->relief;
-    struct flash *f = &sh->node->flash;
+    const struct flash *f = &sh->node->flash;
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
     const enum flash_level level = flash_level(f);
 
+    follow_evicted(sh);
     if (level == FLASH_FREE || r->busy || sh->flushing ||
         now_ms - r->began_ms < (level == FLASH_FULL ? RELIEF_FULL_MS : RELIEF_TIGHT_MS))
         return;
-    r->compact = garbage(sh, level);
-    if (!r->compact && ks_flush_covered(sh->ks) <= sh->persisted_lsn)
+    const uint64_t covered = ks_flush_covered(sh->ks);
+    const enum garbage dead = garbage(sh, level);
+    r->compact = dead == GARBAGE_MUCH;
+    const bool needed = r->compact || covered > sh->persisted_lsn;
+    if (r->stage == FLASH_EVICTED_MARKED && covered >= r->marked_lsn && dead != GARBAGE_UNKNOWN)
+        r->stage = needed ? FLASH_EVICTED_FLUSHED : FLASH_EVICTED_DONE;
+    if (!needed)
         return;
     if (r->compact) {
         r->deletes_seen = ks_metrics(sh->ks)->flushed_deletes;
@@ -378,7 +426,6 @@ void flash_relief_step(struct shard *sh)
     }
     r->began_ms = now_ms;
     r->busy = true;
-    atomic_store(&f->relieved, atomic_load(&f->evicted));
     r->job = (struct pool_job){.mail = {.fn = on_relief}, .reply_to = &sh->mailbox};
     pool_submit(&r->cls, &r->job);
 }

@@ -19,8 +19,9 @@
  * that the logs can be trimmed; when enough rows were deleted or overwritten since the last time,
  * the tables are compacted, which is what removes them.
  *
- * Evicted keys give nothing back before that. Until a relief and the compactions after it have
- * ended, their bytes count as if they were free already: else too much would be evicted.
+ * Eviction looks at what would be left after a relief: without the part of the logs that can be
+ * trimmed. Evicted keys give nothing back at once: until the store has their deletes, a relief has
+ * followed and no compaction runs any more, their bytes count as if they were free already.
  *
  * Thread: shard 0's, but for what is said to be any.
  */
@@ -67,15 +68,24 @@ struct flash {
     uint64_t appended;   /* the other figures of its begin. */
     uint64_t pending;
     uint64_t disk_free;
-    _Atomic uint64_t used;     /* As of now; any thread reads. */
-    uint64_t disk_need;        /* Growth is refused when less is free. */
-    _Atomic uint64_t evicted;  /* Bytes evicted and perhaps not given back yet; any thread. */
-    _Atomic uint64_t relieved; /* Of these, before the last relief began; any thread. */
-    _Atomic int level;         /* Any thread reads. */
-    _Atomic(const char *) why; /* Of FLASH_FULL; static text. */
+    _Atomic uint64_t used;      /* As of now; any thread reads. */
+    uint64_t disk_need;         /* Growth is refused when less is free. */
+    uint64_t relieved_before;   /* When the walk before found it quiet. */
+    _Atomic uint64_t evicted;   /* Bytes evicted and perhaps not given back yet; any thread. */
+    _Atomic uint64_t trimmable; /* Of the logs, once the store has what they hold. */
+    _Atomic uint64_t relieved;  /* Of these, given back but for compaction; any thread. */
+    _Atomic int level;          /* Any thread reads. */
+    _Atomic(const char *) why;  /* Of FLASH_FULL; static text. */
 };
 
 /* Relief of one shard: store_flush and compaction on its maintenance thread. */
+enum flash_evicted {
+    FLASH_EVICTED_NONE,
+    FLASH_EVICTED_MARKED,  /* The store may lack their deletes. */
+    FLASH_EVICTED_FLUSHED, /* A relief that brings them has begun; */
+    FLASH_EVICTED_DONE,    /* has ended. */
+};
+
 struct flash_relief {
     struct pool_class cls;
     struct pool_job job;
@@ -83,6 +93,10 @@ struct flash_relief {
     bool compact; /* Asked of the job. */
     int err;      /* Of the job. */
     uint64_t began_ms;
+    uint64_t evicted;    /* Bytes evicted since the mark; */
+    uint64_t marked;     /* those before it, */
+    uint64_t marked_lsn; /* deleted up to here. */
+    enum flash_evicted stage;
     uint64_t deletes_seen; /* Rows removed and bytes written when the tables were */
     uint64_t bytes_seen;   /* compacted last. */
 };
@@ -114,8 +128,8 @@ const char *flash_why(const struct flash *f);
 /* How many bytes of keys should be evicted now; 0: none. Any thread. */
 uint64_t flash_excess(const struct node *node);
 
-/* Keys of about so many bytes were evicted. Any thread. */
-void flash_note_evicted(struct node *node, uint64_t bytes);
+/* A key of about so many bytes was evicted. The shard's thread. */
+void flash_note_evicted(struct shard *sh, uint64_t bytes);
 
 /* Bytes of one log segment, and of a log tail that a restart replays: within maxflash. */
 uint64_t flash_segment_bytes(const struct node *node);

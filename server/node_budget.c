@@ -264,7 +264,7 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
     if (unlikely(flash >= FLASH_UNSURE)) {
         *out_why = flash_why(&node->flash);
         *out_delay_ms = WAIT_MS;
-        return flash == FLASH_FULL ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
+        return flash == FLASH_FULL && !evict_possible(sh) ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
     }
     if (node_limit(&l->maxmemory) != 0 && used_now(sh) >= node_limit(&l->hard))
         return wait_or_refuse(sh, out_why, out_delay_ms);

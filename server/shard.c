@@ -13,6 +13,7 @@
 
 #include "engine/io/file.h"
 #include "engine/space/demote.h"
+#include "engine/space/evict.h"
 #include "engine/space/expire.h"
 #include "engine/space/flush.h"
 #include "engine/space/recover.h"
@@ -357,6 +358,7 @@ static void housekeep(struct shard *sh)
     if (overshoot != 0)
         demote(sh, overshoot);
     write_back(sh);
+    evict_step(sh);
     node_pace(sh);
 }
 
@@ -498,6 +500,7 @@ static void on_cron(struct reactor_timer *t)
         node_measure(sh->node, now_ms);
     else
         node_press(sh);
+    evict_follow(sh);
     save_step(sh);
     if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
         (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
@@ -725,6 +728,8 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     mut_create(&options, &sh->mut);
     sh->persisted_lsn = covered;
     note_position(sh);
+    sh->evict.policy = -1;
+    evict_follow(sh);
     return 0;
 }
 
@@ -828,6 +833,8 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .request_sync = request_sync,
                                        .ctx = sh};
     err = ks_create(&options, &sh->ks);
+    if (err == 0)
+        ks_use_tick(sh->ks, reactor_wall_ms(sh->reactor));
     if (err == 0)
         err = open_log(sh, o->readers, why, why_len);
     if (err == 0)

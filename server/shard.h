@@ -33,6 +33,7 @@
 
 #include "server/command.h"
 #include "server/conn.h"
+#include "server/eviction.h"
 #include "server/flash.h"
 #include "server/forward.h"
 #include "server/request.h"
@@ -78,8 +79,9 @@ struct shard {
         _Atomic uint64_t appended; /* Bytes, to the log. */
         /* By the timer (flash.c). */
         _Atomic uint64_t table_bytes;
-        _Atomic uint64_t pending_bytes; /* Will become tables. */
-        _Atomic uint64_t compacting;    /* 0, or the tables are being rewritten. */
+        _Atomic uint64_t trimmable_bytes; /* Of the log, once the store has what it holds. */
+        _Atomic uint64_t pending_bytes;   /* Will become tables. */
+        _Atomic uint64_t compacting;      /* 0, or the tables are being rewritten. */
     } published;
 
     struct reply_env reply_env;
@@ -111,6 +113,7 @@ struct shard {
     uint64_t progress_seen;  /* Demotions and batches, */
     uint64_t progress_at_ms; /* and when they became more. Monotonic. */
     uint64_t stuck_at_ms;    /* At the limit with nothing left to free since then; 0: not so. */
+    struct evict evict;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 

@@ -4,6 +4,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/evict.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/strval.h"
 
@@ -28,6 +29,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks_sweep_init(ks);
     ks_expire_init(ks);
     ks_clear_init(ks);
+    ks_evict_init(ks);
     buf_init(&ks->scratch, UINT32_MAX);
     ks->name = mem_alloc(ROWKEY_BYTES_MAX);
     *out = ks;
@@ -44,6 +46,7 @@ void ks_destroy(struct keyspace *ks)
     ks_sweep_deinit(ks);
     ks_flush_deinit(ks);
     ks_expire_deinit(ks);
+    ks_evict_deinit(ks);
     buf_deinit(&ks->scratch);
     mem_free(ks->name);
     dirty_deinit(&ks->dirty);
@@ -124,10 +127,24 @@ static struct obj *resize(struct keyspace *ks, struct obj *obj, const struct key
     return obj;
 }
 
-static void touch(struct obj *obj)
+/* One use more, where uses are kept. */
+static void count_use(struct keyspace *ks, const struct ks_key *key)
+{
+    struct ks_use *u = &ks->use;
+    uint32_t use = u->fresh;
+
+    if (likely(u->table == NULL))
+        return;
+    if (u->rule.kind == USE_LFU && usage_get(u->table, key->slot, key->hash, &use))
+        use = use_again(&u->rule, use, u->now_ms, rng_u64(&u->rng));
+    usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
+}
+
+static void touch(struct keyspace *ks, const struct ks_key *key, struct obj *obj)
 {
     if (obj->heat < OBJ_HEAT_MAX)
         obj->heat++;
+    count_use(ks, key);
 }
 
 /* --- reading --- */
@@ -145,8 +162,9 @@ uint64_t ks_expire_at(const struct obj *obj)
     return view.expire_at_ms;
 }
 
-enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                      struct obj **out, bool *out_expired)
+/* As ks_find, without counting it as a use. */
+static enum ks_where look_up(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                             struct obj **out, bool *out_expired)
 {
     struct keytab_ref ref;
     const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
@@ -168,10 +186,27 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
             return KS_ABSENT;
         }
     }
-    ks->metrics.hot_reads++;
-    touch(obj);
     *out = obj;
     return KS_HOT;
+}
+
+enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                      struct obj **out, bool *out_expired)
+{
+    const enum ks_where where = look_up(ks, key, now_ms, out, out_expired);
+
+    if (where == KS_HOT) {
+        ks->metrics.hot_reads++;
+        touch(ks, key, *out);
+    }
+    return where;
+}
+
+struct obj *ks_peek(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
+{
+    struct obj *obj;
+
+    return look_up(ks, key, now_ms, &obj, NULL) == KS_HOT ? obj : NULL;
 }
 
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
@@ -231,7 +266,7 @@ uint64_t ks_slot_count(const struct keyspace *ks, uint16_t slot)
 
 uint64_t ks_bytes(const struct keyspace *ks)
 {
-    return ks->bytes + keytab_bytes(ks->tab);
+    return ks->bytes + keytab_bytes(ks->tab) + usage_bytes(ks->use.table);
 }
 
 const struct ks_metrics *ks_metrics(const struct keyspace *ks)
@@ -242,7 +277,7 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 bool ks_busy(const struct keyspace *ks)
 {
     return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks->clearing ||
-           ks_sweep_running(ks) || ks_expire_looking(ks);
+           ks_sweep_running(ks) || ks_expire_looking(ks) || ks_evict_busy(ks);
 }
 
 /* --- changing --- */
@@ -260,6 +295,7 @@ void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kin
                   struct keytab_ref *ref, struct obj *obj, struct tag tag)
 {
     account(ks, obj);
+    count_use(ks, key);
     if (kind == KEYTAB_NONE) {
         keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
         return;
@@ -292,6 +328,7 @@ static struct obj *replace(struct keyspace *ks, const struct ks_key *key, enum k
     if (kind == KEYTAB_HOT && (ref->obj->h.flags & BLK_COLL) == 0) {
         obj = resize(ks, ref->obj, ref, key->hash, row_len);
         revive(ks, obj);
+        count_use(ks, key);
         obj->h.type = type;
         return obj;
     }

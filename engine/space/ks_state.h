@@ -8,16 +8,19 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/list.h"
+#include "engine/base/rng.h"
 
 #include "engine/io/mailbox.h"
 #include "engine/io/pool.h"
 #include "engine/space/demote.h"
 #include "engine/space/dirty.h"
 #include "engine/space/keyspace.h"
+#include "engine/space/usage.h"
 #include "engine/store/store.h"
 #include "engine/value/rowkey.h"
 #include "engine/value/vv.h"
 
+struct ks_evict;
 struct ks_expire;
 struct ks_wait;
 
@@ -74,12 +77,23 @@ struct ks_probation {
     uint32_t count;
 };
 
+/* Uses of keys (usage.h). */
+struct ks_use {
+    struct use_rule rule;
+    uint32_t fresh;      /* Of a key that is made now. */
+    uint64_t now_ms;     /* Wall clock of the last tick. */
+    struct usage *table; /* NULL: none are kept. */
+    struct rng rng;
+};
+
 struct keyspace {
     struct ks_options options;
     struct keytab *tab;
     struct dirty dirty;
     struct ks_flush flush;
     struct ks_expire *expire;
+    struct ks_evict *evict;
+    struct ks_use use;
     struct ks_probation *probation;
     struct list flights[KS_FLIGHT_BUCKETS];
     uint32_t flights_count;
@@ -283,6 +297,11 @@ void ks_expire_put(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms
 
 /* A look for cold keys is under way. */
 bool ks_expire_looking(const struct keyspace *ks);
+
+/* --- evict.c --- */
+
+void ks_evict_init(struct keyspace *ks);
+void ks_evict_deinit(struct keyspace *ks);
 
 /* --- scan.c --- */
 
