@@ -81,6 +81,7 @@ struct oplog_options {
     size_t record_bytes_max; /* Payload; a record longer than a segment gets one of its own. */
     uint32_t sync_period_ms; /* Of OPLOG_SYNC_EVERYSEC. */
     bool accept_loss;        /* The operator's word: start though records are missing. */
+    bool must_exist;         /* Where there is no log, it was lost. */
     bool no_recycle;         /* Trimmed segments are deleted instead of being used again. */
 
     /* The durable position moved to `lsn`. From the reactor, never from within a call. */

@@ -135,9 +135,9 @@ static int chain_check(struct oplog *log, const struct oplog_seg *last,
             return 0;
         oplog_say(why,
                   "%s/%016llx.log is not what its successor says: records up to %llu at offset "
-                  "%llu, in a file from %llu of %llu bytes",
+                  "%llu, in a file from %llu of %llu bytes; %s",
                   log->options.dir, ULL(last->number), ULL(h->prev_last_lsn), ULL(h->prev_end),
-                  ULL(last->first_lsn), ULL(last->bytes));
+                  ULL(last->first_lsn), ULL(last->bytes), WAY_OUT);
         return -ERR_CORRUPT;
     }
     return 0;
@@ -325,7 +325,7 @@ static int mark_open(struct oplog *log, int *out_bad)
 /* Without a watermark: a log that is just being made, or one that lost its witness. */
 static int mark_replace(struct oplog *log, int bad, struct oplog_why why)
 {
-    const bool fresh = log->segs.count == 0 && log->torn_number == 0;
+    const bool fresh = log->segs.count == 0 && log->torn_number == 0 && !log->options.must_exist;
 
     if (fresh || loss_accepted(log, UINT64_MAX))
         return mark_create(log);

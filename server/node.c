@@ -28,6 +28,7 @@
 
 /* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
 #define FORMAT_FILE          "FORMAT"
+#define SHARD_DIR            "shard-%03u"
 #define FORMAT_VERSION       3
 #define LOCK_FILE            "LOCK"
 #define PATH_ROOM            4200
@@ -135,28 +136,45 @@ static uint32_t shards_wanted(const struct node *node)
     return node->cfg->clustering_policy == CLUSTERING_ENTERPRISE ? thread_cpu_count() : 1;
 }
 
+/* A new directory. Where only this file is missing, another seed would make the data unreadable. */
+static int format_create(struct node *node, const char *path, struct format *out, char *why,
+                         size_t why_len)
+{
+    char shard[PATH_ROOM];
+    struct rng rng;
+
+    (void)snprintf(shard, sizeof(shard), "%s/" SHARD_DIR, node->dir, 0u);
+    if (access(shard, F_OK) == 0) {
+        (void)snprintf(why, why_len,
+                       "%s is missing, but %s is there: restore the file, or use another dir", path,
+                       shard);
+        return -ERR_FORMAT;
+    }
+    *out = (struct format){.version = FORMAT_VERSION, .shards = shards_wanted(node)};
+    int err = policy_check(node, out->shards, "shards", why, why_len);
+    if (err != 0)
+        return err;
+    err = rng_seed_from_os(&rng);
+    if (err == 0) {
+        out->seed = rng_u64(&rng);
+        err = format_write(path, out);
+    }
+    if (err != 0)
+        (void)snprintf(why, why_len, "cannot write %s: %s", path, err_str(err));
+    return err;
+}
+
 static int format_open(struct node *node, char *why, size_t why_len)
 {
     char path[PATH_ROOM];
     struct buf text;
-    struct format f = {.version = FORMAT_VERSION, .shards = shards_wanted(node)};
+    struct format f = {0};
 
     (void)snprintf(path, sizeof(path), "%s/" FORMAT_FILE, node->dir);
     buf_init(&text, 4096);
     int err = file_read_all(path, &text);
     if (err == -ENOENT) {
-        struct rng rng;
-        err = policy_check(node, f.shards, "shards", why, why_len);
-        if (err != 0) {
-            buf_deinit(&text);
-            return err;
-        }
-        err = rng_seed_from_os(&rng);
-        f.seed = err == 0 ? rng_u64(&rng) : 0;
-        if (err == 0)
-            err = format_write(path, &f);
-        if (err != 0)
-            (void)snprintf(why, why_len, "cannot write %s: %s", path, err_str(err));
+        err = format_create(node, path, &f, why, why_len);
     } else if (err == 0) {
         err = format_parse(buf_bytes(&text), &f);
         if (err != 0)
@@ -245,7 +263,7 @@ static int open_shards(struct node *node, char *why, size_t why_len)
     char dir[PATH_ROOM];
 
     for (uint32_t i = 0; i < node->shards_count; i++) {
-        (void)snprintf(dir, sizeof(dir), "%s/shard-%03u", node->dir, i);
+        (void)snprintf(dir, sizeof(dir), "%s/" SHARD_DIR, node->dir, i);
         const struct shard_options options = {.id = i,
                                               .node = node,
                                               .cfg = node->cfg,

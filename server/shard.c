@@ -678,6 +678,7 @@ static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t wh
                                           .segment_bytes = flash_segment_bytes(sh->node),
                                           .buffer_bytes_max = log_buffer_bytes(sh),
                                           .accept_loss = sh->cfg->accept_loss,
+                                          .must_exist = !sh->store_first,
                                           .on_durable = on_durable,
                                           .on_fence = on_fence,
                                           .ctx = sh};
@@ -837,6 +838,8 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
         ks_use_tick(sh->ks, reactor_wall_ms(sh->reactor));
     if (err == 0)
         err = open_log(sh, o->readers, why, why_len);
+    if (err == 0)
+        err = shard_store_keep(sh, why, why_len);
     if (err == 0)
         err = recover(sh, why, why_len);
     return err;

@@ -124,6 +124,7 @@ struct shard {
     struct pool_job retire_job;
     struct store *retired; /* NULL: none. */
     int retired_err;       /* The job's. */
+    bool store_first;      /* CURRENT is not written yet: the shard is being made. */
     struct reactor_timer cron;
     uint64_t cron_count;
     struct thread thread;

@@ -83,28 +83,47 @@ static int remove_other(void *ctx, const char *name)
     return file_remove_tree(path);
 }
 
+/* Of a shard that was never complete there can be only the first. */
+static int find_later(void *ctx, const char *name)
+{
+    (void)ctx;
+    uint64_t number;
+
+    return sscanf(name, "store-%" SCNu64, &number) == 1 && number != 1 ? -ERR_LOST : 0;
+}
+
 int shard_store_open(struct shard *sh, char *why, size_t why_len)
 {
     uint64_t number = 0;
 
     int err = current_read(sh, &number);
-    const bool first = err == -ENOENT;
-    if (first) {
+    sh->store_first = err == -ENOENT;
+    if (sh->store_first) {
         number = 1;
-        err = 0;
+        err = file_list_dir(sh->dir, find_later, NULL);
     }
     if (err != 0) {
-        (void)snprintf(why, why_len, "%s/CURRENT: %s", sh->dir, err_str(err));
+        (void)snprintf(why, why_len, "%s/CURRENT: %s", sh->dir,
+                       sh->store_first ? "missing, although there is data: restore it"
+                                       : err_str(err));
         return err;
     }
     sh->store_number = number;
-    err = open_number(sh, number, !first, &sh->store, why, why_len);
-    if (err == 0 && first)
-        err = current_write(sh, number);
+    err = open_number(sh, number, !sh->store_first, &sh->store, why, why_len);
     if (err == 0)
         err = file_list_dir(sh->dir, remove_other, sh);
     if (err != 0 && why[0] == '\0')
         (void)snprintf(why, why_len, "%s: %s", sh->dir, err_str(err));
+    return err;
+}
+
+int shard_store_keep(struct shard *sh, char *why, size_t why_len)
+{
+    const int err = sh->store_first ? current_write(sh, sh->store_number) : 0;
+
+    if (err != 0)
+        (void)snprintf(why, why_len, "%s: %s", sh->dir, err_str(err));
+    sh->store_first = false;
     return err;
 }
 

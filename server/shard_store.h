@@ -25,6 +25,12 @@ void shard_store_init(struct shard *sh);
 MUST_USE int shard_store_open(struct shard *sh, char *why, size_t why_len);
 
 /*
+ * Writes CURRENT if the store is the first one. After the log was made: where there is CURRENT and
+ * no log, the log was lost.
+ */
+MUST_USE int shard_store_keep(struct shard *sh, char *why, size_t why_len);
+
+/*
  * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts.
  * Nothing may be under way, no retired store either; the keyspace is empty. Blocks for the start of
  * an empty store; the old one is closed and deleted in the background (shard.retired).
