@@ -83,7 +83,8 @@ class Torture(rig.Rig):
             self.inspect()
         self.random_options()
         self.start()
-        text, _ = verify(self.server.socket_path, self.writers, rng, full)
+        text, _ = verify(self.server.socket_path, self.writers, rng, full,
+                         one_log=self.shards == 1)
         if text:
             raise rig.Failure(text)
         if self.args.verbose:

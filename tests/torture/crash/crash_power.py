@@ -247,7 +247,9 @@ class Torture(rig.Rig):
         return None if sync == 'always' or all_durable else (self.synced(), crash)
 
     def synced(self):
-        """What was acknowledged before then is durable."""
+        """What was acknowledged before then is durable. The shim knows of one log only."""
+        if self.shards > 1:
+            return 0
         try:
             with open(os.path.join(self.state, 'synced'), encoding='ascii') as file:
                 return int(file.read()) / 1e9
@@ -281,7 +283,8 @@ class Torture(rig.Rig):
         except rig.Failure as err:
             raise rig.Loss('%s; appendfsync was %s\n%s' % (
                 err, sync, '; '.join(self.what))) from err
-        text, lost = verify(self.server.socket_path, self.writers, rng, full, bound)
+        text, lost = verify(self.server.socket_path, self.writers, rng, full, bound,
+                            one_log=self.shards == 1)
         if sync == 'everysec':
             self.totals['longest_loss'] = max(self.totals.get('longest_loss', 0.0), lost)
         if text:

@@ -41,6 +41,7 @@ class Rig:
         self.data = os.path.join(work, 'data')
         self.writers = []
         self.generators = None
+        self.shards = 1
         self.server = None
         self.options = {}
         self.totals = {}
@@ -54,13 +55,13 @@ class Rig:
             shutil.rmtree(self.data)
         self.writers = [Writer() for _ in range(self.args.connections)]
         self.generators = None
+        self.shards = self.args.shards or self.rng.choice((1, 1, 2, 3))
 
     def base_options(self):
         rng = self.rng
-        shards = {} if self.args.shards is None else \
-            {'clustering-policy': 'enterprise', 'shards': self.args.shards}
         return {
-            **shards,
+            'clustering-policy': 'none' if self.shards == 1 else 'enterprise',
+            'shards': self.shards,
             'enable-debug-command': 'yes',
             'oplog-segment-bytes': '1mb',
             'maxmemory': '%dmb' % rng.choice((48, 64, 200)),
@@ -236,7 +237,7 @@ def parser_of(description, cycles):
     parser.add_argument('--cycles', type=int, default=cycles, help='of all workers')
     parser.add_argument('--workers', type=int, default=2, help='servers at the same time')
     parser.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'little'))
-    parser.add_argument('--shards', type=int, help='of each server; default: one, policy none')
+    parser.add_argument('--shards', type=int, help='of each server; default: one to three')
     parser.add_argument('--connections', type=int, default=3)
     parser.add_argument('--keys', type=int, default=4000, help='most strings per connection')
     parser.add_argument('--seconds', type=float, default=0.8, help='longest load of a cycle')
