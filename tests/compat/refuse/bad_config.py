@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Configurations that cannot be, addresses and directories that are taken.
+
+The error names the directive, what is allowed, and file and line; each kind has its own exit code.
+
+usage: bad_config.py tierra-server
+"""
+
+import os
+import socket
+import stat
+
+from refuselib import (EXIT_BUSY, EXIT_CONFIG, EXIT_DATA, EXIT_DISK, EXIT_PORT, main_of)
+
+# Directive, value, words of the error.
+VALUES = (
+    ('appendfsync', 'sometimes', ('everysec', 'always', 'no')),
+    ('io-backend', 'foo', ('auto', 'io_uring', 'epoll')),
+    ('maxmemory-policy', 'bogus', ('noeviction', 'allkeys-lru')),
+    ('clustering-policy', 'bogus', ('none', 'enterprise')),
+    ('maxmemory', '5zb', ('memory value',)),
+    ('maxmemory', '-1', ('memory',)),
+    ('port', '70000', ('between 0 and 65535',)),
+    ('port', 'x', ('integer',)),
+    ('reader-threads', '0', ('between 1 and 64',)),
+    ('oplog-segment-bytes', '1kb', ('1048576',)),
+    ('store-direct-reads', 'perhaps', ('yes', 'no')),
+    ('cluster-enabled', 'yes', ('clustering-policy',)),
+    ('no-such-directive', '1', ('unknown directive',)),
+)
+
+
+def config_values(place):
+    for name, value, words in VALUES:
+        place.refuses('%s %s' % (name, value), EXIT_CONFIG, (name, value, *words),
+                      '--port', '0', '--dir', place.data, '--' + name, value)
+        with open(os.path.join(place.work, 'bad.conf'), 'w', encoding='ascii') as file:
+            file.write('# first line\nport 0\n%s %s\n' % (name, value))
+        place.refuses('%s %s in a file' % (name, value), EXIT_CONFIG,
+                      (name, value, 'bad.conf:3', *words), 'bad.conf', '--dir', place.data)
+    place.refuses('too few arguments', EXIT_CONFIG, ('port', 'wrong number of arguments'), '--port')
+    place.refuses('a missing file', EXIT_CONFIG, ('none.conf', 'No such file'), 'none.conf')
+    place.check('nothing is made by a refused start', not os.path.exists(place.data))
+
+
+def addresses(place):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        place.refuses('a port that is taken', EXIT_PORT, (port, 'in use'), '--port', port,
+                      '--bind', '127.0.0.1', '--dir', place.data)
+    place.refuses('an address that is not ours', EXIT_PORT, ('192.0.2.1',), '--port', '1',
+                  '--bind', '192.0.2.1', '--dir', place.data)
+    place.refuses('a socket in no directory', EXIT_PORT, ('none/socket',), '--port', '0',
+                  '--unixsocket', os.path.join(place.work, 'none', 'socket'), '--dir', place.data)
+
+
+def directories(place):
+    server = place.start()
+    place.refuses_data('a directory in use', EXIT_BUSY, ('in use', place.data))
+    place.refuses_data('another number of shards while in use', EXIT_BUSY, ('in use',),
+                       '--clustering-policy', 'enterprise', '--shards', '2')
+    server.stop()
+    place.refuses_data('another number of shards', EXIT_DATA, ('FORMAT', '1 shard', 'shards'),
+                       '--clustering-policy', 'enterprise', '--shards', '2')
+    path = os.path.join(place.data, 'FORMAT')
+    with open(path, encoding='ascii') as file:
+        text = file.read()
+    version = text.split()[1]
+    for what, changed, words in (
+            ('a later format', text.replace(version, '99', 1), ('99', version)),
+            ('no format', 'nonsense\n', ()),
+            ('an empty file', '', ()),
+            ('shards that are no number', text.replace('shards 1', 'shards x'), ())):
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(changed)
+        place.refuses_data('FORMAT with ' + what, EXIT_DATA, ('FORMAT', *words))
+    os.unlink(path)
+    place.refuses_data('data without FORMAT', EXIT_DATA, ('FORMAT',))
+    with open(path, 'w', encoding='ascii') as file:
+        file.write(text)
+    place.start().stop()
+    place.refuses('a directory that cannot be made', EXIT_DISK, ('/proc/none',), '--port', '0',
+                  '--dir', '/proc/none')
+    blocked = os.path.join(place.work, 'file')
+    with open(blocked, 'w', encoding='ascii'):
+        pass
+    got, text = place.run('--port', '0', '--dir', blocked)
+    place.check('a file as directory', got in (EXIT_DISK, EXIT_CONFIG) and blocked in text, got,
+                text)
+    place.check('the file stays', stat.S_ISREG(os.stat(blocked).st_mode))
+
+
+def run(place):
+    config_values(place)
+    addresses(place)
+    directories(place)
+
+
+if __name__ == '__main__':
+    main_of(run)
