@@ -707,6 +707,8 @@ static int recover(struct shard *sh, char *why, size_t why_len)
         return err;
     }
     r.lsn = covered;
+    /* Alone every record is ours, and none is skipped: the sequence number of one is its LSN. */
+    r.seq = covered;
     err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
     if (err != 0)
         return err;

@@ -33,15 +33,20 @@ expect() {
     fi
 }
 
-"$server" --port 0 --unixsocket "$base/socket" --dir "$base/data" --requirepass secret \
-    >"$base/log" 2>&1 &
-pid=$!
+start() {
+    "$server" --port 0 --unixsocket "$base/socket" --dir "$base/data" --requirepass secret \
+        >>"$base/log" 2>&1 &
+    pid=$!
+    tries=0
+    until $ctl ping >/dev/null 2>&1 || ! kill -0 "$pid" || [ $tries -eq 1200 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+}
+
+pid=
 trap cleanup EXIT
-tries=0
-until $ctl ping >/dev/null 2>&1 || ! kill -0 "$pid" || [ $tries -eq 1200 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
+start
 
 expect 0 PONG $ctl ping
 expect 0 result=clean $inspect verify
@@ -90,6 +95,13 @@ $inspect shards >"$base/out"
 $inspect verify --deep >>"$base/out"
 find "$base/data" -printf '%p %i %s %T@ %C@\n' >"$base/after"
 cmp "$base/before" "$base/after" || failed=1
+
+# Sequence numbers go on where nothing was replayed.
+start
+expect 0 OK $ctl exec set after-the-end x
+expect 0 "" $ctl shutdown
+wait "$pid" || failed=1
+expect 0 "result=clean" $inspect verify --deep
 
 for copy in "$base"/data/checkpoints/*/; do
     expect 0 "saved copy" "$2" --dir "$copy" shards
