@@ -506,6 +506,8 @@ bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched)
         return false;
     const struct ks_key key = ks_key_of_obj(ks, obj);
     const bool ttl = (obj->h.flags & BLK_TTL) != 0;
+    if (unlikely(ks->names_count != 0))
+        ks_scan_demoted(ks, &key, obj);
     keytab_set_cold(ks->tab, ref, key.hash, obj_is_chunked(obj) ? VT_CHUNKED : obj->h.type, ttl,
                     touched);
     ks_obj_free(ks, obj);

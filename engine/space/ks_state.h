@@ -307,6 +307,8 @@ void ks_evict_deinit(struct keyspace *ks);
 
 void ks_scan_init(struct keyspace *ks);
 void ks_scan_deinit(struct keyspace *ks);
+/* The hot key is about to become cold: stretches of names that were read before may lack it. */
+void ks_scan_demoted(struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
 
 /* --- sweep.c --- */
 

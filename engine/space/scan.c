@@ -12,6 +12,8 @@
 #define NAMES_BYTES_MAX (64u << 20)
 /* Stretches read and not fetched yet; the oldest is dropped. */
 #define STRETCHES_MAX 64
+/* Names of keys that were demoted since a stretch's read began. Beyond it, it is read again. */
+#define LATE_BYTES_MAX (4u << 20)
 
 /* --- the stretch of the table --- */
 
@@ -52,11 +54,48 @@ struct ks_names {
     struct keyspace *ks;
     struct list waiters;
     struct buf names; /* u16 length, u8 type, u64 expiry, name. */
+    struct buf late;  /* The same, of keys demoted since: the read may not have seen their rows. */
+    uint32_t late_count;
     uint64_t cursor;
     uint64_t next; /* The stretch ends before it; 0: the end of all. */
     int err;
     bool done;
+    bool outdated; /* More were demoted than `late` has room for. */
 };
+
+#define RECORD_HEAD_BYTES 11
+
+struct record {
+    struct bytes name;
+    uint64_t expire_at_ms;
+    uint8_t type;
+};
+
+static int record_append(struct buf *out, const struct record *r)
+{
+    uint8_t head[RECORD_HEAD_BYTES];
+
+    le16_store(head, (uint16_t)r->name.len);
+    head[2] = r->type;
+    le64_store(head + 3, r->expire_at_ms);
+    const int err = buf_append(out, head, sizeof(head));
+    return err != 0 ? err : buf_append_bytes(out, r->name);
+}
+
+/* The record at `*at`, which becomes the place of the next; false at the end. */
+static bool record_next(struct bytes in, size_t *at, struct record *out)
+{
+    if (*at == in.len)
+        return false;
+    in = bytes_from(in, *at);
+    const size_t len = le16_load(in.ptr);
+    CHECK(len <= in.len - RECORD_HEAD_BYTES);
+    *out = (struct record){.name = bytes_of(in.ptr + RECORD_HEAD_BYTES, len),
+                           .expire_at_ms = le64_load(in.ptr + 3),
+                           .type = in.ptr[2]};
+    *at += RECORD_HEAD_BYTES + len;
+    return true;
+}
 
 /* The row key at which a cursor's stretch begins. */
 static size_t cursor_key(uint64_t cursor, uint8_t out[ROWKEY_HEAD_BYTES])
@@ -69,16 +108,13 @@ static size_t cursor_key(uint64_t cursor, uint8_t out[ROWKEY_HEAD_BYTES])
 static int keep_name(struct ks_names *n, const struct rowkey *rk, struct bytes row)
 {
     struct row_view view;
-    uint8_t head[11];
 
     int err = row_view(row, 0, &view);
     if (err != 0 || view.type == VT_NONE)
         return err;
-    le16_store(head, (uint16_t)rk->key.len);
-    head[2] = view.type;
-    le64_store(head + 3, view.expire_at_ms);
-    err = buf_append(&n->names, head, sizeof(head));
-    return err != 0 ? err : buf_append_bytes(&n->names, rk->key);
+    const struct record record = {
+        .name = rk->key, .expire_at_ms = view.expire_at_ms, .type = view.type};
+    return record_append(&n->names, &record);
 }
 
 /* From a key row to the next one, over its elements. */
@@ -144,6 +180,7 @@ static void names_free(struct ks_names *n)
     list_remove(&n->link);
     n->ks->names_count--;
     buf_deinit(&n->names);
+    buf_deinit(&n->late);
     mem_free(n);
 }
 
@@ -190,6 +227,7 @@ static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t nex
     n->next = next;
     list_init(&n->waiters);
     buf_init(&n->names, NAMES_BYTES_MAX);
+    buf_init(&n->late, LATE_BYTES_MAX);
     n->job = (struct pool_job){.mail = {.fn = on_names}, .reply_to = ks->options.mailbox};
     list_push_back(&ks->names, &n->link);
     ks->names_count++;
@@ -198,23 +236,101 @@ static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t nex
     return n;
 }
 
-/* Shows the names of keys that are cold now: those that are hot were shown by the table. */
-static void show_cold(const struct show *s, const struct ks_names *n)
+/* --- keys that were demoted meanwhile --- */
+
+/*
+ * A key that was hot and unwritten when its stretch was read has no row there, or an old one. If it
+ * is written and demoted before the stretch is shown, it is in neither half: so demotion leaves the
+ * name with the stretch.
+ */
+void ks_scan_demoted(struct keyspace *ks, const struct ks_key *key, const struct obj *obj)
 {
-    struct bytes in = buf_bytes(&n->names);
-    struct bytes name;
+    const uint64_t at = keytab_cursor(key->slot, key->hash);
+    const struct record record = {
+        .name = key->name, .expire_at_ms = ks_expire_at(obj), .type = obj->h.type};
+
+    LIST_FOR_EACH(link, &ks->names) {
+        struct ks_names *n = LIST_ITEM(link, struct ks_names, link);
+        if (n->outdated || at < n->cursor || (n->next != 0 && at >= n->next))
+            continue;
+        if (buf_reserve(&n->late, RECORD_HEAD_BYTES + key->name.len) != 0) {
+            n->outdated = true;
+            buf_deinit(&n->late);
+            continue;
+        }
+        CHECK(record_append(&n->late, &record) == 0);
+        n->late_count++;
+    }
+}
+
+/* Where the latest record of each name stands in `late`: open addressing, at most half full. */
+struct late {
+    struct bytes records;
+    uint32_t *place; /* Behind the record's first byte; 0: empty. NULL: there are no records. */
+    size_t mask;
+};
+
+static uint32_t *late_place(const struct late *l, const struct ks_key *key)
+{
+    struct record other;
+    size_t i = key->hash & l->mask;
+
+    for (; l->place[i] != 0; i = (i + 1) & l->mask) {
+        size_t at = l->place[i] - 1;
+        CHECK(record_next(l->records, &at, &other));
+        if (bytes_eq(other.name, key->name))
+            break;
+    }
+    return &l->place[i];
+}
+
+static void late_init(struct late *l, const struct ks_names *n)
+{
+    struct record record;
+    size_t places = 2;
+
+    *l = (struct late){.records = buf_bytes(&n->late)};
+    if (n->late_count == 0)
+        return;
+    while (places < 2 * (size_t)n->late_count)
+        places *= 2;
+    l->place = mem_zalloc_array(places, sizeof(*l->place));
+    l->mask = places - 1;
+    for (size_t at = 0, begin = 0; record_next(l->records, &at, &record); begin = at) {
+        const struct ks_key key = ks_key_of(record.name, n->ks->options.seed);
+        *late_place(l, &key) = (uint32_t)begin + 1;
+    }
+}
+
+/* --- showing --- */
+
+/* Keys that are hot were shown by the table. */
+static void show_if_cold(const struct show *s, const struct ks_key *key, const struct record *r)
+{
     struct keytab_ref ref;
 
-    while (in.len != 0) {
-        const size_t len = le16_load(in.ptr);
-        const uint8_t type = in.ptr[2];
-        const uint64_t at_ms = le64_load(in.ptr + 3);
-        in = bytes_from(in, 11);
-        CHECK(bytes_take(&in, len, &name));
-        const struct ks_key key = ks_key_of(name, s->ks->options.seed);
-        if (keytab_find(s->ks->tab, key.slot, key.hash, name, &ref) == KEYTAB_COLD)
-            s->fn(s->ctx, name, type, at_ms != 0 && at_ms <= s->now_ms);
+    if (keytab_find(s->ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD)
+        s->fn(s->ctx, r->name, r->type, r->expire_at_ms != 0 && r->expire_at_ms <= s->now_ms);
+}
+
+/* Shows the names of keys that are cold now, each once: as demoted last, else as read. */
+static void show_cold(const struct show *s, const struct ks_names *n)
+{
+    struct record r;
+    struct late late;
+
+    late_init(&late, n);
+    for (size_t at = 0; record_next(buf_bytes(&n->names), &at, &r);) {
+        const struct ks_key key = ks_key_of(r.name, s->ks->options.seed);
+        if (late.place == NULL || *late_place(&late, &key) == 0)
+            show_if_cold(s, &key, &r);
     }
+    for (size_t at = 0, begin = 0; record_next(late.records, &at, &r); begin = at) {
+        const struct ks_key key = ks_key_of(r.name, s->ks->options.seed);
+        if (*late_place(&late, &key) == begin + 1)
+            show_if_cold(s, &key, &r);
+    }
+    mem_free(late.place);
 }
 
 /* --- the walk --- */
@@ -229,6 +345,10 @@ int ks_scan(struct keyspace *ks, uint64_t cursor, uint32_t count, uint64_t now_m
     const uint64_t next = keytab_scan(ks->tab, cursor, count, look, &s);
     if (s.any_cold && wait != NULL) {
         n = find(ks, cursor, next);
+        if (n != NULL && n->done && n->outdated) {
+            names_free(n);
+            n = NULL;
+        }
         if (n == NULL)
             n = start(ks, cursor, next);
         if (!n->done) {

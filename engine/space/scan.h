@@ -3,7 +3,8 @@
  *
  * The key table gives the order: slot, then hash. Hot keys have their names in DRAM; those of cold
  * ones are read from the store, where the rows stand in the same order, for one stretch of the
- * table at a time. Nothing is promoted.
+ * table at a time. Nothing is promoted. A key that is demoted between the read of a stretch and its
+ * showing may have no row in what was read: demotion leaves its name with the stretch.
  *
  * Owned by one shard thread.
  */

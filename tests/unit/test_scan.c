@@ -1,0 +1,225 @@
+/*
+ * The walk over all keys, while keys go from one tier to the other between the read of a stretch's
+ * names and the showing.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/io/pool.h"
+#include "engine/io/reactor.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/resident.h"
+#include "engine/space/scan.h"
+#include "engine/store/store.h"
+#include "engine/store/store_mem.h"
+
+#include "tests/lib/tcase.h"
+
+#define KEYS      300
+#define COUNT     1000 /* All keys are one stretch. */
+#define HASH_SEED 77
+#define NOW_MS    1700000000000ull
+#define SECOND    1000000000ull
+
+struct fixture {
+    struct store_mem_disk *disk;
+    struct store *store;
+    struct reactor *reactor;
+    struct mailbox mailbox;
+    struct pool *readers;
+    struct pool *maintainer;
+    struct keyspace *ks;
+    struct ks_wait wait;
+    struct vv vv;
+    uint64_t lsn;
+    uint32_t shown[KEYS];
+    uint32_t expired[KEYS];
+};
+
+static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
+                      const struct bytes *operands, size_t n, struct buf *out)
+{
+    (void)ctx;
+    (void)key;
+    return row_merge_store(existing, operands, n, out);
+}
+
+static void on_wake(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    (void)mailbox_drain(&f->mailbox, 1000);
+}
+
+static void request_sync(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_ready(struct ks_wait *wait)
+{
+    (void)wait;
+}
+
+static void fixture_open(struct fixture *f)
+{
+    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
+    const struct pool_options readers = {.name = "r", .threads = 1};
+    const struct pool_options maintainer = {.name = "m", .threads = 1};
+    const struct store_options store = {.merge = {.merge = merge_rows}};
+
+    *f = (struct fixture){.lsn = 1, .wait = {.on_ready = on_ready}};
+    f->disk = store_mem_disk_create();
+    assert_int_equal(reactor_create(&reactor, &f->reactor), 0);
+    reactor_set_wake_hook(f->reactor, on_wake, f);
+    mailbox_init(&f->mailbox, f->reactor);
+    assert_int_equal(pool_create(&readers, &f->readers), 0);
+    assert_int_equal(pool_create(&maintainer, &f->maintainer), 0);
+    assert_int_equal(store_mem_open(f->disk, &store, &f->store), 0);
+    const struct ks_options options = {.seed = HASH_SEED,
+                                       .store = f->store,
+                                       .readers = f->readers,
+                                       .maintainer = f->maintainer,
+                                       .mailbox = &f->mailbox,
+                                       .origin = 1,
+                                       .request_sync = request_sync,
+                                       .ctx = f};
+    assert_int_equal(ks_create(&options, &f->ks), 0);
+}
+
+static void fixture_close(struct fixture *f)
+{
+    while (ks_busy(f->ks))
+        reactor_run_once(f->reactor, 1);
+    pool_destroy(f->maintainer);
+    pool_destroy(f->readers);
+    ks_destroy(f->ks);
+    store_close(f->store);
+    store_mem_disk_destroy(f->disk);
+    mailbox_deinit(&f->mailbox);
+    reactor_destroy(f->reactor);
+}
+
+static struct ks_key key_of(uint32_t i, char name[24])
+{
+    return ks_key_of(bytes_of(name, (size_t)snprintf(name, 24, "key:%u", i)), HASH_SEED);
+}
+
+/* Keys [from, to) become hot and unwritten. */
+static void set(struct fixture *f, uint32_t from, uint32_t to, uint64_t expire_at_ms)
+{
+    char name[24];
+
+    for (uint32_t i = from; i < to; i++) {
+        const struct ks_key key = key_of(i, name);
+        f->lsn++;
+        ks_apply_set(f->ks, &key, tag_of(hlc_make(NOW_MS, (uint16_t)f->lsn), 1), f->lsn,
+                     bytes_of("value", 5), expire_at_ms);
+    }
+}
+
+/* All keys become cold. */
+static void chill(struct fixture *f)
+{
+    struct ks_sizes sizes;
+
+    ks_flush_point(f->ks, f->lsn, &f->vv);
+    assert_int_equal(ks_flush_now(f->ks), 0);
+    for (int round = 0; round < 100; round++) {
+        ks_sizes(f->ks, &sizes);
+        if (sizes.hot_bytes == 0)
+            return;
+        (void)ks_demote_some(f->ks, sizes.hot_bytes, SECOND);
+    }
+    fail_msg("keys stay hot");
+}
+
+static void show(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct fixture *f = ctx;
+    char text[24] = {0};
+    unsigned i;
+
+    assert_int_equal(type, VT_STRING);
+    assert_in_range(name.len, 1, sizeof(text) - 1);
+    memcpy(text, name.ptr, name.len);
+    assert_int_equal(sscanf(text, "key:%u", &i), 1); /* NOLINT(cert-err34-c) */
+    assert_in_range(i, 0, KEYS - 1);
+    f->shown[i]++;
+    f->expired[i] += expired;
+}
+
+static int scan(struct fixture *f)
+{
+    uint64_t next;
+
+    const int err = ks_scan(f->ks, 0, COUNT, NOW_MS, &f->wait, show, f, &next);
+    if (err == 0)
+        assert_int_equal(next, 0);
+    return err;
+}
+
+/* The names of the only stretch are read, and not shown yet. */
+static void read_names(struct fixture *f)
+{
+    assert_int_equal(scan(f), 1);
+    while (f->wait.pending != 0)
+        reactor_run_once(f->reactor, 1);
+    assert_int_equal(f->wait.err, 0);
+}
+
+/* Each once, and alive. */
+static void assert_all_shown(struct fixture *f)
+{
+    assert_int_equal(scan(f), 0);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        assert_int_equal(f->shown[i], 1);
+        assert_int_equal(f->expired[i], 0);
+    }
+}
+
+static void keys_written_and_demoted_after_the_read_are_shown(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f);
+    set(&f, 0, KEYS / 2, 0);
+    chill(&f);
+    set(&f, KEYS / 2, KEYS, 0);
+    read_names(&f);
+    chill(&f);
+    assert_all_shown(&f);
+    fixture_close(&f);
+}
+
+/* Of the second half an old row was read; some are demoted twice, some are hot again. */
+static void keys_are_shown_once_and_as_they_are_now(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f);
+    set(&f, 0, KEYS / 2, 0);
+    set(&f, KEYS / 2, KEYS, NOW_MS - 1);
+    chill(&f);
+    read_names(&f);
+    set(&f, KEYS / 2, KEYS, 0);
+    chill(&f);
+    set(&f, KEYS / 4, KEYS, 0);
+    chill(&f);
+    set(&f, KEYS - 10, KEYS, 0);
+    assert_all_shown(&f);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_written_and_demoted_after_the_read_are_shown),
+        cmocka_unit_test(keys_are_shown_once_and_as_they_are_now),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
