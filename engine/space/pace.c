@@ -98,9 +98,14 @@ void pace_set(struct pace *p, uint64_t used, uint64_t soft, uint64_t limit,
         p->wait_ns = 0;
 }
 
+static bool is_free(const struct pace *p)
+{
+    return p->bytes_sec == UINT64_MAX || p->bytes_sec == 0;
+}
+
 uint64_t pace_admit(struct pace *p, uint64_t now_ns, uint64_t bytes)
 {
-    if (p->bytes_sec == UINT64_MAX)
+    if (is_free(p))
         return 0;
     const uint64_t from_ns = u64_max(p->due_ns, now_ns - u64_min(now_ns, PACE_BURST_NS));
     /* Where the rate was lower before: what is due later than the longest wait is forgiven. */
@@ -118,5 +123,5 @@ uint64_t pace_admit(struct pace *p, uint64_t now_ns, uint64_t bytes)
 
 bool pace_behind(const struct pace *p, uint64_t now_ns)
 {
-    return p->bytes_sec != UINT64_MAX && p->due_ns > now_ns;
+    return !is_free(p) && p->due_ns > now_ns;
 }

@@ -54,7 +54,7 @@ struct pace {
     uint64_t drain_bytes_sec; /* Measured, smoothed; 0: not yet. */
     uint64_t drained;         /* As last observed; */
     uint64_t observed_ns;     /* when that was. */
-    uint64_t bytes_sec;       /* Admitted; UINT64_MAX: nobody waits. */
+    uint64_t bytes_sec;       /* Admitted; UINT64_MAX, or 0 before it is first set: nobody waits. */
     uint64_t due_ns;          /* When the next request is due. */
     uint64_t wait_ns;         /* Of the last request that had to wait. */
 };

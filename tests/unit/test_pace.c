@@ -1,6 +1,7 @@
 /*
  * The pace of writers: a simulated node whose memory fills at the pace and drains at a given rate.
  */
+#include "engine/base/attr.h"
 #include "engine/base/num.h"
 
 #include "engine/space/pace.h"
@@ -71,6 +72,14 @@ static void sim_run(struct sim *s, uint64_t ms)
             tick = 0;
         }
     }
+}
+
+static void nobody_waits_before_the_pace_is_first_set(void **state UNUSED)
+{
+    struct pace pace = {0};
+
+    expect_u64(pace_admit(&pace, 1000 * NS_PER_MS, ITEM), 0);
+    assert_false(pace_behind(&pace, 1000 * NS_PER_MS));
 }
 
 static void nobody_waits_below_the_soft_limit(void **state)
@@ -220,6 +229,7 @@ static void a_pause_is_not_saved_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_waits_before_the_pace_is_first_set),
         cmocka_unit_test(nobody_waits_below_the_soft_limit),
         cmocka_unit_test(without_a_budget_only_debt_counts),
         cmocka_unit_test(inflow_settles_at_the_drain),
