@@ -310,6 +310,23 @@ static void close_if_done(struct conn *c)
         conn_close(c);
 }
 
+void conn_give_up(struct conn *c)
+{
+    if (c->closed || (c->out.out.len == 0 && !forward_pending(c)))
+        return;
+    if (c->fw != NULL) {
+        /* Replies of other shards are to come in between. */
+        conn_close(c);
+        return;
+    }
+    c->marks_count = 0;
+    buf_clear(&c->out.out);
+    reply_error(&c->out, "MISCONF the op log failed: whether the writes that have no reply yet are "
+                         "durable is unknown");
+    c->closing = true;
+    conn_touch(c);
+}
+
 void conn_release(struct conn *c, uint64_t safe_lsn)
 {
     if (c->closed)

@@ -141,6 +141,12 @@ void conn_touch(struct conn *c);
  */
 void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t safe_lsn);
 
+/*
+ * The log has failed: replies that are not sent yet may be about writes that nobody can vouch for.
+ * Sends an error in their place, and closes the connection.
+ */
+void conn_give_up(struct conn *c);
+
 /* The log is safe up to `safe_lsn`: sends the replies that waited for it. */
 void conn_release(struct conn *c, uint64_t safe_lsn);
 

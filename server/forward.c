@@ -423,6 +423,17 @@ void forward_send_staged(struct shard *sh)
     post_outbox(sh);
 }
 
+void forward_give_up(struct shard *sh)
+{
+    struct forward_shard *fs = &sh->forward;
+    struct list *const lists[] = {&fs->done, &fs->held};
+
+    for (size_t i = 0; sh->routes && i < ARRAY_COUNT(lists); i++) {
+        LIST_FOR_EACH(link, lists[i])
+            forward_of(LIST_ITEM(link, struct conn, turn_link))->failed = true;
+    }
+}
+
 void forward_turn_end(struct shard *sh, uint64_t hold_lsn, uint64_t safe_lsn)
 {
     struct forward_shard *fs = &sh->forward;

@@ -150,6 +150,9 @@ void forward_stop(struct shard *sh);
 /* Sends what was staged. */
 void forward_send_staged(struct shard *sh);
 
+/* The owner's log has failed: messages that wait for it close the connections they came from. */
+void forward_give_up(struct shard *sh);
+
 /* Sends the replies for which the log is safe up to `safe_lsn`; those of this turn need `hold`. */
 void forward_turn_end(struct shard *sh, uint64_t hold_lsn, uint64_t safe_lsn);
 

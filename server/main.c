@@ -34,6 +34,7 @@ static void install_signals(void)
     (void)sigaction(SIGINT, &act, NULL);
     act.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &act, NULL);
+    (void)sigaction(SIGXFSZ, &act, NULL); /* A limit of the file size is an error of a write. */
     (void)sigaction(SIGHUP, &act, NULL);
 }
 

@@ -259,8 +259,27 @@ static void retry_all(struct shard *sh)
  */
 static uint64_t safe_lsn(const struct shard *sh)
 {
+    /* Nobody who waited is left, and no write is taken: what is asked now may be answered. */
+    if (unlikely(sh->fenced))
+        return UINT64_MAX;
     return oplog_policy(sh->log) == OPLOG_SYNC_ALWAYS ? oplog_durable_lsn(sh->log)
                                                       : oplog_written_lsn(sh->log);
+}
+
+/*
+ * The log is fenced: what it has not made safe by now never will be, and nobody knows what the disk
+ * has of it. The clients that wait for such replies are told so and let go.
+ */
+static void give_up_replies(struct shard *sh)
+{
+    const bool lost = oplog_applied_lsn(sh->log) > safe_lsn(sh);
+
+    sh->fenced = true;
+    if (!lost)
+        return;
+    LIST_FOR_EACH_SAFE(link, &sh->conns)
+        conn_give_up(LIST_ITEM(link, struct conn, link));
+    forward_give_up(sh);
 }
 
 static void send_replies(struct shard *sh)
@@ -388,6 +407,8 @@ static void on_turn(void *ctx)
     if (unlikely(sh->routes))
         forward_send_staged(sh);
     oplog_turn_end(sh->log);
+    if (unlikely(oplog_fenced(sh->log, NULL)) && !sh->fenced)
+        give_up_replies(sh);
     send_held(sh);
     send_replies(sh);
     if (unlikely(sh->routes)) {

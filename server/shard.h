@@ -59,6 +59,7 @@ struct shard {
     struct mut *mut;
     struct rng rng;
 
+    bool fenced; /* The log is, and who waited for it has been told. */
     struct list conns;
     struct list turn_conns;  /* Have replies to send at the end of this turn. */
     struct list held_conns;  /* Have replies that wait for the log. */
