@@ -648,6 +648,8 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
         return SHARD_FLUSH_WAIT;
     }
     sh->flushing = false;
+    /* The new store covers up to here: no batch may say less, as it would from an older point. */
+    note_position(sh);
     ks_clear(sh->ks);
     if (shard_store_renew(sh, lsn, why, why_len) != 0)
         return SHARD_FLUSH_FAILED;

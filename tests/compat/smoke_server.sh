@@ -107,20 +107,22 @@ is "read from flash" paused "$(cli get k)"
 is "flash hits" 1 "$(info flash_hits)"
 
 # FLUSHALL of more than is removed key by key, most of it cold.
-i=0
-while [ $i -lt 20 ]; do
-    j=0
-    while [ $j -lt 100 ]; do
-        printf 'SET many:%s:%s %s\r\n' $i $j $j
-        j=$((j + 1))
-    done
-    i=$((i + 1))
-done | redis-cli -s "$socket" --pipe >/dev/null
+many() {
+    seq "$1" | sed 's/.*/SET many:& &\r/' | redis-cli -s "$socket" --pipe >/dev/null
+}
+many 2000
 is "DEBUG RELOAD of many" OK "$(cli debug reload)"
 is "many keys" 2001 "$(cli dbsize)"
+# With a change that no flush has seen: what the new store covers begins there.
+is "a change before FLUSHALL" OK "$(cli set late x)"
 is "FLUSHALL" OK "$(cli flushall)"
 is "no key" 0 "$(cli dbsize)"
 is "SET after FLUSHALL" OK "$(cli set k paused)"
+# More than one batch of write-back.
+many 9000
+await shows dirty_rows 0
+is "rows written after FLUSHALL" 0 "$(info dirty_rows)"
+is "failures" 0 "$(info flush_failures)"
 
 # Saves and the end.
 is "SAVE" OK "$(cli save)"
