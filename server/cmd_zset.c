@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 
 #include "server/collscan.h"
+#include "server/config.h"
 #include "server/handlers.h"
 #include "server/req_range.h"
 #include "server/shard.h"
@@ -36,12 +37,25 @@ void zset_reply_head(struct reply *r, uint64_t n, bool scores)
     reply_array(r, scores && r->proto == 2 ? 2 * n : n);
 }
 
-static void set_score(struct request *rq, struct coll *coll, struct bytes member, double score)
+/*
+ * Whether Redis would have a sorted set of `count` members, of at most so many bytes, in its
+ * compact encoding, as far as the present size tells: it does not go back to it. That has no
+ * negative zero.
+ */
+static bool is_compact(const struct request *rq, uint64_t count, size_t member_bytes)
+{
+    const struct config *cfg = rq->sh->cfg;
+
+    return count <= (uint64_t)cfg->zset_max_listpack_entries &&
+           member_bytes <= (uint64_t)cfg->zset_max_listpack_value;
+}
+
+static void set_score(struct request *rq, struct coll *coll, struct bytes member, double score,
+                      bool compact)
 {
     uint8_t value[ROW_SCORE_BYTES];
 
-    /* Redis' compact encoding, which nearly every sorted set has, knows no negative zero. */
-    row_score_store(value, score == 0.0 ? 0.0 : score);
+    row_score_store(value, compact && score == 0.0 ? 0.0 : score);
     (void)mut_elem_set(rq->mut, coll, member, bytes_of(value, sizeof(value)));
 }
 
@@ -102,10 +116,13 @@ void zset_items_store(struct request *rq, const struct ks_key *key, const struct
 {
     struct obj *old;
     size_t bytes = 0;
+    size_t longest = 0;
     size_t at = 0;
 
-    for (size_t i = 0; i < items->count; i++)
+    for (size_t i = 0; i < items->count; i++) {
         bytes += items->at[i].member.len;
+        longest = size_max(longest, items->at[i].member.len);
+    }
     if (!req_log_room(rq, items->count, bytes + items->count * ROW_SCORE_BYTES))
         return;
     /* What is there may be what the members are borrowed from. */
@@ -125,8 +142,9 @@ void zset_items_store(struct request *rq, const struct ks_key *key, const struct
         mut_del(rq->mut, key);
     if (items->count != 0) {
         struct coll *coll = mut_coll(rq->mut, key, VT_ZSET);
+        const bool compact = is_compact(rq, items->count, longest);
         for (size_t i = 0; i < items->count; i++)
-            set_score(rq, coll, items->at[i].member, items->at[i].score);
+            set_score(rq, coll, items->at[i].member, items->at[i].score, compact);
     }
     mem_free(names);
     reply_u64(rq->out, items->count);
@@ -214,7 +232,7 @@ static bool zadd_one(struct request *rq, struct coll *coll, struct zadd *z, doub
     if (elem == NULL) {
         if ((z->flags & ZADD_XX) != 0)
             return true;
-        set_score(rq, coll, member, score);
+        set_score(rq, coll, member, score, is_compact(rq, coll->count + 1, member.len));
         z->added++;
         z->score = score;
         z->processed = true;
@@ -236,7 +254,7 @@ static bool zadd_one(struct request *rq, struct coll *coll, struct zadd *z, doub
         return true;
     z->updated++;
     if ((z->flags & ZADD_INCR) == 0)
-        set_score(rq, coll, member, score);
+        set_score(rq, coll, member, score, is_compact(rq, coll->count, member.len));
     else if (mut_elem_incr_float(rq->mut, coll, member, (long double)delta, &sum) == 0)
         z->score = (double)sum;
     else
@@ -276,7 +294,7 @@ static bool zadd_pairs_ok(struct request *rq, uint32_t first, double *out_first)
 static void zadd_generic(struct request *rq, unsigned flags)
 {
     bool ok;
-    double score;
+    double score = 0.0;
     struct zadd z = {.flags = flags};
     const struct ks_key key = req_key(rq, 1);
 

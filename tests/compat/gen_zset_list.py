@@ -1,8 +1,7 @@
 """Generators of diff_cmds.py for sorted sets and lists.
 
-Negative zeros are left out: Redis keeps them or not, as its encodings do. Ranges by member are
-asked of keys of their own (lex:N), whose scores are all equal, as the order is not defined
-otherwise.
+Ranges by member are asked of keys of their own (lex:N), whose scores are all equal, as the order is
+not defined otherwise.
 """
 
 
@@ -26,6 +25,8 @@ class Draw:
         r = self.rng.random()
         if r < 0.5:
             return str(self.rng.randrange(-5, 9))
+        if r < 0.6:
+            return self.one('-0', '-0.0', '0', '-1e-400')
         if r < 0.9:
             return self.one('1.5', '0.1', '0.2', '0.3', '-2.25', '1e3', '3.0', '1e-5',
                             '12345678901234567')
@@ -38,8 +39,8 @@ class Draw:
         if r < 0.3:
             return self.one('-inf', '+inf', 'inf', '(inf')
         if r < 0.96:
-            return self.one('', '(') + self.one('-3', '-1', '0', '1', '2', '3', '1.5', '0.1', '5',
-                                                '1000')
+            return self.one('', '(') + self.one('-3', '-1', '-0', '0', '1', '2', '3', '1.5', '0.1',
+                                                '5', '1000')
         return self.one('', '(', 'x', '[1', ' 1', '1 ', 'nan', '1e999', '((')
 
     def lex_bound(self):
@@ -86,7 +87,7 @@ def algebra(d, store):
     keys = [g.key('zset' if d.rng.random() < 0.85 else 'set')
             for _ in range(d.rng.randint(1, 4))]
     number = str(len(keys)) if d.rng.random() < 0.96 else g.signed()
-    weights = [d.one('1', '2', '0.5', '3', 'inf', '1e3') for _ in keys]
+    weights = [d.one('1', '2', '0.5', '3', 'inf', '1e3', '-1', '-0') for _ in keys]
     options = []
     if op != 'ZDIFF' or d.rng.random() < 0.03:
         options += [d.maybe(0.3, g.case('WEIGHTS'), *weights),

@@ -175,9 +175,10 @@ def main():
         print('SKIP: there is no redis-server')
         return diff_cmds.SKIP
     started, status = [], 2
+    more = diff_cmds.sorted_sets(args.seed)
     try:
-        started.append(spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
-        started.append(spawn([args.server], 'tierra-server'))
+        started.append(spawn([redis, '--save', '', '--appendonly', 'no'] + more, 'redis-server'))
+        started.append(spawn([args.server] + more, 'tierra-server'))
         status = (run(args.seed, args.count, started[0][2], started[1][2]) or
                   run_sides(args.seed, started[1][2]))
     finally:
