@@ -84,11 +84,12 @@ struct members {
     struct bytes *slots; /* ptr NULL: free. */
     uint64_t cap;        /* A power of two, or 0. */
     uint64_t count;
+    uint64_t seed; /* Of the hash: nobody can choose members that collide. */
 };
 
 static struct bytes *members_slot(const struct members *m, struct bytes member)
 {
-    uint64_t i = hash64(member.ptr, member.len, 0) & (m->cap - 1);
+    uint64_t i = hash64(member.ptr, member.len, m->seed) & (m->cap - 1);
 
     while (m->slots[i].ptr != NULL && !bytes_eq(m->slots[i], member))
         i = (i + 1) & (m->cap - 1);
@@ -157,7 +158,7 @@ static void intersect(const struct operands *ops, struct sink *sink)
 
 static void unite(const struct operands *ops, struct sink *sink)
 {
-    struct members shown = {0};
+    struct members shown = {.seed = ks_seed(sink->rq->ks)};
     struct coll_iter it;
     const struct elem *elem;
 
@@ -206,7 +207,7 @@ static bool in_others(const struct operands *ops, struct bytes member)
 
 static void subtract(const struct operands *ops, struct sink *sink)
 {
-    struct members others = {0};
+    struct members others = {.seed = ks_seed(sink->rq->ks)};
     struct coll_iter it;
     const struct elem *elem;
     uint64_t total = 0;

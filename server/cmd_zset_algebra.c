@@ -43,6 +43,7 @@ struct algebra {
     struct zset_items items;
     uint32_t *index; /* Union: members already there; index + 1 of the item, or 0. */
     size_t index_cap;
+    uint64_t seed; /* Of its hash: nobody can choose members that collide. */
 };
 
 /* --- arguments; all: false after an error reply --- */
@@ -164,7 +165,7 @@ static double aggregated(const struct algebra *a, double sum, double score)
 
 static size_t index_slot(const struct algebra *a, struct bytes member)
 {
-    size_t slot = hash64(member.ptr, member.len, 0) & (a->index_cap - 1);
+    size_t slot = hash64(member.ptr, member.len, a->seed) & (a->index_cap - 1);
 
     while (a->index[slot] != 0 && !bytes_eq(a->items.at[a->index[slot] - 1].member, member))
         slot = (slot + 1) & (a->index_cap - 1);
@@ -328,7 +329,7 @@ static void reply_items(struct request *rq, struct algebra *a)
 static void algebra_generic(struct request *rq, uint8_t op, bool store, bool card)
 {
     const uint32_t at = store ? 2 : 1;
-    struct algebra a = {.op = op, .store = store, .card = card};
+    struct algebra a = {.op = op, .store = store, .card = card, .seed = ks_seed(rq->ks)};
 
     if (parse_sources(rq, &a, at) && parse_options(rq, &a, at + 1 + a.sources_count)) {
         if (run(&a) != 0) {

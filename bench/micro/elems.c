@@ -84,7 +84,7 @@ static void run_elemtab(struct bench *b)
     struct elemtab t;
     uint64_t found = 0;
 
-    elemtab_init(&t);
+    elemtab_init(&t, 1);
     double start = now_ns();
     for (uint32_t i = 0; i < b->n; i++)
         elemtab_insert(&t, b->elem[i]);
@@ -115,7 +115,7 @@ static void run_elemtab_one(struct bench *b)
 
     for (uint32_t i = 0; i < b->n; i++) {
         struct elemtab t;
-        elemtab_init(&t);
+        elemtab_init(&t, 1);
         elemtab_insert(&t, b->elem[i]);
         bytes += elemtab_bytes(&t) + sizeof(t);
         elemtab_deinit(&t);

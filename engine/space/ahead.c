@@ -43,7 +43,8 @@ void ks_ahead(const struct keyspace *ks, const struct ks_ahead *a, uint32_t n)
         k += i != 0 && !same_key(&a[i], &a[i - 1]);
         const struct elemtab *tab = a[i].has_sub ? tab_of(keys[k].obj) : NULL;
         if (tab != NULL)
-            elems[elems_count++] = (struct elem_ahead){.tab = tab, .hash = elemtab_hash(a[i].sub)};
+            elems[elems_count++] =
+                (struct elem_ahead){.tab = tab, .hash = elemtab_hash(tab, a[i].sub)};
     }
     for (unsigned stage = 0; stage < ELEMTAB_PREFETCH_STAGES; stage++) {
         for (uint32_t i = 0; i < elems_count; i++)

@@ -21,7 +21,7 @@ struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t 
     coll->slot = key->slot;
     coll->id = ++ks->coll_ids;
     coll->type = type;
-    elemtab_init(&coll->tab);
+    elemtab_init(&coll->tab, ks->options.seed);
     if (type == VT_ZSET)
         zorder_init(&coll->order);
     else if (type == VT_LIST)

@@ -33,14 +33,14 @@ struct leaf {
 };
 STATIC_ASSERT(sizeof(struct leaf) == 8);
 
-static uint64_t sub_hash(struct bytes sub)
+static uint64_t sub_hash(const struct elemtab *t, struct bytes sub)
 {
-    return hash64(sub.ptr, sub.len, ELEMTAB_HASH_SEED);
+    return hash64(sub.ptr, sub.len, t->seed);
 }
 
-static uint64_t elem_hash(const struct elem *e)
+static uint64_t elem_hash(const struct elemtab *t, const struct elem *e)
 {
-    return sub_hash(elem_sub(e));
+    return sub_hash(t, elem_sub(e));
 }
 
 /* --- leaves --- */
@@ -199,13 +199,13 @@ static struct leaf *leaf_part(struct elemtab *t, const struct leaf *old, uint32_
 }
 
 /* Sorts the entries by the hash bit after the first `depth` - 1; returns how many have 0. */
-static uint32_t leaf_partition(struct leaf *leaf, uint32_t depth)
+static uint32_t leaf_partition(const struct elemtab *t, struct leaf *leaf, uint32_t depth)
 {
     uint32_t zeros = 0;
     uint32_t end = leaf->count;
     while (zeros < end) {
         struct elem *e = leaf_get(leaf, zeros);
-        if ((elem_hash(e) >> (64 - depth) & 1) == 0) {
+        if ((elem_hash(t, e) >> (64 - depth) & 1) == 0) {
             zeros++;
             continue;
         }
@@ -226,7 +226,7 @@ static void leaf_split(struct elemtab *t, struct leaf *old, uint64_t hash)
 
     if (t->bits < depth)
         dir_double(t);
-    const uint32_t zeros = leaf_partition(old, depth);
+    const uint32_t zeros = leaf_partition(t, old, depth);
     dir_set(t, hash & ~bit, depth, leaf_part(t, old, 0, zeros, depth));
     dir_set(t, hash | bit, depth, leaf_part(t, old, zeros, old->count, depth));
     if (depth == t->bits)
@@ -254,7 +254,7 @@ static struct leaf *leaf_resize(struct elemtab *t, struct leaf *old, uint64_t ha
 
 void elemtab_insert(struct elemtab *t, struct elem *elem)
 {
-    const uint64_t hash = elem_hash(elem);
+    const uint64_t hash = elem_hash(t, elem);
 
     if (t->root == NULL)
         t->root = leaf_new(t, LEAF_CAP_MIN, 0);
@@ -275,9 +275,9 @@ void elemtab_insert(struct elemtab *t, struct elem *elem)
 
 /* --- life --- */
 
-void elemtab_init(struct elemtab *t)
+void elemtab_init(struct elemtab *t, uint64_t seed)
 {
-    *t = (struct elemtab){0};
+    *t = (struct elemtab){.seed = seed & ((1ull << ELEMTAB_SEED_BITS) - 1)};
 }
 
 void elemtab_deinit(struct elemtab *t)
@@ -297,7 +297,7 @@ void elemtab_deinit(struct elemtab *t)
         t->root = NULL;
     }
     CHECK(t->bytes == 0);
-    *t = (struct elemtab){0};
+    elemtab_init(t, t->seed);
 }
 
 /* --- finding --- */
@@ -331,7 +331,7 @@ struct elem *elemtab_find(const struct elemtab *t, struct bytes sub)
 {
     if (t->root == NULL)
         return NULL;
-    const uint64_t hash = sub_hash(sub);
+    const uint64_t hash = sub_hash(t, sub);
     const struct leaf *leaf = leaf_at(t, hash);
     for (uint32_t i = 0; (i = leaf_next_fp(leaf, i, (uint16_t)hash)) < leaf->count; i++) {
         struct elem *e = leaf_get(leaf, i);
@@ -341,9 +341,9 @@ struct elem *elemtab_find(const struct elemtab *t, struct bytes sub)
     return NULL;
 }
 
-uint64_t elemtab_hash(struct bytes sub)
+uint64_t elemtab_hash(const struct elemtab *t, struct bytes sub)
 {
-    return sub_hash(sub);
+    return sub_hash(t, sub);
 }
 
 void elemtab_prefetch(const struct elemtab *t, uint64_t hash, unsigned stage)
@@ -382,7 +382,7 @@ static uint32_t leaf_index(const struct leaf *leaf, uint64_t hash, const struct 
 void elemtab_replace(struct elemtab *t, struct bytes sub, const struct elem *old, struct elem *elem)
 {
     CHECK(t->root != NULL);
-    const uint64_t hash = sub_hash(sub);
+    const uint64_t hash = sub_hash(t, sub);
     struct leaf *leaf = leaf_at(t, hash);
     leaf_set(leaf, leaf_index(leaf, hash, old), elem);
 }
@@ -433,7 +433,7 @@ static void leaf_trim(struct elemtab *t, uint64_t hash)
 void elemtab_remove(struct elemtab *t, const struct elem *elem)
 {
     CHECK(t->root != NULL);
-    const uint64_t hash = elem_hash(elem);
+    const uint64_t hash = elem_hash(t, elem);
     struct leaf *leaf = leaf_at(t, hash);
     leaf_drop(leaf, leaf_index(leaf, hash, elem));
     t->count--;
@@ -443,9 +443,9 @@ void elemtab_remove(struct elemtab *t, const struct elem *elem)
 /* --- visiting --- */
 
 /* Whether entry `i` of the leaf that covers `at` is not before it. */
-static bool leaf_reached(const struct leaf *leaf, uint32_t i, uint64_t at)
+static bool leaf_reached(const struct elemtab *t, const struct leaf *leaf, uint32_t i, uint64_t at)
 {
-    return leaf_begin(leaf, at) == at || elem_hash(leaf_get(leaf, i)) >= at;
+    return leaf_begin(leaf, at) == at || elem_hash(t, leaf_get(leaf, i)) >= at;
 }
 
 void elemtab_iter_init(const struct elemtab *t, struct elemtab_iter *it)
@@ -461,7 +461,7 @@ struct elem *elemtab_iter_next(struct elemtab_iter *it)
         const struct leaf *leaf = leaf_at(t, it->at);
         while (it->left > 0) {
             it->left--;
-            if (leaf_reached(leaf, it->left, it->at))
+            if (leaf_reached(t, leaf, it->left, it->at))
                 return leaf_get(leaf, it->left);
         }
         if (!it->more)
@@ -483,7 +483,7 @@ uint64_t elemtab_scan(const struct elemtab *t, uint64_t cursor,
         return 0;
     const struct leaf *leaf = leaf_at(t, at);
     for (uint32_t i = 0; i < leaf->count; i++) {
-        if (leaf_reached(leaf, i, at))
+        if (leaf_reached(t, leaf, i, at))
             fn(ctx, leaf_get(leaf, i));
     }
     return leaf_end(leaf, at) >> (64 - ELEMTAB_CURSOR_BITS);

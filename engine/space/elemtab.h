@@ -34,8 +34,8 @@ struct elem;
 /* A scan cursor is this many leading bits of a hash; no prefix is longer. */
 #define ELEMTAB_CURSOR_BITS 48
 
-/* All tables hash subkeys with it. Known for the tests, which make collisions. */
-#define ELEMTAB_HASH_SEED 0x74696572726131ull
+/* Of the seed: more do not fit beside the width of the directory. */
+#define ELEMTAB_SEED_BITS 56
 
 struct elemtab {
     void *root;       /* bits == 0: the leaf or NULL; else the directory. */
@@ -43,18 +43,22 @@ struct elemtab {
     size_t bytes;     /* Leaves and directory, as allocated. */
     uint32_t widest;  /* No leaf has held more, since the table was empty. */
     uint32_t deepest; /* Leaves as deep as the directory: while there are any, it cannot shrink. */
-    uint8_t bits;
+    uint64_t seed : ELEMTAB_SEED_BITS;
+    uint64_t bits : 8;
 };
 
-/* Allocates nothing. */
-void elemtab_init(struct elemtab *t);
-/* Leaves an empty table; the elements stay. */
+/*
+ * Allocates nothing. Subkeys are hashed with the low ELEMTAB_SEED_BITS of the seed. Cursors hold as
+ * long as tables are made with the same one; who knows it can make subkeys that collide.
+ */
+void elemtab_init(struct elemtab *t, uint64_t seed);
+/* Leaves an empty table of the same seed; the elements stay. */
 void elemtab_deinit(struct elemtab *t);
 
 /* NULL if it is absent. */
 MUST_USE struct elem *elemtab_find(const struct elemtab *t, struct bytes sub);
 
-uint64_t elemtab_hash(struct bytes sub);
+uint64_t elemtab_hash(const struct elemtab *t, struct bytes sub);
 
 /*
  * Loads into the cache what a later elemtab_find of the subkey with this hash reads. For several

@@ -54,7 +54,7 @@ struct ks_key {
 };
 
 struct ks_options {
-    uint64_t seed; /* Of the key hash; fixed when the data directory is created. */
+    uint64_t seed; /* Of the hashes of keys and of elements; fixed with the data directory. */
     struct store *store;
     struct pool *readers;    /* Blocking reads. */
     struct pool *maintainer; /* Blocking writes: one thread, in order. */

@@ -527,6 +527,8 @@ static void do_elem_set(struct core *c, const struct ks_key *key, struct model_k
     const int64_t value = (int64_t)rng_below(&c->rng, 1000);
     struct coll *coll = mut_coll(c->mut, key, type);
     assert_non_null(coll);
+    /* Who does not know it cannot make elements that collide. */
+    assert_int_equal(coll->tab.seed, HASH_SEED);
     row_score_store(score, (double)value);
     const bool created =
         mut_elem_set(c->mut, coll, sub_of(s, name),

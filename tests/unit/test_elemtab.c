@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "engine/base/mem.h"
-#include "engine/base/sum.h"
 
 #include "engine/space/elemtab.h"
 #include "engine/space/obj.h"
@@ -13,6 +12,7 @@
 #include "tests/lib/tcase.h"
 
 #define NAMES_MAX 40000u
+#define HASH_SEED 0x74696572726131ull
 
 /* The model: number -> element. The row of an element is how often it was seen. */
 struct world {
@@ -71,7 +71,7 @@ static void move(struct world *w, uint32_t number)
 static struct world *world_new(uint64_t stream)
 {
     struct world *w = mem_zalloc(sizeof(*w));
-    elemtab_init(&w->tab);
+    elemtab_init(&w->tab, HASH_SEED);
     seed_rng(&w->rng, stream);
     return w;
 }
@@ -117,7 +117,7 @@ static void an_empty_table_allocates_nothing(void **state UNUSED)
     uint64_t hand = 0;
 
     assert_true(sizeof(t) <= 40);
-    elemtab_init(&t);
+    elemtab_init(&t, HASH_SEED);
     expect_u64(elemtab_bytes(&t), 0);
     assert_null(elemtab_find(&t, BYTES_LIT("a")));
     assert_null(elemtab_random(&t, &rng));
@@ -352,7 +352,7 @@ static void add_colliding(struct world *w, uint32_t count, uint64_t mask)
 
     for (uint32_t i = 0, n = 0; n < count; i++) {
         const int len = snprintf(text, sizeof(text), "c%u", i);
-        const uint64_t hash = hash64(text, (size_t)len, ELEMTAB_HASH_SEED) & mask;
+        const uint64_t hash = elemtab_hash(&w->tab, bytes_of(text, (size_t)len)) & mask;
         if (n == 0)
             want = hash;
         if (hash != want)
@@ -386,6 +386,33 @@ static void check_colliding(struct world *w, uint32_t count)
     expect_u64(elemtab_bytes(&w->tab), 0);
 }
 
+/* Subkeys made to collide under one seed are spread under another; so after the table was empty. */
+static void another_seed_spreads_what_collides(void **state UNUSED)
+{
+    struct world *w = world_new(11);
+    struct world *other = world_new(11);
+
+    add_colliding(w, 50, 0xffff);
+    elemtab_init(&other->tab, HASH_SEED + 1);
+    for (int round = 0; round < 2; round++) {
+        uint32_t same = 0;
+        const uint64_t first = elemtab_hash(&other->tab, elem_sub(w->elem[0])) & 0xffff;
+        for (uint32_t i = 0; i < 50; i++) {
+            const struct bytes sub = elem_sub(w->elem[i]);
+            same += (elemtab_hash(&other->tab, sub) & 0xffff) == first;
+            assert_int_equal(elemtab_hash(&w->tab, sub) & 0xffff,
+                             elemtab_hash(&w->tab, elem_sub(w->elem[0])) & 0xffff);
+        }
+        assert_in_range(same, 1, 5);
+        add(other, 1);
+        drop(other, 1);
+        expect_u64(elemtab_bytes(&other->tab), 0);
+    }
+    check_colliding(w, 50);
+    world_free(other);
+    world_free(w);
+}
+
 static void equal_fingerprints_are_told_apart(void **state UNUSED)
 {
     struct world *w = world_new(9);
@@ -417,6 +444,7 @@ int main(void)
         cmocka_unit_test(draws_are_uniform),
         cmocka_unit_test(a_walk_goes_round_and_removes),
         cmocka_unit_test(a_walk_is_fair),
+        cmocka_unit_test(another_seed_spreads_what_collides),
         cmocka_unit_test(equal_fingerprints_are_told_apart),
         cmocka_unit_test(colliding_hashes_do_not_swell_the_directory),
     };
