@@ -29,7 +29,7 @@
 /* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
 #define FORMAT_FILE          "FORMAT"
 #define SHARD_DIR            "shard-%03u"
-#define FORMAT_VERSION       3
+#define FORMAT_VERSION       4
 #define LOCK_FILE            "LOCK"
 #define PATH_ROOM            4200
 #define BLOCK_CACHE_SHARE    8 /* Of maxmemory. */

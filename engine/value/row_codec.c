@@ -302,10 +302,7 @@ static int exps_get(struct bytes *in, struct row_state *state)
             return -ERR_CORRUPT;
         if (exp->type >= VT_END || exp->at_ms == 0)
             return -ERR_CORRUPT;
-        if (i == 0)
-            continue;
-        const int order = row_group_cmp(exp[-1].type, exp[-1].target, exp->type, exp->target);
-        if (order > 0 || (order == 0 && exp->etag.origin <= exp[-1].etag.origin))
+        if (i > 0 && row_exp_cmp(&exp[-1], exp) >= 0)
             return -ERR_CORRUPT;
     }
     state->exps_count = count;

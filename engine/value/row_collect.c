@@ -188,7 +188,11 @@ static void collect_conflict(struct gc *gc)
 
 static bool exp_longer(const struct row_exp *a, const struct row_exp *b)
 {
-    return a->at_ms != b->at_ms ? a->at_ms > b->at_ms : tag_cmp(a->etag, b->etag) > 0;
+    const int etags = tag_cmp(a->etag, b->etag);
+
+    if (a->at_ms != b->at_ms)
+        return a->at_ms > b->at_ms;
+    return etags != 0 ? etags > 0 : tag_cmp(a->target, b->target) > 0;
 }
 
 static void collect_exps(struct gc *gc)

@@ -5,9 +5,16 @@
  *
  * Each list is a map from its key to a maximum: the latest value of an origin, the latest state of
  * its run, and so on. Contexts are vectors, joined pointwise. Reducing takes away what contexts
- * cover, and nothing else; it commutes with joining, because a context that covers a change of an
- * origin covers every earlier change of it too. So operands may be joined in any order and
- * grouping.
+ * cover, and nothing else; it commutes with joining, because a context that covers the greater of
+ * two items with one key covers the lesser too: it is covered by the tag that the maximum is of, or
+ * by a part of the key. So operands may be joined in any order and grouping. A setting of expiry is
+ * covered by its target as well as by its own tag, hence its target is part of its key: two
+ * settings with one tag and different targets are two items, else one that is covered might have
+ * taken the place of one that is not.
+ *
+ * One thing is not in the key of what it covers: the generation of a value in chunks. There the law
+ * stands on what makes operands. Values of one tag are equal, for a batch has one net op per row
+ * (op.h), and a later value of an origin comes with a context that covers its earlier ones.
  *
  * Settling is what a full row allows in addition: under causal delivery whatever a context covers
  * has been applied already, so that the context itself has done its work.
@@ -162,11 +169,17 @@ int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct ta
     return type_a == VT_STRING ? tag_cmp(target_a, target_b) : 0;
 }
 
+int row_exp_cmp(const struct row_exp *a, const struct row_exp *b)
+{
+    if (a->type != b->type)
+        return a->type < b->type ? -1 : 1;
+    const int targets = tag_cmp(a->target, b->target);
+    return targets != 0 ? targets : (int)a->etag.origin - (int)b->etag.origin;
+}
+
 static bool exp_less(const struct row_exp *a, const struct row_exp *b)
 {
-    if (a->etag.hlc != b->etag.hlc)
-        return a->etag.hlc < b->etag.hlc;
-    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : tag_cmp(a->target, b->target) < 0;
+    return a->etag.hlc != b->etag.hlc ? a->etag.hlc < b->etag.hlc : a->at_ms < b->at_ms;
 }
 
 int row_add_exp(struct row_state *s, const struct row_exp *exp)
@@ -174,13 +187,12 @@ int row_add_exp(struct row_state *s, const struct row_exp *exp)
     unsigned at = 0;
 
     for (; at < s->exps_count; at++) {
-        const struct row_exp *other = &s->exps[at];
-        const int order = row_group_cmp(other->type, other->target, exp->type, exp->target);
+        const int order = row_exp_cmp(&s->exps[at], exp);
 
-        if (order > 0 || (order == 0 && other->etag.origin > exp->etag.origin))
+        if (order > 0)
             break;
-        if (order == 0 && other->etag.origin == exp->etag.origin) {
-            if (exp_less(other, exp))
+        if (order == 0) {
+            if (exp_less(&s->exps[at], exp))
                 s->exps[at] = *exp;
             return 0;
         }

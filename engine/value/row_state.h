@@ -7,15 +7,17 @@
  *     ctx      what SETs and DELs have seen: values and type assertions with tag <= ctx are gone
  *     rctx     what DELs have seen: increments with tag <= rctx are gone
  *     clear    like ctx for type assertions, for the element rows of the key, which are other rows,
- *              and for generations of strings in chunks; `by` are the tags of the DELs and SETs
- * that made it sibs     concurrent values, at most one per origin: a later one of an origin covers
- * the former runs     per origin the latest state of its counter run: (start, hlc, sums so far)
- * floors per origin how far DELs have counted a run: up to hlc, with these sums types    per
- * collection type and origin the latest tag that asserted it exps     expiry settings; the group of
- * a setting is its type, for values also its target ectx     per group, what later settings have
- * seen: settings with etag <= it are gone count    elements as counted here at log position lsn;
- * greatest lsn list     ranks and offsets ever used, so that no position is used twice (listpos.h)
- * rows type assertions were joined and removed again: element rows may exist
+ *              and for generations of strings in chunks; `by` are the tags of what made it
+ *     sibs     concurrent values, at most one per origin: a later one covers the former
+ *     runs     per origin the latest state of its counter run: (start, hlc, sums so far)
+ *     floors   per origin how far DELs have counted a run: up to hlc, with these sums
+ *     types    per collection type and origin the latest tag that asserted it
+ *     exps     expiry settings: per type, target and origin of etag the latest one; the group of a
+ *              setting is its type, for values also its target
+ *     ectx     per group, what later settings have seen: settings with etag <= it are gone
+ *     count    elements as counted here at log position lsn; greatest lsn
+ *     list     ranks and offsets ever used, so that no position is used twice (listpos.h)
+ *     rows     type assertions were joined and removed again: element rows may exist
  *
  * ctx, rctx and ectx are only in operands; row_settle takes them out of full rows.
  *
@@ -33,8 +35,9 @@
  *     7  types   n | n times: type 1 | tag 9
  *     8  exps    n | n times: type 1 | target 9 | etag 9 | at_ms 8
  *     9  ectx    n | n times: type 1 | target 9 (values only) | vv
- *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8 offset
- * 4 11 rows    nothing
+ *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8
+ *                offset 4
+ *     11 rows    nothing
  *
  *     sum      = kind 1 (bit 0: fsum follows) | isum zigzag varint | fsum 20
  *     cut list = n 1 | n times: origin 1 | hlc 8 | sum
@@ -150,7 +153,7 @@ struct row_state {
     struct row_run runs[ROW_RUNS_MAX];       /* By origin. */
     struct row_floor floors[ROW_RUNS_MAX];   /* By origin. */
     struct row_type types[ROW_TYPES_MAX];    /* By type, origin. */
-    struct row_exp exps[ROW_EXPS_MAX];       /* By group, origin of etag. */
+    struct row_exp exps[ROW_EXPS_MAX];       /* By type, target, origin of etag. */
     struct row_group groups[ROW_GROUPS_MAX]; /* By group. */
     struct list_meta list;
 };
@@ -203,6 +206,9 @@ MUST_USE int row_add_type(struct row_state *state, const struct row_type *type);
 MUST_USE int row_add_exp(struct row_state *state, const struct row_exp *exp);
 MUST_USE int row_add_group(struct row_state *state, const struct row_group *group);
 void row_add_count(struct row_state *state, uint64_t count, uint64_t lsn);
+
+/* < 0, 0, > 0: order of expiry settings; 0: of these the later one counts. */
+int row_exp_cmp(const struct row_exp *a, const struct row_exp *b);
 
 /* < 0, 0, > 0: order of groups. */
 int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct tag target_b);

@@ -32,10 +32,15 @@ uint64_t seed_get(void)
     return seed;
 }
 
-void seed_rng(struct rng *rng, uint64_t stream)
+void seed_rng_fixed(struct rng *rng, uint64_t seed, uint64_t stream)
 {
     struct rng base;
 
-    rng_seed(&base, seed_get());
+    rng_seed(&base, seed);
     rng_seed(rng, rng_u64(&base) ^ (stream * UINT64_C(0x9e3779b97f4a7c15)));
+}
+
+void seed_rng(struct rng *rng, uint64_t stream)
+{
+    seed_rng_fixed(rng, seed_get(), stream);
 }

@@ -20,4 +20,7 @@ uint64_t seed_get(void);
  */
 void seed_rng(struct rng *rng, uint64_t stream);
 
+/* The same from a given seed: one that failed once and is to be run ever after. */
+void seed_rng_fixed(struct rng *rng, uint64_t seed, uint64_t stream);
+
 #endif

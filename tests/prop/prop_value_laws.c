@@ -228,24 +228,97 @@ static struct buf join_at_random(struct laws *laws)
     return parts[0];
 }
 
+static void expect_laws_at_random(struct laws *laws, uint64_t runs)
+{
+    for (uint64_t run = 0; run < runs; run++) {
+        make_rows(laws, 2 + pick(laws, ROWS_MAX - 2));
+        struct buf first = join_at_random(laws);
+        struct buf second = join_at_random(laws);
+
+        expect_bytes(buf_bytes(&second), buf_bytes(&first));
+        expect_pair_laws(buf_bytes(&laws->rows[0]), buf_bytes(&laws->rows[1]));
+        expect_pair_laws(buf_bytes(&first), buf_bytes(&laws->rows[1]));
+        buf_deinit(&first);
+        buf_deinit(&second);
+        drop_rows(laws);
+    }
+}
+
 static void random_operands_join_in_any_order_and_grouping(void **unused)
 {
-    const uint64_t runs = runs_wanted();
     static struct laws laws;
 
     (void)unused;
     seed_rng(&laws.rng, 1);
-    for (uint64_t run = 0; run < runs; run++) {
-        make_rows(&laws, 2 + pick(&laws, ROWS_MAX - 2));
-        struct buf first = join_at_random(&laws);
-        struct buf second = join_at_random(&laws);
+    expect_laws_at_random(&laws, runs_wanted());
+}
 
-        expect_bytes(buf_bytes(&second), buf_bytes(&first));
-        expect_pair_laws(buf_bytes(&laws.rows[0]), buf_bytes(&laws.rows[1]));
-        expect_pair_laws(buf_bytes(&first), buf_bytes(&laws.rows[1]));
-        buf_deinit(&first);
-        buf_deinit(&second);
+static void expect_laws_exhaustively(struct laws *laws)
+{
+    for (unsigned round = 0; round < 3; round++) {
+        make_rows(laws, ROWS_MAX);
+        for (unsigned i = 0; i < laws->count; i++) {
+            for (unsigned j = 0; j < laws->count; j++) {
+                const struct bytes a = buf_bytes(&laws->rows[i]);
+                const struct bytes b = buf_bytes(&laws->rows[j]);
+
+                expect_pair_laws(a, b);
+                for (unsigned k = 0; k < laws->count; k++)
+                    expect_triple_law(a, b, buf_bytes(&laws->rows[k]));
+            }
+        }
+        drop_rows(laws);
+    }
+}
+
+static void seeds_that_failed_once_obey_the_laws(void **unused)
+{
+    static const uint64_t random_seeds[] = {3, 16, 21, UINT64_C(12124859107113443949)};
+    static struct laws laws;
+
+    (void)unused;
+    for (unsigned i = 0; i < ARRAY_COUNT(random_seeds); i++) {
+        seed_rng_fixed(&laws.rng, random_seeds[i], 1);
+        expect_laws_at_random(&laws, RUNS_DEFAULT);
+    }
+    seed_rng_fixed(&laws.rng, 26, 2);
+    expect_laws_exhaustively(&laws);
+}
+
+/*
+ * Two settings of one tag and group, and a SET that has seen the target of the one that would win:
+ * what it takes away must not depend on which of them it meets first.
+ */
+static void a_setting_whose_target_is_gone_takes_no_other_with_it(void **unused)
+{
+    static const uint8_t types[] = {VT_NONE, VT_HASH};
+    static struct laws laws;
+
+    (void)unused;
+    for (unsigned t = 0; t < ARRAY_COUNT(types); t++) {
+        struct buf scratch = new_buf();
+        struct batch set = {.origin = 3, .hlc = 3};
+        const struct batch setting = {.origin = 2, .hlc = 7};
+        struct op op = {.kind = OP_SET, .key = BYTES_LIT("k"), .value = BYTES_LIT("v")};
+
+        laws.count = 0;
+        assert_int_equal(vv_raise(&set.ctx, tag_of(7, 2)), 0);
+        assert_int_equal(op_expand(&op, &set, 0, on_operand, &laws, &scratch), 0);
+        op = (struct op){.kind = OP_EXPIRE, .key = BYTES_LIT("k"), .target_type = types[t]};
+        for (unsigned i = 0; i < 2; i++) {
+            op.target = i == 0 ? tag_of(1, 2) : tag_of(11, 4);
+            op.expire_at_ms = i == 0 ? 200 : 100;
+            assert_int_equal(op_expand(&op, &setting, 0, on_operand, &laws, &scratch), 0);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            for (unsigned j = 0; j < 3; j++) {
+                for (unsigned k = 0; k < 3; k++)
+                    expect_triple_law(buf_bytes(&laws.rows[i]), buf_bytes(&laws.rows[j]),
+                                      buf_bytes(&laws.rows[k]));
+            }
+        }
         drop_rows(&laws);
+        buf_deinit(&scratch);
     }
 }
 
@@ -255,20 +328,7 @@ static void a_small_set_of_operands_obeys_the_laws_exhaustively(void **unused)
 
     (void)unused;
     seed_rng(&laws.rng, 2);
-    for (unsigned round = 0; round < 3; round++) {
-        make_rows(&laws, ROWS_MAX);
-        for (unsigned i = 0; i < laws.count; i++) {
-            for (unsigned j = 0; j < laws.count; j++) {
-                const struct bytes a = buf_bytes(&laws.rows[i]);
-                const struct bytes b = buf_bytes(&laws.rows[j]);
-
-                expect_pair_laws(a, b);
-                for (unsigned k = 0; k < laws.count; k++)
-                    expect_triple_law(a, b, buf_bytes(&laws.rows[k]));
-            }
-        }
-        drop_rows(&laws);
-    }
+    expect_laws_exhaustively(&laws);
 }
 
 static void simple_rows_obey_the_laws_exhaustively(void **unused)
@@ -321,6 +381,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operands_join_in_any_order_and_grouping),
+        cmocka_unit_test(seeds_that_failed_once_obey_the_laws),
+        cmocka_unit_test(a_setting_whose_target_is_gone_takes_no_other_with_it),
         cmocka_unit_test(a_small_set_of_operands_obeys_the_laws_exhaustively),
         cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
         cmocka_unit_test(poison_absorbs_everything),

@@ -28,7 +28,7 @@
 
 #include "tools/inspect/inspect.h"
 
-#define FORMAT_VERSION 3
+#define FORMAT_VERSION 4
 #define TEXT_BYTES     256
 #define CACHE_BYTES    (64u << 20)
 
