@@ -100,10 +100,14 @@ int main(int argc, char **argv)
         }
     }
     struct config *cfg = config_create();
-    if (config_load(cfg, argc - 1, (const char *const *)argv + 1, &err) != 0)
+    if (config_load(cfg, argc - 1, (const char *const *)argv + 1, &err) != 0) {
+        config_destroy(cfg);
         return fail(err.text, NODE_EXIT_CONFIG);
-    if (log_init(config_log_level(cfg), cfg->logfile[0] == '\0' ? NULL : cfg->logfile) != 0)
+    }
+    if (log_init(config_log_level(cfg), cfg->logfile[0] == '\0' ? NULL : cfg->logfile) != 0) {
+        config_destroy(cfg);
         return fail("cannot open logfile", NODE_EXIT_CONFIG);
+    }
     config_notices(cfg, notice, NULL);
     const int code = run(cfg);
     config_destroy(cfg);

@@ -74,7 +74,7 @@ static int format_parse(struct bytes text, struct format *out)
 {
     char line[256];
 
-    if (text.len >= sizeof(line))
+    if (text.len == 0 || text.len >= sizeof(line))
         return -ERR_FORMAT;
     memcpy(line, text.ptr, text.len);
     line[text.len] = '\0';

@@ -34,7 +34,8 @@ static int current_read(struct shard *sh, uint64_t *out)
     buf_init(&text, sizeof(line) - 1);
     int err = file_read_all(path, &text);
     if (err == 0) {
-        memcpy(line, text.ptr, text.len);
+        if (text.len != 0)
+            memcpy(line, text.ptr, text.len);
         line[text.len] = '\0';
         if (sscanf(line, "store-%" SCNu64 "\n", out) != 1)
             err = -ERR_FORMAT;

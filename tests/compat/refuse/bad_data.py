@@ -10,7 +10,7 @@ import glob
 import os
 import shutil
 
-from refuselib import EXIT_DATA, main_of
+from refuselib import EXIT_DATA, EXIT_DISK, main_of
 
 VALUE = b'v' * 3000
 HEADER_BYTES = 4096
@@ -142,6 +142,11 @@ def damaged_store(place, clean):
         text = file.read()
     os.unlink(current)
     place.refuses_data('CURRENT missing', EXIT_DATA, ('shard-000/CURRENT', 'missing'))
+    for changed in b'', b'x' * 1000, b'store-x\n':
+        with open(current, 'wb') as file:
+            file.write(changed)
+        place.refuses_data('CURRENT of %d bytes' % len(changed), (EXIT_DATA, EXIT_DISK),
+                           ('shard-000/CURRENT',))
     with open(current, 'wb') as file:
         file.write(text)
     place.check('nothing was removed meanwhile', present(place, 1) == (1, True))

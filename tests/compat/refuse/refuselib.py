@@ -60,9 +60,10 @@ class Place:
         return done.returncode, done.stdout.decode(errors='replace')
 
     def refuses(self, what, code, words, *args):
-        """The start must end with `code`, and say all of `words`."""
+        """The start must end with `code` (or one of several), and say all of `words`."""
         got, text = self.run(*args)
-        self.check(what, got == code and all(w in text for w in words), got, code, words, text)
+        codes = code if isinstance(code, tuple) else (code,)
+        self.check(what, got in codes and all(w in text for w in words), got, code, words, text)
 
     def refuses_data(self, what, code, words, *args):
         self.refuses(what, code, words, '--port', '0', '--dir', self.data, *args)
