@@ -244,6 +244,7 @@ int replay_record(void *ctx, const struct oplog_record *record)
     }
     r->lsn = record->lsn;
     r->records++;
+    r->bytes += record->payload.len;
     if (record->origin == r->origin)
         r->seq = record->seq;
     err = vv_raise(&r->vv, batch_tag(&batch));

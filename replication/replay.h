@@ -27,6 +27,7 @@ struct replay {
     uint64_t lsn;
     uint64_t records;
     uint64_t ops;
+    uint64_t bytes; /* Of the records. */
 };
 
 /* An oplog_replay_fn; ctx is the struct replay. */

@@ -26,7 +26,7 @@
 #include "server/listen.h"
 #include "server/shard.h"
 
-/* The file that tells what a data directory is: "tierra-format 1\nshards N\nseed HEX\n". */
+/* The file that tells what a data directory is: "tierra-format 4\nshards N\nseed HEX\n". */
 #define FORMAT_FILE          "FORMAT"
 #define SHARD_DIR            "shard-%03u"
 #define FORMAT_VERSION       4

@@ -20,6 +20,7 @@
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/shard_store.h"
 
 #define CHECKPOINTS "checkpoints"
 /* How often a command that waits for a save looks again. */
@@ -61,6 +62,7 @@ void save_figures(const struct node *node, struct save_figures *out)
 static int checkpoint_shard(const struct shard *sh)
 {
     char path[SAVE_PATH_BYTES + 64];
+    char keys[SAVE_PATH_BYTES + 64];
     char current[64];
 
     (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u", sh->node->save.path, sh->id);
@@ -69,6 +71,12 @@ static int checkpoint_shard(const struct shard *sh)
                    sh->id, (unsigned long long)sh->store_number);
     if (err == 0)
         err = store_checkpoint(sh->store, path);
+    /* Where there is none, or it cannot be linked, the copy's first start reads its key rows. */
+    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/keys-%06llu", sh->node->save.path, sh->id,
+                   (unsigned long long)sh->store_number);
+    shard_keys_path(sh, keys, sizeof(keys));
+    if (err == 0)
+        IGNORE_RESULT(file_link(keys, path));
     (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/CURRENT", sh->node->save.path, sh->id);
     const int len =
         snprintf(current, sizeof(current), "store-%06llu\n", (unsigned long long)sh->store_number);

@@ -2,12 +2,13 @@
 #include "server/shard.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/err.h"
-#include "engine/base/le.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
@@ -16,8 +17,8 @@
 #include "engine/space/evict.h"
 #include "engine/space/expire.h"
 #include "engine/space/flush.h"
+#include "engine/space/keymerge.h"
 #include "engine/space/recover.h"
-#include "engine/space/scan.h"
 #include "engine/store/store.h"
 
 #include "replication/replay.h"
@@ -318,7 +319,7 @@ static bool flush_due(const struct shard *sh)
     return reactor_now_ms(sh->reactor) - sh->busy_at_ms > FLUSH_IDLE_MS;
 }
 
-static void note_position(struct shard *sh)
+void shard_note_position(struct shard *sh)
 {
     const uint64_t lsn = oplog_applied_lsn(sh->log);
 
@@ -345,7 +346,7 @@ static void write_back(struct shard *sh)
         (void)ks_flush_start(sh->ks, flush_batch_bytes(sh), reactor_now_ms(sh->reactor));
     if (!ks_flush_building(sh->ks))
         return;
-    note_position(sh);
+    shard_note_position(sh);
     if (ks_flush_step(sh->ks))
         ks_flush_on_durable(sh->ks, oplog_durable_lsn(sh->log));
     else
@@ -529,7 +530,10 @@ static void on_cron(struct reactor_timer *t)
             ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
     }
     if (sh->cron_count % 10 == 0) {
-        note_position(sh);
+        ks_keys_set_due(sh->ks, (uint64_t)sh->cfg->key_checkpoint_changes);
+        if (!sh->flushing)
+            ks_keys_step(sh->ks, now_ms);
+        shard_note_position(sh);
         look_after_log(sh);
         flash_relief_step(sh);
         if (sh->id != 0)
@@ -570,91 +574,6 @@ void shard_look_persisted(struct shard *sh)
         return;
     sh->persisted_busy = true;
     pool_submit(&sh->persisted_class, &sh->persisted_job);
-}
-
-/* --- FLUSHALL --- */
-
-/* Keys that are deleted one by one at most. */
-#define FLUSH_KEYS_MAX 10000
-
-struct all_names {
-    struct buf names;
-    int err;
-};
-
-static void keep_name(void *ctx, struct bytes name, uint8_t type, bool expired)
-{
-    struct all_names *a = ctx;
-    uint8_t head[4];
-
-    (void)type;
-    (void)expired;
-    le32_store(head, (uint32_t)name.len);
-    if (a->err == 0)
-        a->err = buf_append(&a->names, head, sizeof(head));
-    if (a->err == 0)
-        a->err = buf_append_bytes(&a->names, name);
-}
-
-static void delete_names(struct shard *sh, struct bytes in)
-{
-    struct bytes name;
-
-    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
-    while (in.len != 0) {
-        const size_t len = le32_load(in.ptr);
-        in = bytes_from(in, 4);
-        CHECK(bytes_take(&in, len, &name));
-        const struct ks_key key = ks_key_of(name, ks_seed(sh->ks));
-        mut_del(sh->mut, &key);
-    }
-    (void)mut_end(sh->mut);
-}
-
-/* One by one; true if that was possible. */
-static bool flush_small(struct shard *sh)
-{
-    struct all_names a = {0};
-    uint64_t cursor = 0;
-
-    if (ks_count(sh->ks) > FLUSH_KEYS_MAX || ks_count(sh->ks) != ks_count_hot(sh->ks))
-        return false;
-    buf_init(&a.names, 64u << 20);
-    int err;
-    do {
-        err = ks_scan(sh->ks, cursor, 1024, 0, NULL, keep_name, &a, &cursor);
-    } while (err == 0 && a.err == 0 && cursor != 0);
-    const bool ok = err == 0 && a.err == 0 && mut_check(sh->mut, a.names.len * 4) == 0;
-    if (ok)
-        delete_names(sh, buf_bytes(&a.names));
-    buf_deinit(&a.names);
-    return ok;
-}
-
-enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
-{
-    if (flush_small(sh))
-        return SHARD_FLUSH_DONE;
-    const uint64_t lsn = oplog_applied_lsn(sh->log);
-    const bool quiet = !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy &&
-                       !sh->save.busy && !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
-    if (!quiet && must) {
-        (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
-        return SHARD_FLUSH_FAILED;
-    }
-    if (!quiet) {
-        sh->flushing = true;
-        oplog_request_sync(sh->log);
-        return SHARD_FLUSH_WAIT;
-    }
-    sh->flushing = false;
-    /* The new store covers up to here: no batch may say less, as it would from an older point. */
-    note_position(sh);
-    ks_clear(sh->ks);
-    if (shard_store_renew(sh, lsn, why, why_len) != 0)
-        return SHARD_FLUSH_FAILED;
-    sh->persisted_lsn = lsn;
-    return SHARD_FLUSH_DONE;
 }
 
 /* --- life --- */
@@ -732,6 +651,7 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     r.lsn = covered;
     /* Alone every record is ours, and none is skipped: the sequence number of one is its LSN. */
     r.seq = covered;
+    const uint64_t began_ns = clock_mono_ns();
     err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
     if (err != 0)
         return err;
@@ -741,9 +661,11 @@ static int recover(struct shard *sh, char *why, size_t why_len)
                        err_str(err));
         return err;
     }
-    LOG_NOTICE("server", "recovered shard=%u keys=%llu covered=%llu records=%llu ops=%llu", sh->id,
-               (unsigned long long)ks_count(sh->ks), (unsigned long long)covered,
-               (unsigned long long)r.records, (unsigned long long)r.ops);
+    const uint64_t took_ms = (clock_mono_ns() - began_ns) / 1000000;
+    LOG_NOTICE("server",
+               "recovered shard=%u keys=%" PRIu64 " covered=%" PRIu64 " records=%" PRIu64
+               " ops=%" PRIu64 " log_bytes=%" PRIu64 " replay_ms=%" PRIu64,
+               sh->id, ks_count(sh->ks), covered, r.records, r.ops, r.bytes, took_ms);
     const struct mut_options options = {.ks = sh->ks,
                                         .log = sh->log,
                                         .origin = ORIGIN_ALONE,
@@ -753,7 +675,7 @@ static int recover(struct shard *sh, char *why, size_t why_len)
                                         .ctx = sh};
     mut_create(&options, &sh->mut);
     sh->persisted_lsn = covered;
-    note_position(sh);
+    shard_note_position(sh);
     sh->evict.policy = -1;
     evict_follow(sh);
     return 0;
@@ -849,6 +771,8 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
         err = shard_store_open(sh, why, why_len);
     if (err != 0)
         return err;
+    char keys_path[sizeof(sh->dir) + 32];
+    shard_keys_path(sh, keys_path, sizeof(keys_path));
     const struct ks_options options = {.seed = o->seed,
                                        .store = sh->store,
                                        .readers = o->readers,
@@ -856,6 +780,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .mailbox = &sh->mailbox,
                                        .dram_bytes = dram_share(sh),
                                        .origin = ORIGIN_ALONE,
+                                       .keys_path = keys_path,
                                        .request_sync = request_sync,
                                        .ctx = sh};
     err = ks_create(&options, &sh->ks);
@@ -913,6 +838,7 @@ static void drain(struct shard *sh)
     reactor_timer_stop(sh->reactor, &sh->cron);
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
+    ks_keys_stop(sh->ks);
     forward_stop(sh);
     while (atomic_load(&sh->conns_given) != 0)
         one_more_turn(sh);
@@ -933,7 +859,7 @@ void shard_finish(struct shard *sh)
         return;
     sh->stopping = true;
     drain(sh);
-    note_position(sh);
+    shard_note_position(sh);
     sh->finished = true;
     /* The log first: no row may be in the store before the log is durable. */
     err = oplog_close(sh->log);

@@ -216,6 +216,9 @@ enum shard_flush {
 /* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);
 
+/* Lets the write-back know that the rows are those of the log's position now. */
+void shard_note_position(struct shard *sh);
+
 /* Looks, in the background, how far the store would be after a crash now. */
 void shard_look_persisted(struct shard *sh);
 

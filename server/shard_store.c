@@ -11,6 +11,7 @@
 #include "engine/base/log.h"
 
 #include "engine/io/file.h"
+#include "engine/space/keylog.h"
 #include "engine/space/keyspace.h"
 #include "engine/store/store.h"
 
@@ -23,6 +24,11 @@
 static void store_path(const struct shard *sh, uint64_t number, char out[PATH_ROOM])
 {
     (void)snprintf(out, PATH_ROOM, "%s/store-%06" PRIu64, sh->dir, number);
+}
+
+void shard_keys_path(const struct shard *sh, char *out, size_t out_len)
+{
+    (void)snprintf(out, out_len, "%s/keys-%06" PRIu64, sh->dir, sh->store_number);
 }
 
 static int current_read(struct shard *sh, uint64_t *out)
@@ -77,7 +83,9 @@ static int remove_other(void *ctx, const char *name)
     char path[PATH_ROOM];
     uint64_t number;
 
-    if (sscanf(name, "store-%" SCNu64, &number) != 1 || number == sh->store_number)
+    if ((sscanf(name, "store-%" SCNu64, &number) != 1 &&
+         sscanf(name, "keys-%" SCNu64, &number) != 1) ||
+        number == sh->store_number)
         return 0;
     (void)snprintf(path, sizeof(path), "%s/%s", sh->dir, name);
     LOG_NOTICE("server", "removing what a flush left behind dir=%s", path);
@@ -138,8 +146,12 @@ static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct st
     int err = open_number(sh, number, false, out, why, why_len);
     if (err != 0)
         return err;
+    struct keylog_head head = {0};
+    err = keylog_new_id(&head.id);
     store_batch_init(&batch, 4096);
-    err = store_batch_set_covered(&batch, lsn, bytes_of(vv, vv_encode(mut_vv(sh->mut), vv)));
+    keylog_put_head(&batch, &head);
+    if (err == 0)
+        err = store_batch_set_covered(&batch, lsn, bytes_of(vv, vv_encode(mut_vv(sh->mut), vv)));
     if (err == 0)
         err = store_write(*out, &batch, 0);
     if (err == 0)
@@ -150,7 +162,7 @@ static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct st
 
 int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
 {
-    char new_dir[PATH_ROOM];
+    char new_dir[PATH_ROOM], path[PATH_ROOM];
     struct store *fresh = NULL;
     const uint64_t number = sh->store_number + 1;
 
@@ -166,10 +178,13 @@ int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
             (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
         return err;
     }
+    shard_keys_path(sh, path, sizeof(path));
+    keyfile_remove(path);
     sh->retired = sh->store;
     sh->store = fresh;
     sh->store_number = number;
-    ks_set_store(sh->ks, fresh);
+    shard_keys_path(sh, path, sizeof(path));
+    ks_set_store(sh->ks, fresh, path);
     pool_submit(&sh->retire_class, &sh->retire_job);
     return 0;
 }

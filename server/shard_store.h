@@ -3,10 +3,11 @@
  *
  *     shard-000/CURRENT         "store-000001\n": the store that counts, replaced atomically
  *     shard-000/store-000001/   its RocksDB
+ *     shard-000/keys-000001     the checkpoint of its key table (engine/space/keyfile.h)
  *     shard-000/oplog/          the log
  *
- * A directory that CURRENT does not name is left over from a flush that was cut short, and is
- * removed at start.
+ * A store that CURRENT does not name, and its checkpoint, are left over from a flush that was cut
+ * short, and are removed at start.
  */
 #ifndef TIERRA_SERVER_SHARD_STORE_H
 #define TIERRA_SERVER_SHARD_STORE_H
@@ -23,6 +24,9 @@ void shard_store_init(struct shard *sh);
 
 /* Opens the store that counts, or makes the first one. Blocks. */
 MUST_USE int shard_store_open(struct shard *sh, char *why, size_t why_len);
+
+/* The path of the checkpoint of the key table. */
+void shard_keys_path(const struct shard *sh, char *out, size_t out_len);
 
 /*
  * Writes CURRENT if the store is the first one. After the log was made: where there is CURRENT and

@@ -97,9 +97,16 @@ static void put_key_row(struct keyspace *ks, struct obj *obj)
 
     if ((obj->h.flags & BLK_DEAD) != 0) {
         batch_delete(ks, row_key);
+        ks_keys_note(ks, &key, VT_NONE, false);
+        obj->told = 0;
         return;
     }
     obj->h.flags |= BLK_STORED;
+    if (obj->told != ks_obj_state(obj)) {
+        ks_keys_note(ks, &key, ks_obj_table_type(obj), (obj->h.flags & BLK_TTL) != 0);
+        /* Not known until the batch is written with the row as it is now. */
+        obj->told = 0;
+    }
     if ((obj->h.flags & BLK_COLL) != 0)
         batch_put(ks, row_key, coll_key_row(ks, obj_coll(obj)));
     if (obj_is_chunked(obj))
@@ -272,6 +279,7 @@ static void build_end(struct keyspace *ks)
     f->building = false;
     if (unlikely(ks->sweeps_count != 0))
         ks_sweep_take(ks);
+    ks_keys_put(ks);
     /* What is left in the ring is what the store will not have. */
     const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);
     const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
@@ -355,8 +363,10 @@ static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
         return;
     }
     struct obj *obj = container_of(row, struct obj, h);
-    if ((obj->h.flags & BLK_DEAD) == 0)
+    if ((obj->h.flags & BLK_DEAD) == 0) {
+        obj_tell(obj, ks_obj_table_type(obj), (obj->h.flags & BLK_TTL) != 0);
         return;
+    }
     const struct ks_key key = ks_key_of_obj(ks, obj);
     CHECK(keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) == KEYTAB_HOT);
     keytab_remove(ks->tab, &ref);
@@ -370,6 +380,7 @@ static void batch_done(struct keyspace *ks)
 
     f->busy = false;
     f->debt = f->debt_found;
+    ks_keys_done(ks, f->err == 0);
     if (f->err != 0) {
         ks->metrics.flush_failures++;
         f->retry_at_ms =

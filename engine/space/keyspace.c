@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/space/evict.h"
+#include "engine/space/keymerge.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/strval.h"
 
@@ -30,6 +31,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks_expire_init(ks);
     ks_clear_init(ks);
     ks_evict_init(ks);
+    ks_keys_init(ks, options->keys_path);
     buf_init(&ks->scratch, UINT32_MAX);
     ks->name = mem_alloc(ROWKEY_BYTES_MAX);
     *out = ks;
@@ -47,6 +49,7 @@ void ks_destroy(struct keyspace *ks)
     ks_flush_deinit(ks);
     ks_expire_deinit(ks);
     ks_evict_deinit(ks);
+    ks_keys_deinit(ks);
     buf_deinit(&ks->scratch);
     mem_free(ks->name);
     dirty_deinit(&ks->dirty);
@@ -55,9 +58,10 @@ void ks_destroy(struct keyspace *ks)
     mem_free(ks);
 }
 
-void ks_set_store(struct keyspace *ks, struct store *store)
+void ks_set_store(struct keyspace *ks, struct store *store, const char *keys_path)
 {
     ks->options.store = store;
+    ks_keys_renew(ks, keys_path);
     ks->flush.covered_lsn = ks->applied_lsn;
 }
 
@@ -277,7 +281,8 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 bool ks_busy(const struct keyspace *ks)
 {
     return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks->clearing ||
-           ks_sweep_running(ks) || ks_expire_looking(ks) || ks_evict_busy(ks);
+           ks_sweep_running(ks) || ks_expire_looking(ks) || ks_evict_busy(ks) ||
+           ks_keys_merging(ks);
 }
 
 /* --- changing --- */
@@ -303,12 +308,14 @@ void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kin
     obj->h.flags |= BLK_STORED;
     ks_flights_stale(ks, key);
     if (kind == KEYTAB_COLD) {
+        obj_tell(obj, keytab_type(ref), keytab_has_ttl(ref));
         if (keytab_type(ref) != VT_STRING)
             ks_sweep_add(ks, key, tag);
         keytab_set_hot(ks->tab, ref, key->hash, obj);
         return;
     }
     struct obj *old = ref->obj;
+    obj->told = old->told;
     if ((old->h.flags & BLK_COLL) != 0 && obj_coll(old)->stored)
         ks_sweep_add(ks, key, tag);
     keytab_set_hot(ks->tab, ref, key->hash, obj);
@@ -489,6 +496,7 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
     }
     account(ks, obj);
     ks_obj_set_ttl(ks, obj, view->expire_at_ms != 0);
+    obj_tell(obj, keytab_type(ref), keytab_has_ttl(ref));
     keytab_set_hot(ks->tab, ref, key->hash, obj);
     if (view->expire_at_ms != 0)
         ks_expire_note(ks, key, view->expire_at_ms);
@@ -508,8 +516,7 @@ bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched)
     const bool ttl = (obj->h.flags & BLK_TTL) != 0;
     if (unlikely(ks->names_count != 0))
         ks_scan_demoted(ks, &key, obj);
-    keytab_set_cold(ks->tab, ref, key.hash, obj_is_chunked(obj) ? VT_CHUNKED : obj->h.type, ttl,
-                    touched);
+    keytab_set_cold(ks->tab, ref, key.hash, ks_obj_table_type(obj), ttl, touched);
     ks_obj_free(ks, obj);
     ks->metrics.demotions++;
     return true;

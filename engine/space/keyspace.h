@@ -61,6 +61,7 @@ struct ks_options {
     struct mailbox *mailbox; /* Of the shard thread: completions come back by it. */
     uint64_t dram_bytes;     /* The shard's share of maxmemory; 0: no limit. For sizes of tables. */
     uint8_t origin;
+    const char *keys_path; /* Of the checkpoint of the key table (keyfile.h); NULL: none. */
     /* Everything of the log up to `lsn` must become durable; asked before rows go to the store. */
     void (*request_sync)(void *ctx);
     void *ctx;
@@ -84,7 +85,9 @@ struct ks_options {
     X(flushed_deletes,  METRIC_COUNTER, "Rows removed from the store.")                          \
     X(flushes,          METRIC_COUNTER, "Batches written to the store.")                          \
     X(flush_failures,   METRIC_COUNTER, "Batches that the store refused.")                        \
-    X(sweeps,           METRIC_COUNTER, "Deleted collections whose rows were removed.")
+    X(sweeps,           METRIC_COUNTER, "Deleted collections whose rows were removed.")           \
+    X(key_checkpoints,  METRIC_COUNTER, "Checkpoints of the key table.")                          \
+    X(key_checkpoint_keys, METRIC_COUNTER, "Keys written to them.")
 /* clang-format on */
 METRIC_STRUCT(ks_metrics, KS_METRICS);
 
@@ -96,7 +99,8 @@ void ks_destroy(struct keyspace *ks);
  * O(1): memory is freed on the maintenance thread, and the keyspace is busy until that has ended.
  */
 void ks_clear(struct keyspace *ks);
-void ks_set_store(struct keyspace *ks, struct store *store);
+/* The store is empty. `keys_path` as in the options. Reads one row: blocks a little. */
+void ks_set_store(struct keyspace *ks, struct store *store, const char *keys_path);
 
 static inline struct ks_key ks_key_of(struct bytes name, uint64_t seed)
 {

@@ -14,13 +14,16 @@
 #include "engine/io/pool.h"
 #include "engine/space/demote.h"
 #include "engine/space/dirty.h"
+#include "engine/space/keylog.h"
 #include "engine/space/keyspace.h"
+#include "engine/space/strval.h"
 #include "engine/space/usage.h"
 #include "engine/store/store.h"
 #include "engine/value/rowkey.h"
 #include "engine/value/vv.h"
 
 struct ks_evict;
+struct keymerge;
 struct ks_expire;
 struct ks_wait;
 
@@ -65,6 +68,20 @@ struct ks_flush {
     uint64_t covered_building; /* Of the batch being written; 0: it has none. */
 };
 
+/* The journal of keys and its checkpoint (keylog.h). */
+struct ks_keys {
+    char *path;              /* Of the checkpoint; NULL: there is neither. */
+    struct keylog_head head; /* As of the last batch that was written; id 0: no journal. */
+    struct buf entries;      /* Of the batch being built or written. */
+    uint64_t base;           /* Of the checkpoint. */
+    uint64_t covered_lsn;    /* When it was begun. */
+    uint64_t written_ms;
+    uint64_t changes; /* Entries in the journal beyond it, roughly. */
+    uint64_t due;     /* So many are written to a new checkpoint; 0: by the number of keys. */
+    bool loaded;      /* The start used a checkpoint. */
+    struct keymerge *merge;
+};
+
 struct ks_probationer {
     uint64_t hash;
     uint16_t slot;
@@ -94,6 +111,7 @@ struct keyspace {
     struct ks_expire *expire;
     struct ks_evict *evict;
     struct ks_use use;
+    struct ks_keys keys;
     struct ks_probation *probation;
     struct list flights[KS_FLIGHT_BUCKETS];
     uint32_t flights_count;
@@ -124,6 +142,18 @@ struct keyspace {
     struct buf scratch;
     struct ks_metrics metrics;
 };
+
+/* The type that the key table has of it when it is cold. */
+static inline uint8_t ks_obj_table_type(const struct obj *obj)
+{
+    return obj_is_chunked(obj) ? VT_CHUNKED : obj->h.type;
+}
+
+/* As obj.told would have it. */
+static inline uint8_t ks_obj_state(const struct obj *obj)
+{
+    return (uint8_t)(ks_obj_table_type(obj) << 1 | ((obj->h.flags & BLK_TTL) != 0));
+}
 
 /* --- keyspace.c --- */
 
@@ -309,6 +339,18 @@ void ks_scan_init(struct keyspace *ks);
 void ks_scan_deinit(struct keyspace *ks);
 /* The hot key is about to become cold: stretches of names that were read before may lack it. */
 void ks_scan_demoted(struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
+
+/* --- keymerge.c --- */
+
+void ks_keys_init(struct keyspace *ks, const char *path);
+void ks_keys_deinit(struct keyspace *ks);
+/* The batch that is being built brings the key row, or removes it (VT_NONE). */
+void ks_keys_note(struct keyspace *ks, const struct ks_key *key, uint8_t type, bool has_ttl);
+/* Appends what was noted to the batch. */
+void ks_keys_put(struct keyspace *ks);
+/* The batch was written, or not. */
+void ks_keys_done(struct keyspace *ks, bool written);
+bool ks_keys_merging(const struct keyspace *ks);
 
 /* --- sweep.c --- */
 

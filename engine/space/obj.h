@@ -7,7 +7,9 @@
  *     8   2  name_len  of the key
  *     10  1  type      enum value_type
  *     11  1  flags     enum blk_flag
- *     12  1  heat      0 .. OBJ_HEAT_MAX: touches since the clock hand passed
+ *     12  1  heat      2 bits, 0 .. OBJ_HEAT_MAX: touches since the clock hand passed; and
+ *              told      5 bits: what the journal of keys last said of it (keylog.h),
+ *                        type << 1 | expires; 0: nothing, or not known
  *     13  1  pins      waiting commands that need it to stay
  *     14  .. [pointer to struct coll, 8 bytes, if BLK_COLL] key, row bytes
  *
@@ -61,7 +63,8 @@ STATIC_ASSERT(sizeof(struct row_head) == 12);
 
 struct obj {
     struct row_head h;
-    uint8_t heat;
+    uint8_t heat : 2;
+    uint8_t told : 5;
     uint8_t pins;
     uint8_t data[]; /* Begins within the padding: the struct is never copied or assigned whole. */
 };
@@ -73,6 +76,11 @@ struct elem {
     uint8_t data[];
 };
 STATIC_ASSERT(sizeof(struct elem) == 12);
+
+static inline void obj_tell(struct obj *o, unsigned type, bool has_ttl)
+{
+    o->told = (type << 1 | has_ttl) & 0x1f;
+}
 
 static inline size_t obj_key_at(const struct obj *o)
 {
@@ -113,6 +121,7 @@ static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags,
     o->h = (struct row_head){
         .row_len = (uint32_t)row_len, .name_len = (uint16_t)key.len, .type = type, .flags = flags};
     o->heat = 0;
+    o->told = 0;
     o->pins = 0;
     if (at != 0)
         memcpy(o->data, &coll, OBJ_COLL_BYTES);

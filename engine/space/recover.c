@@ -1,114 +1,11 @@
 /* Start of a keyspace; recover.h tells the plan. */
 #include "engine/space/recover.h"
 
-#include <stdio.h>
-
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/flush.h"
 #include "engine/space/ks_state.h"
-
-static void say(char *why, size_t why_len, const char *what, int err)
-{
-    (void)snprintf(why, why_len, "%s: %s", what, err_str(err));
-}
-
-/* --- the key table --- */
-
-/* Adds the key at the cursor, and moves on past its element rows. */
-static int take_key(struct keyspace *ks, struct store_iter *it, struct buf *after)
-{
-    struct rowkey rk;
-    struct row_view view;
-    struct bytes row;
-
-    int err = rowkey_parse(store_iter_key(it), &rk);
-    if (err != 0)
-        return err;
-    if (rk.kind != ROWKEY_KIND_KEY) {
-        /* Garbage that waits to be swept. Its key row may be gone: over it in one step. */
-        const struct bytes prefix =
-            bytes_of(store_iter_key(it).ptr, ROWKEY_HEAD_BYTES + rk.key.len);
-        buf_clear(after);
-        err = buf_reserve(after, prefix.len + 1);
-        if (err != 0)
-            return err;
-        const size_t len = rowkey_store_after(buf_end(after), prefix);
-        store_iter_seek(it, bytes_of(buf_end(after), len));
-        return 0;
-    }
-    if (store_iter_row(it, &row) != STORE_FOUND)
-        return -ERR_CORRUPT;
-    err = row_view(row, 0, &view);
-    if (err != 0)
-        return err;
-    if (view.type != VT_NONE)
-        keytab_insert_cold(ks->tab, rk.slot, rk.hash, row_table_type(&view),
-                           view.expire_at_ms != 0);
-    store_iter_next(it);
-    return 0;
-}
-
-static int load_sweeps(struct keyspace *ks)
-{
-    static const uint8_t first[2] = {ROWKEY_SPECIAL, ROWKEY_SWEEP};
-    static const uint8_t beyond[2] = {ROWKEY_SPECIAL, ROWKEY_SWEEP + 1};
-    const struct store_iter_options options = {.lower = bytes_of(first, 2),
-                                               .upper = bytes_of(beyond, 2)};
-    struct store_iter *it;
-    struct rowkey rk;
-    struct bytes row;
-
-    int err = store_iter_open(ks->options.store, &options, &it);
-    if (err != 0)
-        return err;
-    store_iter_seek(it, bytes_of(NULL, 0));
-    for (; store_iter_valid(it) && err == 0; store_iter_next(it)) {
-        err = rowkey_parse_sweep(store_iter_key(it), &rk);
-        if (err != 0)
-            break;
-        if (store_iter_row(it, &row) != STORE_FOUND || row.len != 1 + TAG_BYTES) {
-            err = -ERR_CORRUPT;
-            break;
-        }
-        const struct ks_key key = {.name = rk.key, .hash = rk.hash, .slot = rk.slot};
-        ks_sweep_load(ks, &key, tag_load(row.ptr + 1));
-    }
-    if (err == 0)
-        err = store_iter_status(it);
-    store_iter_close(it);
-    return err;
-}
-
-int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
-{
-    static const uint8_t beyond[1] = {0x80};
-    const struct store_iter_options options = {.upper = bytes_of(beyond, 1),
-                                               .readahead_bytes = 2u << 20};
-    struct store_iter *it = NULL;
-    struct buf after;
-
-    ks->recovering = true;
-    int err = load_sweeps(ks);
-    if (err == 0)
-        err = store_iter_open(ks->options.store, &options, &it);
-    if (err != 0) {
-        say(why, why_len, "cannot read the store", err);
-        return err;
-    }
-    buf_init(&after, ROWKEY_BYTES_MAX);
-    store_iter_seek(it, bytes_of(NULL, 0));
-    while (store_iter_valid(it) && err == 0)
-        err = take_key(ks, it, &after);
-    if (err == 0)
-        err = store_iter_status(it);
-    if (err != 0)
-        say(why, why_len, "a key row of the store is damaged; see tierra-inspect verify", err);
-    buf_deinit(&after);
-    store_iter_close(it);
-    return err;
-}
 
 int ks_recover_done(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
 {

@@ -1,12 +1,13 @@
 /*
  * Start of a keyspace: the key table from the store, and the changes that the store lacks.
  *
- * ks_recover_table reads the key rows once and makes every key cold. Then the log's records are
- * applied in their order (replication/replay.c). A row in the store may be newer than the record
- * that is replayed, since rows are written before the covered position passes them; but then the
- * record that made it so follows, and the end is the same. So whole values and elements are put in
- * place without being read; only what a change builds on is read first: the key row of a
- * collection, a counter.
+ * ks_recover_table makes every key cold: from the checkpoint of the key table and the journal of
+ * keys (keylog.h), or else by reading the key rows once. Then the log's records are applied in
+ * their order (replication/replay.c). A row in the store may be newer than the record that is
+ * replayed, since rows are written before the covered position passes them; but then the record
+ * that made it so follows, and the end is the same. So whole values and elements are put in place
+ * without being read; only what a change builds on is read first: the key row of a collection, a
+ * counter.
  *
  * Everything here blocks: for the start only, before the shard's loop runs.
  */

@@ -210,6 +210,7 @@ enum store_read_flags {
     STORE_READ_NO_FILL = 1,     /* Blocks read do not enter the block cache. */
     STORE_READ_MEMORY_ONLY = 2, /* Memtable and block cache; store_get only. */
     STORE_READ_SORTED = 4,      /* The keys of a multi_get ascend. */
+    STORE_READ_PERSISTED = 128, /* What would survive a crash now; store_get only. */
 };
 
 /* Reads one row. Blocks unless STORE_READ_MEMORY_ONLY, which takes microseconds. */

@@ -21,9 +21,6 @@
 struct bytes covered_key(void);
 void covered_row_store(uint8_t *out, uint64_t lsn, struct bytes vv);
 
-/* Of enum store_read_flags, for implementations: what would survive a crash now. */
-#define STORE_READ_PERSISTED 0x80u
-
 /* What went wrong, as an error number and a line of text. */
 struct store_fault {
     int err;

@@ -21,6 +21,8 @@
  *     0xff 0x02 | at_ms 8 | slot 2 | hash 8 | klen 2 | key  expiry index; empty value
  *     0xff 0x03 | slot 2 | hash 8 | klen 2 | key            sweep: value = tag; element rows of the
  *                                                           key with a tag <= it are garbage
+ *     0xff 0x04                                            head of the journal of keys
+ *     0xff 0x04 | number 8                                 journal of keys (space/keylog.h)
  */
 #ifndef TIERRA_ENGINE_VALUE_ROWKEY_H
 #define TIERRA_ENGINE_VALUE_ROWKEY_H
@@ -46,6 +48,7 @@
 #define ROWKEY_SPECIAL_SLOT 0x4000u /* rowkey_parse refuses slots from here on. */
 #define ROWKEY_EXPIRY       0x02u
 #define ROWKEY_SWEEP        0x03u
+#define ROWKEY_KEYLOG       0x04u
 
 /* Longest key, and longest member, field or position. */
 #define ROWKEY_NAME_BYTES_MAX 65535u

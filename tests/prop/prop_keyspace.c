@@ -7,9 +7,15 @@
  * demoted, the store is flushed, and the whole is torn down without ceremony and recovered. After
  * every command the key must be what the model says, after every recovery all keys, and the count
  * of keys must be exact all the time.
+ *
+ * Checkpoints of the key table are made at random moments, some cut short by the crash; between
+ * crash and start the file is damaged, removed, replaced by an old copy or by that of another
+ * store, and FLUSHALL changes the store. Whatever is found, the table at start must be the one that
+ * the key rows of the store give.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
@@ -18,6 +24,8 @@
 #include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
+#include "engine/space/keyfile.h"
+#include "engine/space/keymerge.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/recover.h"
@@ -34,176 +42,14 @@
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 #include "tests/lib/tmpdir.h"
+#include "tests/prop/prop_keyspace_core.h"
+#include "tests/prop/prop_keyspace_file.h"
 #include "tests/prop/prop_keyspace_model.h"
 
 /* A run that has not met all that it is about goes on, for so many times its length at most. */
 #define PATIENCE 20
 
-/* --- one shard's core --- */
-
-struct core {
-    struct rng rng;
-    char *dir;
-    char *log_dir;
-    struct store_mem_disk *disk;
-    struct store *store;
-    struct reactor *reactor;
-    struct mailbox mailbox;
-    struct pool *readers;
-    struct pool *maintainer;
-    struct keyspace *ks;
-    struct oplog *log;
-    struct mut *mut;
-    struct ks_wait wait;
-    struct model_key model[KEYS];
-    struct model_list lists[LISTS];
-    int64_t next_value;
-    uint64_t partial; /* Lists that were met with a gap. */
-    struct model_text texts[KEYS];
-    uint64_t partial_zsets;
-    uint64_t waits;
-    uint64_t recoveries;
-};
-
-static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
-                      const struct bytes *operands, size_t n, struct buf *out)
-{
-    (void)ctx;
-    (void)key;
-    return row_merge_store(existing, operands, n, out);
-}
-
-static void on_wake(void *ctx)
-{
-    struct core *c = ctx;
-
-    (void)mailbox_drain(&c->mailbox, 1000);
-}
-
-static void on_durable(void *ctx, uint64_t lsn)
-{
-    struct core *c = ctx;
-
-    if (c->ks != NULL)
-        ks_flush_on_durable(c->ks, lsn);
-}
-
-static void request_sync(void *ctx)
-{
-    struct core *c = ctx;
-
-    oplog_request_sync(c->log);
-}
-
-static void on_ready(struct ks_wait *wait)
-{
-    (void)wait;
-}
-
-/* The next slice of the batch that is being built. */
-static void flush_step(struct core *c)
-{
-    if (ks_flush_step(c->ks))
-        ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
-}
-
-static void turn(struct core *c)
-{
-    flush_step(c);
-    oplog_turn_end(c->log);
-    reactor_run_once(c->reactor, 1);
-}
-
-static void open_log(struct core *c)
-{
-    char why[512];
-    const struct oplog_options options = {.dir = c->log_dir,
-                                          .reactor = c->reactor,
-                                          .policy = OPLOG_SYNC_NO,
-                                          .segment_bytes = 1u << 20,
-                                          .on_durable = on_durable,
-                                          .ctx = c};
-
-    if (oplog_open(&options, &c->log, why, sizeof(why)) != 0)
-        fail_msg("%s", why);
-}
-
-static void recover(struct core *c)
-{
-    char why[512];
-    uint64_t covered;
-    struct buf vv;
-    struct replay r = {.ks = c->ks, .origin = ORIGIN, .dirty_bytes_max = 20000};
-
-    buf_init(&vv, VV_BYTES_MAX);
-    assert_int_equal(store_covered(c->store, true, &covered, &vv), 0);
-    struct bytes in = buf_bytes(&vv);
-    if (in.len != 0)
-        assert_int_equal(vv_decode(&in, &r.vv), 0);
-    buf_deinit(&vv);
-    if (ks_recover_table(c->ks, why, sizeof(why)) != 0)
-        fail_msg("%s", why);
-    r.lsn = covered;
-    if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
-        fail_msg("%s", why);
-    assert_int_equal(ks_recover_done(c->ks, r.lsn, &r.vv), 0);
-    const struct mut_options options = {
-        .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
-    mut_create(&options, &c->mut);
-}
-
-static void core_open(struct core *c)
-{
-    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
-    const struct pool_options readers = {.name = "r", .threads = 3};
-    const struct pool_options maintainer = {.name = "m", .threads = 1};
-    const struct store_options store = {.merge = {.merge = merge_rows}};
-
-    assert_int_equal(reactor_create(&reactor, &c->reactor), 0);
-    reactor_set_wake_hook(c->reactor, on_wake, c);
-    mailbox_init(&c->mailbox, c->reactor);
-    assert_int_equal(pool_create(&readers, &c->readers), 0);
-    assert_int_equal(pool_create(&maintainer, &c->maintainer), 0);
-    assert_int_equal(store_mem_open(c->disk, &store, &c->store), 0);
-    const struct ks_options options = {.seed = HASH_SEED,
-                                       .store = c->store,
-                                       .readers = c->readers,
-                                       .maintainer = c->maintainer,
-                                       .mailbox = &c->mailbox,
-                                       .origin = ORIGIN,
-                                       .request_sync = request_sync,
-                                       .ctx = c};
-    assert_int_equal(ks_create(&options, &c->ks), 0);
-    c->wait = (struct ks_wait){.on_ready = on_ready};
-    open_log(c);
-    recover(c);
-}
-
-/* Ends it without writing anything back: what the store did not flush is lost with the store. */
-static void core_close(struct core *c)
-{
-    while (ks_busy(c->ks))
-        turn(c);
-    ks_wait_cancel(c->ks, &c->wait);
-    mut_destroy(c->mut);
-    assert_int_equal(oplog_close(c->log), 0);
-    pool_destroy(c->maintainer);
-    pool_destroy(c->readers);
-    ks_destroy(c->ks);
-    c->ks = NULL;
-    store_close(c->store);
-    mailbox_deinit(&c->mailbox);
-    reactor_destroy(c->reactor);
-}
-
 /* --- commands --- */
-
-static struct ks_key key_of(unsigned k, char name[16])
-{
-    const int len = snprintf(name, 16, "key:%u", k);
-
-    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
-}
 
 static void wait_ready(struct core *c)
 {
@@ -888,8 +734,62 @@ static void demote(struct core *c)
         (void)ks_demote_some(c->ks, UINT64_MAX / 2, 1000000);
 }
 
+/* --- the checkpoint of the key table --- */
+
+static void checkpoint(struct core *c)
+{
+    struct ks_keys_info info;
+
+    if (rng_below(&c->rng, 2) == 0) {
+        settle(c);
+        assert_int_equal(store_flush(c->store), 0);
+    }
+    (void)ks_keys_start(c->ks, NOW_MS);
+    for (uint64_t turns = rng_below(&c->rng, 8); turns != 0; turns--)
+        turn(c);
+    if (rng_below(&c->rng, 2) == 0)
+        settle(c);
+    ks_keys_info(c->ks, &info);
+    c->checkpoints += info.written_ms != 0;
+    if (rng_below(&c->rng, 4) == 0 && !info.merging)
+        keys_file_copy(c->keys_path, c->keys_old);
+}
+
+/* As shard_flush_all does it for a large data set. */
+static void flush_all(struct core *c)
+{
+    struct store_mem_disk *disk = store_mem_disk_create();
+    const struct store_options options = {.merge = {.merge = merge_rows}};
+    const uint64_t lsn = oplog_applied_lsn(c->log);
+
+    ks_keys_stop(c->ks);
+    settle(c);
+    while (oplog_durable_lsn(c->log) < lsn) {
+        oplog_request_sync(c->log);
+        turn(c);
+    }
+    ks_flush_point(c->ks, lsn, mut_vv(c->mut));
+    ks_clear(c->ks);
+    struct store *fresh =
+        keys_store_fresh(disk, &options, rng_below(&c->rng, 4) != 0, lsn, mut_vv(c->mut));
+    keys_file_copy(c->keys_path, c->keys_alien);
+    /* Its number is in the file's name; here the old file may even be in its place. */
+    if (rng_below(&c->rng, 2) == 0)
+        keyfile_remove(c->keys_path);
+    store_close(c->store);
+    store_mem_disk_destroy(c->disk);
+    c->store = fresh;
+    c->disk = disk;
+    ks_set_store(c->ks, fresh, c->keys_path);
+    memset(c->model, 0, sizeof(c->model));
+    memset(c->lists, 0, sizeof(c->lists));
+    c->flushes++;
+}
+
 static void crash(struct core *c)
 {
+    struct ks_keys_info info;
+
     if (rng_below(&c->rng, 2) == 0) {
         settle(c);
         assert_int_equal(store_flush(c->store), 0);
@@ -898,9 +798,14 @@ static void crash(struct core *c)
                 write_back(c);
         }
     }
+    ks_keys_stop(c->ks);
     core_close(c);
+    keys_file_harm(&c->rng, c->keys_path, c->keys_old, c->keys_alien);
     core_open(c);
     c->recoveries++;
+    ks_keys_info(c->ks, &info);
+    c->loaded += info.loaded;
+    c->scanned += !info.loaded;
     check_count(c);
     for (unsigned k = 0; k < KEYS; k++)
         check_key(c, k, true);
@@ -915,6 +820,9 @@ static void core_init(struct core *c)
     seed_rng(&c->rng, 1);
     c->dir = tmpdir_create();
     c->log_dir = tmpdir_path(c->dir, "oplog");
+    c->keys_path = tmpdir_path(c->dir, "keys");
+    c->keys_old = tmpdir_path(c->dir, "keys-old");
+    c->keys_alien = tmpdir_path(c->dir, "keys-alien");
     c->disk = store_mem_disk_create();
     core_open(c);
 }
@@ -924,13 +832,17 @@ static void core_deinit(struct core *c)
     core_close(c);
     store_mem_disk_destroy(c->disk);
     mem_free(c->log_dir);
+    mem_free(c->keys_path);
+    mem_free(c->keys_old);
+    mem_free(c->keys_alien);
     tmpdir_remove(c->dir);
 }
 
 /* The run has met what it is about. */
 static bool has_met_all(const struct core *c)
 {
-    return c->waits > 0 && c->recoveries > 0 && c->partial > 0 && c->partial_zsets > 0;
+    return c->waits > 0 && c->partial > 0 && c->partial_zsets > 0 && c->recoveries > 0 &&
+           c->checkpoints > 0 && c->flushes > 0 && c->loaded > 0 && c->scanned > 0;
 }
 
 static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
@@ -949,6 +861,10 @@ static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
             demote(&c);
         else if (what < 104)
             crash(&c);
+        else if (what < 116)
+            checkpoint(&c);
+        else if (what < 117)
+            flush_all(&c);
         else if (what < 350)
             list_command(&c);
         else if (what < 500)

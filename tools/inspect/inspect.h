@@ -47,6 +47,7 @@ struct inspect_shard {
     char dir[INSPECT_PATH_BYTES];
     char store_dir[INSPECT_PATH_BYTES];
     char log_dir[INSPECT_PATH_BYTES];
+    char keys_path[INSPECT_PATH_BYTES];
 };
 
 /* --- inspect_dir.c --- */

@@ -1,7 +1,7 @@
 /*
  * The data directory: its format file, its shards, their stores.
  *
- *     FORMAT                    "tierra-format 1\nshards N\nseed HEX\n"
+ *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n"
  *     LOCK                      held by the server while it runs
  *     shard-NNN/CURRENT         "store-NNNNNN\n"
  *     shard-NNN/store-NNNNNN/   RocksDB
@@ -225,7 +225,9 @@ int inspect_shard_open(struct inspect *in, uint32_t index, bool store, struct in
     if (snprintf(out->store_dir, sizeof(out->store_dir), "%s/store-%06" PRIu64, out->dir, number) >=
             (int)sizeof(out->store_dir) ||
         snprintf(out->log_dir, sizeof(out->log_dir), "%s/oplog", out->dir) >=
-            (int)sizeof(out->log_dir)) {
+            (int)sizeof(out->log_dir) ||
+        snprintf(out->keys_path, sizeof(out->keys_path), "%s/keys-%06" PRIu64, out->dir, number) >=
+            (int)sizeof(out->keys_path)) {
         inspect_say("%s: the path is too long", out->dir);
         return INSPECT_UNREADABLE;
     }

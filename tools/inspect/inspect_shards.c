@@ -11,6 +11,7 @@
 
 #include "tools/inspect/inspect.h"
 #include "tools/inspect/inspect_files.h"
+#include "tools/inspect/inspect_table.h"
 #include "tools/inspect/inspect_tail.h"
 #include "tools/inspect/inspect_walk.h"
 
@@ -150,6 +151,7 @@ static int show_shard(struct inspect *in, struct inspect_shard *sh, void *ctx)
     print_store(out, sh);
     out_u64(out, "covered_lsn", sh->covered_lsn);
     out_vv(out, "covered_vv", &sh->covered_vv);
+    table_print(in, sh, out);
     const int code = print_log(in, out, sh);
     out_end(out);
     return inspect_worse(inspect_exit_of(err), code);

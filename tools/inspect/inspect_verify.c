@@ -7,6 +7,7 @@
  * Keys       the elements that a key row counts are there; no element row without a key row of its
  *            type; a key that will expire is in the expiry index. Where the log holds changes that
  *            the store does not cover, what a replay would give is compared.
+ * Table      the checkpoint of the key table and the journal of keys say what the key rows say.
  * Log        headers, chain, checksums, batches, watermark, and the covered position.
  */
 #include <errno.h>
@@ -28,6 +29,7 @@
 #include "tools/inspect/inspect_files.h"
 #include "tools/inspect/inspect_oplog.h"
 #include "tools/inspect/inspect_problem.h"
+#include "tools/inspect/inspect_table.h"
 #include "tools/inspect/inspect_tail.h"
 #include "tools/inspect/inspect_walk.h"
 
@@ -36,6 +38,8 @@ struct verify {
     struct inspect_shard *sh;
     struct problems problems;
     struct tail *tail;
+    struct table *table; /* NULL: not compared. */
+    bool damaged;        /* Rows could not be read. */
     struct files *files; /* NULL: not open. */
     bool deep;
     uint64_t keys;
@@ -208,6 +212,9 @@ static int check_key(void *ctx, struct walk_key *key)
     const struct tail_key *tk = tail_find(v->tail, key->name);
 
     v->keys += key->has_row && key->view.type != VT_NONE;
+    v->damaged |= key->damaged;
+    if (v->table != NULL && !key->damaged)
+        table_check(v->table, key, &v->problems);
     if (key->damaged || !tail_complete(v->tail) || (tk != NULL && tk->unknown)) {
         v->unchecked++;
         return 0;
@@ -243,6 +250,7 @@ static void on_gap(void *ctx, struct bytes name, struct bytes next, int err)
     char why[1024] = "";
     struct rowkey rk;
 
+    v->damaged = true;
     if (v->files != NULL)
         files_explain(v->files, name, next, why, sizeof(why));
     problem_file(&v->problems, v->sh->store_dir, 0, "%s", why[0] != '\0' ? why : err_str(err));
@@ -270,6 +278,8 @@ static void check_special(struct verify *v, struct bytes name, int status, struc
         err = rowkey_parse_expiry(name, &at_ms, &rk);
     else if (name.len > 2 && name.ptr[1] == ROWKEY_SWEEP)
         err = row.len == 1 + TAG_BYTES ? rowkey_parse_sweep(name, &rk) : -ERR_CORRUPT;
+    else if (name.len >= 2 && name.ptr[1] == ROWKEY_KEYLOG)
+        return; /* Read with the checkpoint. */
     if (err != 0)
         problem_row(&v->problems, name, "not a special row that is known here");
     else if (rk.slot != key_slot(rk.key) || rk.hash != hash64(rk.key.ptr, rk.key.len, v->in->seed))
@@ -346,7 +356,9 @@ static int check_store(struct verify *v)
     if (err != 0 && !(err == -ENOENT && v->in->copy))
         problem_file(&v->problems, v->sh->log_dir, 0,
                      "counts of elements are not checked, because the log cannot be read: %s", why);
+    v->table = table_open(v->in, v->sh, &v->problems);
     int walked = walk_store(v->sh->store, &fns);
+    table_close(v->table, walked == 0 && !v->damaged, &v->problems);
     if (walked == 0)
         walked = check_specials(v);
     if (walked != 0)

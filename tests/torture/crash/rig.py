@@ -65,6 +65,7 @@ class Rig:
             'enable-debug-command': 'yes',
             'oplog-segment-bytes': '1mb',
             'maxmemory': '%dmb' % rng.choice((48, 64, 200)),
+            'key-checkpoint-changes': rng.choice((0, 1, 50, 2000)),
             'store-memtable-bytes': rng.choice(('1mb', '4mb', '0')),
             'reader-threads': rng.choice((1, 4, 32)),
         }

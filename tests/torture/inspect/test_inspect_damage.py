@@ -35,7 +35,8 @@ class Server:
         self.path = os.path.join(directory, "..", "socket")
         self.process = subprocess.Popen(
             [program, "--port", "0", "--unixsocket", self.path, "--dir", directory,
-             "--oplog-segment-bytes", "1mb", "--appendfsync", "everysec"],
+             "--oplog-segment-bytes", "1mb", "--appendfsync", "everysec",
+             "--key-checkpoint-changes", "500"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
@@ -64,6 +65,14 @@ class Server:
         self.link.close()
         self.process.send_signal(sig)
         self.process.wait(120)
+
+
+def wait_for_checkpoint(directory):
+    """Of the key table: what SAVE has made persistent gets into one soon."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while os.path.getsize(find(directory, "keys-*[0-9]")[0]) < 20000:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def fill(server):
@@ -183,6 +192,22 @@ def damage_tables(case):
     case.expect("the shard's CURRENT missing", (DAMAGE, UNREADABLE), "CURRENT")
 
 
+def damage_checkpoint(case, rng):
+    name = os.path.basename(find(case.copy(), "keys-*")[0])
+    size = os.path.getsize(find(case.copy(), "keys-*")[0])
+    # Else there is nothing in it to damage.
+    assert size > 20000, size
+    for offset in [3, 9, 17, 25, 60, 64, 70, size - 1] + [rng.randrange(size) for _ in range(12)]:
+        flip(find(case.copy(), "keys-*")[0], offset, rng.randrange(8))
+        case.expect(f"a flip in the checkpoint at {offset}", (DAMAGE,), name)
+    for cut in (10, size // 2, size - 1):
+        os.truncate(find(case.copy(), "keys-*")[0], cut)
+        case.expect(f"the checkpoint cut to {cut}", (DAMAGE,), name)
+    with open(find(case.copy(), "keys-*")[0], "ab") as file:
+        file.write(b"x")
+    case.expect("something behind the checkpoint", (DAMAGE,), name)
+
+
 def damage_log(case, rng):
     segments = used_segments(case.clean)
     assert len(segments) >= 4, segments
@@ -247,6 +272,7 @@ def main():
         server = Server(args.server, clean)
         try:
             fill(server)
+            wait_for_checkpoint(clean)
             case = Case(args.inspect, clean, os.path.join(base, "copy"))
             case.scratch = clean
             case.expect("clean, with the server running", (CLEAN,), "result=clean", "--deep")
@@ -260,6 +286,7 @@ def main():
         case.scratch = os.path.join(base, "copy")
         damage_log(case, rng)
         damage_watermark(case, rng)
+        damage_checkpoint(case, rng)
         damage_tables(case)
         missed = flip_tables(case, rng, args.flips)
         # A server that starts, replays and ends cleanly leaves nothing to find.

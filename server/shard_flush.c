@@ -1,0 +1,95 @@
+/* FLUSHALL of one shard: few keys one by one, many by a new store in the place of the old one. */
+#include <stdio.h>
+
+#include "engine/base/check.h"
+#include "engine/base/le.h"
+
+#include "engine/space/keymerge.h"
+#include "engine/space/scan.h"
+
+#include "server/shard.h"
+#include "server/shard_store.h"
+
+/* Keys that are deleted one by one at most. */
+#define FLUSH_KEYS_MAX 10000
+
+struct all_names {
+    struct buf names;
+    int err;
+};
+
+static void keep_name(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct all_names *a = ctx;
+    uint8_t head[4];
+
+    (void)type;
+    (void)expired;
+    le32_store(head, (uint32_t)name.len);
+    if (a->err == 0)
+        a->err = buf_append(&a->names, head, sizeof(head));
+    if (a->err == 0)
+        a->err = buf_append_bytes(&a->names, name);
+}
+
+static void delete_names(struct shard *sh, struct bytes in)
+{
+    struct bytes name;
+
+    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    while (in.len != 0) {
+        const size_t len = le32_load(in.ptr);
+        in = bytes_from(in, 4);
+        CHECK(bytes_take(&in, len, &name));
+        const struct ks_key key = ks_key_of(name, ks_seed(sh->ks));
+        mut_del(sh->mut, &key);
+    }
+    (void)mut_end(sh->mut);
+}
+
+/* One by one; true if that was possible. */
+static bool flush_small(struct shard *sh)
+{
+    struct all_names a = {0};
+    uint64_t cursor = 0;
+
+    if (ks_count(sh->ks) > FLUSH_KEYS_MAX || ks_count(sh->ks) != ks_count_hot(sh->ks))
+        return false;
+    buf_init(&a.names, 64u << 20);
+    int err;
+    do {
+        err = ks_scan(sh->ks, cursor, 1024, 0, NULL, keep_name, &a, &cursor);
+    } while (err == 0 && a.err == 0 && cursor != 0);
+    const bool ok = err == 0 && a.err == 0 && mut_check(sh->mut, a.names.len * 4) == 0;
+    if (ok)
+        delete_names(sh, buf_bytes(&a.names));
+    buf_deinit(&a.names);
+    return ok;
+}
+
+enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
+{
+    if (flush_small(sh))
+        return SHARD_FLUSH_DONE;
+    const uint64_t lsn = oplog_applied_lsn(sh->log);
+    const bool quiet = !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy &&
+                       !sh->save.busy && !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
+    if (!quiet && must) {
+        (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
+        return SHARD_FLUSH_FAILED;
+    }
+    if (!quiet) {
+        sh->flushing = true;
+        ks_keys_stop(sh->ks);
+        oplog_request_sync(sh->log);
+        return SHARD_FLUSH_WAIT;
+    }
+    sh->flushing = false;
+    /* The new store covers up to here: no batch may say less, as it would from an older point. */
+    shard_note_position(sh);
+    ks_clear(sh->ks);
+    if (shard_store_renew(sh, lsn, why, why_len) != 0)
+        return SHARD_FLUSH_FAILED;
+    sh->persisted_lsn = lsn;
+    return SHARD_FLUSH_DONE;
+}

@@ -1,0 +1,199 @@
+/* The core of the property test of the keyspace: prop_keyspace_core.h. */
+#include "tests/prop/prop_keyspace_core.h"
+
+#include <stdio.h>
+
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/io/pool.h"
+#include "engine/io/reactor.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/keyfile.h"
+#include "engine/space/keymerge.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/ks_state.h"
+#include "engine/space/recover.h"
+#include "engine/space/resident.h"
+#include "engine/space/strval.h"
+#include "engine/store/store.h"
+#include "engine/store/store_mem.h"
+#include "engine/value/rowkey.h"
+
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+#include "replication/replay.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+#include "tests/lib/tmpdir.h"
+
+int merge_rows(void *ctx, struct bytes key, struct bytes existing, const struct bytes *operands,
+               size_t n, struct buf *out)
+{
+    (void)ctx;
+    (void)key;
+    return row_merge_store(existing, operands, n, out);
+}
+
+static void on_wake(void *ctx)
+{
+    struct core *c = ctx;
+
+    (void)mailbox_drain(&c->mailbox, 1000);
+}
+
+static void on_durable(void *ctx, uint64_t lsn)
+{
+    struct core *c = ctx;
+
+    if (c->ks != NULL)
+        ks_flush_on_durable(c->ks, lsn);
+}
+
+static void request_sync(void *ctx)
+{
+    struct core *c = ctx;
+
+    oplog_request_sync(c->log);
+}
+
+static void on_ready(struct ks_wait *wait)
+{
+    (void)wait;
+}
+
+/* The next slice of the batch that is being built. */
+void flush_step(struct core *c)
+{
+    if (ks_flush_step(c->ks))
+        ks_flush_on_durable(c->ks, oplog_durable_lsn(c->log));
+}
+
+void turn(struct core *c)
+{
+    flush_step(c);
+    oplog_turn_end(c->log);
+    reactor_run_once(c->reactor, 1);
+}
+
+struct ks_key key_of(unsigned k, char name[16])
+{
+    const int len = snprintf(name, 16, "key:%u", k);
+
+    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
+}
+
+static void open_log(struct core *c)
+{
+    char why[512];
+    const struct oplog_options options = {.dir = c->log_dir,
+                                          .reactor = c->reactor,
+                                          .policy = OPLOG_SYNC_NO,
+                                          .segment_bytes = 1u << 20,
+                                          .on_durable = on_durable,
+                                          .ctx = c};
+
+    if (oplog_open(&options, &c->log, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+}
+
+/* What the key rows of the store say, against what was loaded from the checkpoint. */
+static void check_table(struct core *c)
+{
+    char why[512], name[16];
+    struct keyspace *ks;
+    const struct ks_options options = {.seed = HASH_SEED,
+                                       .store = c->store,
+                                       .readers = c->readers,
+                                       .maintainer = c->scratch_pool,
+                                       .mailbox = &c->mailbox,
+                                       .origin = ORIGIN,
+                                       .request_sync = request_sync,
+                                       .ctx = c};
+
+    assert_int_equal(ks_create(&options, &ks), 0);
+    if (ks_recover_table(ks, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(ks_count(c->ks), ks_count(ks));
+    assert_int_equal(ks_count_expiring(c->ks), ks_count_expiring(ks));
+    for (unsigned k = 0; k < KEYS; k++) {
+        const struct ks_key key = key_of(k, name);
+        assert_int_equal(ks_type(c->ks, &key, NOW_MS), ks_type(ks, &key, NOW_MS));
+    }
+    ks_destroy(ks);
+}
+
+static void recover(struct core *c)
+{
+    char why[512];
+    uint64_t covered;
+    struct buf vv;
+    struct replay r = {.ks = c->ks, .origin = ORIGIN, .dirty_bytes_max = 20000};
+
+    buf_init(&vv, VV_BYTES_MAX);
+    assert_int_equal(store_covered(c->store, true, &covered, &vv), 0);
+    struct bytes in = buf_bytes(&vv);
+    if (in.len != 0)
+        assert_int_equal(vv_decode(&in, &r.vv), 0);
+    buf_deinit(&vv);
+    if (ks_recover_table(c->ks, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    check_table(c);
+    r.lsn = covered;
+    if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(ks_recover_done(c->ks, r.lsn, &r.vv), 0);
+    const struct mut_options options = {
+        .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
+    mut_create(&options, &c->mut);
+}
+
+void core_open(struct core *c)
+{
+    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
+    const struct pool_options readers = {.name = "r", .threads = 3};
+    const struct pool_options maintainer = {.name = "m", .threads = 1};
+    const struct store_options store = {.merge = {.merge = merge_rows}};
+
+    assert_int_equal(reactor_create(&reactor, &c->reactor), 0);
+    reactor_set_wake_hook(c->reactor, on_wake, c);
+    mailbox_init(&c->mailbox, c->reactor);
+    assert_int_equal(pool_create(&readers, &c->readers), 0);
+    assert_int_equal(pool_create(&maintainer, &c->maintainer), 0);
+    assert_int_equal(pool_create(&maintainer, &c->scratch_pool), 0);
+    assert_int_equal(store_mem_open(c->disk, &store, &c->store), 0);
+    const struct ks_options options = {.seed = HASH_SEED,
+                                       .store = c->store,
+                                       .readers = c->readers,
+                                       .maintainer = c->maintainer,
+                                       .mailbox = &c->mailbox,
+                                       .origin = ORIGIN,
+                                       .keys_path = c->keys_path,
+                                       .request_sync = request_sync,
+                                       .ctx = c};
+    assert_int_equal(ks_create(&options, &c->ks), 0);
+    ks_keys_set_due(c->ks, 1);
+    c->wait = (struct ks_wait){.on_ready = on_ready};
+    open_log(c);
+    recover(c);
+}
+
+/* Ends it without writing anything back: what the store did not flush is lost with the store. */
+void core_close(struct core *c)
+{
+    while (ks_busy(c->ks))
+        turn(c);
+    ks_wait_cancel(c->ks, &c->wait);
+    mut_destroy(c->mut);
+    assert_int_equal(oplog_close(c->log), 0);
+    pool_destroy(c->maintainer);
+    pool_destroy(c->scratch_pool);
+    pool_destroy(c->readers);
+    ks_destroy(c->ks);
+    c->ks = NULL;
+    store_close(c->store);
+    mailbox_deinit(&c->mailbox);
+    reactor_destroy(c->reactor);
+}
