@@ -353,13 +353,14 @@ static void write_back(struct shard *sh)
         reactor_wake(sh->reactor); /* The next slice. */
 }
 
-/* One slice; a rest after one that freed nothing, since only a written batch changes that. */
+/* One slice; a rest after one that freed nothing, until there is something clean again. */
 static void demote(struct shard *sh, uint64_t overshoot)
 {
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
-    const uint64_t flushes = ks_metrics(sh->ks)->flushes;
+    /* Keys that reads bring are clean, too. */
+    const uint64_t cleaned = ks_metrics(sh->ks)->flushes + ks_metrics(sh->ks)->promotions;
 
-    if (sh->demote_flushes == flushes && now_ms < sh->demote_idle_ms)
+    if (sh->demote_cleaned == cleaned && now_ms < sh->demote_idle_ms)
         return;
     const uint64_t freed =
         ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
@@ -367,7 +368,7 @@ static void demote(struct shard *sh, uint64_t overshoot)
         reactor_wake(sh->reactor);
         return;
     }
-    sh->demote_flushes = flushes;
+    sh->demote_cleaned = cleaned;
     sh->demote_idle_ms = now_ms + DEMOTE_REST_MS;
 }
 

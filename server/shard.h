@@ -109,7 +109,7 @@ struct shard {
     struct save_shard save;
     struct flash_relief relief;
     struct pace pace;        /* Of the writers of this shard. */
-    uint64_t demote_flushes; /* Demotion found nothing then: until so many batches are written */
+    uint64_t demote_cleaned; /* Demotion found nothing then: until so many batches are written, */
     uint64_t demote_idle_ms; /* or time has passed it rests. */
     uint64_t progress_seen;  /* Demotions and batches, */
     uint64_t progress_at_ms; /* and when they became more. Monotonic. */
