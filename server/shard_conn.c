@@ -1,0 +1,185 @@
+/* What connections ask of their shard, and how they come to it. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+
+#include "server/config.h"
+#include "server/node.h"
+#include "server/shard.h"
+
+struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c)
+{
+    return (struct resp_limits){.bulk_bytes_max = sh->cfg->proto_max_bulk_len,
+                                .args_max = RESP_ARGS_MAX,
+                                .unauthenticated = !c->authenticated};
+}
+
+size_t shard_query_bytes_max(const struct shard *sh)
+{
+    return sh->cfg->client_query_buffer_limit;
+}
+
+size_t shard_output_bytes_max(const struct shard *sh)
+{
+    const uint64_t hard = sh->cfg->client_output_buffer_limit.class[CONFIG_LIMIT_NORMAL].hard_bytes;
+
+    return hard == 0 ? UINT32_MAX : hard;
+}
+
+uint64_t shard_bulk_bytes_max(const struct shard *sh)
+{
+    return sh->cfg->proto_max_bulk_len;
+}
+
+bool shard_needs_auth(const struct shard *sh)
+{
+    return sh->cfg->requirepass[0] != '\0';
+}
+
+const char *shard_unixsocket(const struct shard *sh)
+{
+    return sh->cfg->unixsocket;
+}
+
+void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len)
+{
+    char text[INET6_ADDRSTRLEN] = "?";
+
+    if (addr->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)addr;
+        (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+        (void)snprintf(out, out_len, "%s:%u", text, ntohs(in->sin_port));
+    } else if (addr->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)addr;
+        (void)inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof(text));
+        (void)snprintf(out, out_len, "[%s]:%u", text, ntohs(in->sin6_port));
+    } else {
+        (void)snprintf(out, out_len, "%s:0", text);
+    }
+}
+
+void shard_conn_gone(struct shard *sh, struct conn *c)
+{
+    (void)c;
+    sh->conns_count--;
+    atomic_fetch_sub(&sh->conns_given, 1);
+    atomic_fetch_sub(&sh->node->conns_count, 1);
+}
+
+void shard_retry_next_turn(struct shard *sh, struct conn *c)
+{
+    if (!list_linked(&c->retry_link))
+        list_push_back(&sh->retry_conns, &c->retry_link);
+    reactor_wake(sh->reactor);
+}
+
+static void on_retry_timer(struct reactor_timer *t)
+{
+    conn_resume(container_of(t, struct conn, retry));
+}
+
+void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms)
+{
+    reactor_timer_start(sh->reactor, &c->retry, reactor_now_ms(sh->reactor) + delay_ms,
+                        on_retry_timer);
+}
+
+bool shard_paused(const struct shard *sh)
+{
+    return sh->pause_until_ms > reactor_now_ms(sh->reactor);
+}
+
+void shard_pause(struct shard *sh, uint64_t until_ms, bool all)
+{
+    const bool more = shard_paused(sh);
+
+    sh->pause_until_ms = more ? u64_max(sh->pause_until_ms, until_ms) : until_ms;
+    sh->pause_all = all || (more && sh->pause_all);
+}
+
+static void resume_postponed(struct shard *sh, struct list *conns)
+{
+    LIST_FOR_EACH_SAFE(link, conns) {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (c->postponed) {
+            c->postponed = false;
+            reactor_timer_stop(sh->reactor, &c->retry);
+            shard_retry_next_turn(sh, c);
+        }
+    }
+}
+
+void shard_unpause(struct shard *sh)
+{
+    sh->pause_until_ms = 0;
+    resume_postponed(sh, &sh->conns);
+    resume_postponed(sh, &sh->forward.agents);
+}
+
+uint64_t shard_postponed_count(const struct shard *sh)
+{
+    uint64_t count = 0;
+
+    LIST_FOR_EACH(link, &sh->conns)
+        count += LIST_ITEM(link, struct conn, link)->postponed;
+    LIST_FOR_EACH(link, &sh->forward.agents)
+        count += LIST_ITEM(link, struct conn, link)->postponed;
+    return count;
+}
+
+static void on_wait_ready(struct ks_wait *wait)
+{
+    conn_resume(container_of(wait, struct conn, wait));
+}
+
+/* --- connections from the listener --- */
+
+struct accept_mail {
+    struct mail mail;
+    struct shard *sh;
+    uint64_t id; /* Of the client, in the order of arrival. */
+    int fd;
+    bool local;
+};
+
+static void on_accepted(struct mail *mail)
+{
+    struct accept_mail *m = container_of(mail, struct accept_mail, mail);
+    struct shard *sh = m->sh;
+    struct conn *c = NULL;
+    const uint64_t id = m->id;
+
+    if (sh->stopping)
+        (void)close(m->fd);
+    else
+        c = conn_open(sh, m->fd, m->local);
+    mem_free(m);
+    sh->conns_count++;
+    if (c == NULL) {
+        shard_conn_gone(sh, NULL);
+        return;
+    }
+    c->id = id;
+    c->wait.on_ready = on_wait_ready;
+    sh->stats.connections++;
+}
+
+void shard_accept(struct shard *sh, int fd, bool local)
+{
+    struct accept_mail *m = mem_alloc(sizeof(*m));
+
+    *m = (struct accept_mail){.mail = {.fn = on_accepted},
+                              .sh = sh,
+                              .id = ++sh->node->last_client_id,
+                              .fd = fd,
+                              .local = local};
+    atomic_fetch_add(&sh->node->conns_count, 1);
+    atomic_fetch_add(&sh->conns_given, 1);
+    if (sh->node->shards_count == 1)
+        on_accepted(&m->mail);
+    else
+        mailbox_post(&sh->mailbox, &m->mail);
+}
