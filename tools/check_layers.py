@@ -34,7 +34,7 @@ LEAVES = ("tools", "bench", "tests")
 # System header prefix -> the files or folders that may include it, tools, bench and tests aside.
 OWNERS = {
     "rocksdb/": ["engine/store/store_rocksdb.h", "engine/store/store_rocksdb.c"],
-    "liburing": ["engine/io/reactor_uring.c"],
+    "liburing": ["engine/io/uring.h"],
     "openssl/": ["server/tls.c"],
     "xxhash": ["engine/base/sum.h"],
     "jemalloc/": ["engine/base/mem.c"],

@@ -1,5 +1,6 @@
 /*
- * The reactor on io_uring: one ring per shard thread. The only file that knows liburing.
+ * The reactor on io_uring: one ring per shard thread. Here: the ring, files and the turn; sockets
+ * and listeners are in uring_sock.c and uring_listen.c; uring.h alone includes liburing.
  *
  * The ring. SINGLE_ISSUER and DEFER_TASKRUN: completions are made only when this thread enters
  * the kernel to fetch them, which batches them and interrupts nothing; a kernel without it gets
@@ -34,18 +35,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include <liburing.h>
-
-#include "engine/base/buf.h"
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
-#include "engine/io/reactor.h"
-#include "engine/io/reactor_impl.h"
+#include "engine/io/uring.h"
 
 #define SQ_ENTRIES        1024u
 #define CQ_ENTRIES_MIN    4096u
@@ -54,492 +49,12 @@
 #define RECV_BUF_BYTES    (16u << 10)
 #define RECV_BUFS_DEFAULT 256u
 #define RECV_BUFS_MAX     32768u
-#define RECV_GROUP        0u
-/* What a paused socket may hold back; reached only if a cancellation fails to take effect. */
-#define STASH_BYTES_MAX (64u << 20)
-
-/* Low bits of user_data. */
-enum {
-    KIND_NOTHING, /* Nobody is interested. */
-    KIND_RECV,
-    KIND_SEND, /* Or the poll of a connect. */
-    KIND_CANCEL,
-    KIND_ACCEPT,
-    KIND_FILE,
-    KIND_WAKE,
-    KIND_MASK = 7,
-};
-
-/* struct reactor_sock, flags. */
-enum {
-    SOCK_RECV_ARMED = 1 << 16,     /* A receive is with the kernel. */
-    SOCK_RECV_UNWANTED = 1 << 17,  /* Paused, and something came: there should be none. */
-    SOCK_RECV_CANCELLED = 1 << 18, /* The present receive was asked to be cancelled. */
-    SOCK_SEND_ARMED = 1 << 19,     /* A send, or the poll of a connect. */
-    SOCK_CANCELLED = 1 << 20,      /* Closing: everything was asked to be cancelled. */
-};
-
-/* What came after a pause: bytes.ptr[at .. len). */
-struct stash {
-    struct buf bytes;
-    size_t at;
-};
-
-/* Outlives the caller's struct until the kernel has let go of it. */
-struct uring_listener {
-    struct reactor_listener *l; /* NULL: unlistened. */
-    struct list_link link;      /* Among all of the reactor. */
-    struct list_link look;      /* To be looked at in the next turn. */
-    int fd;
-    bool armed;
-};
-
-struct uring_reactor {
-    struct reactor base;
-    struct io_uring ring;
-    bool ring_made;
-    bool enabled;
-    bool wake_armed;
-    bool ring_fd_registered;
-    int wake_fd;
-    struct io_uring_buf_ring *buf_ring;
-    uint8_t *bufs;
-    uint32_t buf_bytes;
-    uint32_t bufs_count;
-    struct list listeners;
-    struct list listener_looks;
-    struct mail_chain files_wait; /* File requests that found the submission queue full. */
-};
-
-static struct uring_reactor *uring_of(struct reactor *r)
-{
-    return container_of(r, struct uring_reactor, base);
-}
-
-static uint64_t user_data(const void *ptr, uint64_t kind)
-{
-    CHECK_SLOW(((uintptr_t)ptr & KIND_MASK) == 0);
-    return (uint64_t)(uintptr_t)ptr | kind;
-}
-
-static void *target_of(uint64_t user_data)
-{
-    return (void *)(uintptr_t)(user_data &
-                               ~(uint64_t)KIND_MASK); /* NOLINT(performance-no-int-to-ptr) */
-}
-
-/* NULL if there is no room even after handing over what is queued. */
-static struct io_uring_sqe *get_sqe(struct uring_reactor *u)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-
-    if (sqe == NULL && u->enabled) {
-        /* An error leaves the queue full, which the second attempt finds out. */
-        (void)io_uring_submit(&u->ring);
-        sqe = io_uring_get_sqe(&u->ring);
-    }
-    return sqe;
-}
-
-/* ---- sockets ---- */
-
-static bool arm_recv(struct uring_reactor *u, struct reactor_sock *s)
-{
-    struct io_uring_sqe *sqe = get_sqe(u);
-
-    if (sqe == NULL)
-        return false;
-    io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = RECV_GROUP;
-    sqe->user_data = user_data(s, KIND_RECV);
-    s->flags |= SOCK_RECV_ARMED;
-    s->flags &= ~(uint32_t)SOCK_RECV_CANCELLED;
-    s->ring_ops++;
-    return true;
-}
-
-static bool arm_send(struct uring_reactor *u, struct reactor_sock *s)
-{
-    struct io_uring_sqe *sqe = get_sqe(u);
-    const struct msghdr *msg = &s->send;
-    const int flags = MSG_NOSIGNAL | MSG_WAITALL;
-
-    if (sqe == NULL)
-        return false;
-    if ((s->flags & SOCK_CONNECTING) != 0)
-        io_uring_prep_poll_add(sqe, s->fd, POLLOUT);
-    else if (msg->msg_iovlen == 1)
-        io_uring_prep_send(sqe, s->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, flags);
-    else
-        io_uring_prep_sendmsg(sqe, s->fd, msg, (unsigned)flags);
-    sqe->user_data = user_data(s, KIND_SEND);
-    s->flags |= SOCK_SEND_ARMED;
-    s->ring_ops++;
-    return true;
-}
-
-static bool arm_cancel(struct uring_reactor *u, struct reactor_sock *s, bool all)
-{
-    struct io_uring_sqe *sqe = get_sqe(u);
-
-    if (sqe == NULL)
-        return false;
-    if (all) {
-        io_uring_prep_cancel_fd(sqe, s->fd, IORING_ASYNC_CANCEL_ALL);
-        s->flags |= SOCK_CANCELLED;
-    } else {
-        io_uring_prep_cancel64(sqe, user_data(s, KIND_RECV), 0);
-        s->flags |= SOCK_RECV_CANCELLED;
-    }
-    sqe->user_data = user_data(s, KIND_CANCEL);
-    s->ring_ops++;
-    return true;
-}
-
-static void stash_free(struct stash *stash)
-{
-    if (stash == NULL)
-        return;
-    buf_deinit(&stash->bytes);
-    mem_free(stash);
-}
-
-/* False if there was no room in the submission queue. */
-static bool step_closing(struct uring_reactor *u, struct reactor_sock *s)
-{
-    if ((s->flags & SOCK_FINISHED) != 0)
-        return true;
-    if (s->ring_ops == 0) {
-        stash_free(s->stash);
-        s->stash = NULL;
-        reactor_sock_finish(&u->base, s);
-        return true;
-    }
-    return (s->flags & SOCK_CANCELLED) != 0 || arm_cancel(u, s, true);
-}
-
-static bool step_open(struct uring_reactor *u, struct reactor_sock *s)
-{
-    const uint32_t flags = s->flags;
-
-    if ((flags & (SOCK_SENDING | SOCK_CONNECTING)) != 0 && (flags & SOCK_SEND_ARMED) == 0 &&
-        !arm_send(u, s))
-        return false;
-    if ((flags & (SOCK_NO_RECV | SOCK_CONNECTING)) != 0)
-        return true;
-    if ((flags & SOCK_RECV_ARMED) == 0)
-        return (flags & SOCK_RECV_UNWANTED) != 0 || arm_recv(u, s);
-    if ((flags & SOCK_RECV_UNWANTED) != 0 && (flags & SOCK_RECV_CANCELLED) == 0)
-        return arm_cancel(u, s, false);
-    return true;
-}
-
-/* Gives the kernel what it lacks for the state that is wanted. */
-static void sock_step(struct uring_reactor *u, struct reactor_sock *s)
-{
-    const bool closing = (s->flags & SOCK_CLOSING) != 0;
-
-    if (!(closing ? step_closing(u, s) : step_open(u, s)))
-        reactor_sock_look(&u->base, s);
-}
-
-static int uring_sock_open(struct reactor *r, struct reactor_sock *s)
-{
-    /* On a non-blocking descriptor the ring would answer -EAGAIN instead of waiting. */
-    const int err = reactor_set_nonblock(s->fd, false);
-
-    if (err != 0)
-        return err;
-    sock_step(uring_of(r), s);
-    return 0;
-}
-
-static int uring_sock_connect(struct reactor *r, struct reactor_sock *s,
-                              const struct sockaddr *addr, socklen_t addr_len)
-{
-    const int err = reactor_sock_start_connect(s, addr, addr_len);
-
-    if (err != 0)
-        return err;
-    sock_step(uring_of(r), s);
-    return 0;
-}
-
-static void uring_sock_resume(struct reactor *r, struct reactor_sock *s)
-{
-    if (s->stash != NULL || (s->flags & SOCK_END_DUE) != 0) {
-        reactor_sock_look(r, s); /* Delivered from the loop, and then the receive goes on. */
-        return;
-    }
-    s->flags &= ~(uint32_t)SOCK_RECV_UNWANTED;
-    sock_step(uring_of(r), s);
-}
-
-static int uring_sock_send(struct reactor *r, struct reactor_sock *s)
-{
-    const int res = reactor_sock_try_send(s);
-
-    if (res != 0)
-        return res;
-    sock_step(uring_of(r), s);
-    return 0;
-}
-
-static void uring_sock_close(struct reactor *r, struct reactor_sock *s)
-{
-    sock_step(uring_of(r), s);
-}
-
-/* ---- completions of sockets ---- */
-
-static void buf_recycle(struct uring_reactor *u, uint32_t id)
-{
-    io_uring_buf_ring_add(u->buf_ring, u->bufs + (size_t)id * u->buf_bytes, u->buf_bytes,
-                          (unsigned short)id, io_uring_buf_ring_mask(u->bufs_count), 0);
-    io_uring_buf_ring_advance(u->buf_ring, 1);
-}
-
-/* Keeps bytes that must not be delivered now. */
-static void stash_add(struct reactor_sock *s, const uint8_t *ptr, size_t len)
-{
-    struct stash *stash = s->stash;
-
-    if (stash == NULL) {
-        stash = mem_zalloc(sizeof(*stash));
-        buf_init(&stash->bytes, STASH_BYTES_MAX);
-        s->stash = stash;
-    }
-    if (buf_append(&stash->bytes, ptr, len) != 0) {
-        s->flags |= SOCK_NO_RECV | SOCK_END_DUE;
-        s->end_err = -ENOBUFS;
-    }
-}
-
-/* Where the bytes of a receive stand. */
-static const uint8_t *recv_ptr(const struct uring_reactor *u, uint32_t flags)
-{
-    return u->bufs + (size_t)(flags >> IORING_CQE_BUFFER_SHIFT) * u->buf_bytes;
-}
-
-static void take_data(struct uring_reactor *u, struct reactor_sock *s, const uint8_t *ptr,
-                      size_t len)
-{
-    if ((s->flags & (SOCK_CLOSING | SOCK_NO_RECV)) != 0)
-        return;
-    u->base.metrics.recv_bytes += len;
-    if ((s->flags & SOCK_PAUSED) != 0 || s->stash != NULL) {
-        s->flags |= SOCK_RECV_UNWANTED;
-        stash_add(s, ptr, len);
-        return;
-    }
-    s->ops->on_data(s, ptr, len);
-}
-
-static void on_recv(struct uring_reactor *u, struct reactor_sock *s, int res, uint32_t flags)
-{
-    if ((flags & IORING_CQE_F_MORE) == 0) {
-        s->flags &= ~(uint32_t)(SOCK_RECV_ARMED | SOCK_RECV_CANCELLED);
-        s->ring_ops--;
-    }
-    if (res > 0)
-        take_data(u, s, recv_ptr(u, flags), (size_t)res);
-    if ((flags & IORING_CQE_F_BUFFER) != 0)
-        buf_recycle(u, flags >> IORING_CQE_BUFFER_SHIFT);
-    if (res == -ENOBUFS)
-        u->base.metrics.recv_starved++;
-    else if (res <= 0 && res != -ECANCELED && res != -EINTR && res != -EAGAIN &&
-             (s->flags & (SOCK_CLOSING | SOCK_NO_RECV)) == 0) {
-        s->flags |= SOCK_NO_RECV | SOCK_END_DUE;
-        s->end_err = res;
-        if (s->stash == NULL)
-            reactor_sock_end_due(s);
-    }
-    sock_step(u, s);
-}
-
-static void on_sent(struct uring_reactor *u, struct reactor_sock *s, int res)
-{
-    s->flags &= ~(uint32_t)SOCK_SEND_ARMED;
-    s->ring_ops--;
-    if ((s->flags & SOCK_CLOSING) == 0) {
-        if ((s->flags & SOCK_CONNECTING) != 0)
-            (void)reactor_sock_connected(s);
-        else if (res < 0 && res != -EINTR && res != -EAGAIN)
-            reactor_sock_send_done(s, res);
-        else if (res >= 0 && reactor_sock_sent(s, (size_t)res))
-            reactor_sock_send_done(s, 0);
-    }
-    sock_step(u, s);
-}
-
-static void on_cancelled(struct uring_reactor *u, struct reactor_sock *s)
-{
-    s->ring_ops--;
-    sock_step(u, s);
-}
-
-/* A part of what was held back; the rest in the next turn, so that others get theirs. */
-static void deliver_stash(struct uring_reactor *u, struct reactor_sock *s)
-{
-    struct stash *stash = s->stash;
-    const size_t len = size_min(stash->bytes.len - stash->at, REACTOR_DATA_BYTES_MAX);
-
-    /* The callback may close the socket, which must not free the bytes that it is reading. */
-    s->stash = NULL;
-    s->ops->on_data(s, stash->bytes.ptr + stash->at, len);
-    stash->at += len;
-    if ((s->flags & SOCK_CLOSING) != 0 || stash->at == stash->bytes.len) {
-        stash_free(stash);
-        return;
-    }
-    s->stash = stash;
-    reactor_sock_look(&u->base, s);
-}
-
-static void deliver_look(struct uring_reactor *u, struct reactor_sock *s)
-{
-    if ((s->flags & (SOCK_CLOSING | SOCK_PAUSED)) == 0) {
-        if (s->stash != NULL)
-            deliver_stash(u, s);
-        if (s->stash == NULL) {
-            reactor_sock_end_due(s);
-            if ((s->flags & SOCK_PAUSED) == 0)
-                s->flags &= ~(uint32_t)SOCK_RECV_UNWANTED;
-        }
-    }
-    sock_step(u, s);
-}
-
-static void deliver_looks(struct uring_reactor *u)
-{
-    struct list looks;
-
-    list_init(&looks);
-    list_splice_back(&looks, &u->base.look);
-    for (;;) {
-        struct list_link *link = list_pop_front(&looks);
-        if (link == NULL)
-            return;
-        deliver_look(u, LIST_ITEM(link, struct reactor_sock, link));
-    }
-}
-
-/* ---- listeners ---- */
-
-static void listener_look(struct uring_reactor *u, struct uring_listener *ul)
-{
-    if (!list_linked(&ul->look))
-        list_push_back(&u->listener_looks, &ul->look);
-}
-
-static void arm_accept(struct uring_reactor *u, struct uring_listener *ul)
-{
-    struct io_uring_sqe *sqe = get_sqe(u);
-
-    if (sqe == NULL) {
-        listener_look(u, ul);
-        return;
-    }
-    io_uring_prep_multishot_accept(sqe, ul->fd, NULL, NULL, SOCK_CLOEXEC);
-    sqe->user_data = user_data(ul, KIND_ACCEPT);
-    ul->armed = true;
-}
-
-static void on_backoff_over(struct reactor_timer *t)
-{
-    struct reactor_listener *l = container_of(t, struct reactor_listener, backoff);
-
-    arm_accept(uring_of(l->r), l->impl);
-}
-
-static void on_accept(struct uring_reactor *u, struct uring_listener *ul, int res, uint32_t flags)
-{
-    struct reactor_listener *l = ul->l;
-
-    if ((flags & IORING_CQE_F_MORE) == 0)
-        ul->armed = false;
-    if (l == NULL && res >= 0) {
-        (void)close(res); /* Accepted before the listener went away. */
-    } else if (res >= 0) {
-        u->base.metrics.accepts++;
-        l->on_accept(l, res);
-    } else if (l != NULL && reactor_accept_must_wait(res)) {
-        u->base.metrics.accept_errors++;
-        reactor_timer_start(&u->base, &l->backoff, u->base.now_ms + REACTOR_ACCEPT_BACKOFF_MS,
-                            on_backoff_over);
-        return;
-    }
-    if (!ul->armed)
-        listener_look(u, ul);
-}
-
-/* Nothing else frees a listener, so that none goes away under a callback. */
-static void deliver_listener_looks(struct uring_reactor *u)
-{
-    struct list looks;
-
-    list_init(&looks);
-    list_splice_back(&looks, &u->listener_looks);
-    for (;;) {
-        struct list_link *link = list_pop_front(&looks);
-        if (link == NULL)
-            return;
-        struct uring_listener *ul = LIST_ITEM(link, struct uring_listener, look);
-        if (ul->armed)
-            continue;
-        if (ul->l != NULL) {
-            arm_accept(u, ul);
-            continue;
-        }
-        list_remove(&ul->link);
-        mem_free(ul);
-    }
-}
-
-static int uring_listen(struct reactor *r, struct reactor_listener *l)
-{
-    struct uring_reactor *u = uring_of(r);
-    const int err = reactor_set_nonblock(l->fd, false);
-
-    if (err != 0)
-        return err;
-    reactor_set_nodelay(l->fd);
-    struct uring_listener *ul = mem_zalloc(sizeof(*ul));
-    ul->l = l;
-    ul->fd = l->fd;
-    l->impl = ul;
-    list_push_back(&u->listeners, &ul->link);
-    arm_accept(u, ul);
-    return 0;
-}
-
-static void uring_unlisten(struct reactor *r, struct reactor_listener *l)
-{
-    struct uring_reactor *u = uring_of(r);
-    struct uring_listener *ul = l->impl;
-    struct io_uring_sync_cancel_reg cancel = {
-        .addr = user_data(ul, KIND_ACCEPT), .fd = -1, .timeout = {.tv_sec = -1, .tv_nsec = -1}};
-
-    ul->l = NULL;
-    l->impl = NULL;
-    if (ul->armed && u->enabled) {
-        /*
-         * At once, so that the port is free when the caller has closed its descriptor. If it
-         * fails, the next connection finds out that nobody listens.
-         */
-        (void)io_uring_submit(&u->ring);
-        (void)io_uring_register_sync_cancel(&u->ring, &cancel);
-        (void)io_uring_get_events(&u->ring);
-    }
-    listener_look(u, ul);
-}
 
 /* ---- files ---- */
 
 static bool arm_file(struct uring_reactor *u, struct reactor_file_req *req)
 {
-    struct io_uring_sqe *sqe = get_sqe(u);
+    struct io_uring_sqe *sqe = uring_get_sqe(u);
     const uint8_t *ptr = req->buf;
 
     if (sqe == NULL)
@@ -551,7 +66,7 @@ static bool arm_file(struct uring_reactor *u, struct reactor_file_req *req)
                             req->offset + req->done);
         sqe->rw_flags = req->kind == REACTOR_FILE_WRITE_SYNC ? RWF_DSYNC : 0;
     }
-    sqe->user_data = user_data(req, KIND_FILE);
+    sqe->user_data = uring_user_data(req, KIND_FILE);
     return true;
 }
 
@@ -598,12 +113,12 @@ static void arm_wake(struct uring_reactor *u)
 
     if (u->wake_armed)
         return;
-    sqe = get_sqe(u);
+    sqe = uring_get_sqe(u);
     if (sqe == NULL)
         return;
     /* Multishot: every write to the eventfd reports once, the counter need not be read. */
     io_uring_prep_poll_multishot(sqe, u->wake_fd, POLLIN);
-    sqe->user_data = user_data(u, KIND_WAKE);
+    sqe->user_data = uring_user_data(u, KIND_WAKE);
     u->wake_armed = true;
 }
 
@@ -654,20 +169,20 @@ static void uring_wait(struct reactor *r, uint64_t timeout_ns)
 
 static void deliver_one(struct uring_reactor *u, const struct io_uring_cqe *cqe)
 {
-    void *target = target_of(cqe->user_data);
+    void *target = uring_target(cqe->user_data);
 
     switch (cqe->user_data & KIND_MASK) {
     case KIND_RECV:
-        on_recv(u, target, cqe->res, cqe->flags);
+        uring_on_recv(u, target, cqe->res, cqe->flags);
         break;
     case KIND_SEND:
-        on_sent(u, target, cqe->res);
+        uring_on_sent(u, target, cqe->res);
         break;
     case KIND_CANCEL:
-        on_cancelled(u, target);
+        uring_on_cancelled(u, target);
         break;
     case KIND_ACCEPT:
-        on_accept(u, target, cqe->res, cqe->flags);
+        uring_on_accept(u, target, cqe->res, cqe->flags);
         break;
     case KIND_FILE:
         reactor_file_finish(target, cqe->res);
@@ -696,11 +211,11 @@ static uint32_t look_ahead(struct uring_reactor *u)
         seen++;
         if ((cqe->user_data & KIND_MASK) != KIND_RECV || cqe->res <= 0)
             continue;
-        struct reactor_sock *s = target_of(cqe->user_data);
+        struct reactor_sock *s = uring_target(cqe->user_data);
         if ((s->flags & (SOCK_CLOSING | SOCK_NO_RECV | SOCK_PAUSED)) != 0 || s->stash != NULL)
             continue;
         ahead[n++] = (struct reactor_ahead){
-            .sock = s, .ptr = recv_ptr(u, cqe->flags), .len = (size_t)cqe->res};
+            .sock = s, .ptr = uring_recv_ptr(u, cqe->flags), .len = (size_t)cqe->res};
     }
     u->base.ahead_hook(u->base.ahead_ctx, ahead, n);
     return seen;
@@ -712,8 +227,8 @@ static bool uring_deliver(struct reactor *r)
     struct io_uring_cqe *next = NULL;
     uint32_t announced = 0; /* Completions that were looked at, and not delivered yet. */
 
-    deliver_looks(u);
-    deliver_listener_looks(u);
+    uring_sock_looks(u);
+    uring_listener_looks(u);
     for (uint32_t i = 0; i < REACTOR_TURN_EVENTS_MAX; i++) {
         if (io_uring_cq_ready(&u->ring) == 0)
             return false;
@@ -759,12 +274,7 @@ static void uring_destroy(struct reactor *r)
         io_uring_queue_exit(&u->ring);
     if (u->wake_fd >= 0)
         (void)close(u->wake_fd);
-    for (;;) {
-        struct list_link *link = list_pop_front(&u->listeners);
-        if (link == NULL)
-            break;
-        mem_free(LIST_ITEM(link, struct uring_listener, link));
-    }
+    uring_listeners_free(u);
     mem_free(u->buf_ring);
     mem_free(u->bufs);
     mem_free(u);
@@ -858,13 +368,13 @@ static int make_bufs(struct uring_reactor *u, const struct reactor_options *opti
     u->bufs = mem_alloc_aligned(4096, (size_t)u->bufs_count * u->buf_bytes);
     struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)u->buf_ring,
                                    .ring_entries = u->bufs_count,
-                                   .bgid = RECV_GROUP};
+                                   .bgid = URING_RECV_GROUP};
     const int err = io_uring_register_buf_ring(&u->ring, &reg, 0);
     if (err != 0)
         return err;
     io_uring_buf_ring_init(u->buf_ring);
     for (uint32_t id = 0; id < u->bufs_count; id++)
-        buf_recycle(u, id);
+        uring_buf_recycle(u, id);
     return 0;
 }
 
