@@ -11,7 +11,6 @@
 #include "engine/store/store_frame.h"
 #include "engine/store/store_impl.h"
 
-#define BATCH_HEADER_BYTES 12
 #define BATCH_COUNT_OFFSET 8
 
 void store_batch_init(struct store_batch *batch, size_t bytes_max)
@@ -38,7 +37,7 @@ void store_batch_clear(struct store_batch *batch)
 static int batch_reserve(struct store_batch *batch, size_t n)
 {
     struct buf *b = &batch->buf;
-    const size_t header = b->len == 0 ? BATCH_HEADER_BYTES : 0;
+    const size_t header = b->len == 0 ? STORE_BATCH_HEADER_BYTES : 0;
     const int err = buf_reserve(b, n + header);
 
     if (err != 0)
@@ -137,7 +136,7 @@ struct bytes store_batch_records(const struct store_batch *batch)
 {
     const struct bytes all = buf_bytes(&batch->buf);
 
-    return all.len == 0 ? all : bytes_from(all, BATCH_HEADER_BYTES);
+    return all.len == 0 ? all : bytes_from(all, STORE_BATCH_HEADER_BYTES);
 }
 
 static struct bytes batch_take_slice(struct bytes *records)

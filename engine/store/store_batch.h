@@ -25,6 +25,8 @@
 #include "engine/base/buf.h"
 #include "engine/base/bytes.h"
 
+#define STORE_BATCH_HEADER_BYTES 12u
+
 struct store_batch {
     struct buf buf; /* Empty, or header and records. */
     uint32_t count; /* Rows; the covered position is not one. */

@@ -15,6 +15,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/store/store_batch_sort.h"
 #include "engine/store/store_frame.h"
 
 /* Rows per call of RocksDB's multi-get, which itself works in groups of 32. */
@@ -100,9 +101,11 @@ static int rs_write(struct store *store, const struct store_batch *batch, uint32
     const struct store_rocksdb *rs = rocksdb_of(store);
     const bool no_wait = (flags & STORE_WRITE_NO_SLOWDOWN) != 0;
     char *error = NULL;
-    rocksdb_writebatch_t *wb =
-        rocksdb_writebatch_create_from((const char *)batch->buf.ptr, batch->buf.len);
+    uint8_t *sorted = store_batch_sorted(batch);
+    rocksdb_writebatch_t *wb = rocksdb_writebatch_create_from(
+        (const char *)(sorted != NULL ? sorted : batch->buf.ptr), batch->buf.len);
 
+    mem_free(sorted);
     rocksdb_write(rs->db, no_wait ? rs->write_no_wait : rs->write_wait, wb, &error);
     rocksdb_writebatch_destroy(wb);
     return rocksdb_error_fault(rs->dir, error, fault);

@@ -41,6 +41,11 @@
 #define READAHEAD_BYTES_MAX (2 * MIB)
 #define SYNC_BYTES          MIB
 
+/* Options without a setter of their own. */
+#define UNSETTABLE                      \
+    "avoid_flush_during_shutdown=true;" \
+    "memtable_insert_with_hint_prefix_extractor=rocksdb.CappedPrefix.0;"
+
 /* Enumerations that the C header leaves without names. */
 #define CHECKSUM_XXH3       4
 #define RECOVERY_TOLERATE   rocksdb_tolerate_corrupted_tail_records_recovery
@@ -170,7 +175,10 @@ static void profile_io(struct store_rocksdb *rs)
         rocksdb_options_set_bottommost_compression(p, rocksdb_lz4_compression);
 }
 
-/* What the C API has no setter for, and the caller's experiments. */
+/*
+ * What the C API has no setter for, and the caller's experiments. A prefix of no bytes makes one
+ * place of all insertions: each starts its search where the last one ended (store_batch_sort.h).
+ */
 static int profile_text(struct store_rocksdb *rs, struct store_fault *fault)
 {
     char text[STORE_WHY_BYTES];
@@ -178,8 +186,7 @@ static int profile_text(struct store_rocksdb *rs, struct store_fault *fault)
     rocksdb_options_t *tuned = rocksdb_options_create();
     const char *paranoid = rs->options.paranoid ? "paranoid_file_checks=true;" : "";
     const char *tuning = rs->tuning == NULL ? "" : rs->tuning;
-    const int len =
-        snprintf(text, sizeof(text), "avoid_flush_during_shutdown=true;%s%s", paranoid, tuning);
+    const int len = snprintf(text, sizeof(text), "%s%s%s", UNSETTABLE, paranoid, tuning);
 
     if (len < 0 || (size_t)len >= sizeof(text)) {
         rocksdb_options_destroy(tuned);
