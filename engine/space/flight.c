@@ -251,16 +251,16 @@ static void scan_prepare(struct flight *f, const struct coll *coll)
                                              ROWKEY_KIND_CHUNK, sub));
 }
 
-struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
-                             struct bytes sub, uint8_t row_kind, struct coll *coll,
-                             void (*fn)(struct mail *mail))
+struct flight *flight_create(struct keyspace *ks, const struct ks_key *key,
+                             const struct flight_spec *spec, void (*fn)(struct mail *mail))
 {
-    const size_t row_key_max = rowkey_size(key->name, row_kind, sub);
+    const struct bytes sub = spec->sub;
+    const size_t row_key_max = rowkey_size(key->name, spec->row_kind, sub);
     struct flight *f = mem_zalloc(sizeof(*f) + key->name.len + sub.len + row_key_max);
     uint8_t *row_key = f->data + key->name.len + sub.len;
 
     f->ks = ks;
-    f->kind = kind;
+    f->kind = (uint8_t)spec->kind;
     f->hash = key->hash;
     f->slot = key->slot;
     f->key_len = (uint16_t)key->name.len;
@@ -268,9 +268,9 @@ struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_
     memcpy(f->data, key->name.ptr, key->name.len);
     if (sub.len != 0)
         memcpy(f->data + key->name.len, sub.ptr, sub.len);
-    if (row_kind != ROWKEY_KIND_KEY)
-        f->row_key_len =
-            (uint32_t)rowkey_store_elem(row_key, key->slot, key->hash, key->name, row_kind, sub);
+    if (spec->row_kind != ROWKEY_KIND_KEY)
+        f->row_key_len = (uint32_t)rowkey_store_elem(row_key, key->slot, key->hash, key->name,
+                                                     spec->row_kind, sub);
     else
         f->row_key_len = (uint32_t)rowkey_store_key(row_key, key->slot, key->hash, key->name);
     list_init(&f->parked);
@@ -282,12 +282,12 @@ struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_
     f->job = (struct pool_job){.mail = {.fn = fn}, .reply_to = ks->options.mailbox};
     list_push_back(bucket(ks, key->hash), &f->bucket_link);
     ks->flights_count++;
-    if (coll != NULL) {
-        f->coll_id = coll->id;
-        coll->reads++;
+    if (spec->coll != NULL) {
+        f->coll_id = spec->coll->id;
+        spec->coll->reads++;
     }
-    if (kind == FLIGHT_SCAN)
-        scan_prepare(f, coll);
+    if (spec->kind == FLIGHT_SCAN)
+        scan_prepare(f, spec->coll);
     return f;
 }
 
@@ -498,22 +498,23 @@ void flight_finish(struct flight *f, int err)
     flight_free(f);
 }
 
-static void on_read(struct mail *mail)
+void flight_part_land(struct flight *f, int (*install)(struct flight *f, struct coll *coll))
 {
-    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
-    struct keyspace *ks = f->ks;
-    const struct ks_key key = flight_key(f);
+    struct coll *coll = f->stale ? NULL : flight_coll(f);
+    int err = f->err;
 
-    f->err = read_error(f);
-    ks->metrics.row_reads++;
-    ks->metrics.stale_reads += f->stale;
-    if (f->kind == FLIGHT_ELEM && f->coll_id == 0 && !f->stale) {
-        struct flight *first = flight_find(ks, FLIGHT_KEY, &key, bytes_of(NULL, 0));
-        if (first != NULL) {
-            list_push_back(&first->parked, &f->park_link);
-            return;
-        }
-    }
+    f->ks->metrics.row_reads++;
+    f->ks->metrics.stale_reads += f->stale;
+    if (err == 0 && coll != NULL)
+        err = install(f, coll);
+    f->ks->metrics.row_read_errors += err != 0;
+    flight_land(f);
+    flight_finish(f, coll == NULL ? 0 : err);
+}
+
+/* What a key or element flight has brought becomes resident. */
+static void take_row(struct flight *f)
+{
     if (!f->stale && f->err == 0) {
         if (f->kind == FLIGHT_KEY)
             key_landed(f);
@@ -521,11 +522,46 @@ static void on_read(struct mail *mail)
             elem_landed(f);
     }
     flight_land(f);
-    struct list_link *link;
-    while ((link = list_pop_front(&f->parked)) != NULL)
-        on_read(&LIST_ITEM(link, struct flight, park_link)->job.mail);
-    ks->metrics.row_read_errors += f->err != 0;
+}
+
+static void read_done(struct flight *f)
+{
+    f->ks->metrics.row_read_errors += f->err != 0;
     flight_finish(f, f->stale ? 0 : f->err);
+}
+
+/* An element without its collection waits for a read of the key row, if there is one. */
+static bool park(struct flight *f)
+{
+    const struct ks_key key = flight_key(f);
+    struct flight *first = NULL;
+
+    if (f->kind == FLIGHT_ELEM && f->coll_id == 0 && !f->stale)
+        first = flight_find(f->ks, FLIGHT_KEY, &key, bytes_of(NULL, 0));
+    if (first != NULL)
+        list_push_back(&first->parked, &f->park_link);
+    return first != NULL;
+}
+
+static void on_read(struct mail *mail)
+{
+    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
+    struct list_link *link;
+
+    f->err = read_error(f);
+    f->ks->metrics.row_reads++;
+    f->ks->metrics.stale_reads += f->stale;
+    if (park(f))
+        return;
+    take_row(f);
+    while ((link = list_pop_front(&f->parked)) != NULL) {
+        struct flight *elem = LIST_ITEM(link, struct flight, park_link);
+        if (!park(elem)) {
+            take_row(elem);
+            read_done(elem);
+        }
+    }
+    read_done(f);
 }
 
 static int install_slice(struct flight *f, struct coll *coll)
@@ -579,17 +615,22 @@ static void on_scanned(struct mail *mail)
 
 /* --- what a command asks --- */
 
-static int need_read(struct keyspace *ks, uint8_t kind, const struct ks_key *key, struct bytes sub,
-                     uint8_t row_kind, struct coll *coll, struct ks_wait *wait)
+static int need_read(struct keyspace *ks, const struct ks_key *key, const struct flight_spec *spec,
+                     struct ks_wait *wait)
 {
-    struct flight *f = flight_find(ks, kind, key, sub);
+    const bool scan = spec->kind == FLIGHT_SCAN;
+    struct flight *f = flight_find(ks, spec->kind, key, spec->sub);
 
     if (f == NULL) {
-        f = flight_create(ks, kind, key, sub, row_kind, coll,
-                          kind == FLIGHT_SCAN ? on_scanned : on_read);
-        pool_submit(kind == FLIGHT_SCAN ? &ks->scan_class : &ks->read_class, &f->job);
+        f = flight_create(ks, key, spec, scan ? on_scanned : on_read);
+        pool_submit(scan ? &ks->scan_class : &ks->read_class, &f->job);
     }
     return flight_wait(f, wait);
+}
+
+static int need_key_row(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
+{
+    return need_read(ks, key, &(struct flight_spec){.kind = FLIGHT_KEY}, wait);
 }
 
 /* As ks_need_key; ref->obj is the key's object if it is hot, else NULL. */
@@ -608,7 +649,7 @@ static int need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wai
     case KEYTAB_COLD:
         break;
     }
-    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+    return need_key_row(ks, key, wait);
 }
 
 int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
@@ -629,7 +670,7 @@ int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t no
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD ||
         !keytab_has_ttl(&ref))
         return 0;
-    return need_read(ks, FLIGHT_KEY, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, NULL, wait);
+    return need_key_row(ks, key, wait);
 }
 
 int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub, uint64_t now_ms,
@@ -659,19 +700,26 @@ int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub
     default:
         UNREACHABLE();
     }
-    return need_read(ks, FLIGHT_ELEM, key, sub, coll_row_kind(type), coll, wait);
+    const struct flight_spec spec = {
+        .kind = FLIGHT_ELEM, .row_kind = coll_row_kind(type), .sub = sub, .coll = coll};
+    return need_read(ks, key, &spec, wait);
 }
 
 int ks_need_chunk(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
                   struct coll *coll, struct ks_wait *wait)
 {
-    return need_read(ks, FLIGHT_ELEM, key, sub, ROWKEY_KIND_CHUNK, coll, wait);
+    const struct flight_spec spec = {
+        .kind = FLIGHT_ELEM, .row_kind = ROWKEY_KIND_CHUNK, .sub = sub, .coll = coll};
+
+    return need_read(ks, key, &spec, wait);
 }
 
 int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes span,
                  struct coll *coll, struct ks_wait *wait)
 {
-    return need_read(ks, FLIGHT_SCAN, key, span, ROWKEY_KIND_KEY, coll, wait);
+    const struct flight_spec spec = {.kind = FLIGHT_SCAN, .sub = span, .coll = coll};
+
+    return need_read(ks, key, &spec, wait);
 }
 
 int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
@@ -690,7 +738,7 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms
         return ks_need_list(ks, key, coll->count, 0, now_ms, wait);
     if (coll->type == VT_STRING && coll->count > ks->scan_bytes_max)
         return -ERR_LIMIT;
-    return need_read(ks, FLIGHT_SCAN, key, bytes_of(NULL, 0), ROWKEY_KIND_KEY, coll, wait);
+    return ks_need_scan(ks, key, bytes_of(NULL, 0), coll, wait);
 }
 
 void ks_flights_init(struct keyspace *ks)

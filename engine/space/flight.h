@@ -85,13 +85,17 @@ static inline struct bytes flight_row_key(const struct flight *f)
 struct flight *flight_find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
                            struct bytes sub);
 
-/*
- * A new one, in its bucket and counted by `coll` (may be NULL), to be submitted. Its row key is
- * that of the key, or with another `row_kind` that of the element. `fn` gets its job's mail.
- */
-struct flight *flight_create(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
-                             struct bytes sub, uint8_t row_kind, struct coll *coll,
-                             void (*fn)(struct mail *mail));
+/* What one reads. */
+struct flight_spec {
+    enum flight_kind kind;
+    uint8_t row_kind;  /* 0, ROWKEY_KIND_KEY: the row of the key; else that of the element `sub`. */
+    struct bytes sub;  /* With the kind it tells the flights of a key apart. */
+    struct coll *coll; /* Counts it; NULL: nothing of the collection is resident. */
+};
+
+/* A new one, in its bucket, to be submitted. `fn` gets its job's mail. */
+struct flight *flight_create(struct keyspace *ks, const struct ks_key *key,
+                             const struct flight_spec *spec, void (*fn)(struct mail *mail));
 
 /* The command waits for it, if there is one that waits. Returns 1. */
 int flight_wait(struct flight *f, struct ks_wait *wait);
@@ -101,6 +105,9 @@ struct coll *flight_coll(const struct flight *f);
 
 /* It has come back: nobody joins it any more, the collection no longer counts it. */
 void flight_land(struct flight *f);
+
+/* Of a part of a collection: `install` takes what was read, and it ends. */
+void flight_part_land(struct flight *f, int (*install)(struct flight *f, struct coll *coll));
 
 /* Wakes who waits, and frees it. */
 void flight_finish(struct flight *f, int err);

@@ -109,18 +109,8 @@ static int install(struct flight *f, struct coll *coll)
 
 static void on_read(struct mail *mail)
 {
-    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
-    struct keyspace *ks = f->ks;
-    struct coll *coll = f->stale ? NULL : flight_coll(f);
-    int err = f->err;
-
-    ks->metrics.row_reads++;
-    ks->metrics.stale_reads += f->stale;
-    if (err == 0 && coll != NULL)
-        err = install(f, coll);
-    ks->metrics.row_read_errors += err != 0;
-    flight_land(f);
-    flight_finish(f, coll == NULL ? 0 : err);
+    flight_part_land(container_of(container_of(mail, struct pool_job, mail), struct flight, job),
+                     install);
 }
 
 /* --- what a command asks --- */
@@ -130,7 +120,7 @@ static int fill(struct keyspace *ks, const struct ks_key *key, struct coll *coll
                 uint64_t n, struct ks_wait *wait)
 {
     const struct list_gap *gap = coll->gap;
-    const uint8_t kind = front ? FLIGHT_FRONT : FLIGHT_BACK;
+    const enum flight_kind kind = front ? FLIGHT_FRONT : FLIGHT_BACK;
     const struct bytes near = buf_bytes(front ? &gap->low : &gap->high);
     const struct bytes far = buf_bytes(front ? &gap->high : &gap->low);
     struct flight *f = flight_find(ks, kind, key, near);
@@ -138,7 +128,9 @@ static int fill(struct keyspace *ks, const struct ks_key *key, struct coll *coll
     if (f != NULL)
         return flight_wait(f, wait);
     /* Without a bound: from the first or last row that an element can have. */
-    f = flight_create(ks, kind, key, near, ROWKEY_KIND_LIST, coll, on_read);
+    const struct flight_spec spec = {
+        .kind = kind, .row_kind = ROWKEY_KIND_LIST, .sub = near, .coll = coll};
+    f = flight_create(ks, key, &spec, on_read);
     if (near.len == 0 && !front)
         f->data[f->key_len + f->row_key_len - 1] = ROWKEY_KIND_LIST + 1;
     if (far.len != 0) {

@@ -177,17 +177,8 @@ static int install(struct flight *f, struct coll *coll)
 
 static void on_read(struct mail *mail)
 {
-    struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
-    struct coll *coll = f->stale ? NULL : flight_coll(f);
-    int err = f->err;
-
-    f->ks->metrics.row_reads++;
-    f->ks->metrics.stale_reads += f->stale;
-    if (err == 0 && coll != NULL)
-        err = install(f, coll);
-    f->ks->metrics.row_read_errors += err != 0;
-    flight_land(f);
-    flight_finish(f, coll == NULL ? 0 : err);
+    flight_part_land(container_of(container_of(mail, struct pool_job, mail), struct flight, job),
+                     install);
 }
 
 /* --- what a command asks --- */
@@ -219,7 +210,9 @@ int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_
     const struct zset_range *begun = &coll->side->range[range];
     if (state == COLL_ZSET_BEGUN && begun->bytes > ks->scan_bytes_max)
         return -ERR_LIMIT;
-    f = flight_create(ks, FLIGHT_ZSET, key, bytes_of(NULL, 0), ROWKEY_KIND_ZINDEX, coll, on_read);
+    const struct flight_spec spec = {
+        .kind = FLIGHT_ZSET, .row_kind = ROWKEY_KIND_ZINDEX, .coll = coll};
+    f = flight_create(ks, key, &spec, on_read);
     f->back = want->back;
     f->near_in = state == COLL_ZSET_APART;
     bound(&f->far, want->back ? want->low : want->high);
