@@ -158,8 +158,7 @@ static int patch_into_chunks(struct mut *m, const struct ks_key *key, uint64_t e
     if (m->nops != 0)
         mut_void_key(m, mut_group_of(key));
     log_string(m, key, m->tag, len, expire_at_ms);
-    struct coll *coll =
-        ks_apply_string(m->options.ks, key, m->tag, m->lsn, bytes_of(NULL, 0), len, expire_at_ms);
+    struct coll *coll = ks_apply_string(m->options.ks, key, m->tag, m->lsn, len, expire_at_ms);
     write_range(m, coll, 0, old);
     write_range(m, coll, offset, patch);
     if (old.len != 0) {

@@ -628,7 +628,9 @@ static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct 
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
     buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
-    ks_apply_list_put(m->options.ks, coll, pos, m->tag, m->lsn, buf_bytes(&m->row), place);
+    const struct ks_elem elem = {
+        .sub = pos, .row = buf_bytes(&m->row), .tag = m->tag, .lsn = m->lsn};
+    ks_apply_list_put(m->options.ks, coll, &elem, place);
     append_elem(m, &key, &op, coll->count);
     mut_changed(m, &key);
 }

@@ -81,7 +81,7 @@ static int replay_string_op(struct replay *r, const struct batch *batch, const s
     struct obj *obj;
 
     if (op->kind == OP_STRING && tag_eq(op->generation, tag)) {
-        (void)ks_apply_string(r->ks, key, tag, lsn, bytes_of(NULL, 0), op->len, op->expire_at_ms);
+        (void)ks_apply_string(r->ks, key, tag, lsn, op->len, op->expire_at_ms);
         return 0;
     }
     int err = load(r->ks, key, &obj);
@@ -108,14 +108,13 @@ static int replay_string_op(struct replay *r, const struct batch *batch, const s
 /* --- collections --- */
 
 static int replay_list(struct replay *r, const struct op *op, const struct ks_key *key,
-                       struct coll *coll, struct tag tag, uint64_t lsn, struct bytes row)
+                       struct coll *coll, const struct ks_elem *elem)
 {
-    if (listpos_check(op->sub) != 0)
+    if (listpos_check(elem->sub) != 0)
         return -ERR_CORRUPT;
-    ks_recover_list(r->ks, coll, op->sub, tag, lsn,
-                    op->kind == OP_ELEM_DEL ? bytes_of(NULL, 0) : row, op->count);
+    ks_recover_list(r->ks, coll, elem, op->count);
     if (op->has_count && op->count == 0)
-        ks_apply_del(r->ks, key, tag, lsn);
+        ks_apply_del(r->ks, key, elem->tag, elem->lsn);
     return 0;
 }
 
@@ -172,15 +171,16 @@ static int replay_elem_op(struct replay *r, const struct batch *batch, const str
         err = op_full_row(op, tag, &row) == 1 ? 0 : -ERR_CORRUPT;
     else if (op->kind == OP_ELEM_INCR)
         err = replay_elem_incr(r, batch, op, coll, lsn, &row);
+    const struct ks_elem elem = {.sub = op->sub, .row = buf_bytes(&row), .tag = tag, .lsn = lsn};
     if (err == 0 && op->type == VT_LIST) {
-        err = replay_list(r, op, key, coll, tag, lsn, buf_bytes(&row));
+        err = replay_list(r, op, key, coll, &elem);
     } else if (err == 0) {
         /* The score in the store tells which row of its index goes. */
         if (op->type == VT_ZSET)
             err = ks_recover_elem(r->ks, coll, op->sub);
         if (err != 0)
             goto out;
-        ks_recover_put(r->ks, coll, op->sub, tag, lsn, buf_bytes(&row), op->count);
+        ks_recover_put(r->ks, coll, &elem, op->count);
         if (coll->count == 0)
             ks_apply_del(r->ks, key, tag, lsn);
     }

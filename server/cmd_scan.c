@@ -137,11 +137,17 @@ static uint64_t next_shard_cursor(const struct shard *sh)
     return slot >= KEY_SLOTS ? 0 : slot << KEYTAB_CURSOR_HASH_BITS;
 }
 
+static struct ks_scan scan_step(struct request *rq, uint32_t count, ks_scan_fn fn, void *ctx)
+{
+    return (struct ks_scan){
+        .count = count, .now_ms = rq->now_ms, .wait = wait_of(rq), .fn = fn, .ctx = ctx};
+}
+
 void cmd_scan(struct request *rq)
 {
     struct conn_walk *walk = &rq->conn->walk;
     struct keys k = {.walk = walk};
-    uint64_t cursor, next = 0;
+    uint64_t cursor;
     int64_t count = 10;
     char text[NUM_I64_BYTES];
 
@@ -151,8 +157,9 @@ void cmd_scan(struct request *rq)
     }
     if (!scan_options(rq, &k, &count))
         return;
-    const int err = ks_scan(rq->ks, cursor, (uint32_t)i64_min(count, SCAN_COUNT_MAX), rq->now_ms,
-                            wait_of(rq), keep_key, &k, &next);
+    const uint32_t some = (uint32_t)i64_min(count, SCAN_COUNT_MAX);
+    const struct ks_scan step = scan_step(rq, some, keep_key, &k);
+    const int err = ks_scan(rq->ks, &step, &cursor);
     if (err > 0) {
         rq->parked = true;
         return;
@@ -162,10 +169,10 @@ void cmd_scan(struct request *rq)
     } else if (k.err != 0) {
         reply_err_oom(rq->out, "the reply does not fit into the output buffer; use a lower COUNT");
     } else {
-        if (next == 0)
-            next = next_shard_cursor(rq->sh);
+        if (cursor == 0)
+            cursor = next_shard_cursor(rq->sh);
         reply_array(rq->out, 2);
-        reply_bulk(rq->out, bytes_of(text, num_print_u64(text, next)));
+        reply_bulk(rq->out, bytes_of(text, num_print_u64(text, cursor)));
         reply_names(rq, walk);
     }
     walk_end(walk);
@@ -177,6 +184,7 @@ void cmd_keys(struct request *rq)
 {
     struct conn_walk *walk = &rq->conn->walk;
     struct keys k = {.walk = walk, .pattern = rq->argv[1]};
+    const struct ks_scan step = scan_step(rq, KEYS_STEP, keep_key, &k);
     uint32_t steps = 0;
     int err;
 
@@ -189,8 +197,7 @@ void cmd_keys(struct request *rq)
             shard_retry_next_turn(rq->sh, rq->conn);
             return;
         }
-        err = ks_scan(rq->ks, walk->cursor, KEYS_STEP, rq->now_ms, wait_of(rq), keep_key, &k,
-                      &walk->cursor);
+        err = ks_scan(rq->ks, &step, &walk->cursor);
     } while (err == 0 && k.err == 0 && walk->cursor != 0);
     if (err > 0) {
         rq->parked = true;
@@ -240,6 +247,7 @@ void cmd_randomkey(struct request *rq)
 {
     struct conn_walk *walk = &rq->conn->walk;
     struct pick p = {.rng = &rq->sh->rng, .name = &walk->names};
+    const struct ks_scan step = scan_step(rq, 1, pick_key, &p);
     bool wrapped = false;
     int err = 0;
 
@@ -252,8 +260,7 @@ void cmd_randomkey(struct request *rq)
         walk->cursor = random_cursor(rq->sh);
     }
     while (p.seen == 0) {
-        err =
-            ks_scan(rq->ks, walk->cursor, 1, rq->now_ms, wait_of(rq), pick_key, &p, &walk->cursor);
+        err = ks_scan(rq->ks, &step, &walk->cursor);
         if (err != 0 || (walk->cursor == 0 && wrapped))
             break;
         wrapped |= walk->cursor == 0;

@@ -51,6 +51,7 @@ static void delete_names(struct shard *sh, struct bytes in)
 static bool flush_small(struct shard *sh)
 {
     struct all_names a = {0};
+    const struct ks_scan step = {.count = 1024, .fn = keep_name, .ctx = &a};
     uint64_t cursor = 0;
 
     if (ks_count(sh->ks) > FLUSH_KEYS_MAX || ks_count(sh->ks) != ks_count_hot(sh->ks))
@@ -58,7 +59,7 @@ static bool flush_small(struct shard *sh)
     buf_init(&a.names, 64u << 20);
     int err;
     do {
-        err = ks_scan(sh->ks, cursor, 1024, 0, NULL, keep_name, &a, &cursor);
+        err = ks_scan(sh->ks, &step, &cursor);
     } while (err == 0 && a.err == 0 && cursor != 0);
     const bool ok = err == 0 && a.err == 0 && mut_check(sh->mut, a.names.len * 4) == 0;
     if (ok)

@@ -208,25 +208,26 @@ static void changed(struct keyspace *ks, struct coll *coll, struct tag tag, uint
     coll_account(ks, coll);
 }
 
-void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
-                       uint64_t lsn, struct bytes row, enum ks_list_place place)
+void ks_apply_list_put(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                       enum ks_list_place place)
 {
-    const struct listq_item item = {.position = pos, .row = row, .flags = LISTQ_DIRTY};
+    const struct bytes pos = elem->sub;
+    const struct listq_item item = {.position = pos, .row = elem->row, .flags = LISTQ_DIRTY};
     const uint64_t before = listq_count(&coll->seq);
 
     note_position(ks, coll, pos);
     if (place == KS_LIST_FRONT) {
-        listq_push_front(&coll->seq, &item, lsn);
+        listq_push_front(&coll->seq, &item, elem->lsn);
         gap_below(coll->gap, pos);
     } else if (place == KS_LIST_BACK) {
-        listq_push_back(&coll->seq, &item, lsn);
+        listq_push_back(&coll->seq, &item, elem->lsn);
         gap_above(coll->gap, pos);
     } else {
-        listq_insert(&coll->seq, &item, lsn);
+        listq_insert(&coll->seq, &item, elem->lsn);
         CHECK(coll->gap == NULL || listq_count(&coll->seq) == before);
     }
     coll->count += listq_count(&coll->seq) - before;
-    changed(ks, coll, tag, lsn, pos.len + row.len);
+    changed(ks, coll, elem->tag, elem->lsn, pos.len + elem->row.len);
 }
 
 void ks_apply_list_del(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
@@ -258,30 +259,30 @@ void ks_apply_list_del(struct keyspace *ks, struct coll *coll, struct bytes pos,
  * While records are replayed a list holds only what they say, dirty elements and deletions, over
  * what the store has; no gap is kept. With the rows written, it is wholly on flash.
  */
-void ks_recover_list(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
-                     uint64_t lsn, struct bytes row, uint64_t count)
+void ks_recover_list(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                     uint64_t count)
 {
     const struct listq_item item = {
-        .position = sub, .row = row, .flags = LISTQ_DIRTY | LISTQ_IN_STORE};
+        .position = elem->sub, .row = elem->row, .flags = LISTQ_DIRTY | LISTQ_IN_STORE};
     struct listq_at at;
 
     CHECK(ks->recovering);
     coll_gap_close(coll);
-    if (!bytes_empty(row)) {
-        note_position(ks, coll, sub);
-        listq_insert(&coll->seq, &item, lsn);
-    } else if (listq_find(&coll->seq, sub, &at)) {
-        listq_remove(&coll->seq, &at, lsn);
+    if (!bytes_empty(elem->row)) {
+        note_position(ks, coll, elem->sub);
+        listq_insert(&coll->seq, &item, elem->lsn);
+    } else if (listq_find(&coll->seq, elem->sub, &at)) {
+        listq_remove(&coll->seq, &at, elem->lsn);
     } else {
-        listq_bury(&coll->seq, sub, lsn);
+        listq_bury(&coll->seq, elem->sub, elem->lsn);
     }
     /* A key row from after this change knows better. */
-    if (lsn >= coll->lsn) {
-        coll->tag = tag;
-        coll->lsn = lsn;
+    if (elem->lsn >= coll->lsn) {
+        coll->tag = elem->tag;
+        coll->lsn = elem->lsn;
         coll->count = count;
     }
-    note_unsaved(ks, coll, lsn, sub.len + row.len);
+    note_unsaved(ks, coll, elem->lsn, elem->sub.len + elem->row.len);
     coll_account(ks, coll);
     ks->recovered_lists = true;
 }

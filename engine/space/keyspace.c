@@ -296,18 +296,20 @@ static void revive(struct keyspace *ks, struct obj *obj)
     ks->tombstones--;
 }
 
-void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
-                  struct keytab_ref *ref, struct obj *obj, struct tag tag)
+void ks_obj_place(struct keyspace *ks, const struct ks_key *key, struct ks_place *at,
+                  struct obj *obj, struct tag tag)
 {
+    struct keytab_ref *ref = &at->ref;
+
     account(ks, obj);
     count_use(ks, key);
-    if (kind == KEYTAB_NONE) {
+    if (at->kind == KEYTAB_NONE) {
         keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
         return;
     }
     obj->h.flags |= BLK_STORED;
     ks_flights_stale(ks, key);
-    if (kind == KEYTAB_COLD) {
+    if (at->kind == KEYTAB_COLD) {
         obj_tell(obj, keytab_type(ref), keytab_has_ttl(ref));
         if (keytab_type(ref) != VT_STRING)
             ks_sweep_add(ks, key, tag);
@@ -324,38 +326,37 @@ void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kin
 }
 
 /*
- * An object for `key` in place of what stands at `ref` (`kind`), with room for the row. What was a
- * collection is dropped: its rows in the store are swept.
+ * An object for `key` in place of what stands there, with room for the row. What was a collection
+ * is dropped: its rows in the store are swept.
  */
-static struct obj *replace(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
-                           struct keytab_ref *ref, uint8_t type, struct tag tag, size_t row_len)
+static struct obj *replace(struct keyspace *ks, const struct ks_key *key, struct ks_place *at,
+                           uint8_t type, struct tag tag, size_t row_len)
 {
     struct obj *obj;
 
-    if (kind == KEYTAB_HOT && (ref->obj->h.flags & BLK_COLL) == 0) {
-        obj = resize(ks, ref->obj, ref, key->hash, row_len);
+    if (at->kind == KEYTAB_HOT && (at->ref.obj->h.flags & BLK_COLL) == 0) {
+        obj = resize(ks, at->ref.obj, &at->ref, key->hash, row_len);
         revive(ks, obj);
         count_use(ks, key);
         obj->h.type = type;
         return obj;
     }
     obj = obj_new(key->name, type, 0, NULL, row_len);
-    ks_obj_place(ks, key, kind, ref, obj, tag);
+    ks_obj_place(ks, key, at, obj, tag);
     return obj;
 }
 
 void ks_apply_set(struct keyspace *ks, const struct ks_key *key, struct tag tag, uint64_t lsn,
                   struct bytes value, uint64_t expire_at_ms)
 {
-    struct keytab_ref ref;
-
     if (unlikely(value.len > ROW_INLINE_BYTES_MAX)) {
-        (void)ks_apply_string(ks, key, tag, lsn, value, value.len, expire_at_ms);
+        struct coll *coll = ks_apply_string(ks, key, tag, lsn, value.len, expire_at_ms);
+        ks_apply_fill(ks, coll, tag, value);
         return;
     }
-    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct ks_place at = ks_place_of(ks, key);
     struct obj *obj =
-        replace(ks, key, kind, &ref, VT_STRING, tag, row_value_size(value.len, expire_at_ms != 0));
+        replace(ks, key, &at, VT_STRING, tag, row_value_size(value.len, expire_at_ms != 0));
 
     row_value_store(obj_row_ptr(obj), tag, value, expire_at_ms);
     ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
@@ -367,11 +368,10 @@ void ks_apply_set(struct keyspace *ks, const struct ks_key *key, struct tag tag,
 void ks_apply_row(struct keyspace *ks, const struct ks_key *key, uint64_t lsn, struct bytes row,
                   uint64_t expire_at_ms)
 {
-    struct keytab_ref ref;
-    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct ks_place at = ks_place_of(ks, key);
 
-    CHECK(kind != KEYTAB_COLD);
-    struct obj *obj = replace(ks, key, kind, &ref, VT_STRING, (struct tag){0}, row.len);
+    CHECK(at.kind != KEYTAB_COLD);
+    struct obj *obj = replace(ks, key, &at, VT_STRING, (struct tag){0}, row.len);
     memcpy(obj_row_ptr(obj), row.ptr, row.len);
     ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
@@ -381,22 +381,21 @@ void ks_apply_row(struct keyspace *ks, const struct ks_key *key, uint64_t lsn, s
 
 void ks_apply_del(struct keyspace *ks, const struct ks_key *key, struct tag tag, uint64_t lsn)
 {
-    struct keytab_ref ref;
-    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct ks_place at = ks_place_of(ks, key);
 
-    if (kind == KEYTAB_NONE)
+    if (at.kind == KEYTAB_NONE)
         return;
-    if (kind == KEYTAB_HOT) {
-        struct obj *old = ref.obj;
+    if (at.kind == KEYTAB_HOT) {
+        struct obj *old = at.ref.obj;
         const bool rows = (old->h.flags & BLK_COLL) != 0 && obj_coll(old)->stored;
         if ((old->h.flags & (BLK_STORED | BLK_DEAD)) == 0 && !rows) {
             /* The store has never heard of it. */
-            keytab_remove(ks->tab, &ref);
+            keytab_remove(ks->tab, &at.ref);
             ks_obj_free(ks, old);
             return;
         }
     }
-    struct obj *obj = replace(ks, key, kind, &ref, VT_NONE, tag, 0);
+    struct obj *obj = replace(ks, key, &at, VT_NONE, tag, 0);
     ks_obj_set_ttl(ks, obj, false);
     if ((obj->h.flags & BLK_DEAD) == 0) {
         obj->h.flags |= BLK_DEAD;
@@ -429,13 +428,12 @@ void ks_apply_expire(struct keyspace *ks, const struct ks_key *key, uint64_t lsn
 struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_t type,
                            struct tag tag, uint64_t lsn)
 {
-    struct keytab_ref ref;
-    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct ks_place at = ks_place_of(ks, key);
 
-    CHECK(kind != KEYTAB_COLD);
-    if (kind == KEYTAB_HOT && (ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL &&
-        ref.obj->h.type != VT_STRING)
-        return obj_coll(ref.obj);
+    CHECK(at.kind != KEYTAB_COLD);
+    if (at.kind == KEYTAB_HOT && (at.ref.obj->h.flags & (BLK_DEAD | BLK_COLL)) == BLK_COLL &&
+        at.ref.obj->h.type != VT_STRING)
+        return obj_coll(at.ref.obj);
     struct coll *coll = coll_create(ks, key, type);
     struct obj *obj = obj_new(key->name, type, BLK_COLL, coll, 0);
     coll->obj = obj;
@@ -443,7 +441,7 @@ struct coll *ks_apply_coll(struct keyspace *ks, const struct ks_key *key, uint8_
     coll->lsn = lsn;
     coll->complete = true;
     /* In place of nothing, a tombstone, or a string that expired. */
-    ks_obj_place(ks, key, kind, &ref, obj, tag);
+    ks_obj_place(ks, key, &at, obj, tag);
     coll->stored = ks->recovering || ks_sweep_pending(ks, key);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     return coll;

@@ -189,6 +189,14 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
                        uint64_t lsn);
 
+/* What an element becomes; `sub` of a list is a position. */
+struct ks_elem {
+    struct bytes sub;
+    struct bytes row;
+    struct tag tag;
+    uint64_t lsn;
+};
+
 /*
  * Where a list changes: at an end, or where the position says. An element within is resident; an
  * insertion or removal there needs all of the list.
@@ -199,8 +207,8 @@ enum ks_list_place {
     KS_LIST_WITHIN
 };
 
-void ks_apply_list_put(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
-                       uint64_t lsn, struct bytes row, enum ks_list_place place);
+void ks_apply_list_put(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                       enum ks_list_place place);
 void ks_apply_list_del(struct keyspace *ks, struct coll *coll, struct bytes pos, struct tag tag,
                        uint64_t lsn, enum ks_list_place place);
 

@@ -175,9 +175,23 @@ struct obj *ks_install(struct keyspace *ks, const struct ks_key *key, const stru
 /* A hot key becomes cold, if it is clean and alive. */
 bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched);
 
-/* Puts a new object for the key where `ref` (`kind`) is; what was a collection there is swept. */
-void ks_obj_place(struct keyspace *ks, const struct ks_key *key, enum keytab_kind kind,
-                  struct keytab_ref *ref, struct obj *obj, struct tag tag);
+/* What stands where the key belongs. */
+struct ks_place {
+    enum keytab_kind kind;
+    struct keytab_ref ref; /* Set unless `kind` is NONE. */
+};
+
+static inline struct ks_place ks_place_of(const struct keyspace *ks, const struct ks_key *key)
+{
+    struct ks_place at;
+
+    at.kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &at.ref);
+    return at;
+}
+
+/* Puts a new object for the key there; what was a collection is swept. */
+void ks_obj_place(struct keyspace *ks, const struct ks_key *key, struct ks_place *at,
+                  struct obj *obj, struct tag tag);
 
 /* Sets or clears the expiry flag, and counts. */
 void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl);

@@ -68,21 +68,21 @@ int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub)
     return err;
 }
 
-void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
-                    uint64_t lsn, struct bytes row, uint64_t count)
+void ks_recover_put(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                    uint64_t count)
 {
     const struct tag tag_before = coll->tag;
     const uint64_t lsn_before = coll->lsn;
     const uint64_t count_before = coll->count;
 
-    if (!bytes_empty(row)) {
-        (void)ks_apply_elem(ks, coll, sub, tag, lsn, row);
+    if (!bytes_empty(elem->row)) {
+        (void)ks_apply_elem(ks, coll, elem->sub, elem->tag, elem->lsn, elem->row);
         /* The store may have it, also if it does not have the key: a delete must reach it. */
-        coll_find(coll, sub)->h.flags |= BLK_STORED;
+        coll_find(coll, elem->sub)->h.flags |= BLK_STORED;
     } else {
-        coll_bury(ks, coll, sub, lsn);
+        coll_bury(ks, coll, elem->sub, elem->lsn);
     }
-    if (lsn >= lsn_before) {
+    if (elem->lsn >= lsn_before) {
         coll->count = count;
         return;
     }

@@ -47,18 +47,18 @@ MUST_USE int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct byte
 MUST_USE int ks_recover_bytes(struct keyspace *ks, struct coll *coll, uint64_t first, uint64_t end);
 
 /*
- * Puts an element of a list in place, or removes it (empty `row`), whatever the store has of the
+ * Puts an element of a list in place, or removes it (empty row), whatever the store has of the
  * list: nothing of it is read. `count`: elements after the change.
  */
-void ks_recover_list(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
-                     uint64_t lsn, struct bytes row, uint64_t count);
+void ks_recover_list(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                     uint64_t count);
 
 /*
- * Puts an element in place, or removes it (empty `row`), whatever was there. `count`: elements of
+ * Puts an element in place, or removes it (empty row), whatever was there. `count`: elements of
  * the collection after the change.
  */
-void ks_recover_put(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
-                    uint64_t lsn, struct bytes row, uint64_t count);
+void ks_recover_put(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
+                    uint64_t count);
 
 /* Writes all dirty rows to the store; `lsn` and `vv` as of ks_flush_point. 0 or the store's error.
  */

@@ -275,6 +275,7 @@ static uint32_t *late_place(const struct late *l, const struct ks_key *key)
     struct record other;
     size_t i = key->hash & l->mask;
 
+    CHECK(l->place != NULL);
     for (; l->place[i] != 0; i = (i + 1) & l->mask) {
         size_t at = l->place[i] - 1;
         CHECK(record_next(l->records, &at, &other));
@@ -335,24 +336,24 @@ static void show_cold(const struct show *s, const struct ks_names *n)
 
 /* --- the walk --- */
 
-int ks_scan(struct keyspace *ks, uint64_t cursor, uint32_t count, uint64_t now_ms,
-            struct ks_wait *wait, ks_scan_fn fn, void *ctx, uint64_t *out_next)
+int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor)
 {
+    const uint64_t at = *cursor;
     struct stretch s = {0};
-    struct show show = {.ks = ks, .fn = fn, .ctx = ctx, .now_ms = now_ms};
+    struct show show = {.ks = ks, .fn = step->fn, .ctx = step->ctx, .now_ms = step->now_ms};
     struct ks_names *n = NULL;
 
-    const uint64_t next = keytab_scan(ks->tab, cursor, count, look, &s);
-    if (s.any_cold && wait != NULL) {
-        n = find(ks, cursor, next);
+    const uint64_t next = keytab_scan(ks->tab, at, step->count, look, &s);
+    if (s.any_cold && step->wait != NULL) {
+        n = find(ks, at, next);
         if (n != NULL && n->done && n->outdated) {
             names_free(n);
             n = NULL;
         }
         if (n == NULL)
-            n = start(ks, cursor, next);
+            n = start(ks, at, next);
         if (!n->done) {
-            ks_wait_on(&n->waiters, wait);
+            ks_wait_on(&n->waiters, step->wait);
             return 1;
         }
         if (n->err != 0) {
@@ -362,12 +363,12 @@ int ks_scan(struct keyspace *ks, uint64_t cursor, uint32_t count, uint64_t now_m
         }
     }
     /* The same call again: nothing has changed in between. */
-    CHECK(keytab_scan(ks->tab, cursor, count, show_hot, &show) == next);
+    CHECK(keytab_scan(ks->tab, at, step->count, show_hot, &show) == next);
     if (n != NULL) {
         show_cold(&show, n);
         names_free(n);
     }
-    *out_next = next;
+    *cursor = next;
     return 0;
 }
 

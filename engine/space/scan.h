@@ -23,13 +23,20 @@ struct ks_wait;
 /* One key; `name` is valid during the call. `expired`: only its memory is still there. */
 typedef void (*ks_scan_fn)(void *ctx, struct bytes name, uint8_t type, bool expired);
 
+/* One step of a walk. */
+struct ks_scan {
+    uint32_t count; /* About so many keys. */
+    uint64_t now_ms;
+    struct ks_wait *wait; /* NULL: cold keys are left out. */
+    ks_scan_fn fn;        /* Must not change the keyspace. */
+    void *ctx;
+};
+
 /*
- * Shows about `count` keys from `cursor` on (0: the start). Returns 0 and the cursor to go on with
- * in `*out_next`, 0 at the end; or 1: names are being read, call again with the same cursor when
- * `wait` is ready; or an error of the store. Keys that are there during a whole walk are shown at
- * least once; the callback must not change the keyspace. `wait` NULL: cold keys are left out.
+ * Shows keys from `*cursor` on (0: the start). Returns 0 and the cursor to go on with, 0 at the
+ * end; or 1: names are being read, call again with the same cursor when `wait` is ready; or an
+ * error of the store. Keys that are there during a whole walk are shown at least once.
  */
-MUST_USE int ks_scan(struct keyspace *ks, uint64_t cursor, uint32_t count, uint64_t now_ms,
-                     struct ks_wait *wait, ks_scan_fn fn, void *ctx, uint64_t *out_next);
+MUST_USE int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor);
 
 #endif

@@ -152,14 +152,12 @@ void strval_deinit(struct keyspace *ks, struct coll *coll)
 }
 
 struct coll *ks_apply_string(struct keyspace *ks, const struct ks_key *key, struct tag tag,
-                             uint64_t lsn, struct bytes value, uint64_t len, uint64_t expire_at_ms)
+                             uint64_t lsn, uint64_t len, uint64_t expire_at_ms)
 {
-    struct keytab_ref ref;
-    const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
+    struct ks_place at = ks_place_of(ks, key);
     struct coll *coll = coll_create(ks, key, VT_STRING);
     struct obj *obj = obj_new(key->name, VT_STRING, BLK_COLL, coll, 0);
 
-    CHECK(bytes_empty(value) || value.len == len);
     coll->obj = obj;
     coll->tag = tag;
     coll->generation = tag;
@@ -167,16 +165,21 @@ struct coll *ks_apply_string(struct keyspace *ks, const struct ks_key *key, stru
     coll->complete = true;
     coll->count = len;
     coll->expire_at_ms = expire_at_ms;
-    if (!bytes_empty(value))
-        chunks_set(&coll->chunks, value, tag);
     account(ks, coll);
-    ks_obj_place(ks, key, kind, &ref, obj, tag);
+    ks_obj_place(ks, key, &at, obj, tag);
     ks_obj_set_ttl(ks, obj, expire_at_ms != 0);
     coll->stored = ks->recovering || ks_sweep_pending(ks, key);
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     if (expire_at_ms != 0)
         ks_expire_note(ks, key, expire_at_ms);
     return coll;
+}
+
+void ks_apply_fill(struct keyspace *ks, struct coll *coll, struct tag tag, struct bytes bytes)
+{
+    CHECK(bytes.len == coll->count);
+    chunks_set(&coll->chunks, bytes, tag);
+    account(ks, coll);
 }
 
 void ks_apply_touch(struct keyspace *ks, struct coll *coll, struct tag tag, uint64_t lsn,

@@ -60,12 +60,12 @@ MUST_USE int ks_need_bytes(struct keyspace *ks, const struct ks_key *key, uint64
 
 /* --- writing; the rules of ks_apply_* --- */
 
-/*
- * The key becomes a string in chunks of a new generation, `tag`, whatever is there: zeros, or
- * `value` if it is not empty, which is `len` long then.
- */
+/* The key becomes a string of zeros in chunks of a new generation, `tag`, whatever is there. */
 struct coll *ks_apply_string(struct keyspace *ks, const struct ks_key *key, struct tag tag,
-                             uint64_t lsn, struct bytes value, uint64_t len, uint64_t expire_at_ms);
+                             uint64_t lsn, uint64_t len, uint64_t expire_at_ms);
+
+/* All bytes of a string that ks_apply_string has just made. */
+void ks_apply_fill(struct keyspace *ks, struct coll *coll, struct tag tag, struct bytes bytes);
 
 /* A change of a part, of which ks_apply_patch or ks_apply_bits follow: the key row after it. */
 void ks_apply_touch(struct keyspace *ks, struct coll *coll, struct tag tag, uint64_t lsn,

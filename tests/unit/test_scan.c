@@ -153,11 +153,12 @@ static void show(void *ctx, struct bytes name, uint8_t type, bool expired)
 
 static int scan(struct fixture *f)
 {
-    uint64_t next;
+    const struct ks_scan step = {
+        .count = COUNT, .now_ms = NOW_MS, .wait = &f->wait, .fn = show, .ctx = f};
+    uint64_t cursor = 0;
 
-    const int err = ks_scan(f->ks, 0, COUNT, NOW_MS, &f->wait, show, f, &next);
-    if (err == 0)
-        assert_int_equal(next, 0);
+    const int err = ks_scan(f->ks, &step, &cursor);
+    assert_int_equal(cursor, 0);
     return err;
 }
 
