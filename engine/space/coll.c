@@ -153,9 +153,14 @@ uint64_t coll_scan(const struct coll *coll, uint64_t cursor, coll_scan_fn *fn, v
     return elemtab_scan(&coll->tab, cursor, scan_live, &s);
 }
 
+uint64_t coll_resident(const struct coll *coll)
+{
+    return elemtab_count(&coll->tab) - coll->dead;
+}
+
 struct elem *coll_random(const struct coll *coll, struct rng *rng)
 {
-    if (elemtab_count(&coll->tab) == coll->dead)
+    if (coll_resident(coll) == 0)
         return NULL;
     for (;;) {
         struct elem *elem = elemtab_random(&coll->tab, rng);

@@ -119,6 +119,9 @@ struct coll {
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */
 struct elem *coll_find(const struct coll *coll, struct bytes sub);
 
+/* Live elements in DRAM of what is not a list or a string: all of them if it is complete. */
+uint64_t coll_resident(const struct coll *coll);
+
 /* Whether DRAM can tell if the element exists. */
 bool coll_knows(const struct coll *coll, struct bytes sub);
 

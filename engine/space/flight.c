@@ -12,10 +12,12 @@
 #include "engine/space/flight.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/ks_state.h"
@@ -588,6 +590,20 @@ static int install_slice(struct flight *f, struct coll *coll)
     return f->scanned_bytes > f->ks->scan_bytes_max ? -ERR_LIMIT : 0;
 }
 
+/* Whether all rows that the key row counts were there; a reply of fewer would be no reply. */
+static int check_count(const struct keyspace *ks, const struct coll *coll)
+{
+    const bool counted = coll->type == VT_HASH || coll->type == VT_SET || coll->type == VT_ZSET;
+
+    if (!counted || ks->recovering || coll_resident(coll) == coll->count)
+        return 0;
+    LOG_EVERY_MS(1000, LOG_LEVEL_ERROR, "space",
+                 "a key counts other elements than the store has; DEL it counted=%" PRIu64
+                 " found=%" PRIu64,
+                 coll->count, coll_resident(coll));
+    return -ERR_CORRUPT;
+}
+
 static void on_scanned(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
@@ -602,6 +618,8 @@ static void on_scanned(struct mail *mail)
         return;
     }
     f->ks->metrics.scans++;
+    if (coll != NULL && err == 0)
+        err = check_count(f->ks, coll);
     if (coll != NULL) {
         if (err == 0 && f->sub_len != 0)
             strval_span_done(coll, flight_sub(f));

@@ -413,11 +413,10 @@ static void on_written(struct mail *mail)
     batch_done(container_of(container_of(mail, struct pool_job, mail), struct ks_flush, job)->ks);
 }
 
-int ks_flush_now(struct keyspace *ks)
+static int write_all_here(struct keyspace *ks)
 {
     struct ks_flush *f = &ks->flush;
 
-    CHECK(!f->busy);
     while (dirty_any(&ks->dirty)) {
         store_batch_clear(&f->batch);
         f->bytes_max = NOW_BATCH_BYTES;
@@ -431,6 +430,15 @@ int ks_flush_now(struct keyspace *ks)
             return f->err;
     }
     return 0;
+}
+
+int ks_flush_now(struct keyspace *ks)
+{
+    CHECK(!ks->flush.busy && !ks_sweep_running(ks));
+    ks->writing_here = true;
+    const int err = write_all_here(ks);
+    ks->writing_here = false;
+    return err;
 }
 
 bool ks_flush_busy(const struct keyspace *ks)

@@ -282,8 +282,8 @@ void ks_sweep_batch_done(struct keyspace *ks, bool written)
     LIST_FOR_EACH(link, &ks->sweeps)
         batch_done(LIST_ITEM(link, struct sweep, link), written);
     free_ended(ks);
-    /* While records are replayed the rows are written by this thread, not by the sweeps'. */
-    if (ks->recovering)
+    /* A slice beside writes of this thread could delete a row that is newer than its look. */
+    if (ks->recovering || ks->writing_here)
         return;
     LIST_FOR_EACH(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);

@@ -815,29 +815,6 @@ static void crash(struct core *c)
         check_index(c);
 }
 
-static void core_init(struct core *c)
-{
-    seed_rng(&c->rng, 1);
-    c->dir = tmpdir_create();
-    c->log_dir = tmpdir_path(c->dir, "oplog");
-    c->keys_path = tmpdir_path(c->dir, "keys");
-    c->keys_old = tmpdir_path(c->dir, "keys-old");
-    c->keys_alien = tmpdir_path(c->dir, "keys-alien");
-    c->disk = store_mem_disk_create();
-    core_open(c);
-}
-
-static void core_deinit(struct core *c)
-{
-    core_close(c);
-    store_mem_disk_destroy(c->disk);
-    mem_free(c->log_dir);
-    mem_free(c->keys_path);
-    mem_free(c->keys_old);
-    mem_free(c->keys_alien);
-    tmpdir_remove(c->dir);
-}
-
 /* The run has met what it is about. */
 static bool has_met_all(const struct core *c)
 {

@@ -197,3 +197,26 @@ void core_close(struct core *c)
     mailbox_deinit(&c->mailbox);
     reactor_destroy(c->reactor);
 }
+
+void core_init(struct core *c)
+{
+    seed_rng(&c->rng, 1);
+    c->dir = tmpdir_create();
+    c->log_dir = tmpdir_path(c->dir, "oplog");
+    c->keys_path = tmpdir_path(c->dir, "keys");
+    c->keys_old = tmpdir_path(c->dir, "keys-old");
+    c->keys_alien = tmpdir_path(c->dir, "keys-alien");
+    c->disk = store_mem_disk_create();
+    core_open(c);
+}
+
+void core_deinit(struct core *c)
+{
+    core_close(c);
+    store_mem_disk_destroy(c->disk);
+    mem_free(c->log_dir);
+    mem_free(c->keys_path);
+    mem_free(c->keys_old);
+    mem_free(c->keys_alien);
+    tmpdir_remove(c->dir);
+}

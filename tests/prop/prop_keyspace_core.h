@@ -60,5 +60,8 @@ struct ks_key key_of(unsigned k, char name[16]);
 void core_open(struct core *c);
 /* Ends it without writing anything back: what the store did not flush is lost with the store. */
 void core_close(struct core *c);
+/* A core in a new directory, opened, its numbers seeded; and its end. */
+void core_init(struct core *c);
+void core_deinit(struct core *c);
 
 #endif

@@ -1,0 +1,132 @@
+/*
+ * Single cases of the keyspace that its property test would meet too rarely.
+ */
+#include <stdio.h>
+
+#include "engine/base/err.h"
+
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/ks_state.h"
+#include "engine/space/resident.h"
+#include "engine/store/store.h"
+#include "engine/value/rowkey.h"
+
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+
+#include "tests/lib/tcase.h"
+#include "tests/prop/prop_keyspace_core.h"
+
+#define MEMBERS 40
+#define NOW_MS  1700000000000ull
+
+static void add_all(struct core *c, const struct ks_key *key)
+{
+    char member[16];
+
+    mut_begin(c->mut, NOW_MS);
+    struct coll *coll = mut_coll(c->mut, key, VT_SET);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        const int len = snprintf(member, sizeof(member), "member:%u", i);
+        (void)mut_elem_set(c->mut, coll, bytes_of(member, (size_t)len), bytes_of(NULL, 0));
+    }
+    (void)mut_end(c->mut);
+}
+
+static void delete (struct core *c, const struct ks_key *key)
+{
+    mut_begin(c->mut, NOW_MS);
+    mut_del(c->mut, key);
+    (void)mut_end(c->mut);
+}
+
+static void write_all_now(struct core *c)
+{
+    oplog_request_sync(c->log);
+    while (ks_busy(c->ks) || oplog_durable_lsn(c->log) != oplog_applied_lsn(c->log))
+        turn(c);
+    ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
+    assert_int_equal(ks_flush_now(c->ks), 0);
+}
+
+/*
+ * While the caller writes rows itself no slice may run: it would look at the store, find an old
+ * row, and delete the new one that was written meanwhile.
+ */
+static void test_no_slice_beside_the_callers_writes(void **state)
+{
+    static struct core c;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    const struct ks_key key = key_of(1, name);
+    add_all(&c, &key);
+    write_all_now(&c);
+    delete (&c, &key);
+    add_all(&c, &key);
+    write_all_now(&c);
+    assert_false(ks_busy(c.ks));
+    assert_int_equal(ks_sweep_count(c.ks), 1);
+    core_deinit(&c);
+}
+
+/* As damage would: one row of the set is gone, though its key row counts it. */
+static void lose_a_row(struct core *c, const struct ks_key *key)
+{
+    uint8_t name[256];
+    struct store_batch batch;
+
+    const size_t len = rowkey_store_elem(name, key->slot, key->hash, key->name, ROWKEY_KIND_SET,
+                                         bytes_cstr("member:7"));
+    store_batch_init(&batch, 1u << 20);
+    assert_int_equal(store_batch_delete(&batch, bytes_of(name, len)), 0);
+    assert_int_equal(store_write(c->store, &batch, 0), 0);
+    store_batch_deinit(&batch);
+}
+
+static int load_whole(struct core *c, const struct ks_key *key)
+{
+    for (;;) {
+        const int err = ks_need_whole(c->ks, key, NOW_MS, &c->wait);
+        if (err <= 0)
+            return err;
+        while (c->wait.pending != 0)
+            turn(c);
+        if (c->wait.err != 0)
+            return c->wait.err;
+    }
+}
+
+/* A reply of fewer elements than it announces would leave the client waiting. */
+static void test_a_lost_row_is_an_error(void **state)
+{
+    static struct core c;
+    struct ks_sizes sizes;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    const struct ks_key key = key_of(1, name);
+    add_all(&c, &key);
+    write_all_now(&c);
+    do {
+        (void)ks_demote_some(c.ks, UINT64_MAX, UINT64_MAX);
+        ks_sizes(c.ks, &sizes);
+    } while (sizes.hot_bytes != 0);
+    lose_a_row(&c, &key);
+    assert_int_equal(load_whole(&c, &key), -ERR_CORRUPT);
+    ks_wait_unpin(&c.wait);
+    core_deinit(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_slice_beside_the_callers_writes),
+        cmocka_unit_test(test_a_lost_row_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
