@@ -153,7 +153,7 @@ static void expire_generic(struct request *rq, int64_t unit_ms, bool absolute)
     if (!req_i64(rq, 2, &value) || !expire_flags(rq, &flags))
         return;
     if (__builtin_mul_overflow(value, unit_ms, &at_ms) ||
-        (!absolute && __builtin_add_overflow(at_ms, (int64_t)rq->now_ms, &at_ms))) {
+        (!absolute && __builtin_add_overflow(at_ms, req_now_for_ttl(rq), &at_ms))) {
         reply_err_expire_time(rq->out, rq->cmd->name);
         return;
     }

@@ -99,6 +99,12 @@ void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset
         strval_copy(obj_coll(obj), offset, at, len);
 }
 
+int64_t req_now_for_ttl(struct request *rq)
+{
+    rq->now_ms = reactor_wall_refresh(rq->sh->reactor);
+    return (int64_t)rq->now_ms;
+}
+
 bool req_deadline(struct request *rq, uint32_t index, int64_t unit_ms, bool absolute,
                   uint64_t *out_at_ms)
 {
@@ -108,7 +114,7 @@ bool req_deadline(struct request *rq, uint32_t index, int64_t unit_ms, bool abso
     if (!req_i64(rq, index, &value))
         return false;
     if (value <= 0 || __builtin_mul_overflow(value, unit_ms, &at_ms) ||
-        (!absolute && __builtin_add_overflow(at_ms, (int64_t)rq->now_ms, &at_ms))) {
+        (!absolute && __builtin_add_overflow(at_ms, req_now_for_ttl(rq), &at_ms))) {
         reply_err_expire_time(rq->out, rq->cmd->name);
         return false;
     }

@@ -66,6 +66,12 @@ static inline struct obj *req_get(const struct request *rq, const struct ks_key 
     return obj;
 }
 
+/*
+ * The clock for a time to live: read anew, for what is set late in a long turn would else be gone
+ * too early. The rest of the turn goes by it, too.
+ */
+int64_t req_now_for_ttl(struct request *rq);
+
 /* True if the object is NULL or of `type`; else replies WRONGTYPE. */
 MUST_USE bool req_type_ok(struct request *rq, const struct obj *obj, uint8_t type);
 

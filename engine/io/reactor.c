@@ -85,6 +85,12 @@ uint64_t reactor_wall_ms(const struct reactor *r)
     return r->wall_ms;
 }
 
+uint64_t reactor_wall_refresh(struct reactor *r)
+{
+    r->wall_ms = clock_source_wall_ms(r->clock);
+    return r->wall_ms;
+}
+
 const struct reactor_metrics *reactor_metrics(const struct reactor *r)
 {
     return &r->metrics;

@@ -120,6 +120,8 @@ const char *reactor_backend_name(const struct reactor *r);
 uint64_t reactor_now_ns(const struct reactor *r);
 uint64_t reactor_now_ms(const struct reactor *r);
 uint64_t reactor_wall_ms(const struct reactor *r);
+/* Reads it anew for the rest of the turn: where being behind by a turn's length would show. */
+uint64_t reactor_wall_refresh(struct reactor *r);
 
 /* clang-format off */
 #define REACTOR_METRICS(X)                                                                         \

@@ -106,7 +106,8 @@ def agrees(state, key, seen):
 
 def show(state, key):
     value = state.get(key)
-    text = repr((value.part, value.ttl) if isinstance(value, Short) else value)
+    text = repr((value.part, value.ttl, value.from_time, value.to_time)
+                if isinstance(value, Short) else value)
     text = text if len(text) < 160 else text[:160] + '...'
     return text + (' with expiry' if key in state.expiring else '')
 
@@ -225,7 +226,8 @@ class Writer:
         lines = ['no n in %d..%d (acknowledged %d) explains what is there; nearest n=%d, %d keys '
                  'differ:' % (n_min, len(self.log), self.acked, n, count)]
         for key in keys:
-            lines.append('  %r: due %s, there %.160r TTL %s' % (key, due[key], *actual[key][:2]))
+            lines.append('  %r: due %s, there %.160r TTL %s, read from %.3f to %.3f' %
+                         (key, due[key], *actual[key]))
             history = [(i + 1, [c[:2] for c in op.commands]) for i, op in enumerate(self.log)
                        if key in op.keys()]
             lines.append('    changed by its operations %.400r' % history[-8:])
