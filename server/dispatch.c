@@ -260,6 +260,9 @@ static void reply_unreadable(struct conn *c, int err)
 {
     if (err == -ERR_LIMIT)
         reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory; read it in parts");
+    else if (err == -ERR_CLOSED)
+        reply_error(&c->out, "ERR the flash tier could not be opened again after an error: %s",
+                    c->sh->mend.why);
     else
         reply_error(
             &c->out,
@@ -293,6 +296,19 @@ static bool log_ready(struct conn *c, const struct cmd *cmd, size_t len, bool *p
     return false;
 }
 
+static void refuse_growth(struct conn *c, enum node_growth growth, const char *why)
+{
+    if (growth == NODE_GROWTH_FAILED) {
+        reply_error(&c->out,
+                    "MISCONF Errors writing to the flash tier: %s; commands that grow the data are "
+                    "refused until it takes writes again",
+                    why);
+        return;
+    }
+    c->sh->stats.refused_memory++;
+    reply_err_oom(&c->out, why);
+}
+
 /* Memory and flash fuses, and the delay of writers. */
 static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *parked)
 {
@@ -301,7 +317,8 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
 
     if (c->delayed && c->growth_since_ms == 0)
         return true; /* It has served its delay. */
-    switch (node_growth(c->sh, bytes, &why, &delay_ms)) {
+    const enum node_growth growth = node_growth(c->sh, bytes, &why, &delay_ms);
+    switch (growth) {
     case NODE_GROWTH_OK:
         c->growth_since_ms = 0;
         return true;
@@ -326,12 +343,12 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
         shard_retry_after(c->sh, c, delay_ms);
         return false;
     case NODE_GROWTH_REFUSED:
+    case NODE_GROWTH_FAILED:
         break;
     }
     c->growth_since_ms = 0;
     c->delayed = false;
-    c->sh->stats.refused_memory++;
-    reply_err_oom(&c->out, why);
+    refuse_growth(c, growth, why);
     dispatch_reject(c, cmd);
     return false;
 }

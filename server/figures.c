@@ -119,6 +119,11 @@ static void add_store(struct figures *f, const struct shard *sh)
     sum->flushed_bytes += s.flushed_bytes;
     sum->compacted_bytes += s.compacted_bytes;
     sum->block_cache_bytes = s.block_cache_bytes; /* All shards share it. */
+    f->stores_ailing += sh->mend.ailing;
+    f->stores_closed += sh->mend.ailing && !store_is_open(sh->store);
+    f->store_reopens += sh->mend.reopens;
+    if (sh->mend.why[0] != '\0' && (sh->mend.ailing || f->store_why[0] == '\0'))
+        memcpy(f->store_why, sh->mend.why, sizeof(f->store_why));
     for (int k = 0; k < STORE_LEVELS_MAX; k++) {
         sum->level_files[k] += s.level_files[k];
         sum->level_bytes[k] += s.level_bytes[k];

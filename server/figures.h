@@ -62,6 +62,12 @@ struct figures {
     struct ks_metrics moves;
     struct store_stats store;
 
+    /* Stores that take no writes, and the last error of one. */
+    uint32_t stores_ailing;
+    uint32_t stores_closed;
+    uint64_t store_reopens;
+    char store_why[STORE_WHY_BYTES];
+
     /* The pace of writers. */
     struct {
         uint64_t drain_bytes_sec;

@@ -409,7 +409,7 @@ void flash_relief_step(struct shard *sh)
     const enum flash_level level = flash_level(f);
 
     follow_evicted(sh);
-    if (level == FLASH_FREE || r->busy || sh->flushing ||
+    if (level == FLASH_FREE || r->busy || sh->flushing || sh->mend.ailing ||
         now_ms - r->began_ms < (level == FLASH_FULL ? RELIEF_FULL_MS : RELIEF_TIGHT_MS))
         return;
     const uint64_t covered = ks_flush_covered(sh->ks);

@@ -77,6 +77,17 @@ static void write_store(const struct store_stats *s, struct buf *out)
     INFO_U64(out, "store_compacted_bytes", s->compacted_bytes);
 }
 
+/* What RocksDB failed with, if it did (mend.h). */
+static void write_health(const struct figures *f, struct buf *out)
+{
+    INFO_PRINT(out, "store_status:%s\r\n",
+               f->stores_closed != 0   ? "closed"
+               : f->stores_ailing != 0 ? "err"
+                                       : "ok");
+    INFO_PRINT(out, "store_last_error:%s\r\n", f->store_why);
+    INFO_U64(out, "store_reopens", f->store_reopens);
+}
+
 static void write_log(const struct figures *f, struct buf *out)
 {
     INFO_U64(out, "log_bytes", f->log_bytes);
@@ -108,6 +119,7 @@ void info_tiering(const struct shard *sh, const struct figures *f, struct buf *o
     write_keys(f, out);
     write_moves(f, out);
     write_store(&f->store, out);
+    write_health(f, out);
     write_log(f, out);
     INFO_U64(out, "budget_maxmemory", node_limit(&l->maxmemory));
     INFO_U64(out, "budget_early", node_limit(&l->early));

@@ -131,14 +131,16 @@ enum node_growth {
     NODE_GROWTH_SLOW,
     NODE_GROWTH_LATER,
     NODE_GROWTH_WAIT,
-    NODE_GROWTH_REFUSED
+    NODE_GROWTH_REFUSED,
+    NODE_GROWTH_FAILED
 };
 
 /*
  * Whether a client may grow the data by about `bytes` now. SLOW: after `*out_delay_ms`, without
  * asking again. LATER, WAIT: ask again after `*out_delay_ms`; LATER: for as long as it takes,
  * memory is being freed. REFUSED, and WAIT for who is tired of it:
- * `*out_why` tells which budget is spent.
+ * `*out_why` tells which budget is spent. FAILED: the store takes no writes, `*out_why` is its
+ * error.
  */
 enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,
                              uint32_t *out_delay_ms);

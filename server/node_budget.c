@@ -261,6 +261,10 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
     const struct node_limits *l = &node->limits;
     const enum flash_level flash = flash_level(&node->flash);
 
+    if (unlikely(sh->mend.ailing)) {
+        *out_why = sh->mend.why;
+        return NODE_GROWTH_FAILED;
+    }
     if (unlikely(flash >= FLASH_UNSURE)) {
         *out_why = flash_why(&node->flash);
         *out_delay_ms = WAIT_MS;

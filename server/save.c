@@ -1,6 +1,7 @@
 /* Saves; save.h tells the steps. */
 #include "server/save.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -136,7 +137,9 @@ static void run_job(void *ctx, struct pool_job **jobs, uint32_t n)
 
     (void)jobs;
     (void)n;
-    int err = save->kind == SAVE_CHECKPOINT ? checkpoint_shard(sh) : store_flush(sh->store);
+    int err = -EIO;
+    if (!sh->save.vain)
+        err = save->kind == SAVE_CHECKPOINT ? checkpoint_shard(sh) : store_flush(sh->store);
     if (err != 0)
         (void)atomic_compare_exchange_strong(&save->err, &none, err);
     if (atomic_fetch_sub(&save->left, 1) != 2)
@@ -269,8 +272,10 @@ void save_step(struct shard *sh)
         s->flushing = true;
     }
     if (s->flushing && !ks_flush_busy(sh->ks) &&
-        (!ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= s->target_lsn)) {
+        (sh->mend.ailing || !ks_flush_needed(sh->ks) ||
+         ks_flush_covered(sh->ks) >= s->target_lsn)) {
         s->flushing = false;
+        s->vain = sh->mend.ailing;
         s->busy = true;
         pool_submit(&s->cls, &s->job);
     }

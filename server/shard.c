@@ -246,6 +246,7 @@ static int open_pools(struct shard *sh, char *why, size_t why_len)
     save_shard_init(sh);
     shard_store_init(sh);
     flash_relief_init(sh);
+    mend_init(sh);
     return 0;
 }
 
@@ -355,7 +356,8 @@ static void drain(struct shard *sh)
     while (atomic_load(&node->shards_serving) != 0)
         one_more_turn(sh);
     while (ks_busy(sh->ks) || sh->retired != NULL || sh->persisted_busy || sh->save.busy ||
-           sh->relief.busy || (sh->id == 0 && (flash_walking(node) || node_budget_busy(node))))
+           sh->relief.busy || sh->mend.busy ||
+           (sh->id == 0 && (flash_walking(node) || node_budget_busy(node))))
         one_more_turn(sh);
 }
 

@@ -36,6 +36,7 @@
 #include "server/eviction.h"
 #include "server/flash.h"
 #include "server/forward.h"
+#include "server/mend.h"
 #include "server/request.h"
 #include "server/save.h"
 #include "server/stats.h"
@@ -108,6 +109,7 @@ struct shard {
     bool persisted_busy;
     struct save_shard save;
     struct flash_relief relief;
+    struct mend mend;
     struct pace pace;        /* Of the writers of this shard. */
     uint64_t demote_cleaned; /* Demotion found nothing then: until so many batches are written, */
     uint64_t demote_idle_ms; /* or time has passed it rests. */

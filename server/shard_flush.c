@@ -74,7 +74,8 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
     const bool quiet = !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy &&
-                       !sh->save.busy && !sh->relief.busy && oplog_durable_lsn(sh->log) >= lsn;
+                       !sh->save.busy && !sh->relief.busy && !sh->mend.busy &&
+                       oplog_durable_lsn(sh->log) >= lsn;
     if (!quiet && must) {
         (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
         return SHARD_FLUSH_FAILED;
@@ -88,7 +89,6 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
     sh->flushing = false;
     /* The new store covers up to here: no batch may say less, as it would from an older point. */
     shard_note_position(sh);
-    ks_clear(sh->ks);
     if (shard_store_renew(sh, lsn, why, why_len) != 0)
         return SHARD_FLUSH_FAILED;
     sh->persisted_lsn = lsn;

@@ -178,6 +178,7 @@ int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
             (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
         return err;
     }
+    ks_clear(sh->ks);
     shard_keys_path(sh, path, sizeof(path));
     keyfile_remove(path);
     sh->retired = sh->store;

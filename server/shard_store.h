@@ -35,9 +35,10 @@ void shard_keys_path(const struct shard *sh, char *out, size_t out_len);
 MUST_USE int shard_store_keep(struct shard *sh, char *why, size_t why_len);
 
 /*
- * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts.
- * Nothing may be under way, no retired store either; the keyspace is empty. Blocks for the start of
- * an empty store; the old one is closed and deleted in the background (shard.retired).
+ * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts; the
+ * keyspace forgets its keys. After an error nothing has changed. Nothing may be under way, no
+ * retired store either. Blocks for the start of an empty store; the old one is closed and deleted
+ * in the background (shard.retired).
  */
 MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len);
 

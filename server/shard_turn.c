@@ -134,7 +134,8 @@ static uint64_t flush_batch_bytes(const struct shard *sh)
 
 static void write_back(struct shard *sh)
 {
-    if (!sh->flushing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh))
+    if (!sh->flushing && !sh->mend.ailing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) &&
+        flush_due(sh))
         (void)ks_flush_start(sh->ks, flush_batch_bytes(sh), reactor_now_ms(sh->reactor));
     if (!ks_flush_building(sh->ks))
         return;
@@ -273,15 +274,16 @@ static void on_cron(struct reactor_timer *t)
     else
         node_press(sh);
     evict_follow(sh);
+    mend_step(sh);
     save_step(sh);
     if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
         (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
-        if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing)
+        if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing && !sh->mend.ailing)
             ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
     }
     if (sh->cron_count % 10 == 0) {
         ks_keys_set_due(sh->ks, (uint64_t)sh->cfg->key_checkpoint_changes);
-        if (!sh->flushing)
+        if (!sh->flushing && !sh->mend.ailing)
             ks_keys_step(sh->ks, now_ms);
         shard_note_position(sh);
         look_after_log(sh);
@@ -314,6 +316,7 @@ static void read_persisted(void *ctx, struct pool_job **jobs, uint32_t n)
     (void)n;
     if (store_covered(sh->store, true, &lsn, NULL) == 0)
         sh->persisted_found = lsn;
+    mend_look(sh);
 }
 
 static void on_persisted(struct mail *mail)

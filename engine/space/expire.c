@@ -152,14 +152,14 @@ void ks_expire_put(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms
 }
 
 /* Whether the key row says that the key has expired; an absent key has nothing to reclaim. */
-static bool row_expired(struct cold_look *l, const struct rowkey *rk)
+static bool row_expired(struct cold_look *l, struct store_iter *it, const struct rowkey *rk)
 {
     struct store_value value;
     struct row_view view;
     uint8_t *name = mem_alloc(rowkey_size(rk->key, ROWKEY_KIND_KEY, bytes_of(NULL, 0)));
     const size_t len = rowkey_store_key(name, rk->slot, rk->hash, rk->key);
 
-    store_get(l->ks->options.store, bytes_of(name, len), STORE_READ_NO_FILL, &value);
+    store_iter_get(it, bytes_of(name, len), STORE_READ_NO_FILL, &value);
     const bool expired =
         value.status == STORE_FOUND && row_view(value.row, l->now_ms, &view) == 0 && view.expired;
     store_value_release(&value);
@@ -195,7 +195,7 @@ static void look(struct cold_look *l)
             l->more = true;
             break;
         }
-        if (row_expired(l, &rk)) {
+        if (row_expired(l, it, &rk)) {
             le16_store(head, (uint16_t)rk.key.len);
             l->err = buf_append(&l->keys, head, 2);
             if (l->err == 0)

@@ -26,8 +26,8 @@
 /* --- on the pool's threads --- */
 
 /* Appends the member of an index row, with its row. */
-static int take_member(struct flight *f, const struct rowkey *rk, struct bytes index_row,
-                       uint8_t *name)
+static int take_member(struct flight *f, struct store_iter *it, const struct rowkey *rk,
+                       struct bytes index_row, uint8_t *name)
 {
     struct row_view view;
     struct store_value value;
@@ -37,7 +37,7 @@ static int take_member(struct flight *f, const struct rowkey *rk, struct bytes i
     if (err != 0)
         return err;
     const size_t len = rowkey_store_elem(name, f->slot, f->hash, rk->key, ROWKEY_KIND_ZSET, member);
-    store_get(f->ks->options.store, bytes_of(name, len), STORE_READ_NO_FILL, &value);
+    store_iter_get(it, bytes_of(name, len), STORE_READ_NO_FILL, &value);
     if (value.status != STORE_FOUND && value.status != STORE_ABSENT) {
         err = value.err != 0 ? value.err : -ERR_CORRUPT;
     } else {
@@ -75,7 +75,7 @@ static bool take_row(struct flight *f, struct store_iter *it, uint8_t *name)
         return false;
     f->err = store_iter_row(it, &row) == STORE_FOUND ? 0 : -ERR_CORRUPT;
     if (f->err == 0)
-        f->err = take_member(f, &rk, row, name);
+        f->err = take_member(f, it, &rk, row, name);
     buf_clear(&f->last);
     if (f->err == 0)
         f->err = buf_append_bytes(&f->last, rk.sub);

@@ -4,7 +4,12 @@
  * Calls under way are counted so that a reopen cannot pull the files from under them. The order is
  * the usual one of such gates: a call counts itself, then looks at `closed`; a reopen sets
  * `closed`, then looks at the count; with sequentially consistent atomics at least one of them sees
- * the other.
+ * the other. Who finds the gate closed by a reopen that is under way waits for its end: a reopen
+ * takes a fraction of a second, and a read that waits need not be repeated.
+ *
+ * A reopen keeps what is not persistent yet: it is taken out of the old files' memtables as one
+ * batch before they are closed, and written before the gate opens. If the open fails the batch is
+ * kept for the next attempt, and the gate stays closed: the rows of before are not shown.
  */
 #include "engine/store/store.h"
 
@@ -12,8 +17,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
@@ -21,15 +28,45 @@
 #include "engine/store/store_frame.h"
 #include "engine/store/store_impl.h"
 
+/* Between two looks whether a call is still under way. */
+#define USERS_STEP_NS 200000
+/* Of what a reopen keeps: as much as memtables can hold, and the size of RocksDB's batches. */
+#define SAVED_BYTES_MAX UINT32_MAX
+
 /* --- the gate --- */
 
-static bool store_enter(struct store *store)
+/* For calls that never block: false also while a reopen is under way. */
+static bool store_try_enter(struct store *store)
 {
     atomic_fetch_add(&store->users, 1);
     if (likely(!atomic_load(&store->closed)))
         return true;
     atomic_fetch_sub(&store->users, 1);
     return false;
+}
+
+/* The gate is closed. True: a reopen was under way, and has ended. */
+static bool wait_for_reopen(struct store *store)
+{
+    bool waited = false;
+
+    pthread_mutex_lock(&store->gate_lock);
+    while (atomic_load(&store->reopening)) {
+        waited = true;
+        pthread_cond_wait(&store->gate_moved, &store->gate_lock);
+    }
+    pthread_mutex_unlock(&store->gate_lock);
+    return waited;
+}
+
+static bool store_enter(struct store *store)
+{
+    while (!store_try_enter(store)) {
+        /* Closed without a reopen: look once more, since one may have ended just now. */
+        if (!wait_for_reopen(store))
+            return store_try_enter(store);
+    }
+    return true;
 }
 
 static void store_leave(struct store *store)
@@ -162,6 +199,14 @@ static int store_do_open(struct store *store, struct store_fault *fault)
     return store_fault_set(fault, err, "the covered position cannot be read: %s", err_str(err));
 }
 
+/* Nobody holds them or waits. */
+static void locks_destroy(struct store *store)
+{
+    (void)pthread_mutex_destroy(&store->fault_lock);
+    (void)pthread_mutex_destroy(&store->gate_lock);
+    (void)pthread_cond_destroy(&store->gate_moved);
+}
+
 int store_start(struct store *take_store, const struct store_ops *ops, bool read_only,
                 struct store **out, char *why, size_t why_len)
 {
@@ -173,11 +218,14 @@ int store_start(struct store *take_store, const struct store_ops *ops, bool read
     atomic_init(&store->users, 0);
     atomic_init(&store->closed, false);
     atomic_init(&store->health, 0);
+    atomic_init(&store->reopening, false);
     CHECK(pthread_mutex_init(&store->fault_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&store->gate_lock, NULL) == 0);
+    CHECK(pthread_cond_init(&store->gate_moved, NULL) == 0);
     const int err = store_do_open(store, &fault);
     if (err != 0) {
         store_why(why, why_len, fault.text);
-        (void)pthread_mutex_destroy(&store->fault_lock); /* Cannot be held. */
+        locks_destroy(store);
         ops->destroy(store);
         return err;
     }
@@ -192,29 +240,93 @@ void store_close(struct store *store)
     CHECK(atomic_load(&store->users) == 0);
     if (!atomic_load(&store->closed))
         store->ops->close(store);
-    (void)pthread_mutex_destroy(&store->fault_lock); /* Cannot be held. */
+    if (store->saved_any)
+        store_batch_deinit(&store->saved);
+    locks_destroy(store);
     store->ops->destroy(store);
 }
 
-int store_reopen(struct store *store, char *why, size_t why_len)
-{
-    struct store_fault fault = {.err = 0};
-    const bool was_closed = atomic_exchange(&store->closed, true);
+/* --- reopen --- */
 
-    if (atomic_load(&store->users) != 0) {
-        atomic_store(&store->closed, was_closed);
-        store_why(why, why_len, "calls are under way or iterators open");
-        return -ERR_BUSY;
+static bool wait_for_users(struct store *store, uint32_t wait_ms)
+{
+    const struct timespec step = {.tv_nsec = USERS_STEP_NS};
+    const uint64_t end_ns = clock_mono_ns() + (uint64_t)wait_ms * 1000000;
+
+    while (atomic_load(&store->users) != 0) {
+        if (clock_mono_ns() >= end_ns)
+            return false;
+        (void)nanosleep(&step, NULL); /* tidy: allow nanosleep, store calls may block */
     }
-    if (!was_closed)
-        store->ops->close(store);
-    const int err = store_do_open(store, &fault);
-    (void)store_note(store, err, &fault);
+    return true;
+}
+
+/* Opens and writes what the close took away. After an error it is closed and `saved` unchanged. */
+static int open_with_saved(struct store *store, struct store_fault *fault)
+{
+    int err = store_do_open(store, fault);
+
     if (err != 0)
-        store_why(why, why_len, fault.text);
-    else
+        return err;
+    if (store_batch_bytes(&store->saved) != 0)
+        err = store->ops->write(store, &store->saved, 0, fault);
+    if (err == 0)
+        err = covered_read(store, false, &store->covered_lsn, NULL);
+    if (err != 0) {
+        store->ops->close(store);
+        return fault->err != 0 ? fault->err : store_fault_set(fault, err, "%s", err_str(err));
+    }
+    store_batch_deinit(&store->saved);
+    store->saved_any = false;
+    return 0;
+}
+
+/* Nobody is inside. */
+static int reopen_alone(struct store *store, bool was_closed, struct store_fault *fault)
+{
+    if (!was_closed) {
+        store_batch_init(&store->saved, SAVED_BYTES_MAX);
+        const int err = store->read_only ? 0 : store->ops->save(store, &store->saved, fault);
+        if (err != 0) { /* As it was. */
+            store_batch_deinit(&store->saved);
+            atomic_store(&store->closed, false);
+            return err;
+        }
+        store->saved_any = true;
+        store->ops->close(store);
+    }
+    const int err = open_with_saved(store, fault);
+    if (err == 0)
         atomic_store(&store->closed, false);
     return err;
+}
+
+int store_reopen(struct store *store, uint32_t wait_ms, char *why, size_t why_len)
+{
+    struct store_fault fault = {.err = 0};
+    int err = -ERR_BUSY;
+
+    atomic_store(&store->reopening, true);
+    const bool was_closed = atomic_exchange(&store->closed, true);
+    if (wait_for_users(store, wait_ms)) {
+        err = reopen_alone(store, was_closed, &fault);
+        (void)store_note(store, err, &fault);
+    } else {
+        (void)store_fault_set(&fault, err, "calls are under way or iterators open");
+        atomic_store(&store->closed, was_closed);
+    }
+    pthread_mutex_lock(&store->gate_lock);
+    atomic_store(&store->reopening, false);
+    pthread_cond_broadcast(&store->gate_moved);
+    pthread_mutex_unlock(&store->gate_lock);
+    if (err != 0)
+        store_why(why, why_len, fault.text);
+    return err;
+}
+
+bool store_is_open(const struct store *store)
+{
+    return !atomic_load(&store->closed);
 }
 
 /* --- writing --- */
@@ -317,7 +429,7 @@ void store_multi_get(struct store *store, size_t n, const struct bytes *keys, ui
 void store_stats(struct store *store, struct store_stats *out)
 {
     *out = (struct store_stats){.live_sst_bytes = 0};
-    if (!store_enter(store))
+    if (!store_try_enter(store))
         return;
     store->ops->stats(store, out);
     store_leave(store);
@@ -326,7 +438,7 @@ void store_stats(struct store *store, struct store_stats *out)
 void store_debt(struct store *store, struct store_debt *out)
 {
     *out = (struct store_debt){.level0_files = 0};
-    if (store->ops->debt == NULL || !store_enter(store))
+    if (store->ops->debt == NULL || !store_try_enter(store))
         return;
     store->ops->debt(store, out);
     store_leave(store);
@@ -395,6 +507,12 @@ void store_iter_prev(struct store_iter *it)
     CHECK(it->ops->valid(it));
     it->ops->prev(it);
     iter_settle(it, it->ops->prev);
+}
+
+void store_iter_get(struct store_iter *it, struct bytes key, uint32_t flags,
+                    struct store_value *out)
+{
+    it->store->ops->get(it->store, key, flags, out);
 }
 
 bool store_iter_valid(const struct store_iter *it)

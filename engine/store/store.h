@@ -13,9 +13,9 @@
  * carries the covered position; after a crash store_covered says from where to replay.
  *
  * Threads: every call but those of store_batch.h may block on the disk and is therefore never made
- * on a shard thread. Reads (get, multi_get, iterators, covered, stats, health) may run on any
- * number of threads at once, beside one writer (write, flush, compact, checkpoint). A store never
- * logs: the caller does.
+ * on a shard thread, but for store_debt, store_stats and store_health. Reads (get, multi_get,
+ * iterators, covered, stats, health) may run on any number of threads at once, beside one writer
+ * (write, flush, compact, checkpoint). A store never logs: the caller does.
  */
 #ifndef TIERRA_ENGINE_STORE_STORE_H
 #define TIERRA_ENGINE_STORE_STORE_H
@@ -144,11 +144,17 @@ void store_close(struct store *store);
 
 /*
  * Closes the files and opens them again: the way out of a sticky background error. What was not
- * flushed is lost: replay from store_covered. Returns as store_open; -ERR_BUSY also while calls are
- * under way or iterators open, then nothing happened. After another error every call returns
- * -ERR_CLOSED until a reopen succeeds.
+ * flushed is kept: it is taken from memory first and written again before anybody may read. Calls
+ * that come meanwhile wait for the end, those under way and iterators are waited for, `wait_ms` at
+ * most: -ERR_BUSY then, and nothing happened. Returns as store_open. After another error the store
+ * is as it was, if nothing could be kept, or else closed: then every call returns -ERR_CLOSED until
+ * a reopen succeeds, which still has what was not flushed. Values that were read stay valid. The
+ * writer's thread. Blocks.
  */
-MUST_USE int store_reopen(struct store *store, char *why, size_t why_len);
+MUST_USE int store_reopen(struct store *store, uint32_t wait_ms, char *why, size_t why_len);
+
+/* False after a reopen that failed, and during one. Cheap; any thread. */
+bool store_is_open(const struct store *store);
 
 /* Deletes a closed RocksDB store with its directory. Returns 0 (also if it was not there),
  * -ERR_BUSY or -errno. */
@@ -255,6 +261,13 @@ void store_iter_seek(struct store_iter *it, struct bytes key);
 void store_iter_seek_prev(struct store_iter *it, struct bytes key);
 void store_iter_next(struct store_iter *it);
 void store_iter_prev(struct store_iter *it);
+
+/*
+ * store_get for who has a cursor: store_get itself could wait for a reopen, and that for the
+ * cursor. Sees rows that are later than the cursor's.
+ */
+void store_iter_get(struct store_iter *it, struct bytes key, uint32_t flags,
+                    struct store_value *out);
 
 /* On a row? If not: the end, or an error (store_iter_status). */
 bool store_iter_valid(const struct store_iter *it);

@@ -29,6 +29,7 @@ void store_batch_clear(struct store_batch *batch)
 {
     buf_clear(&batch->buf);
     batch->count = 0;
+    batch->blind = 0;
     batch->covered_lsn = 0;
     batch->has_covered = false;
 }
@@ -97,6 +98,7 @@ int store_batch_merge(struct store_batch *batch, struct bytes key, struct bytes 
     const int err = batch_append(batch, STORE_RECORD_MERGE, key, row);
 
     batch->count += err == 0;
+    batch->blind += err == 0;
     return err;
 }
 
@@ -109,7 +111,28 @@ int store_batch_delete(struct store_batch *batch, struct bytes key)
         return err;
     batch_finish(batch, batch_put_key(buf_end(&batch->buf), STORE_RECORD_DELETE, key));
     batch->count++;
+    batch->blind++;
     return 0;
+}
+
+int store_batch_put_frame(struct store_batch *batch, struct bytes key, struct bytes frame)
+{
+    const int err = batch_reserve(batch, 1 + 2 * VARINT_BYTES_MAX + key.len + frame.len);
+
+    if (err != 0)
+        return err;
+    uint8_t *at = batch_put_key(buf_end(&batch->buf), STORE_RECORD_PUT, key);
+    at += varint_put(at, frame.len);
+    if (frame.len != 0)
+        memcpy(at, frame.ptr, frame.len);
+    batch_finish(batch, at + frame.len);
+    batch->count++;
+    return 0;
+}
+
+uint32_t store_batch_records_count(const struct store_batch *batch)
+{
+    return batch->buf.len == 0 ? 0 : le32_load(batch->buf.ptr + BATCH_COUNT_OFFSET);
 }
 
 int store_batch_set_covered(struct store_batch *batch, uint64_t lsn, struct bytes vv)

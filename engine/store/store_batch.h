@@ -30,6 +30,7 @@
 struct store_batch {
     struct buf buf; /* Empty, or header and records. */
     uint32_t count; /* Rows; the covered position is not one. */
+    uint32_t blind; /* Of these, deletes and operands: what a walk over the rows does not show. */
     uint64_t covered_lsn;
     bool has_covered;
 };

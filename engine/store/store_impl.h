@@ -54,6 +54,11 @@ struct store_ops {
     int (*write)(struct store *store, const struct store_batch *batch, uint32_t flags,
                  struct store_fault *fault);
     int (*flush)(struct store *store, struct store_fault *fault);
+    /*
+     * Appends to `out` what has to be written again after a close and an open, so that the rows are
+     * those of now: as one batch that may come upon any state from the last persistent one on.
+     */
+    int (*save)(struct store *store, struct store_batch *out, struct store_fault *fault);
     int (*checkpoint)(struct store *store, const char *dir, struct store_fault *fault);
     int (*compact)(struct store *store, struct bytes from, struct bytes to);
     int (*suggest_compact)(struct store *store, struct bytes from, struct bytes to);
@@ -68,11 +73,16 @@ struct store_ops {
 
 struct store {
     const struct store_ops *ops;
-    atomic_uint users;  /* Calls under way and open iterators. */
-    atomic_bool closed; /* No call may enter. */
-    atomic_int health;  /* fault.err, readable without the lock. */
+    atomic_uint users;     /* Calls under way and open iterators. */
+    atomic_bool closed;    /* No call may enter. */
+    atomic_int health;     /* fault.err, readable without the lock. */
+    atomic_bool reopening; /* Who finds it closed waits for the end of that. */
     bool read_only;
-    uint64_t covered_lsn; /* Of the last batch written; the writer's. */
+    bool saved_any;           /* `saved` waits to be written; only while closed. */
+    struct store_batch saved; /* What the last close would have lost. */
+    pthread_mutex_t gate_lock;
+    pthread_cond_t gate_moved; /* `reopening` has become false. */
+    uint64_t covered_lsn;      /* Of the last batch written; the writer's. */
     pthread_mutex_t fault_lock;
     struct store_fault fault; /* Of the last write or flush; err 0 if it succeeded. */
 };
@@ -86,6 +96,12 @@ int store_fault_set(struct store_fault *fault, int err, const char *format, ...)
 
 /* Copies a text, cut if it is too long; `why` may be NULL. */
 void store_why(char *why, size_t why_len, const char *text);
+
+/* Appends a put of a frame as it is, damaged or not. Errors as store_batch_put. */
+MUST_USE int store_batch_put_frame(struct store_batch *batch, struct bytes key, struct bytes frame);
+
+/* Records in the batch, the covered position included. */
+uint32_t store_batch_records_count(const struct store_batch *batch);
 
 /* A value without a row: ABSENT, CORRUPT, INCOMPLETE, ERROR. */
 static inline struct store_value store_value_none(enum store_status status, int err)

@@ -184,7 +184,9 @@ static int mem_open(struct store *store, struct store_fault *fault)
     int err = 0;
 
     disk_lock(disk);
-    if (!sm->options.read_only && disk->writer != NULL) {
+    if (fault_hit(disk, &disk->faults.open_nth)) {
+        err = store_fault_set(fault, -EIO, "memory: injected open error");
+    } else if (!sm->options.read_only && disk->writer != NULL) {
         err = store_fault_set(fault, -ERR_BUSY, "memory: another store is open for writing");
     } else {
         sm->live = map_ref(disk->persisted);
@@ -289,6 +291,29 @@ static int mem_flush(struct store *store, struct store_fault *fault)
     const int err = mem_persist(sm, fault);
     disk_unlock(sm->disk);
     return err;
+}
+
+/* The difference between the live version and the persistent one. */
+static int mem_save(struct store *store, struct store_batch *out, struct store_fault *fault)
+{
+    struct store_mem *sm = mem_of(store);
+    const struct store_map *old = sm->disk->persisted;
+    struct map_entry *e;
+    int err = 0;
+
+    disk_lock(sm->disk);
+    struct map_place place = map_first(sm->live);
+    for (; err == 0 && (e = map_at(sm->live, place)) != NULL; place = map_next(sm->live, place)) {
+        if (map_find(old, map_entry_key(e)) != e)
+            err = store_batch_put_frame(out, map_entry_key(e), map_entry_value(e));
+    }
+    place = map_first(old);
+    for (; err == 0 && (e = map_at(old, place)) != NULL; place = map_next(old, place)) {
+        if (map_find(sm->live, map_entry_key(e)) == NULL)
+            err = store_batch_delete(out, map_entry_key(e));
+    }
+    disk_unlock(sm->disk);
+    return err == 0 ? 0 : store_fault_set(fault, err, "memory: %s", err_str(err));
 }
 
 static int mem_checkpoint(struct store *store, const char *dir, struct store_fault *fault)
@@ -558,6 +583,7 @@ static const struct store_ops mem_ops = {
     .destroy = mem_destroy,
     .write = mem_write,
     .flush = mem_flush,
+    .save = mem_save,
     .checkpoint = mem_checkpoint,
     .compact = mem_compact,
     .suggest_compact = mem_compact,

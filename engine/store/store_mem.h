@@ -23,6 +23,7 @@ struct store_mem_disk;
 struct store_mem_faults {
     uint64_t write_nth; /* store_write returns -EIO and writes nothing. */
     uint64_t flush_nth; /* store_flush returns -EIO and persists nothing. */
+    uint64_t open_nth;  /* An open or reopen returns -EIO. */
     uint64_t busy_nth;  /* store_write with NO_SLOWDOWN returns -ERR_BUSY. */
     uint64_t read_nth;  /* A row read gives STORE_ERROR with -EIO. */
     uint64_t flip_nth;  /* A row read has one bit flipped: STORE_CORRUPT. */

@@ -81,6 +81,7 @@ static void rs_close(struct store *store)
     rocksdb_close(rs->db);
     rs->db = NULL;
     rs->cf = NULL;
+    rocksdb_unflushed_clear(rs);
 }
 
 static void rs_destroy(struct store *store)
@@ -88,6 +89,7 @@ static void rs_destroy(struct store *store)
     struct store_rocksdb *rs = rocksdb_of(store);
 
     rocksdb_profile_destroy(rs);
+    buf_deinit(&rs->notes.keys);
     mem_free(rs->dir);
     mem_free(rs->tuning);
     mem_free(rs);
@@ -98,7 +100,7 @@ static void rs_destroy(struct store *store)
 static int rs_write(struct store *store, const struct store_batch *batch, uint32_t flags,
                     struct store_fault *fault)
 {
-    const struct store_rocksdb *rs = rocksdb_of(store);
+    struct store_rocksdb *rs = rocksdb_of(store);
     const bool no_wait = (flags & STORE_WRITE_NO_SLOWDOWN) != 0;
     char *error = NULL;
     uint8_t *sorted = store_batch_sorted(batch);
@@ -108,7 +110,10 @@ static int rs_write(struct store *store, const struct store_batch *batch, uint32
     mem_free(sorted);
     rocksdb_write(rs->db, no_wait ? rs->write_no_wait : rs->write_wait, wb, &error);
     rocksdb_writebatch_destroy(wb);
-    return rocksdb_error_fault(rs->dir, error, fault);
+    if (error != NULL)
+        return rocksdb_error_fault(rs->dir, error, fault);
+    rocksdb_unflushed_note(rs, batch);
+    return 0;
 }
 
 static int rs_flush(struct store *store, struct store_fault *fault)
@@ -119,6 +124,12 @@ static int rs_flush(struct store *store, struct store_fault *fault)
 
     rocksdb_flush_cf(rs->db, options, rs->cf, &error);
     rocksdb_flushoptions_destroy(options);
+    /* With nothing to flush RocksDB does not say that it takes no writes any more. */
+    if (error == NULL) {
+        rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+        rocksdb_write(rs->db, rs->write_wait, nothing, &error);
+        rocksdb_writebatch_destroy(nothing);
+    }
     return rocksdb_error_fault(rs->dir, error, fault);
 }
 
@@ -272,6 +283,7 @@ static const struct store_ops rs_ops = {
     .destroy = rs_destroy,
     .write = rs_write,
     .flush = rs_flush,
+    .save = rocksdb_unflushed_save,
     .checkpoint = rs_checkpoint,
     .compact = rs_compact,
     .suggest_compact = rs_suggest_compact,
@@ -293,6 +305,7 @@ int store_open(const struct store_options *options, struct store **out, char *wh
     rs->options.dir = rs->dir;
     rs->tuning = options->tuning == NULL ? NULL : mem_strdup(options->tuning);
     rs->options.tuning = rs->tuning;
+    rocksdb_unflushed_init(rs);
     const int err = rocksdb_profile_create(rs, &fault);
     if (err != 0) {
         store_why(why, why_len, fault.text);

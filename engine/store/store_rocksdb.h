@@ -17,6 +17,13 @@ enum store_rocksdb_read {
     READ_COUNT,
 };
 
+/* Keys of deletes and operands in memtables (store_rocksdb_unflushed.c). */
+struct rocksdb_notes {
+    struct buf keys;
+    uint64_t written; /* Records since the open. */
+    size_t look_at;   /* Bytes of notes. */
+};
+
 struct store_rocksdb {
     struct store base; /* Must be first. */
     struct store_options options;
@@ -29,6 +36,7 @@ struct store_rocksdb {
     rocksdb_readoptions_t *reads[READ_COUNT];
     rocksdb_t *db; /* NULL while closed. */
     rocksdb_column_family_handle_t *cf;
+    struct rocksdb_notes notes; /* The writer's. */
 };
 
 /* --- store_rocksdb_options.c --- */
@@ -67,6 +75,16 @@ MUST_USE int rocksdb_iter_open(struct store *store, const struct store_iter_opti
                                struct store_iter **out);
 void rocksdb_stats(struct store *store, struct store_stats *out);
 void rocksdb_debt(struct store *store, struct store_debt *out);
+
+/* --- store_rocksdb_unflushed.c --- */
+
+void rocksdb_unflushed_init(struct store_rocksdb *rs);
+/* The database is closed: nothing is left of it. */
+void rocksdb_unflushed_clear(struct store_rocksdb *rs);
+/* The batch was written. */
+void rocksdb_unflushed_note(struct store_rocksdb *rs, const struct store_batch *batch);
+MUST_USE int rocksdb_unflushed_save(struct store *store, struct store_batch *out,
+                                    struct store_fault *fault);
 
 static inline struct store_rocksdb *rocksdb_of(struct store *store)
 {

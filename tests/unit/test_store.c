@@ -5,6 +5,8 @@
  * greater value. DEAD is the identity. A row that begins with 0x7e is refused by the join.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "engine/base/err.h"
@@ -341,25 +343,107 @@ static void unflushed_batches_are_lost_whole(void **state)
     assert_int_equal(status_of(f, "b"), STORE_ABSENT);
 }
 
-static void reopen_waits_for_no_iterator_and_loses_what_was_not_flushed(void **state)
+static void reopen_keeps_what_was_not_flushed(void **state)
+{
+    struct fixture *f = *state;
+    struct store_value held;
+    uint64_t lsn;
+    char why[STORE_WHY_BYTES];
+
+    put(f, "gone", 1, "one");
+    put(f, "joined", 1, "one");
+    put(f, "held", 1, "one");
+    commit(f);
+    assert_int_equal(store_flush(f->store), 0);
+    put(f, "new", 1, "one");
+    merge(f, "joined", 2, "two");
+    merge(f, "operand", 2, "two");
+    assert_int_equal(store_batch_delete(&f->batch, bytes_cstr("gone")), 0);
+    assert_int_equal(store_batch_set_covered(&f->batch, 7, bytes_cstr("vv")), 0);
+    commit(f);
+    store_get(f->store, bytes_cstr("held"), STORE_READ_NO_FILL, &held);
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), 0);
+
+    expect_shown(f, "new", "one");
+    expect_shown(f, "joined", "two");
+    expect_shown(f, "operand", "two");
+    assert_int_equal(status_of(f, "gone"), STORE_ABSENT);
+    expect_bytes(bytes_from(held.row, 9), bytes_cstr("one"));
+    store_value_release(&held);
+    assert_int_equal(store_covered(f->store, false, &lsn, NULL), 0);
+    expect_u64(lsn, 7);
+    assert_int_equal(store_covered(f->store, true, &lsn, NULL), 0);
+    expect_u64(lsn, 0);
+    assert_int_equal(store_flush(f->store), 0);
+    crash(f);
+    expect_shown(f, "new", "one");
+    assert_int_equal(status_of(f, "gone"), STORE_ABSENT);
+}
+
+static void reopen_waits_for_iterators_only_so_long(void **state)
 {
     struct fixture *f = *state;
     struct store_iter *it;
+    struct store_value v;
     const struct store_iter_options all = {.fill_cache = true};
     char why[STORE_WHY_BYTES];
 
-    put(f, "a", 1, "one");
-    commit(f);
-    assert_int_equal(store_flush(f->store), 0);
     put(f, "b", 1, "one");
     commit(f);
     assert_int_equal(store_iter_open(f->store, &all, &it), 0);
-    assert_int_equal(store_reopen(f->store, why, sizeof(why)), -ERR_BUSY);
+    assert_int_equal(store_reopen(f->store, 5, why, sizeof(why)), -ERR_BUSY);
+    assert_true(store_is_open(f->store));
     expect_shown(f, "b", "one");
+    store_iter_get(it, bytes_cstr("b"), 0, &v);
+    assert_int_equal(v.status, STORE_FOUND);
+    store_value_release(&v);
     store_iter_close(it);
-    assert_int_equal(store_reopen(f->store, why, sizeof(why)), 0);
-    expect_shown(f, "a", "one");
-    assert_int_equal(status_of(f, "b"), STORE_ABSENT);
+    assert_int_equal(store_reopen(f->store, 5, why, sizeof(why)), 0);
+    expect_shown(f, "b", "one");
+}
+
+struct reader {
+    struct fixture *f;
+    atomic_bool stop;
+    uint64_t reads;
+    uint64_t wrong;
+};
+
+static void *read_on(void *arg)
+{
+    struct reader *r = arg;
+    struct store_value v;
+
+    while (!atomic_load(&r->stop)) {
+        store_get(r->f->store, bytes_cstr("a"), 0, &v);
+        r->wrong += v.status != STORE_FOUND || !bytes_eq(bytes_from(v.row, 9), bytes_cstr("one"));
+        r->reads++;
+        store_value_release(&v);
+    }
+    return NULL;
+}
+
+static void readers_wait_for_a_reopen_and_see_no_older_row(void **state)
+{
+    struct fixture *f = *state;
+    struct reader readers[4] = {{.f = f}, {.f = f}, {.f = f}, {.f = f}};
+    pthread_t threads[4];
+    char why[STORE_WHY_BYTES];
+
+    put(f, "a", 1, "old");
+    commit(f);
+    assert_int_equal(store_flush(f->store), 0);
+    put(f, "a", 2, "one");
+    commit(f);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+    for (size_t i = 0; i < 20; i++)
+        assert_int_equal(store_reopen(f->store, 60000, why, sizeof(why)), 0);
+    for (size_t i = 0; i < 4; i++) {
+        atomic_store(&readers[i].stop, true);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        expect_u64(readers[i].wrong, 0);
+    }
 }
 
 static void multi_get_gives_each_row_its_own_result(void **state)
@@ -624,6 +708,7 @@ static void random_operations_match_a_model(void **state)
     struct model *m = mem_zalloc(sizeof(*m));
     struct rng rng;
     uint64_t lsn;
+    char why[STORE_WHY_BYTES];
 
     seed_rng(&rng, f->memory ? 1 : 2);
     for (size_t round = 0; round < MODEL_ROUNDS; round++) {
@@ -644,6 +729,8 @@ static void random_operations_match_a_model(void **state)
             crash(f);
             memcpy(m->now, m->flushed, sizeof(m->now));
             m->lsn = m->flushed_lsn;
+        } else if (what < 8) {
+            assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), 0);
         }
         assert_int_equal(store_covered(f->store, true, &lsn, NULL), 0);
         expect_u64(lsn, m->flushed_lsn);
@@ -668,7 +755,9 @@ int main(void)
         BOTH(covered_position_goes_with_its_batch),
         BOTH(covered_position_cannot_go_down),
         BOTH(unflushed_batches_are_lost_whole),
-        BOTH(reopen_waits_for_no_iterator_and_loses_what_was_not_flushed),
+        BOTH(reopen_keeps_what_was_not_flushed),
+        BOTH(reopen_waits_for_iterators_only_so_long),
+        BOTH(readers_wait_for_a_reopen_and_see_no_older_row),
         BOTH(multi_get_gives_each_row_its_own_result),
         BOTH(checkpoint_is_a_store_of_its_moment),
         BOTH(read_only_store_sees_what_was_flushed),

@@ -214,9 +214,27 @@ static void sticky_fault_stays_until_it_is_taken_away(void **state)
     assert_int_equal(store_flush(f->store), -EIO);
     assert_int_equal(store_health(f->store, NULL, 0), -EIO);
     faults(f, (struct store_mem_faults){.sticky = false});
-    assert_int_equal(store_reopen(f->store, why, sizeof(why)), 0);
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), 0);
     assert_int_equal(store_health(f->store, NULL, 0), 0);
-    assert_int_equal(read_row(f, "a", 0), STORE_ABSENT);
+    assert_int_equal(read_row(f, "a", 0), STORE_FOUND);
+}
+
+static void failed_reopen_keeps_what_was_not_flushed_for_the_next(void **state)
+{
+    struct fixture *f = *state;
+    char why[STORE_WHY_BYTES];
+
+    assert_int_equal(write_row(f, "a", "1", 0), 0);
+    faults(f, (struct store_mem_faults){.open_nth = 1, .write_nth = 1});
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), -EIO);
+    expect_str(why, "memory: injected open error");
+    assert_false(store_is_open(f->store));
+    assert_int_equal(read_row(f, "a", 0), STORE_ERROR);
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), -EIO);
+    expect_str(why, "memory: injected write error");
+    assert_int_equal(store_health(f->store, NULL, 0), -EIO);
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), 0);
+    assert_int_equal(read_row(f, "a", 0), STORE_FOUND);
 }
 
 static void stall_is_busy_only_for_who_does_not_wait(void **state)
@@ -254,7 +272,7 @@ static void flipped_bit_on_the_disk_stays(void **state)
     assert_false(store_mem_disk_corrupt(f->disk, bytes_cstr("b"), 3));
     assert_true(store_mem_disk_corrupt(f->disk, bytes_cstr("a"), 33));
     assert_int_equal(read_row(f, "a", 0), STORE_CORRUPT);
-    assert_int_equal(store_reopen(f->store, why, sizeof(why)), 0);
+    assert_int_equal(store_reopen(f->store, 0, why, sizeof(why)), 0);
     assert_int_equal(read_row(f, "a", 0), STORE_CORRUPT);
     assert_int_equal(write_row(f, "a", "2", 0), 0);
     assert_int_equal(read_row(f, "a", 0), STORE_FOUND);
@@ -289,6 +307,7 @@ int main(void)
         cmocka_unit_test(map_seeks_both_ways),
         FAULT(nth_write_fails_and_health_says_so_until_one_succeeds),
         FAULT(sticky_fault_stays_until_it_is_taken_away),
+        FAULT(failed_reopen_keeps_what_was_not_flushed_for_the_next),
         FAULT(stall_is_busy_only_for_who_does_not_wait),
         FAULT(reads_fail_flip_and_are_incomplete_as_told),
         FAULT(flipped_bit_on_the_disk_stays),

@@ -178,6 +178,17 @@ static enum store_status status_of(struct fixture *f, size_t index, uint32_t fla
     return status;
 }
 
+static void expect_row(struct fixture *f, size_t index, uint8_t first)
+{
+    struct store_value v;
+    uint8_t key[8], row[ROW_BYTES];
+
+    store_get(f->store, key_of(index, key), 0, &v);
+    assert_int_equal(v.status, STORE_FOUND);
+    expect_bytes(v.row, row_of(index, first, row));
+    store_value_release(&v);
+}
+
 /* --- the directory --- */
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -654,7 +665,7 @@ static void stalled_write_is_busy_for_who_does_not_wait(void **state)
     assert_int_equal(store_write(f->store, &f->batch, 0), 0); /* Waits. */
 }
 
-static void failed_flush_is_remembered_until_the_store_is_reopened(void **state)
+static void failed_flush_ends_with_a_reopen_that_loses_nothing(void **state)
 {
     struct fixture *f = *state;
     char *away = tmpdir_path(f->root, "away");
@@ -667,19 +678,51 @@ static void failed_flush_is_remembered_until_the_store_is_reopened(void **state)
     assert_true(store_health(f->store, f->why, sizeof(f->why)) < 0);
     assert_non_null(strstr(f->why, f->dir));
     assert_int_equal(status_of(f, 1, 0), STORE_FOUND);
-    assert_int_equal(store_reopen(f->store, f->why, sizeof(f->why)), -ERR_NOT_FOUND);
+    assert_int_equal(store_reopen(f->store, 0, f->why, sizeof(f->why)), -ERR_NOT_FOUND);
     assert_int_equal(status_of(f, 1, 0), STORE_ERROR);
     assert_int_equal(store_write(f->store, &f->batch, 0), -ERR_CLOSED);
 
     assert_int_equal(rmdir(f->dir), -1); /* The failed reopen made nothing. */
     assert_int_equal(rename(away, f->dir), 0);
-    assert_int_equal(store_reopen(f->store, f->why, sizeof(f->why)), 0);
+    assert_int_equal(store_reopen(f->store, 0, f->why, sizeof(f->why)), 0);
     assert_int_equal(store_health(f->store, NULL, 0), 0);
+    expect_row(f, 1, 2);
     put(f, 3, 5);
     commit(f);
     assert_int_equal(store_flush(f->store), 0);
-    assert_int_equal(status_of(f, 3, 0), STORE_FOUND);
+    reopen(f);
+    expect_row(f, 1, 2);
+    expect_row(f, 3, 5);
     mem_free(away);
+}
+
+/* More deletes than are noted at once, flushes in between: notes of old ones are dropped. */
+static void reopen_knows_the_deletes_since_the_last_flush(void **state)
+{
+    struct fixture *f = *state;
+    bool present[ROWS] = {false};
+    struct rng rng;
+    uint8_t key[8];
+
+    f->options.memtable_bytes = 1 << 20;
+    reopen(f);
+    seed_rng(&rng, 7);
+    for (size_t round = 0; round < 400; round++) {
+        for (size_t i = 0; i < 500; i++) {
+            const size_t index = rng_below(&rng, ROWS);
+            present[index] = rng_below(&rng, 4) == 0;
+            if (present[index])
+                put(f, index, 3);
+            else
+                assert_int_equal(store_batch_delete(&f->batch, key_of(index, key)), 0);
+        }
+        commit(f);
+        if (round % 50 != 49)
+            continue;
+        assert_int_equal(store_reopen(f->store, 0, f->why, sizeof(f->why)), 0);
+        for (size_t i = 0; i < ROWS; i++)
+            assert_int_equal(status_of(f, i, 0), present[i] ? STORE_FOUND : STORE_ABSENT);
+    }
 }
 
 static void figures_add_up(void **state)
@@ -810,7 +853,8 @@ int main(void)
         TEST(memory_only_read_says_incomplete_until_the_block_is_cached),
         TEST(stores_share_a_cache),
         TEST(stalled_write_is_busy_for_who_does_not_wait),
-        TEST(failed_flush_is_remembered_until_the_store_is_reopened),
+        TEST(reopen_knows_the_deletes_since_the_last_flush),
+        TEST(failed_flush_ends_with_a_reopen_that_loses_nothing),
         TEST(figures_add_up),
         TEST(readers_never_see_an_older_row_beside_a_writer),
     };
