@@ -26,14 +26,14 @@ static uint64_t coll_bytes(const struct coll *coll, uint64_t samples)
     const struct elem *e;
 
     /* listq holds the elements themselves. */
-    const uint64_t containers = mem_usable(coll) + elemtab_bytes(&coll->tab) +
+    const uint64_t containers = mem_class_bytes(sizeof(*coll)) + elemtab_bytes(&coll->tab) +
                                 zorder_bytes(&coll->order) + listq_bytes(&coll->seq) +
                                 chunks_bytes(&coll->chunks);
     if (resident == 0)
         return containers;
     coll_iter_init(coll, &it);
     while (n < samples && (e = coll_iter_next(&it)) != NULL) {
-        sum += mem_usable(e);
+        sum += elem_bytes(e);
         n++;
     }
     return containers + (n == 0 ? 0 : sum * resident / n);
@@ -63,7 +63,7 @@ void cmd_memory_usage(struct request *rq)
         reply_null(rq->out);
         return;
     }
-    uint64_t bytes = mem_usable(obj) + TABLE_ENTRY_BYTES;
+    uint64_t bytes = obj_bytes(obj) + TABLE_ENTRY_BYTES;
     if ((obj->h.flags & BLK_COLL) != 0)
         bytes += coll_bytes(obj_coll(obj), (uint64_t)samples);
     reply_u64(rq->out, bytes);

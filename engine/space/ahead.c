@@ -3,6 +3,9 @@
 
 #include "engine/space/ks_state.h"
 
+/* Of an object; the processor itself goes on with what is longer. */
+#define OBJ_AHEAD_BYTES_MAX 512
+
 /* An element to look for. */
 struct elem_ahead {
     const struct elemtab *tab;
@@ -23,6 +26,19 @@ static const struct elemtab *tab_of(const struct obj *obj)
     return coll->type == VT_LIST ? NULL : &coll->tab;
 }
 
+/*
+ * The lines of an object behind those that keytab_ahead asked for: a read copies the value from
+ * there, a write copies it to there.
+ */
+static void rest_of(const struct obj *obj)
+{
+    if (obj == NULL || (obj->h.flags & BLK_COLL) != 0)
+        return;
+    const size_t end = size_min(obj_bytes(obj), OBJ_AHEAD_BYTES_MAX);
+    for (size_t at = KEYTAB_AHEAD_BYTES; at < end; at += 64)
+        __builtin_prefetch((const uint8_t *)obj + at);
+}
+
 void ks_ahead(const struct keyspace *ks, const struct ks_ahead *a, uint32_t n)
 {
     struct keytab_ahead keys[KS_AHEAD_MAX];
@@ -37,6 +53,8 @@ void ks_ahead(const struct keyspace *ks, const struct ks_ahead *a, uint32_t n)
             keys[k++] = (struct keytab_ahead){.hash = a[i].key.hash, .slot = a[i].key.slot};
     }
     keytab_ahead(ks->tab, keys, k);
+    for (uint32_t i = 0; i < k; i++)
+        rest_of(keys[i].obj);
 
     k = 0;
     for (uint32_t i = 0; i < n; i++) {

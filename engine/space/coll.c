@@ -28,7 +28,7 @@ struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t 
         listq_init(&coll->seq);
     else if (type == VT_STRING)
         chunks_init(&coll->chunks);
-    ks->bytes += mem_usable(coll);
+    ks->bytes += mem_class_bytes(sizeof(*coll));
     coll_account(ks, coll);
     return coll;
 }
@@ -47,11 +47,11 @@ void coll_account(struct keyspace *ks, struct coll *coll)
     coll->table_bytes = bytes;
 }
 
-static void elem_free(struct keyspace *ks, struct elem *elem)
+static void elem_drop(struct keyspace *ks, struct elem *elem)
 {
     dirty_forget(&ks->dirty, &elem->h);
-    ks->bytes -= mem_usable(elem);
-    mem_free(elem);
+    ks->bytes -= elem_bytes(elem);
+    elem_free(elem);
 }
 
 void coll_destroy(struct keyspace *ks, struct coll *coll)
@@ -62,7 +62,7 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
         elemtab_remove(&coll->tab, elem);
-        elem_free(ks, elem);
+        elem_drop(ks, elem);
     }
     elemtab_deinit(&coll->tab);
     if (list_linked(&coll->flush_link))
@@ -78,8 +78,8 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
     } else if (coll->type == VT_STRING) {
         strval_deinit(ks, coll);
     }
-    ks->bytes -= coll->table_bytes + mem_usable(coll);
-    mem_free(coll);
+    ks->bytes -= coll->table_bytes + mem_class_bytes(sizeof(*coll));
+    mem_free_sized(coll, sizeof(*coll));
 }
 
 /* --- look-up --- */
@@ -186,7 +186,7 @@ static struct elem *elem_add(struct keyspace *ks, struct coll *coll, struct byte
 
     if (row.len != 0)
         memcpy(elem_row_ptr(elem), row.ptr, row.len);
-    ks->bytes += mem_usable(elem);
+    ks->bytes += elem_bytes(elem);
     elemtab_insert(&coll->tab, elem);
     return elem;
 }
@@ -199,9 +199,9 @@ static struct elem *elem_change(struct keyspace *ks, struct coll *coll, struct e
     const bool ordered = coll->type == VT_ZSET && is_live(elem);
     const double old_score = ordered ? coll_score(elem) : 0.0;
 
-    ks->bytes -= mem_usable(elem);
+    ks->bytes -= elem_bytes(elem);
     elem = elem_resize(elem, row.len);
-    ks->bytes += mem_usable(elem);
+    ks->bytes += elem_bytes(elem);
     if (elem != before) {
         elemtab_replace(&coll->tab, elem_sub(elem), before, elem);
         dirty_moved(&ks->dirty, &elem->h);
@@ -248,7 +248,7 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 static void elem_remove(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     elemtab_remove(&coll->tab, elem);
-    elem_free(ks, elem);
+    elem_drop(ks, elem);
 }
 
 void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
@@ -409,7 +409,7 @@ static bool shed_one(void *ctx, struct elem *elem)
     } else {
         s->coll->dead--;
     }
-    elem_free(s->ks, elem);
+    elem_drop(s->ks, elem);
     return true;
 }
 

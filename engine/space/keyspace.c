@@ -79,12 +79,12 @@ struct ks_key ks_key_of_obj(const struct keyspace *ks, const struct obj *obj)
 
 static void account(struct keyspace *ks, const struct obj *obj)
 {
-    ks->bytes += mem_usable(obj);
+    ks->bytes += obj_bytes(obj);
 }
 
 static void unaccount(struct keyspace *ks, const struct obj *obj)
 {
-    ks->bytes -= mem_usable(obj);
+    ks->bytes -= obj_bytes(obj);
 }
 
 void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl)
@@ -110,7 +110,7 @@ void ks_obj_free(struct keyspace *ks, struct obj *obj)
         coll_destroy(ks, obj_coll(obj));
     dirty_forget(&ks->dirty, &obj->h);
     unaccount(ks, obj);
-    mem_free(obj);
+    obj_free(obj);
 }
 
 /* Room for a row of `row_len`; table and ring learn the new address. */

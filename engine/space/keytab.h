@@ -70,6 +70,8 @@ MUST_USE bool keytab_find_hot(const struct keytab *t, uint16_t slot, uint64_t ha
  * Loads into the cache what later calls of keytab_find for several keys will read: the steps of all
  * of them are taken side by side, so that they wait for memory together.
  */
+#define KEYTAB_AHEAD_BYTES 128 /* Of each object. */
+
 struct keytab_ahead {
     uint64_t hash;
     uint16_t slot;

@@ -31,6 +31,7 @@
 
 #include "engine/base/attr.h"
 #include "engine/base/bytes.h"
+#include "engine/base/check.h"
 #include "engine/base/mem.h"
 
 struct coll;
@@ -77,6 +78,13 @@ struct elem {
 };
 STATIC_ASSERT(sizeof(struct elem) == 12);
 
+/* The class of a block with so many bytes behind its head. */
+static inline size_t blk_bytes(size_t head, size_t len)
+{
+    CHECK(len <= SIZE_MAX / 4);
+    return mem_class_bytes(head + len);
+}
+
 static inline void obj_tell(struct obj *o, unsigned type, bool has_ttl)
 {
     o->told = (type << 1 | has_ttl) & 0x1f;
@@ -111,12 +119,26 @@ static inline struct coll *obj_coll(const struct obj *o)
     return coll;
 }
 
+/*
+ * The memory of the block, exact without asking the allocator, whose look-up is a miss of the
+ * cache: it was asked for as a whole class, and is exchanged whenever its class would be another.
+ */
+static inline size_t obj_bytes(const struct obj *o)
+{
+    return blk_bytes(OBJ_HEAD_BYTES, obj_key_at(o) + o->h.name_len + o->h.row_len);
+}
+
+static inline void obj_free(struct obj *o)
+{
+    mem_free_sized(o, obj_bytes(o));
+}
+
 /* A new object with room for the row; `flags` with BLK_COLL takes `coll`. */
 static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags, struct coll *coll,
                                   size_t row_len)
 {
     const size_t at = (flags & BLK_COLL) != 0 ? OBJ_COLL_BYTES : 0;
-    struct obj *o = mem_alloc(OBJ_HEAD_BYTES + at + key.len + row_len);
+    struct obj *o = mem_alloc(blk_bytes(OBJ_HEAD_BYTES, at + key.len + row_len));
 
     o->h = (struct row_head){
         .row_len = (uint32_t)row_len, .name_len = (uint16_t)key.len, .type = type, .flags = flags};
@@ -136,12 +158,10 @@ static inline struct obj *obj_new(struct bytes key, uint8_t type, uint8_t flags,
  */
 static inline MUST_USE struct obj *obj_resize(struct obj *o, size_t row_len)
 {
-    const size_t size = OBJ_HEAD_BYTES + obj_key_at(o) + o->h.name_len + row_len;
-    const size_t have = mem_usable(o);
+    const size_t bytes = blk_bytes(OBJ_HEAD_BYTES, obj_key_at(o) + o->h.name_len + row_len);
 
-    /* A block of the right class, or not much too large, stays. */
-    if (size > have || have - size > 64 + size / 4)
-        o = mem_realloc(o, size);
+    if (bytes != obj_bytes(o))
+        o = mem_realloc(o, bytes);
     o->h.row_len = (uint32_t)row_len;
     return o;
 }
@@ -161,9 +181,19 @@ static inline struct bytes elem_row(const struct elem *e)
     return bytes_of(e->data + e->h.name_len, e->h.row_len);
 }
 
+static inline size_t elem_bytes(const struct elem *e)
+{
+    return blk_bytes(sizeof(*e), (size_t)e->h.name_len + e->h.row_len);
+}
+
+static inline void elem_free(struct elem *e)
+{
+    mem_free_sized(e, elem_bytes(e));
+}
+
 static inline struct elem *elem_new(struct bytes sub, uint8_t type, uint8_t flags, size_t row_len)
 {
-    struct elem *e = mem_alloc(sizeof(*e) + sub.len + row_len);
+    struct elem *e = mem_alloc(blk_bytes(sizeof(*e), sub.len + row_len));
 
     *e = (struct elem){.h = {.row_len = (uint32_t)row_len,
                              .name_len = (uint16_t)sub.len,
@@ -176,11 +206,10 @@ static inline struct elem *elem_new(struct bytes sub, uint8_t type, uint8_t flag
 
 static inline MUST_USE struct elem *elem_resize(struct elem *e, size_t row_len)
 {
-    const size_t size = sizeof(*e) + e->h.name_len + row_len;
-    const size_t have = mem_usable(e);
+    const size_t bytes = blk_bytes(sizeof(*e), e->h.name_len + row_len);
 
-    if (size > have || have - size > 64 + size / 4)
-        e = mem_realloc(e, size);
+    if (bytes != elem_bytes(e))
+        e = mem_realloc(e, bytes);
     e->h.row_len = (uint32_t)row_len;
     return e;
 }

@@ -83,9 +83,13 @@ static void a_row_keeps_what_both_lengths_have(void **state UNUSED)
             check(elem_row(elem), size_min(before, len), 6);
             fill(obj_row_ptr(obj), len, 5);
             fill(elem_row_ptr(elem), len, 6);
+#ifdef TIERRA_HAVE_JEMALLOC
+            expect_u64(obj_bytes(obj), mem_usable(obj));
+            expect_u64(elem_bytes(elem), mem_usable(elem));
+#endif
         }
-        mem_free(obj);
-        mem_free(elem);
+        obj_free(obj);
+        elem_free(elem);
     }
 }
 
