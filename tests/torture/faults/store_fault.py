@@ -30,7 +30,7 @@ FAULTS = (
 
 
 def overwrite_until_refused(fix, generation):
-    """Single SETs over all keys: the refusal."""
+    """SETs over all keys, again and again: the first that is refused, and the refusal."""
     for round_ in range(20):
         for i in range(0, KEYS, 64):
             keys = [b'key:%d' % k for k in range(i, min(i + 64, KEYS))]
@@ -42,17 +42,17 @@ def overwrite_until_refused(fix, generation):
                 if reply == b'OK':
                     fix.model[key] = value_of
                 else:
-                    refusal = refusal or reply
+                    refusal = refusal or (key, reply)
             if refusal:
                 return refusal
         fix.conn.call('BGREWRITEAOF')
     raise AssertionError('no write was refused although the store cannot be written')
 
 
-def ailing(fix, reason):
-    """What holds while it cannot be written."""
+def ailing(fix, key, reason):
+    """What holds while it cannot be written, and `key` was refused."""
     keys = sorted(fix.model)
-    refusal = fix.conn.call('SET', 'other', 'x')
+    refusal = fix.conn.call('SET', key, 'x')
     assert refusal.startswith(b'MISCONF Errors writing to the flash tier: '), refusal
     assert reason.lower() in refusal.lower(), refusal
     assert fix.info('tiering', 'store_status') != 'ok'
@@ -64,20 +64,20 @@ def ailing(fix, reason):
     assert save.startswith(b'ERR the checkpoint failed'), save
 
 
-def goes_away(args, fault, reason):
-    fix = Fixture(args, OPTIONS, 'store')
+def goes_away(args, fault, reason, options=None):
+    fix = Fixture(args, options or OPTIONS, 'store')
     faults = Faults(args.shim, fix.work)
     try:
         fix.start(env=faults.env)
         fix.fill(0, KEYS, 1)
         rule = faults.add(fault[0], fault[1], err=fault[2], writing=True)
-        refusal = overwrite_until_refused(fix, 2)
+        key, refusal = overwrite_until_refused(fix, 2)
         assert refusal.startswith(b'MISCONF'), refusal
-        ailing(fix, reason)
+        ailing(fix, key, reason)
         assert faults.figures(rule)[1] > 0
         faults.clear()
-        wait_until('writes are taken again', 60, fix.probe)
-        assert fix.info('tiering', 'store_status') == 'ok'
+        wait_until('all is well', 60, lambda: fix.info('tiering', 'store_status') == 'ok')
+        assert fix.probe()
         fix.check(sorted(fix.model)[::7])
         assert fix.conn.call('SAVE') == b'OK'
         fix.fill(0, KEYS, 100)
@@ -103,8 +103,8 @@ def stays(args, end):
         fix.start(env=faults.env)
         fix.fill(0, KEYS, 1)
         faults.add('sync', '.sst')
-        overwrite_until_refused(fix, 2)
-        ailing(fix, b'error')
+        key, _ = overwrite_until_refused(fix, 2)
+        ailing(fix, key, b'error')
         if end == 'kill':
             assert fix.server.kill() is None, 'the server ended by itself'
         else:
@@ -124,6 +124,8 @@ def stays(args, end):
 def run(args):
     for fault, reason in FAULTS:
         goes_away(args, fault, reason)
+    shards = {'clustering-policy': 'enterprise', 'shards': '2'}
+    goes_away(args, ('sync', '.sst', errno.EIO), b'error', dict(OPTIONS, **shards))
     for end in ('kill', 'stop'):
         stays(args, end)
 
