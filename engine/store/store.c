@@ -195,8 +195,12 @@ static int store_do_open(struct store *store, struct store_fault *fault)
     err = covered_read(store, false, &store->covered_lsn, NULL);
     if (err == 0)
         return 0;
+    struct store_fault why = {.err = 0};
+    if (store->ops->explain != NULL)
+        store->ops->explain(store, covered_key(), &why);
     store->ops->close(store);
-    return store_fault_set(fault, err, "the covered position cannot be read: %s", err_str(err));
+    return store_fault_set(fault, err, "the covered position cannot be read: %.450s",
+                           why.err != 0 ? why.text : err_str(err));
 }
 
 /* Nobody holds them or waits. */

@@ -63,6 +63,11 @@ struct store_ops {
     int (*compact)(struct store *store, struct bytes from, struct bytes to);
     int (*suggest_compact)(struct store *store, struct bytes from, struct bytes to);
     void (*get)(struct store *store, struct bytes key, uint32_t flags, struct store_value *out);
+    /*
+     * A get gave an error: fills `fault` with its text, which names the file where there is one.
+     * Reads again, and may find nothing wrong: then nothing is set. NULL: errors have no text.
+     */
+    void (*explain)(struct store *store, struct bytes key, struct store_fault *fault);
     void (*multi_get)(struct store *store, size_t n, const struct bytes *keys, uint32_t flags,
                       struct store_value *out);
     int (*iter_open)(struct store *store, const struct store_iter_options *options,

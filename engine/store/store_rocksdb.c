@@ -243,6 +243,18 @@ static void rs_get(struct store *store, struct bytes key, uint32_t flags, struct
     value_set(key, slice, error, out);
 }
 
+static void rs_explain(struct store *store, struct bytes key, struct store_fault *fault)
+{
+    const struct store_rocksdb *rs = rocksdb_of(store);
+    char *error = NULL;
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(rs->db, rs->reads[READ_NO_FILL], rs->cf,
+                                                           (const char *)key.ptr, key.len, &error);
+
+    if (slice != NULL)
+        rocksdb_pinnableslice_destroy(slice);
+    IGNORE_RESULT(rocksdb_error_fault(rs->dir, error, fault)); /* Set in `fault`. */
+}
+
 static void multi_get_part(const struct store_rocksdb *rs, size_t n, const struct bytes *keys,
                            uint32_t flags, struct store_value *out)
 {
@@ -288,6 +300,7 @@ static const struct store_ops rs_ops = {
     .compact = rs_compact,
     .suggest_compact = rs_suggest_compact,
     .get = rs_get,
+    .explain = rs_explain,
     .multi_get = rs_multi_get,
     .iter_open = rocksdb_iter_open,
     .stats = rocksdb_stats,
