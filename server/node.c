@@ -23,13 +23,11 @@
 #include "server/command.h"
 #include "server/config.h"
 #include "server/config_hooks.h"
+#include "server/datadir.h"
 #include "server/listen.h"
 #include "server/shard.h"
 
-/* The file that tells what a data directory is: "tierra-format 4\nshards N\nseed HEX\n". */
-#define FORMAT_FILE          "FORMAT"
 #define SHARD_DIR            "shard-%03u"
-#define FORMAT_VERSION       4
 #define LOCK_FILE            "LOCK"
 #define PATH_ROOM            4200
 #define BLOCK_CACHE_SHARE    8 /* Of maxmemory. */
@@ -64,44 +62,21 @@ static int exit_code(int err)
 
 /* --- the data directory --- */
 
-struct format {
-    uint64_t version;
-    uint64_t shards;
-    uint64_t seed;
-};
-
-static int format_parse(struct bytes text, struct format *out)
+static int format_write(const char *path, const struct datadir_format *f)
 {
-    char line[256];
+    char text[DATADIR_FORMAT_BYTES];
 
-    if (text.len == 0 || text.len >= sizeof(line))
-        return -ERR_FORMAT;
-    memcpy(line, text.ptr, text.len);
-    line[text.len] = '\0';
-    return sscanf(line, "tierra-format %" SCNu64 "\nshards %" SCNu64 "\nseed %" SCNx64 "\n",
-                  &out->version, &out->shards, &out->seed) == 3
-               ? 0
-               : -ERR_FORMAT;
+    return file_write_atomic(path, bytes_of(text, datadir_format_print(text, f)));
 }
 
-static int format_write(const char *path, const struct format *f)
+static int format_check(struct node *node, const struct datadir_format *f, const char *path,
+                        char *why, size_t why_len)
 {
-    char text[256];
-
-    const int len = snprintf(text, sizeof(text),
-                             "tierra-format %" PRIu64 "\nshards %" PRIu64 "\nseed %016" PRIx64 "\n",
-                             f->version, f->shards, f->seed);
-    return file_write_atomic(path, bytes_of(text, (size_t)len));
-}
-
-static int format_check(struct node *node, const struct format *f, const char *path, char *why,
-                        size_t why_len)
-{
-    if (f->version != FORMAT_VERSION) {
+    if (f->version != DATADIR_FORMAT_VERSION) {
         (void)snprintf(why, why_len,
                        "%s: data of format %" PRIu64 ", this program reads format %d; use the "
                        "version of Tierra that wrote it",
-                       path, f->version, FORMAT_VERSION);
+                       path, f->version, DATADIR_FORMAT_VERSION);
         return -ERR_FORMAT;
     }
     if (f->shards == 0 || f->shards > NODE_SHARDS_MAX ||
@@ -137,7 +112,7 @@ static uint32_t shards_wanted(const struct node *node)
 }
 
 /* A new directory. Where only this file is missing, another seed would make the data unreadable. */
-static int format_create(struct node *node, const char *path, struct format *out, char *why,
+static int format_create(struct node *node, const char *path, struct datadir_format *out, char *why,
                          size_t why_len)
 {
     char shard[PATH_ROOM];
@@ -150,7 +125,8 @@ static int format_create(struct node *node, const char *path, struct format *out
                        shard);
         return -ERR_FORMAT;
     }
-    *out = (struct format){.version = FORMAT_VERSION, .shards = shards_wanted(node)};
+    *out =
+        (struct datadir_format){.version = DATADIR_FORMAT_VERSION, .shards = shards_wanted(node)};
     int err = policy_check(node, out->shards, "shards", why, why_len);
     if (err != 0)
         return err;
@@ -168,15 +144,15 @@ static int format_open(struct node *node, char *why, size_t why_len)
 {
     char path[PATH_ROOM];
     struct buf text;
-    struct format f = {0};
+    struct datadir_format f = {0};
 
-    (void)snprintf(path, sizeof(path), "%s/" FORMAT_FILE, node->dir);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_FORMAT_FILE, node->dir);
     buf_init(&text, 4096);
     int err = file_read_all(path, &text);
     if (err == -ENOENT) {
         err = format_create(node, path, &f, why, why_len);
     } else if (err == 0) {
-        err = format_parse(buf_bytes(&text), &f);
+        err = datadir_format_parse(buf_bytes(&text), &f) ? 0 : -ERR_FORMAT;
         if (err != 0)
             (void)snprintf(why, why_len, "%s: not a file of Tierra; is dir right?", path);
         else

@@ -16,10 +16,13 @@
 #include "engine/store/store.h"
 
 #include "server/config.h"
+#include "server/datadir.h"
 #include "server/node.h"
 #include "server/shard.h"
 
 #define PATH_ROOM 4400
+/* More than the text of any. */
+#define CURRENT_BYTES_MAX 64
 
 static void store_path(const struct shard *sh, uint64_t number, char out[PATH_ROOM])
 {
@@ -33,19 +36,14 @@ void shard_keys_path(const struct shard *sh, char *out, size_t out_len)
 
 static int current_read(struct shard *sh, uint64_t *out)
 {
-    char path[PATH_ROOM], line[64];
+    char path[PATH_ROOM];
     struct buf text;
 
     (void)snprintf(path, sizeof(path), "%s/CURRENT", sh->dir);
-    buf_init(&text, sizeof(line) - 1);
+    buf_init(&text, CURRENT_BYTES_MAX);
     int err = file_read_all(path, &text);
-    if (err == 0) {
-        if (text.len != 0)
-            memcpy(line, text.ptr, text.len);
-        line[text.len] = '\0';
-        if (sscanf(line, "store-%" SCNu64 "\n", out) != 1)
-            err = -ERR_FORMAT;
-    }
+    if (err == 0 && !datadir_current_parse(buf_bytes(&text), out))
+        err = -ERR_FORMAT;
     buf_deinit(&text);
     return err;
 }
@@ -83,8 +81,8 @@ static int remove_other(void *ctx, const char *name)
     char path[PATH_ROOM];
     uint64_t number;
 
-    if ((sscanf(name, "store-%" SCNu64, &number) != 1 &&
-         sscanf(name, "keys-%" SCNu64, &number) != 1) ||
+    if ((!datadir_number(bytes_cstr(name), "store-", &number) &&
+         !datadir_number(bytes_cstr(name), "keys-", &number)) ||
         number == sh->store_number)
         return 0;
     (void)snprintf(path, sizeof(path), "%s/%s", sh->dir, name);
@@ -98,7 +96,7 @@ static int find_later(void *ctx, const char *name)
     (void)ctx;
     uint64_t number;
 
-    return sscanf(name, "store-%" SCNu64, &number) == 1 && number != 1 ? -ERR_LOST : 0;
+    return datadir_number(bytes_cstr(name), "store-", &number) && number != 1 ? -ERR_LOST : 0;
 }
 
 int shard_store_open(struct shard *sh, char *why, size_t why_len)

@@ -47,6 +47,31 @@ bool num_parse_u64(struct bytes text, uint64_t *out)
     return parse_digits(text.ptr, text.len, out);
 }
 
+bool num_take_u64(struct bytes *in, const char *before, unsigned base, uint64_t *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const struct bytes head = bytes_cstr(before);
+    uint64_t value = 0;
+    size_t n = 0;
+
+    if (!bytes_starts(*in, head))
+        return false;
+    const struct bytes text = bytes_from(*in, head.len);
+    for (; n < text.len; n++) {
+        const char *digit = memchr(digits, text.ptr[n], base);
+        if (digit == NULL)
+            break;
+        if (__builtin_mul_overflow(value, base, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(digit - digits), &value))
+            return false;
+    }
+    if (n == 0)
+        return false;
+    *in = bytes_from(text, n);
+    *out = value;
+    return true;
+}
+
 bool num_parse_i64(struct bytes text, int64_t *out)
 {
     const bool negative = text.len > 0 && text.ptr[0] == '-';

@@ -33,6 +33,12 @@ MUST_USE bool num_parse_i64(struct bytes text, int64_t *out);
 MUST_USE bool num_parse_u64(struct bytes text, uint64_t *out);
 
 /*
+ * Takes from `*in` the text `before` and the number behind it: digits of base 10 or 16 (lower
+ * case), leading zeros too. Otherwise false, and `*in` stays.
+ */
+MUST_USE bool num_take_u64(struct bytes *in, const char *before, unsigned base, uint64_t *out);
+
+/*
  * What strtod accepts, infinities and hexadecimal included, but no NaN, no leading blank, no
  * overflow and no underflow to zero.
  */

@@ -379,9 +379,36 @@ static void other_memory_sizes_are_refused(void **state UNUSED)
     }
 }
 
+static void a_number_is_taken_from_behind_a_text(void **state)
+{
+    struct bytes in = BYTES_LIT("at 0012, 0x00ffg");
+    const struct bytes all = in;
+    uint64_t value;
+
+    (void)state;
+    assert_true(num_take_u64(&in, "at ", 10, &value));
+    expect_u64(value, 12);
+    assert_true(num_take_u64(&in, ", 0x", 16, &value));
+    expect_u64(value, 255);
+    expect_bytes(in, BYTES_LIT("g"));
+    in = all;
+    assert_false(num_take_u64(&in, "At ", 10, &value));
+    assert_false(num_take_u64(&in, "at 0012,", 10, &value));
+    assert_false(num_take_u64(&in, "at 0012, 0x00ffg more", 10, &value));
+    expect_bytes(in, all);
+    in = BYTES_LIT("18446744073709551615");
+    assert_true(num_take_u64(&in, "", 10, &value));
+    expect_u64(value, UINT64_MAX);
+    in = BYTES_LIT("18446744073709551616");
+    assert_false(num_take_u64(&in, "", 10, &value));
+    in = BYTES_LIT("10000000000000000");
+    assert_false(num_take_u64(&in, "", 16, &value));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_number_is_taken_from_behind_a_text),
         cmocka_unit_test(integers_parse_over_the_full_range),
         cmocka_unit_test(an_integer_has_one_spelling),
         cmocka_unit_test(unsigned_integers_have_no_sign),

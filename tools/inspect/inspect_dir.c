@@ -1,7 +1,7 @@
 /*
  * The data directory: its format file, its shards, their stores.
  *
- *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n"
+ *     FORMAT                    what it is (server/datadir.h)
  *     LOCK                      held by the server while it runs
  *     shard-NNN/CURRENT         "store-NNNNNN\n"
  *     shard-NNN/store-NNNNNN/   RocksDB
@@ -26,11 +26,12 @@
 #include "engine/io/file.h"
 #include "engine/value/row.h"
 
+#include "server/datadir.h"
+
 #include "tools/inspect/inspect.h"
 
-#define FORMAT_VERSION 4
-#define TEXT_BYTES     256
-#define CACHE_BYTES    (64u << 20)
+#define TEXT_BYTES  256
+#define CACHE_BYTES (64u << 20)
 
 void inspect_say(const char *format, ...)
 {
@@ -125,28 +126,29 @@ static void raise_open_files(void)
 int inspect_open(struct inspect *in)
 {
     char path[INSPECT_PATH_BYTES], text[TEXT_BYTES];
-    uint64_t version, shards;
+    struct datadir_format format;
 
-    (void)snprintf(path, sizeof(path), "%s/FORMAT", in->dir);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_FORMAT_FILE, in->dir);
     const int err = read_text(path, text);
     if (err != 0) {
         inspect_say("%s: %s; is --dir a data directory of Tierra?", path, err_str(err));
         return INSPECT_UNREADABLE;
     }
-    if (sscanf(text, "tierra-format %" SCNu64 "\nshards %" SCNu64 "\nseed %" SCNx64 "\n", &version,
-               &shards, &in->seed) != 3) {
+    if (!datadir_format_parse(bytes_cstr(text), &format)) {
         inspect_say("%s: not a format file of Tierra", path);
         return INSPECT_DAMAGE;
     }
-    if (version != FORMAT_VERSION || shards == 0 || shards > INSPECT_SHARDS_MAX) {
-        inspect_say("%s: format %" PRIu64 " with %" PRIu64 " shards is unknown here", path, version,
-                    shards);
+    if (format.version != DATADIR_FORMAT_VERSION || format.shards == 0 ||
+        format.shards > INSPECT_SHARDS_MAX) {
+        inspect_say("%s: format %" PRIu64 " with %" PRIu64 " shards is unknown here", path,
+                    format.version, format.shards);
         return INSPECT_UNREADABLE;
     }
-    in->shards_count = (uint32_t)shards;
-    if (in->shard >= (int64_t)shards)
+    in->shards_count = (uint32_t)format.shards;
+    in->seed = format.seed;
+    if (in->shard >= (int64_t)format.shards)
         return inspect_usage("there is no shard %" PRId64 ": %" PRIu64 " shards", in->shard,
-                             shards);
+                             format.shards);
     (void)snprintf(path, sizeof(path), "%s/LOCK", in->dir);
     in->running = lock_held(path);
     in->copy = access(path, F_OK) != 0;
@@ -179,8 +181,10 @@ static int read_covered(struct inspect_shard *sh)
 /* A table that is not there RocksDB names by the name that tables had long ago. */
 static void name_tables(char *why)
 {
+    static const char now[] = {'.', 's', 's', 't'};
+
     for (char *at = why; (at = strstr(at, ".ldb")) != NULL; at++)
-        memcpy(at, ".sst", 4);
+        memcpy(at, now, sizeof(now));
 }
 
 int inspect_store_open(struct inspect_shard *sh)
@@ -218,7 +222,7 @@ int inspect_shard_open(struct inspect *in, uint32_t index, bool store, struct in
     (void)snprintf(out->dir, sizeof(out->dir), "%s/shard-%03u", in->dir, index);
     (void)snprintf(path, sizeof(path), "%s/CURRENT", out->dir);
     const int err = read_text(path, text);
-    if (err != 0 || sscanf(text, "store-%" SCNu64 "\n", &number) != 1) {
+    if (err != 0 || !datadir_current_parse(bytes_cstr(text), &number)) {
         inspect_say("%s: %s", path, err != 0 ? err_str(err) : "does not name a store");
         return err != 0 ? INSPECT_UNREADABLE : INSPECT_DAMAGE;
     }

@@ -1,0 +1,45 @@
+/* The small text files of a data directory. */
+#include "server/datadir.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "engine/base/check.h"
+#include "engine/base/num.h"
+
+bool datadir_format_parse(struct bytes text, struct datadir_format *out)
+{
+    struct datadir_format f;
+
+    if (!num_take_u64(&text, "tierra-format ", 10, &f.version) ||
+        !num_take_u64(&text, "\nshards ", 10, &f.shards) ||
+        !num_take_u64(&text, "\nseed ", 16, &f.seed) || !bytes_eq(text, BYTES_LIT("\n")))
+        return false;
+    *out = f;
+    return true;
+}
+
+size_t datadir_format_print(char out[DATADIR_FORMAT_BYTES], const struct datadir_format *format)
+{
+    const int len = snprintf(out, DATADIR_FORMAT_BYTES,
+                             "tierra-format %" PRIu64 "\nshards %" PRIu64 "\nseed %016" PRIx64 "\n",
+                             format->version, format->shards, format->seed);
+
+    CHECK(len > 0 && len < DATADIR_FORMAT_BYTES);
+    return (size_t)len;
+}
+
+bool datadir_number(struct bytes name, const char *before, uint64_t *out)
+{
+    return num_take_u64(&name, before, 10, out);
+}
+
+bool datadir_current_parse(struct bytes text, uint64_t *out)
+{
+    uint64_t number;
+
+    if (!num_take_u64(&text, "store-", 10, &number) || !bytes_eq(text, BYTES_LIT("\n")))
+        return false;
+    *out = number;
+    return true;
+}
