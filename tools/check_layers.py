@@ -19,10 +19,13 @@ LAYERS = {
     "engine/value": ["engine/base"],
     "engine/store": ["engine/base"],
     "engine/space": ["engine/store", "engine/value", "engine/io", "engine/base"],
+    "replication/group": ["engine/value", "engine/base"],
     "replication": [
-        "engine/space", "engine/store", "engine/value", "engine/io", "engine/base"],
+        "replication/group", "engine/space", "engine/store", "engine/value", "engine/io",
+        "engine/base"],
     "server": [
-        "replication", "engine/space", "engine/store", "engine/value", "engine/io", "engine/base"],
+        "replication", "replication/group", "engine/space", "engine/store", "engine/value",
+        "engine/io", "engine/base"],
     "tools": None,  # None: any layer, itself included.
     "bench": None,
     "tests": None,

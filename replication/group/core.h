@@ -1,0 +1,234 @@
+/*
+ * The replication of one shard with the same shard of its peers, as a pure state machine.
+ *
+ * No I/O, no clock, no thread, no global state: everything comes in through the functions below and
+ * goes out through struct core_host, so that the same code runs under a shard's reactor and in a
+ * simulator of a whole group. README.md tells the rules and why they hold.
+ *
+ *     local batch logged, log durable, store covers ->  core  -> send, close
+ *     link up, frame, link down                     ->        -> can_apply, apply
+ *     records of the log                            ->        -> fetch
+ *     time                                          ->        -> event
+ *
+ * Host functions are called from within these functions only, and must not call back. Owned by one
+ * shard's thread.
+ */
+#ifndef TIERRA_REPLICATION_GROUP_CORE_H
+#define TIERRA_REPLICATION_GROUP_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+#include "engine/value/op.h"
+#include "engine/value/vv.h"
+
+#include "replication/group/members.h"
+#include "replication/group/posv.h"
+#include "replication/group/wire.h"
+
+struct core;
+
+/* --- what the host does --- */
+
+/* Records of `origin` from `from_seq` to at most `to_seq`, about `bytes_max` bytes, at least one.
+ */
+struct core_fetch {
+    uint64_t id;
+    uint8_t origin;
+    uint64_t from_seq;
+    uint64_t to_seq;
+    size_t bytes_max;
+};
+
+struct core_record {
+    uint64_t seq;
+    uint64_t hlc;
+    struct bytes bytes; /* The batch, as op.h has it. */
+};
+
+enum core_event_kind {
+    CORE_LINK_READY,   /* Greeted. */
+    CORE_LINK_CLOSED,  /* By the core, or with a BYE of the peer: reason, detail. */
+    CORE_OWN_LOST,     /* A peer has batches of ours that we lost: writes are refused. */
+    CORE_OWN_REGAINED, /* They are back. */
+    CORE_FORKED,       /* A peer has other batches of ours: only a new incarnation helps. */
+    CORE_SKEW_WARN,    /* detail: the offset to a peer in ms, signed. */
+    CORE_SKEW_FENCED,  /* At least two peers agree: writes are refused. */
+    CORE_SKEW_OK,
+    CORE_PEER_BEHIND, /* Beyond the retention: its log goes, it needs a resync. */
+    CORE_SELF_BEHIND, /* The same of us: the peer has trimmed what we need. */
+};
+
+struct core_event {
+    uint8_t kind; /* enum core_event_kind */
+    uint8_t peer;
+    uint8_t reason; /* enum wire_reason */
+    uint64_t detail;
+};
+
+struct core_host {
+    /* Queues a frame; the bytes are borrowed. What the core queues is bounded by its options. */
+    void (*send)(void *ctx, uint8_t peer, struct bytes frame);
+    /* Ends the link, after what is queued. For the core it is down already. */
+    void (*close)(void *ctx, uint8_t peer);
+    /* Whether a batch of `len` bytes can be logged and applied now; false: ask again later. */
+    bool (*can_apply)(void *ctx, size_t len);
+    /*
+     * Logs the batch and merges it into the keyspace: cannot fail after can_apply said yes. The
+     * host's HLC observes the batch's. Returns the LSN. The batch may be of our own origin: one
+     * that was lost here; the next local batch then comes after it.
+     */
+    uint64_t (*apply)(void *ctx, const struct batch *batch, struct bytes bytes);
+    /* Starts reading records; core_fetched brings them, never from within. */
+    void (*fetch)(void *ctx, const struct core_fetch *fetch);
+    void (*event)(void *ctx, const struct core_event *event);
+};
+
+/* --- limits; 0 means the default --- */
+
+struct core_options {
+    uint8_t origin;
+    uint16_t shard;
+    uint64_t incarnation;
+    uint8_t group_id[WIRE_GROUP_ID_BYTES];
+    struct posv recovered; /* Applied, and durable, after recovery. */
+    uint64_t recovered_lsn;
+    uint64_t covered_lsn; /* At which the store is complete, with its vector. */
+    struct posv covered;
+
+    size_t window_bytes;      /* In flight to one peer: 4 MiB. */
+    size_t frame_bytes;       /* Target of one BATCHES frame: 64 KiB. */
+    size_t parked_bytes_max;  /* Of each origin, waiting here to be applied: 4 MiB. */
+    size_t tail_bytes_max;    /* Last own batches in memory, shared by all links: 4 MiB. */
+    uint32_t ack_ms;          /* Least time between two ACKs: 2. */
+    uint32_t heartbeat_ms;    /* 100 */
+    uint32_t timeout_ms;      /* Silence that ends a link: 5,000. */
+    uint32_t relay_ms;        /* Behind for so long: ask another peer: 200. */
+    uint64_t retention_bytes; /* Of log kept for a peer; 0: no bound. */
+    uint64_t retention_ms;    /* 0: no bound. */
+    uint64_t history_bytes;   /* Of log between two positions that are remembered: 1 MiB. */
+};
+
+#define CORE_WINDOW_BYTES_DEFAULT  (4u << 20)
+#define CORE_FRAME_BYTES_DEFAULT   (64u << 10)
+#define CORE_PARKED_BYTES_DEFAULT  (4u << 20)
+#define CORE_TAIL_BYTES_DEFAULT    (4u << 20)
+#define CORE_HISTORY_BYTES_DEFAULT (1u << 20)
+#define CORE_ACK_MS_DEFAULT        2u
+#define CORE_HEARTBEAT_MS_DEFAULT  100u
+#define CORE_TIMEOUT_MS_DEFAULT    5000u
+#define CORE_RELAY_MS_DEFAULT      200u
+#define CORE_AHEAD_MS_MAX          60000u /* Batches further in the future park the link. */
+#define CORE_SKEW_WARN_MS          100
+#define CORE_SKEW_FENCE_MS         500
+
+/* The host and `ctx` outlive the core. */
+void core_create(const struct core_options *options, const struct core_host *host, void *ctx,
+                 struct core **out);
+/* NULL is allowed. */
+void core_destroy(struct core *core);
+
+/* --- inputs --- */
+
+struct core_time {
+    uint64_t mono_ms;
+    uint64_t wall_ms;
+    /* Every local batch from now on, also after a crash, has a higher HLC. */
+    uint64_t hlc;
+};
+
+/* At least every 10 ms, and before what happens at a new time. */
+void core_tick(struct core *core, const struct core_time *now);
+
+/*
+ * The membership, first and after each change; it contains this member. Links to others than its
+ * peers end; after a new epoch all do, and come up again.
+ */
+void core_set_members(struct core *core, const struct members *members);
+
+/* A local batch was logged. The bytes are borrowed. Only while core_may_write says so. */
+void core_logged(struct core *core, uint64_t lsn, const struct core_record *record);
+
+/* The log is durable up to `lsn`. */
+void core_durable(struct core *core, uint64_t lsn);
+
+/* The store is complete, persistently, up to `lsn`, where all that was applied was `at`. */
+void core_covered(struct core *core, uint64_t lsn, const struct posv *at);
+
+/* `origin`: the peer's. */
+void core_link_up(struct core *core, uint8_t origin);
+void core_link_down(struct core *core, uint8_t origin);
+
+/* One whole frame (wire_frame_size) of a link that is up. */
+void core_receive(struct core *core, uint8_t origin, struct bytes bytes);
+
+/*
+ * The answer to `fetch`. `err` 0: records in order, without a gap, from from_seq on;
+ * -ERR_NOT_FOUND: trimmed; else it is tried again.
+ */
+void core_fetched(struct core *core, uint64_t id, int err, const struct core_record *records,
+                  size_t count);
+
+/* --- questions --- */
+
+enum core_write {
+    CORE_WRITE_OK = 0,
+    CORE_WRITE_JOINING, /* Not active yet, or sealed. */
+    CORE_WRITE_OWN_LOST,
+    CORE_WRITE_FORKED,
+    CORE_WRITE_SKEW,
+};
+
+/* Whether local writes are allowed. */
+enum core_write core_may_write(const struct core *core);
+
+/* Whether a link to the peer is worth trying now. */
+bool core_may_link(const struct core *core, uint8_t origin);
+
+/* All that is applied: the context of a local batch. */
+const struct vv *core_applied_vv(const struct core *core);
+
+struct core_horizons {
+    struct vv stable;  /* For row_horizons. */
+    uint64_t lst;      /* For row_horizons; 0: nothing may expire for good. */
+    uint64_t trim_lsn; /* The log is not needed up to here. */
+};
+
+void core_horizons(struct core *core, struct core_horizons *out);
+
+enum core_link_state {
+    CORE_LINK_DOWN,
+    CORE_LINK_GREETING,
+    CORE_LINK_UP,
+    CORE_LINK_PARKED /* Refused for a while: `reason`. */
+};
+
+struct core_peer_info {
+    uint8_t origin;
+    uint8_t state;  /* enum core_link_state */
+    uint8_t reason; /* Why the last link ended. */
+    bool behind;    /* Needs a resync from us. */
+    bool self_behind;
+    int64_t offset_ms; /* Its clock minus ours. */
+    uint64_t rtt_ms;
+    uint64_t lag_batches;      /* Own batches that it has not acknowledged. */
+    uint64_t lag_ms;           /* Age of what it has not acknowledged, by HLC. */
+    uint64_t retained_bytes;   /* Log kept for it. */
+    uint64_t retained_left_ms; /* Until the bound at the present rate; UINT64_MAX: never. */
+    uint64_t bytes_out;        /* BATCHES frames, since the link came up. */
+    uint64_t bytes_in;
+    uint64_t batches_in; /* New ones, since the core was made. */
+    uint64_t relayed_in; /* Of these, of other origins than the peer. */
+};
+
+/* False if it is no peer. */
+bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_info *out);
+
+/* Of the whole core: buffers, queues. Bounded by the options. */
+size_t core_memory_bytes(const struct core *core);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * What everybody has: acknowledgements and heartbeats, and what follows from them.
+ *
+ * An ACK of m counts for `stable` only when every batch that m had made by then is durable here
+ * (as-of). Batches that m makes later have seen what it acknowledged; so a batch that comes from
+ * now on has seen all that is stable, whoever made it. ACKs overtake batches, because batches wait
+ * for credit and for the disk; hence the wait. A few of them wait at a time; if more come the last
+ * is replaced, so that the first one is never put off.
+ *
+ * A heartbeat of m counts for LST when every batch up to its seq is durable here.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+
+#include "replication/group/core_impl.h"
+
+static void settle(struct core *core, struct peer *peer)
+{
+    const uint64_t seq = core->origins[peer->index].durable.seq;
+    unsigned done = 0;
+
+    while (done < peer->acks_count && peer->acks[done].as_of_seq <= seq)
+        posv_copy(&peer->usable, &peer->acks[done++].durable);
+    peer->acks_count -= done;
+    memmove(peer->acks, peer->acks + done, peer->acks_count * sizeof(peer->acks[0]));
+    done = 0;
+    while (done < peer->heard_count && peer->heard[done].seq <= seq)
+        peer->heard_hlc = u64_max(peer->heard_hlc, peer->heard[done++].hlc);
+    peer->heard_count -= done;
+    memmove(peer->heard, peer->heard + done, peer->heard_count * sizeof(peer->heard[0]));
+}
+
+void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ack)
+{
+    const struct pos own = posv_get(&ack->durable, core->options.origin);
+
+    if (!posv_leq(&peer->durable, &ack->durable)) {
+        core_park(core, peer, WIRE_WENT_BACK, 0);
+        return;
+    }
+    if (own.seq != 0 && !core_note_own(core, peer, own)) {
+        core_park(core, peer, WIRE_FORK, own.seq);
+        return;
+    }
+    posv_copy(&peer->durable, &ack->durable);
+    if (peer->acks_count == ACKS_MAX)
+        peer->acks_count--;
+    struct ack *place = &peer->acks[peer->acks_count++];
+    place->as_of_seq = ack->as_of_seq;
+    posv_copy(&place->durable, &ack->durable);
+    settle(core, peer);
+}
+
+void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_heartbeat *hb)
+{
+    peer->echo_ms = hb->sent_ms;
+    peer->echo_at_ms = core->now.mono_ms;
+    core_clock_sample(core, peer, hb);
+    if (peer->heard_count == ACKS_MAX)
+        peer->heard_count--;
+    peer->heard[peer->heard_count++] = (struct heard){.seq = hb->seq, .hlc = hb->hlc};
+    settle(core, peer);
+}
+
+void core_send_ack(struct core *core, struct peer *peer)
+{
+    struct wire_ack ack = {.as_of_seq = core->origins[core->self].applied.seq};
+
+    if (peer->state != CORE_LINK_UP || !peer->ack_due ||
+        core->now.mono_ms - peer->ack_sent_ms < core->options.ack_ms)
+        return;
+    core_durable_posv(core, &ack.durable);
+    if (wire_put_ack(&core->frame, &ack) != 0)
+        return;
+    peer->ack_due = false;
+    peer->ack_sent_ms = core->now.mono_ms;
+    core_send(core, peer);
+}
+
+void core_send_heartbeat(struct core *core, struct peer *peer)
+{
+    const uint64_t now_ms = core->now.mono_ms;
+    const struct wire_heartbeat hb = {.hlc = core->now.hlc,
+                                      .seq = core->origins[core->self].applied.seq,
+                                      .wall_ms = core->now.wall_ms,
+                                      .sent_ms = now_ms,
+                                      .echo_ms = peer->echo_ms,
+                                      .held_ms =
+                                          peer->echo_ms == 0 ? 0 : now_ms - peer->echo_at_ms};
+
+    peer->heartbeat_sent_ms = now_ms;
+    if (wire_put_heartbeat(&core->frame, &hb) == 0)
+        core_send(core, peer);
+}
+
+/* --- horizons --- */
+
+/* All of a sealed origin's history is durable here. */
+static bool is_complete(const struct core *core, const struct member *member)
+{
+    const unsigned index = core_origin_find(core, member->origin);
+
+    return index != ORIGIN_NONE && core->origins[index].durable.seq >= member->sealed_seq;
+}
+
+void core_horizons(struct core *core, struct core_horizons *out)
+{
+    struct posv durable;
+    struct vv vv;
+
+    core_durable_posv(core, &durable);
+    posv_to_vv(&core->covered, &out->stable);
+    posv_to_vv(&durable, &vv);
+    vv_meet(&out->stable, &vv);
+    out->lst = core->now.hlc;
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        struct peer *peer = core->peers[i];
+
+        settle(core, peer);
+        posv_to_vv(&peer->usable, &vv);
+        vv_meet(&out->stable, &vv);
+        out->lst = u64_min(out->lst, peer->heard_hlc);
+    }
+    for (unsigned i = 0; i < core->members.count; i++) {
+        const struct member *member = &core->members.at[i];
+
+        if (member->state == MEMBER_SEALED && !is_complete(core, member))
+            out->lst = 0;
+    }
+    out->trim_lsn = core_log_trim(core);
+}

@@ -1,0 +1,263 @@
+/*
+ * The inside of the core, shared by the files that implement it: core.c (origins, peers, inputs),
+ * core_in.c (what comes from peers), core_out.c (what goes to them), core_horizon.c (what all
+ * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (skew). Not
+ * for users of core.h.
+ */
+#ifndef TIERRA_REPLICATION_GROUP_CORE_IMPL_H
+#define TIERRA_REPLICATION_GROUP_CORE_IMPL_H
+
+#include "engine/base/buf.h"
+#include "engine/base/list.h"
+
+#include "replication/group/core.h"
+
+#define ORIGINS_MAX VV_ORIGINS_MAX
+#define PEERS_MAX   (MEMBERS_MAX - 1)
+#define ORIGIN_NONE 0xffu
+#define SYNCS_MAX   1024u /* Records that are not durable yet, at most; thinned beyond. */
+#define HISTORY_MAX 128u
+#define ACKS_MAX    8u
+#define SAMPLES_MAX 8u
+#define TAIL_MAX    4096u /* Batches; a power of two. */
+
+/* A batch that waits for what it depends on, or for room. */
+struct parked {
+    struct list_link link;
+    struct pos pos;
+    bool relayed;
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* One origin's history as it is known here. */
+struct origin {
+    uint8_t origin;
+    struct pos applied;
+    struct pos durable;
+    struct pos queued; /* The last in the queue; applied, if it is empty. */
+    struct list queue; /* struct parked, consecutive from applied.seq + 1 on. */
+    size_t queue_bytes;
+    uint64_t progress_ms; /* When queued last moved, or nothing was missing. */
+    unsigned relay_last;  /* Index of the peer that was asked last. */
+};
+
+/* What we asked a peer for. */
+struct stream_in {
+    bool active;
+    uint32_t generation;
+    uint64_t next_seq;
+    uint64_t to_seq;
+};
+
+/* What a peer asked us for. */
+struct stream_out {
+    bool active;
+    bool verify; /* The batch before the first is to be read too, for its HLC. */
+    uint32_t generation;
+    uint64_t next_seq;
+    uint64_t to_seq;
+    uint64_t prev_hlc; /* Of next_seq - 1; 0: not known. */
+};
+
+/* An ACK that waits for the batches before it. */
+struct ack {
+    uint64_t as_of_seq;
+    struct posv durable;
+};
+
+struct heard {
+    uint64_t seq;
+    uint64_t hlc;
+};
+
+struct sample {
+    int64_t offset_ms;
+    uint64_t rtt_ms;
+};
+
+struct peer {
+    uint8_t origin;
+    uint8_t state; /* enum core_link_state */
+    uint8_t reason;
+    unsigned index; /* Of its origin. */
+    uint64_t incarnation;
+    uint64_t parked_until_ms;
+    uint64_t rx_ms; /* Last frame. */
+
+    /* The connection. */
+    struct stream_in in[ORIGINS_MAX];
+    struct stream_out out[ORIGINS_MAX];
+    uint64_t credit;   /* Total that we may send. */
+    uint64_t sent;     /* Bytes of BATCHES. */
+    uint64_t consumed; /* Bytes of BATCHES received. */
+    uint64_t granted;
+    uint64_t fetch_id; /* 0: none under way. */
+    unsigned fetch_index;
+    uint64_t fetch_retry_ms;
+    bool ack_due;
+    uint64_t ack_sent_ms;
+    uint64_t heartbeat_sent_ms;
+    uint64_t echo_ms;
+    uint64_t echo_at_ms;
+
+    /* The member. */
+    struct posv durable; /* By its last ACK or HELLO. */
+    struct posv trimmed;
+    struct posv usable; /* By its last ACK that counts. */
+    struct ack acks[ACKS_MAX];
+    unsigned acks_count;
+    struct heard heard[ACKS_MAX];
+    unsigned heard_count;
+    uint64_t heard_hlc;
+    struct sample samples[SAMPLES_MAX];
+    unsigned samples_count; /* Ever; the ring holds the last ones. */
+    bool behind;
+    bool self_behind;
+    uint64_t batches_in;
+    uint64_t relayed_in;
+};
+
+/* A record that is not durable yet. */
+struct sync {
+    uint64_t lsn;
+    unsigned index;
+    struct pos pos;
+};
+
+/* A remembered position of the log. */
+struct moment {
+    uint64_t lsn;
+    uint64_t bytes;
+    uint64_t at_ms;
+    struct posv at;
+};
+
+struct tail_item {
+    struct pos pos;
+    size_t len;
+    uint8_t *bytes;
+};
+
+struct core {
+    struct core_options options;
+    const struct core_host *host;
+    void *ctx;
+    struct core_time now;
+    struct members members;
+    uint8_t self_state; /* enum member_state */
+
+    struct origin origins[ORIGINS_MAX];
+    unsigned origins_count;
+    unsigned self; /* Index of our own; always 0. */
+    struct vv applied_vv;
+    struct peer *peers[PEERS_MAX];
+    unsigned peers_count;
+
+    uint64_t own_known; /* Highest own seq that a peer has. */
+    bool own_lost;
+    bool forked;
+    bool fenced; /* By skew. */
+    bool warned;
+    bool blocked; /* can_apply said no. */
+    uint64_t checked_ms;
+    int64_t wall_minus_mono;
+
+    uint64_t applied_lsn;
+    uint64_t durable_lsn;
+    uint64_t covered_lsn;
+    struct posv covered;
+    struct sync syncs[SYNCS_MAX]; /* A ring. */
+    unsigned syncs_first;
+    unsigned syncs_count;
+
+    uint64_t log_bytes; /* Appended since the core was made. */
+    struct moment history[HISTORY_MAX];
+    unsigned history_count;
+    uint64_t history_step;
+    struct posv trimmed;
+
+    struct tail_item tail[TAIL_MAX]; /* A ring by seq. */
+    uint64_t tail_first;             /* Seq of the first; 0: empty. */
+    uint64_t tail_end;               /* Seq after the last. */
+    size_t tail_bytes;
+
+    uint64_t fetch_last;
+    struct pack *pack;
+    struct wire_writer writer;
+    struct buf scratch; /* Expanded bodies. */
+    struct buf batch;
+    struct buf frame;
+};
+
+/* --- core.c --- */
+
+/* ORIGIN_NONE if it is not known. */
+unsigned core_origin_find(const struct core *core, uint8_t origin);
+/* Index, made if need be; ORIGIN_NONE: too many. */
+unsigned core_origin_get(struct core *core, uint8_t origin);
+struct peer *core_peer_find(const struct core *core, uint8_t origin);
+void core_event(struct core *core, uint8_t kind, const struct peer *peer, uint64_t detail);
+
+/* Sends what stands in core->frame, which is empty afterwards. */
+void core_send(struct core *core, struct peer *peer);
+
+/* Ends a link, with a BYE that says why, and refuses it for a while. */
+void core_park(struct core *core, struct peer *peer, uint8_t reason, uint64_t detail);
+
+/* The core forgets the connection. */
+void core_disconnected(struct core *core, struct peer *peer);
+
+/* A record was logged and applied. */
+void core_note_record(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len);
+
+/* A peer has `pos` of us. False: it has another history. */
+bool core_note_own(struct core *core, const struct peer *peer, struct pos pos);
+
+/* --- core_in.c --- */
+
+void core_on_batches(struct core *core, struct peer *peer, struct bytes body, size_t frame_len);
+/* Applies what waits and can be applied. */
+void core_drain(struct core *core);
+/* Asks for what is missing. */
+void core_plan(struct core *core);
+void core_queue_clear(struct origin *origin);
+void core_on_nack(struct core *core, struct peer *peer, const struct wire_nack *nack);
+
+/* --- core_out.c --- */
+
+void core_tail_add(struct core *core, const struct core_record *record);
+void core_tail_clear(struct core *core);
+void core_on_request(struct core *core, struct peer *peer, const struct wire_request *request);
+/* Sends what the peer asked for, as far as credit and durability allow. */
+void core_pump(struct core *core, struct peer *peer);
+void core_pump_all(struct core *core);
+
+/* --- core_horizon.c --- */
+
+void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ack);
+void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_heartbeat *hb);
+void core_send_ack(struct core *core, struct peer *peer);
+void core_send_heartbeat(struct core *core, struct peer *peer);
+
+/* --- core_log.c --- */
+
+void core_log_init(struct core *core);
+void core_log_note(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len);
+void core_log_durable(struct core *core, uint64_t lsn);
+/* What is durable here, of all origins. */
+void core_durable_posv(const struct core *core, struct posv *out);
+void core_applied_posv(const struct core *core, struct posv *out);
+uint64_t core_log_trim(struct core *core);
+/* Marks peers that are beyond the retention. */
+void core_log_check(struct core *core);
+void core_log_info(const struct core *core, const struct peer *peer, struct core_peer_info *out);
+
+/* --- core_clock.c --- */
+
+void core_clock_sample(struct core *core, struct peer *peer, const struct wire_heartbeat *hb);
+void core_clock_check(struct core *core);
+/* The best sample; false if there is none. */
+bool core_clock_best(const struct peer *peer, struct sample *out);
+
+#endif

@@ -1,0 +1,316 @@
+/*
+ * What comes from peers: batches in the order of their origin and of causality, duplicates thrown
+ * away, gaps asked for.
+ *
+ * A batch is applied when it is the next one of its origin, everything in its context is applied,
+ * and the host has room. Else it is parked behind the earlier ones of its origin. A queue beyond
+ * its bound takes nothing more: the stream is stopped and asked for again later, for the sender has
+ * it on flash.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "replication/group/core_impl.h"
+
+/* --- applying --- */
+
+/* Everything that the batch has seen is here; its own origin's is, as it is the next one. */
+static bool is_causal(const struct core *core, const struct batch *batch)
+{
+    for (unsigned i = 0; i < batch->ctx.count; i++) {
+        if (batch->ctx.origin[i] != batch->origin &&
+            batch->ctx.hlc[i] > vv_get(&core->applied_vv, batch->ctx.origin[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool can_apply(struct core *core, const struct batch *batch, size_t len)
+{
+    if (!is_causal(core, batch))
+        return false;
+    if (!core->host->can_apply(core->ctx, len)) {
+        core->blocked = true;
+        return false;
+    }
+    return true;
+}
+
+static void apply(struct core *core, unsigned index, const struct batch *batch, struct bytes bytes)
+{
+    const uint64_t lsn = core->host->apply(core->ctx, batch, bytes);
+
+    core_note_record(core, index, lsn, (struct pos){batch->seq, batch->hlc}, bytes.len);
+}
+
+/* Applies the first of a queue if it can be. */
+static bool apply_parked(struct core *core, unsigned index)
+{
+    struct origin *o = &core->origins[index];
+    struct list_link *link = list_first(&o->queue);
+    struct batch batch;
+
+    if (link == NULL)
+        return false;
+    struct parked *p = LIST_ITEM(link, struct parked, link);
+    const struct bytes bytes = bytes_of(p->bytes, p->len);
+    CHECK(batch_open(bytes, &batch) == 0);
+    if (!can_apply(core, &batch, p->len))
+        return false;
+    list_remove(link);
+    o->queue_bytes -= sizeof(*p) + p->len;
+    apply(core, index, &batch, bytes);
+    mem_free(p);
+    return true;
+}
+
+void core_drain(struct core *core)
+{
+    bool moved = true;
+
+    core->blocked = false;
+    while (moved && !core->blocked) {
+        moved = false;
+        for (unsigned i = 0; i < core->origins_count; i++) {
+            while (!core->blocked && apply_parked(core, i))
+                moved = true;
+        }
+    }
+}
+
+void core_queue_clear(struct origin *o)
+{
+    struct list_link *link;
+
+    while ((link = list_pop_front(&o->queue)) != NULL)
+        mem_free(LIST_ITEM(link, struct parked, link));
+    o->queue_bytes = 0;
+    o->queued = o->applied;
+}
+
+static bool park(struct core *core, struct origin *o, struct pos pos, struct bytes bytes)
+{
+    const size_t size = sizeof(struct parked) + bytes.len;
+
+    if (!list_empty(&o->queue) && o->queue_bytes + size > core->options.parked_bytes_max)
+        return false;
+    struct parked *p = mem_try_alloc(size);
+    if (p == NULL)
+        return false;
+    *p = (struct parked){.pos = pos, .len = bytes.len};
+    memcpy(p->bytes, bytes.ptr, bytes.len);
+    list_push_back(&o->queue, &p->link);
+    o->queue_bytes += size;
+    o->queued = pos;
+    o->progress_ms = core->now.mono_ms;
+    return true;
+}
+
+/* --- streams --- */
+
+static void request(struct core *core, struct peer *peer, unsigned index, uint64_t to_seq)
+{
+    struct stream_in *in = &peer->in[index];
+
+    in->generation++;
+    in->next_seq = core->origins[index].queued.seq + 1;
+    in->to_seq = to_seq;
+    in->active = to_seq != 0;
+
+    const struct wire_request req = {.origin = core->origins[index].origin,
+                                     .generation = in->generation,
+                                     .from_seq = in->next_seq,
+                                     .to_seq = to_seq};
+    if (wire_put_request(&core->frame, &req) == 0)
+        core_send(core, peer);
+}
+
+/* Whether the queue of an origin takes another frame. */
+static bool has_room(const struct core *core, const struct origin *o)
+{
+    return o->queue_bytes <= core->options.parked_bytes_max / 2;
+}
+
+/* The peer to ask for what is missing of an origin, or NULL: in turn, among those that have it. */
+static struct peer *choose_relay(struct core *core, struct origin *o)
+{
+    for (unsigned i = 1; i <= core->peers_count; i++) {
+        const unsigned at = (o->relay_last + i) % core->peers_count;
+        struct peer *peer = core->peers[at];
+
+        if (peer->state == CORE_LINK_UP && peer->origin != o->origin &&
+            posv_get(&peer->durable, o->origin).seq > o->queued.seq &&
+            posv_get(&peer->trimmed, o->origin).seq <= o->queued.seq) {
+            o->relay_last = at;
+            return peer;
+        }
+    }
+    return NULL;
+}
+
+static void plan_relay(struct core *core, unsigned index)
+{
+    struct origin *o = &core->origins[index];
+    uint64_t need_seq = 0;
+
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        if (core->peers[i]->state == CORE_LINK_UP)
+            need_seq = u64_max(need_seq, posv_get(&core->peers[i]->durable, o->origin).seq);
+    }
+    if (need_seq <= o->queued.seq || !has_room(core, o)) {
+        o->progress_ms = core->now.mono_ms;
+        return;
+    }
+    if (core->now.mono_ms - o->progress_ms < core->options.relay_ms)
+        return;
+    struct peer *peer = choose_relay(core, o);
+    o->progress_ms = core->now.mono_ms;
+    if (peer != NULL)
+        request(core, peer, index, posv_get(&peer->durable, o->origin).seq);
+}
+
+void core_plan(struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        struct peer *peer = core->peers[i];
+
+        if (peer->state == CORE_LINK_UP && !peer->self_behind && !peer->in[peer->index].active &&
+            has_room(core, &core->origins[peer->index]))
+            request(core, peer, peer->index, WIRE_SEQ_ALL);
+    }
+    for (unsigned i = 0; i < core->origins_count; i++)
+        plan_relay(core, i);
+}
+
+void core_on_nack(struct core *core, struct peer *peer, const struct wire_nack *nack)
+{
+    const unsigned index = core_origin_find(core, nack->origin);
+
+    if (index == ORIGIN_NONE || peer->in[index].generation != nack->generation)
+        return;
+    peer->in[index].active = false;
+    if (core->origins[index].queued.seq >= nack->trimmed_seq)
+        return; /* It came another way meanwhile, and was trimmed because we have it. */
+    IGNORE_RESULT(posv_raise(&peer->trimmed, nack->origin,
+                             (struct pos){nack->trimmed_seq, 1})); /* At most one too many. */
+    if (index == peer->index && !peer->self_behind) {
+        peer->self_behind = true;
+        core_event(core, CORE_SELF_BEHIND, peer, nack->trimmed_seq);
+    }
+}
+
+/* --- batches --- */
+
+/* What becomes of a batch: enum wire_reason, or these. */
+enum taken {
+    TAKEN = -1,
+    STOP = -2
+};
+
+static int judge(const struct core *core, const struct origin *o, const struct batch *batch)
+{
+    const struct member *member = members_find(&core->members, o->origin);
+
+    if (batch->seq <= o->queued.seq) {
+        if (batch->seq == o->queued.seq && batch->hlc != o->queued.hlc)
+            return WIRE_FORK;
+        return TAKEN; /* A duplicate. */
+    }
+    if (batch->seq != o->queued.seq + 1)
+        return STOP; /* What was in between was dropped. */
+    if (batch->hlc <= o->queued.hlc)
+        return WIRE_FORK;
+    if (member == NULL || (member->state == MEMBER_SEALED && batch->seq > member->sealed_seq))
+        return WIRE_SEALED;
+    if (hlc_ms(batch->hlc) > core->now.wall_ms + CORE_AHEAD_MS_MAX)
+        return WIRE_CLOCK;
+    return WIRE_OK;
+}
+
+static int take_batch(struct core *core, struct peer *peer, unsigned index, struct batch *out)
+{
+    struct origin *o = &core->origins[index];
+    const struct bytes bytes = buf_bytes(&core->batch);
+
+    CHECK(batch_open(bytes, out) == 0);
+    const int judged = judge(core, o, out);
+    if (judged != WIRE_OK)
+        return judged;
+    if (list_empty(&o->queue) && can_apply(core, out, bytes.len))
+        apply(core, index, out, bytes);
+    else if (!park(core, o, (struct pos){out->seq, out->hlc}, bytes))
+        return STOP;
+    peer->batches_in++;
+    peer->relayed_in += index != peer->index;
+    return TAKEN;
+}
+
+static uint8_t reason_of(int err)
+{
+    return err == -ERR_UNSUPPORTED ? (uint8_t)WIRE_UNSUPPORTED : (uint8_t)WIRE_DAMAGED;
+}
+
+/* All batches of a frame, or as many as can be taken. */
+static void take_batches(struct core *core, struct peer *peer, unsigned index,
+                         struct wire_reader *reader)
+{
+    struct stream_in *in = &peer->in[index];
+    struct batch batch;
+    int step;
+
+    while ((step = wire_reader_next(reader, &core->batch)) == WIRE_BATCH) {
+        const int taken = take_batch(core, peer, index, &batch);
+
+        if (taken == STOP) {
+            request(core, peer, index, 0);
+            return;
+        }
+        if (taken != TAKEN) {
+            core_park(core, peer, (uint8_t)taken, taken == WIRE_CLOCK ? batch.hlc : batch.seq);
+            return;
+        }
+        in->next_seq++;
+    }
+    if (step != WIRE_END)
+        core_park(core, peer, reason_of(step), in->next_seq);
+    else if (in->next_seq > in->to_seq)
+        in->active = false;
+}
+
+void core_on_batches(struct core *core, struct peer *peer, struct bytes body, size_t frame_len)
+{
+    struct wire_reader reader;
+
+    peer->consumed += frame_len;
+    if (wire_reader_init(&reader, body) != 0) {
+        core_park(core, peer, WIRE_DAMAGED, 0);
+        return;
+    }
+    const unsigned index = core_origin_find(core, reader.head.origin);
+    if (reader.head.epoch != core->members.epoch) {
+        core_park(core, peer, WIRE_EPOCH, core->members.epoch);
+        return;
+    }
+    if (index == ORIGIN_NONE) {
+        core_park(core, peer, WIRE_PROTOCOL_ERR, reader.head.origin);
+        return;
+    }
+    const struct stream_in *in = &peer->in[index];
+    if (!in->active || in->generation != reader.head.generation)
+        return; /* Asked for before we changed our mind. */
+    if (reader.head.first_seq != in->next_seq) {
+        core_park(core, peer, WIRE_PROTOCOL_ERR, reader.head.first_seq);
+        return;
+    }
+    const struct pos queued = core->origins[index].queued;
+    if (reader.head.first_seq == queued.seq + 1 && reader.head.prev_hlc != 0 &&
+        reader.head.prev_hlc != queued.hlc) {
+        core_park(core, peer, WIRE_FORK, queued.seq);
+        return;
+    }
+    take_batches(core, peer, index, &reader);
+    core_drain(core);
+}

@@ -1,0 +1,260 @@
+/*
+ * What goes to peers: the batches that they asked for, once they are durable here, as far as their
+ * credit goes.
+ *
+ * The last own batches are kept in memory, for links that keep up; everything else is read from the
+ * log. Whoever lags therefore costs one frame of memory, not a backlog.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "replication/group/core_impl.h"
+
+/* --- the tail --- */
+
+static struct tail_item *tail_at(struct core *core, uint64_t seq)
+{
+    return &core->tail[seq & (TAIL_MAX - 1)];
+}
+
+static void tail_drop(struct core *core)
+{
+    struct tail_item *item = tail_at(core, core->tail_first);
+
+    core->tail_bytes -= item->len;
+    mem_free(item->bytes);
+    item->bytes = NULL;
+    core->tail_first++;
+}
+
+void core_tail_clear(struct core *core)
+{
+    while (core->tail_first != core->tail_end)
+        tail_drop(core);
+}
+
+void core_tail_add(struct core *core, const struct core_record *record)
+{
+    if (record->bytes.len > core->options.tail_bytes_max / 2) {
+        core_tail_clear(core);
+        core->tail_first = core->tail_end = 0;
+        return;
+    }
+    if (core->tail_end != record->seq) {
+        core_tail_clear(core);
+        core->tail_first = core->tail_end = record->seq;
+    }
+    while (core->tail_first != core->tail_end &&
+           (core->tail_end - core->tail_first == TAIL_MAX ||
+            core->tail_bytes + record->bytes.len > core->options.tail_bytes_max))
+        tail_drop(core);
+    struct tail_item *item = tail_at(core, record->seq);
+    *item = (struct tail_item){.pos = {record->seq, record->hlc}, .len = record->bytes.len};
+    item->bytes = mem_alloc(record->bytes.len);
+    memcpy(item->bytes, record->bytes.ptr, record->bytes.len);
+    core->tail_bytes += item->len;
+    core->tail_end++;
+}
+
+static bool tail_has(const struct core *core, uint64_t seq)
+{
+    return seq >= core->tail_first && seq < core->tail_end;
+}
+
+/* --- frames --- */
+
+static void begin_frame(struct core *core, const struct stream_out *out, unsigned index)
+{
+    const struct wire_batches_head head = {.origin = core->origins[index].origin,
+                                           .generation = out->generation,
+                                           .epoch = core->members.epoch,
+                                           .first_seq = out->next_seq,
+                                           .prev_hlc = out->prev_hlc};
+
+    wire_writer_begin(&core->writer, &head);
+}
+
+/* Sends what was added, if anything. */
+static void end_frame(struct core *core, struct peer *peer, struct stream_out *out)
+{
+    if (core->writer.count == 0)
+        return;
+    const size_t start = core->frame.len;
+    if (wire_writer_end(&core->writer, core->pack, &core->frame) != 0)
+        return; /* No memory: the next tick tries again. */
+    out->next_seq += core->writer.count;
+    out->prev_hlc = core->writer.prev.hlc;
+    out->verify = false;
+    peer->sent += core->frame.len - start;
+    core_send(core, peer);
+}
+
+static bool has_credit(const struct peer *peer)
+{
+    return peer->sent < peer->credit;
+}
+
+/* One frame from the tail. */
+static void send_tail(struct core *core, struct peer *peer, struct stream_out *out, uint64_t to_seq)
+{
+    uint64_t seq = out->next_seq;
+
+    if (out->prev_hlc == 0 && tail_has(core, seq - 1))
+        out->prev_hlc = tail_at(core, seq - 1)->pos.hlc;
+    begin_frame(core, out, core->self);
+    for (; seq <= to_seq && tail_has(core, seq); seq++) {
+        const struct tail_item *item = tail_at(core, seq);
+        const int err = wire_writer_add(&core->writer, bytes_of(item->bytes, item->len));
+
+        CHECK(err != -ERR_CORRUPT && err != -ERR_FORMAT && err != -ERR_UNSUPPORTED);
+        if (err != 0)
+            break;
+    }
+    end_frame(core, peer, out);
+}
+
+static void start_fetch(struct core *core, struct peer *peer, unsigned index, uint64_t to_seq)
+{
+    const struct stream_out *out = &peer->out[index];
+    const struct core_fetch fetch = {.id = ++core->fetch_last,
+                                     .origin = core->origins[index].origin,
+                                     .from_seq = out->next_seq - (out->verify ? 1 : 0),
+                                     .to_seq = to_seq,
+                                     .bytes_max = core->options.frame_bytes};
+
+    peer->fetch_id = fetch.id;
+    peer->fetch_index = index;
+    core->host->fetch(core->ctx, &fetch);
+}
+
+static void pump_stream(struct core *core, struct peer *peer, unsigned index)
+{
+    struct stream_out *out = &peer->out[index];
+
+    while (out->active && has_credit(peer)) {
+        const uint64_t to_seq = u64_min(out->to_seq, core->origins[index].durable.seq);
+        const uint64_t before = out->next_seq;
+
+        if (out->next_seq > out->to_seq)
+            out->active = false;
+        if (out->next_seq > to_seq)
+            return;
+        if (index != core->self || !tail_has(core, out->next_seq) ||
+            (out->verify && !tail_has(core, out->next_seq - 1))) {
+            if (peer->fetch_id == 0 && core->now.mono_ms >= peer->fetch_retry_ms)
+                start_fetch(core, peer, index, to_seq);
+            return;
+        }
+        send_tail(core, peer, out, to_seq);
+        if (out->next_seq == before)
+            return;
+    }
+}
+
+void core_pump(struct core *core, struct peer *peer)
+{
+    if (peer->state != CORE_LINK_UP)
+        return;
+    for (unsigned i = 0; i < core->origins_count; i++)
+        pump_stream(core, peer, i);
+}
+
+void core_pump_all(struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core_pump(core, core->peers[i]);
+}
+
+/* --- asked --- */
+
+void core_on_request(struct core *core, struct peer *peer, const struct wire_request *request)
+{
+    const unsigned index = core_origin_find(core, request->origin);
+
+    if (index == ORIGIN_NONE) {
+        core_park(core, peer, WIRE_PROTOCOL_ERR, request->origin);
+        return;
+    }
+    if (peer->fetch_id != 0 && peer->fetch_index == index)
+        peer->fetch_id = 0;
+    peer->out[index] = (struct stream_out){.active = request->to_seq >= request->from_seq,
+                                           .verify = request->from_seq > 1,
+                                           .generation = request->generation,
+                                           .next_seq = request->from_seq,
+                                           .to_seq = request->to_seq};
+    core_pump(core, peer);
+}
+
+static void refuse(struct core *core, struct peer *peer, unsigned index)
+{
+    struct stream_out *out = &peer->out[index];
+    const struct wire_nack nack = {.origin = core->origins[index].origin,
+                                   .generation = out->generation,
+                                   .reason = WIRE_TRIMMED,
+                                   .trimmed_seq = out->next_seq};
+
+    out->active = false;
+    if (wire_put_nack(&core->frame, &nack) == 0)
+        core_send(core, peer);
+}
+
+/* Sends the records, one or more frames of them. */
+static void send_records(struct core *core, struct peer *peer, const struct core_record *records,
+                         size_t count)
+{
+    struct stream_out *out = &peer->out[peer->fetch_index];
+    size_t i = 0;
+
+    if (count != 0 && records[0].seq + 1 == out->next_seq) {
+        out->prev_hlc = records[0].hlc;
+        out->verify = false;
+        i = 1;
+    }
+    while (i < count) {
+        const size_t start = i;
+
+        CHECK(records[i].seq == out->next_seq);
+        begin_frame(core, out, peer->fetch_index);
+        while (i < count) {
+            const int err = wire_writer_add(&core->writer, records[i].bytes);
+
+            if (err == -ERR_CORRUPT || err == -ERR_FORMAT || err == -ERR_UNSUPPORTED) {
+                core_park(core, peer, WIRE_DAMAGED, records[i].seq);
+                return;
+            }
+            if (err != 0)
+                break;
+            i++;
+        }
+        if (i == start)
+            return; /* No memory: asked again at the next tick. */
+        end_frame(core, peer, out);
+    }
+}
+
+void core_fetched(struct core *core, uint64_t id, int err, const struct core_record *records,
+                  size_t count)
+{
+    struct peer *peer = NULL;
+
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        if (core->peers[i]->fetch_id == id)
+            peer = core->peers[i];
+    }
+    if (peer == NULL || peer->state != CORE_LINK_UP)
+        return; /* The link or the stream is gone. */
+    struct stream_out *out = &peer->out[peer->fetch_index];
+    peer->fetch_id = 0;
+    if (err == 0)
+        send_records(core, peer, records, count);
+    else if (err != -ERR_NOT_FOUND)
+        peer->fetch_retry_ms = core->now.mono_ms + 100;
+    else if (out->verify)
+        out->verify = false; /* The one before is gone; perhaps only that. */
+    else
+        refuse(core, peer, peer->fetch_index);
+    core_pump(core, peer);
+}

@@ -1,0 +1,142 @@
+/*
+ * Groups of two to five members converge to what the history of changes means, whatever happens to
+ * links, disks, clocks and processes, and throw away what they no longer need; and each rule that
+ * the core keeps is needed: without it the same runs find a divergence.
+ *
+ * One seed is one run. TIERRA_SEED=n TIERRA_SIM_RUNS=1 repeats one, TIERRA_SIM_TRACE=1 tells what
+ * happens in it. TIERRA_SIM_RUNS: how many (default: a few seconds' worth).
+ */
+#include "tests/sim/sim_group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/num.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+
+#define RUNS_DEFAULT     400
+#define RUNS_CONTROL_MAX 5000
+
+static struct gs gs;
+
+static uint64_t number_of(const char *name, uint64_t by_default)
+{
+    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe) */
+    uint64_t number = by_default;
+
+    if (text != NULL && !num_parse_u64(bytes_cstr(text), &number))
+        fail_msg("%s is not a number", name);
+    return number;
+}
+
+static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
+{
+    sum->events += t->events;
+    sum->batches += t->batches;
+    sum->lost += t->lost;
+    sum->crashes += t->crashes;
+    sum->cuts += t->cuts;
+    sum->relayed += t->relayed;
+    sum->collected += t->collected;
+    sum->frames += t->frames;
+    sum->bytes += t->bytes;
+    sum->trimmed += t->trimmed;
+}
+
+static void groups_converge_to_what_the_history_means(void **state)
+{
+    const uint64_t runs = number_of("TIERRA_SIM_RUNS", RUNS_DEFAULT);
+    const uint64_t base = seed_get();
+    struct gs_totals sum = {0};
+
+    (void)state;
+    for (uint64_t run = 0; run < runs; run++) {
+        gs_init(&gs, base + run, GS_SOUND);
+        gs.trace = number_of("TIERRA_SIM_TRACE", 0) != 0;
+        if (!gs_run(&gs))
+            fail_msg("%s; to repeat: TIERRA_SEED=%" PRIu64 " TIERRA_SIM_RUNS=1", gs.why,
+                     base + run);
+        add_totals(&sum, &gs.totals);
+        gs_deinit(&gs);
+    }
+    printf("%" PRIu64 " groups: %" PRIu64 " events, %" PRIu64 " batches, %" PRIu64
+           " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
+           " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
+           sum.collected, sum.trimmed, sum.frames, sum.bytes);
+}
+
+static void expect_caught(enum gs_fault fault)
+{
+    const uint64_t base = seed_get();
+    unsigned run = 0;
+    bool caught = false;
+
+    for (; run < RUNS_CONTROL_MAX && !caught; run++) {
+        gs_init(&gs, base + run, fault);
+        caught = !gs_run(&gs);
+        gs_deinit(&gs);
+    }
+    printf("caught in run %u: %s\n", run, gs.why);
+    assert_true(caught);
+}
+
+static void delivery_that_is_not_causal_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_NOT_CAUSAL);
+}
+
+static void dropping_losers_at_once_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_LOSERS);
+}
+
+static void dropping_floors_at_once_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_FLOORS);
+}
+
+static void acknowledging_what_is_not_durable_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_ACK_EARLY);
+}
+
+static void shipping_what_is_not_durable_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_SHIP_EARLY);
+}
+
+static void dropping_expired_rows_by_the_own_clock_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_OWN_CLOCK);
+}
+
+static void acknowledgements_that_overtake_are_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_ACK_OVERTAKES);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(groups_converge_to_what_the_history_means),
+        cmocka_unit_test(delivery_that_is_not_causal_is_caught),
+        cmocka_unit_test(dropping_losers_at_once_is_caught),
+        cmocka_unit_test(dropping_floors_at_once_is_caught),
+        cmocka_unit_test(acknowledging_what_is_not_durable_is_caught),
+        cmocka_unit_test(shipping_what_is_not_durable_is_caught),
+        cmocka_unit_test(dropping_expired_rows_by_the_own_clock_is_caught),
+        cmocka_unit_test(acknowledgements_that_overtake_are_caught),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

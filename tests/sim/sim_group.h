@@ -1,0 +1,246 @@
+/*
+ * A whole replication group in one process, for the core of replication/group.
+ *
+ * Real: the core, the frames on the wire, rows and ops of engine/value. Simulated, from one seed:
+ * time, clocks, the network, the log, the store, and everything that goes wrong with them. Each
+ * member holds a few keys as rows in memory, and does with them what a shard does: local batches
+ * with contexts, a log that is synced late, a store that is complete up to a position that lags,
+ * replay after a crash, garbage collection by the horizons of the core.
+ *
+ * What a run must end with is said by the oracle of the value code (tests/prop), which knows
+ * nothing of rows, frames or members, only the history of changes.
+ */
+#ifndef TIERRA_TESTS_SIM_SIM_GROUP_H
+#define TIERRA_TESTS_SIM_SIM_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/list.h"
+#include "engine/base/rng.h"
+
+#include "replication/group/core.h"
+
+#include "tests/prop/prop_value_sim.h"
+
+#define GS_MEMBERS_MAX 5
+#define GS_PAIRS_MAX   10
+#define GS_LOG_MAX     2048
+#define GS_ORIGIN(i)   ((uint8_t)((i) + 1))
+#define GS_INDEX(o)    ((unsigned)(o)-1)
+#define GS_MS          1000u /* Time is in microseconds. */
+
+/* How the rules are broken on purpose. */
+enum gs_fault {
+    GS_SOUND,
+    GS_NOT_CAUSAL,    /* Batches say that they have seen nothing. */
+    GS_EAGER_LOSERS,  /* Losing values are dropped at once. */
+    GS_EAGER_FLOORS,  /* Floors are dropped at once. */
+    GS_ACK_EARLY,     /* What others sent counts as durable before it is. */
+    GS_SHIP_EARLY,    /* What was made here counts as durable before it is. */
+    GS_OWN_CLOCK,     /* Expired rows are dropped by the own clock. */
+    GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
+};
+
+struct gs_record {
+    uint64_t lsn;
+    uint64_t seq;
+    uint64_t hlc;
+    uint8_t origin;
+    unsigned batch; /* Index in the history. */
+    struct buf bytes;
+};
+
+struct gs_row {
+    struct buf mem;
+    struct buf disk;
+    uint64_t max_lsn;   /* Of the effects in mem. */
+    uint64_t dirty_lsn; /* The lowest whose effect is not on disk; 0: none. */
+};
+
+struct gs_member {
+    unsigned index;
+    bool up;
+    bool paused;
+    bool refuses; /* can_apply says no. */
+    int64_t skew_ms;
+    uint64_t life; /* Counts restarts: events of an earlier life are void. */
+    struct core *core;
+
+    uint64_t hlc;
+    uint64_t lease; /* Persisted: no batch after a restart is at or below. */
+    uint64_t seq;
+    struct gs_row rows[SIM_ROWS];
+    struct buf edited;
+
+    /* The log; what was trimmed is gone from the front. */
+    struct gs_record *log[GS_LOG_MAX];
+    unsigned log_count;
+    uint64_t next_lsn;
+    uint64_t durable_lsn; /* Truly. */
+    bool syncing;
+    uint64_t sync_until;
+    uint64_t stall_until; /* The disk does nothing before. */
+
+    uint64_t covered_lsn;
+    struct posv covered;
+
+    uint64_t alarms; /* Events that must not be in a sound run. */
+};
+
+struct gs_frame {
+    struct list_link link;
+    bool fin; /* The end of the connection. */
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* One direction of a connection. */
+struct gs_way {
+    struct list frames;
+    size_t bytes;
+    uint64_t last_at; /* Nothing arrives before what was sent earlier. */
+    bool blocked;
+    unsigned stalled; /* Arrivals that wait for the end of a block or pause. */
+};
+
+struct gs_pair {
+    unsigned member[2];
+    uint64_t epoch;       /* Of the connection; a cut one is void. */
+    bool up[2];           /* As each side believes. */
+    bool cut;             /* What is sent goes nowhere. */
+    struct gs_way way[2]; /* From member[0], from member[1]. */
+    uint64_t delay_us;
+};
+
+enum gs_event_kind {
+    GS_TICK,
+    GS_OP,
+    GS_SYNC_START,
+    GS_SYNC_DONE,
+    GS_FETCH,
+    GS_FLUSH,
+    GS_COLLECT,
+    GS_ARRIVE,
+    GS_DIAL,
+    GS_LINK_DOWN,
+    GS_FAULT,
+    GS_HEAL,
+    GS_RESUME,
+    GS_RESTART,
+};
+
+struct gs_event {
+    uint64_t at;
+    uint64_t order;
+    uint8_t kind; /* enum gs_event_kind */
+    unsigned a;
+    unsigned b;
+    uint64_t life;
+    struct core_fetch fetch;
+};
+
+struct gs_totals {
+    uint64_t events;
+    uint64_t batches;
+    uint64_t lost;
+    uint64_t crashes;
+    uint64_t cuts;
+    uint64_t relayed;
+    uint64_t collected;
+    uint64_t frames;
+    uint64_t bytes;
+    uint64_t trimmed;
+};
+
+struct gs {
+    struct rng rng;
+    uint64_t seed;
+    enum gs_fault fault;
+    bool trace;
+    bool calm; /* No more ops and faults. */
+    bool faults;
+    bool expiry;
+    bool collect;
+    uint64_t now; /* us */
+    unsigned members_count;
+    struct gs_member members[GS_MEMBERS_MAX];
+    unsigned pairs_count;
+    struct gs_pair pairs[GS_PAIRS_MAX];
+    struct gs_event *heap;
+    unsigned heap_count;
+    unsigned heap_cap;
+    uint64_t order;
+    uint64_t op_gap_us;
+    uint64_t fault_gap_us;
+
+    struct sim history; /* Only its batches: for the oracle. */
+    bool lost[SIM_BATCHES_MAX];
+    unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
+    struct gs_totals totals;
+    char why[200]; /* What went wrong first. */
+};
+
+/* --- sim_group_run.c --- */
+
+void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault);
+void gs_deinit(struct gs *gs);
+
+/* The whole run: chaos, heal, quiet. False: gs->why tells. */
+bool gs_run(struct gs *gs);
+
+bool gs_chance(struct gs *gs, unsigned percent);
+unsigned gs_pick(struct gs *gs, unsigned n);
+uint64_t gs_between(struct gs *gs, uint64_t low, uint64_t high);
+void gs_at(struct gs *gs, uint64_t delay_us, const struct gs_event *event);
+void gs_fail(struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
+void gs_trace(const struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* --- sim_group_member.c --- */
+
+void gs_member_init(struct gs *gs, unsigned index);
+void gs_member_deinit(struct gs_member *m);
+/* From what is on disk. */
+void gs_member_start(struct gs *gs, struct gs_member *m);
+void gs_member_crash(struct gs *gs, struct gs_member *m);
+void gs_member_tick(struct gs *gs, struct gs_member *m);
+void gs_member_sync_start(struct gs *gs, struct gs_member *m);
+void gs_member_sync_done(struct gs *gs, struct gs_member *m);
+void gs_member_fetch(struct gs *gs, struct gs_member *m, const struct core_fetch *fetch);
+void gs_member_flush(struct gs *gs, struct gs_member *m, bool all);
+void gs_member_collect(struct gs *gs, struct gs_member *m);
+void gs_set_members(struct gs *gs, struct gs_member *m);
+uint64_t gs_wall_ms(const struct gs *gs, const struct gs_member *m);
+/* What the member takes for the present: never behind its HLC. */
+uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
+struct bytes gs_key_row(struct gs_member *m, unsigned key);
+struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub);
+void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_shown *out);
+/* Logs and applies a batch; a local one is the history's last. */
+uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *batch,
+                       struct bytes bytes, unsigned index);
+extern const uint8_t gs_types[SIM_TYPES];
+
+/* --- sim_group_ops.c --- */
+
+/* One random local batch, if the core allows it. */
+void gs_local_change(struct gs *gs, struct gs_member *m);
+
+/* --- sim_group_net.c --- */
+
+void gs_net_init(struct gs *gs);
+void gs_net_deinit(struct gs *gs);
+void gs_net_send(struct gs *gs, unsigned from, unsigned to, struct bytes bytes);
+void gs_net_close(struct gs *gs, unsigned from, unsigned to);
+/* `at`: index of the pair. */
+void gs_net_arrive(struct gs *gs, unsigned at, unsigned side, uint64_t epoch);
+void gs_net_dial(struct gs *gs, unsigned at);
+void gs_net_cut(struct gs *gs, unsigned at);
+void gs_net_link_down(struct gs *gs, unsigned at, unsigned side, uint64_t epoch);
+void gs_net_block(struct gs *gs, unsigned at, unsigned side, bool blocked);
+/* A member is gone or back from a pause. */
+void gs_net_member_down(struct gs *gs, unsigned index);
+void gs_net_member_resumed(struct gs *gs, unsigned index);
+
+#endif

@@ -1,0 +1,612 @@
+/*
+ * One member: rows in memory and on disk, the log, crash and replay, garbage collection.
+ *
+ * The disk keeps what a real one would: records up to the last completed sync and a random part of
+ * what came after, rows as of their last flush, the covered position that goes with them. A row is
+ * flushed only when the log is durable up to its last effect.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/value/row_state.h"
+#include "engine/value/rowkey.h"
+
+#include "tests/sim/sim_group.h"
+
+const uint8_t gs_types[SIM_TYPES] = {VT_HASH, VT_SET};
+
+static struct buf new_buf(void)
+{
+    struct buf b;
+
+    buf_init(&b, SIZE_MAX);
+    return b;
+}
+
+static unsigned key_at(unsigned key)
+{
+    return key * (1 + SIM_TYPES * SIM_SUBS);
+}
+
+static unsigned elem_at(unsigned key, unsigned type, unsigned sub)
+{
+    return key_at(key) + 1 + type * SIM_SUBS + sub;
+}
+
+uint64_t gs_wall_ms(const struct gs *gs, const struct gs_member *m)
+{
+    return (uint64_t)((int64_t)(gs->now / GS_MS) + m->skew_ms);
+}
+
+uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m)
+{
+    return u64_max(gs_wall_ms(gs, m), hlc_ms(m->hlc));
+}
+
+/* --- rows --- */
+
+static void row_set(struct gs_row *row, struct buf *take)
+{
+    buf_deinit(&row->mem);
+    row->mem = *take;
+}
+
+static bool is_clean(const struct gs_row *row)
+{
+    return row->dirty_lsn == 0 && bytes_eq(buf_bytes(&row->mem), buf_bytes(&row->disk));
+}
+
+struct bytes gs_key_row(struct gs_member *m, unsigned key)
+{
+    return buf_bytes(&m->rows[key_at(key)].mem);
+}
+
+struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub)
+{
+    struct gs_row *row = &m->rows[elem_at(key, type, sub)];
+    struct buf clipped = new_buf();
+    struct vv clear;
+
+    CHECK(row_clear(gs_key_row(m, key), &clear) == 0);
+    CHECK(row_clip(buf_bytes(&row->mem), &clear, &clipped) == 0);
+    row_set(row, &clipped);
+    return buf_bytes(&row->mem);
+}
+
+struct apply {
+    struct gs_member *m;
+    const struct op *op;
+    uint64_t lsn;
+};
+
+static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    struct apply *apply = ctx;
+    const unsigned key = (unsigned)apply->op->key.ptr[1] - '0';
+    unsigned at = key_at(key);
+    struct buf joined = new_buf();
+
+    CHECK(key < SIM_KEYS);
+    if (row_kind != ROWKEY_KIND_KEY)
+        at = elem_at(key, row_kind == op_row_kind(VT_HASH) ? 0 : 1, (unsigned)sub.ptr[1] - '0');
+    struct gs_row *row = &apply->m->rows[at];
+    CHECK(row_merge_fold(buf_bytes(&row->mem), &operand, 1, &joined) == 0);
+    row_set(row, &joined);
+    row->max_lsn = apply->lsn;
+    if (row->dirty_lsn == 0)
+        row->dirty_lsn = apply->lsn;
+    return 0;
+}
+
+static void apply_rows(struct gs_member *m, struct bytes bytes, uint64_t lsn)
+{
+    struct apply apply = {.m = m, .lsn = lsn};
+    struct buf scratch = new_buf();
+    struct batch batch;
+    struct op op;
+
+    CHECK(batch_open(bytes, &batch) == 0);
+    while (batch_next(&batch, &op) == BATCH_OP) {
+        apply.op = &op;
+        CHECK(op_expand(&op, &batch, lsn, on_operand, &apply, &scratch) == 0);
+    }
+    buf_deinit(&scratch);
+}
+
+/* --- the log --- */
+
+static void record_free(struct gs_record *record)
+{
+    buf_deinit(&record->bytes);
+    mem_free(record);
+}
+
+uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *batch,
+                       struct bytes bytes, unsigned index)
+{
+    struct gs_record *record = mem_zalloc(sizeof(*record));
+
+    (void)gs;
+    CHECK(m->log_count < GS_LOG_MAX);
+    record->lsn = m->next_lsn++;
+    record->seq = batch->seq;
+    record->hlc = batch->hlc;
+    record->origin = batch->origin;
+    record->batch = index;
+    record->bytes = new_buf();
+    CHECK(buf_append_bytes(&record->bytes, bytes) == 0);
+    m->log[m->log_count++] = record;
+    if (batch->origin == GS_ORIGIN(m->index))
+        m->seq = batch->seq;
+    m->hlc = u64_max(m->hlc, batch->hlc);
+    apply_rows(m, bytes, record->lsn);
+    return record->lsn;
+}
+
+/* The core is told what is durable; a broken rule tells it more. */
+static void report_durable(struct gs *gs, struct gs_member *m)
+{
+    uint64_t lsn = m->durable_lsn;
+
+    for (unsigned i = 0; i < m->log_count; i++) {
+        const struct gs_record *record = m->log[i];
+        const bool own = record->origin == GS_ORIGIN(m->index);
+
+        if (record->lsn == lsn + 1 &&
+            ((gs->fault == GS_ACK_EARLY && !own) || (gs->fault == GS_SHIP_EARLY && own)))
+            lsn = record->lsn;
+    }
+    core_durable(m->core, lsn);
+}
+
+void gs_member_sync_start(struct gs *gs, struct gs_member *m)
+{
+    gs_at(gs, 5 * GS_MS, &(struct gs_event){.kind = GS_SYNC_START, .a = m->index});
+    if (!m->up || m->paused || m->syncing || m->durable_lsn + 1 == m->next_lsn)
+        return;
+    m->syncing = true;
+    m->sync_until = m->next_lsn - 1;
+    const uint64_t stalled = m->stall_until > gs->now ? m->stall_until - gs->now : 0;
+    gs_at(gs, stalled + gs_between(gs, 100, gs_chance(gs, 90) ? 3 * GS_MS : 60 * GS_MS),
+          &(struct gs_event){.kind = GS_SYNC_DONE, .a = m->index, .life = m->life});
+}
+
+void gs_member_sync_done(struct gs *gs, struct gs_member *m)
+{
+    m->syncing = false;
+    m->durable_lsn = m->sync_until;
+    report_durable(gs, m);
+}
+
+void gs_member_fetch(struct gs *gs, struct gs_member *m, const struct core_fetch *fetch)
+{
+    struct core_record records[64];
+    size_t count = 0;
+    size_t bytes = 0;
+    uint64_t seq = fetch->from_seq;
+
+    if (gs->faults && gs_chance(gs, 3)) {
+        core_fetched(m->core, fetch->id, -EIO, NULL, 0);
+        return;
+    }
+    for (unsigned i = 0; i < m->log_count && count < 64 && bytes < fetch->bytes_max; i++) {
+        const struct gs_record *record = m->log[i];
+
+        if (record->origin != fetch->origin || record->seq < seq || seq > fetch->to_seq)
+            continue;
+        if (record->seq != seq)
+            break; /* The first ones were trimmed. */
+        records[count++] = (struct core_record){
+            .seq = seq++, .hlc = record->hlc, .bytes = buf_bytes(&record->bytes)};
+        bytes += record->bytes.len;
+    }
+    core_fetched(m->core, fetch->id, count == 0 ? -ERR_NOT_FOUND : 0, records, count);
+}
+
+/* --- the host of the core --- */
+
+struct host {
+    struct gs *gs;
+    struct gs_member *m;
+};
+
+static struct host host_of(void *ctx)
+{
+    struct gs_member *m = ctx;
+
+    /* Members stand in an array in the simulation. */
+    struct gs_member *first = m - m->index;
+    return (struct host){.gs = container_of(first, struct gs, members[0]), .m = m};
+}
+
+static void host_send(void *ctx, uint8_t peer, struct bytes frame)
+{
+    const struct host h = host_of(ctx);
+
+    gs_net_send(h.gs, h.m->index, GS_INDEX(peer), frame);
+}
+
+static void host_close(void *ctx, uint8_t peer)
+{
+    const struct host h = host_of(ctx);
+
+    gs_net_close(h.gs, h.m->index, GS_INDEX(peer));
+}
+
+static bool host_can_apply(void *ctx, size_t len)
+{
+    (void)len;
+    return !host_of(ctx).m->refuses;
+}
+
+/* The batch that came is the one that was made. */
+static void check_arrived(const struct sim_batch *made, const struct batch *batch)
+{
+    struct batch want;
+
+    CHECK(batch_open(buf_bytes(&made->bytes), &want) == 0);
+    CHECK(want.origin == batch->origin && want.hlc == batch->hlc && want.nops == batch->nops);
+    CHECK(bytes_eq(want.ops, batch->ops));
+    CHECK(vv_equal(&want.ctx, &batch->ctx));
+}
+
+static uint64_t host_apply(void *ctx, const struct batch *batch, struct bytes bytes)
+{
+    const struct host h = host_of(ctx);
+    const unsigned index = h.gs->made[GS_INDEX(batch->origin)][batch->seq];
+
+    CHECK(!h.m->refuses);
+    CHECK(index != 0);
+    const struct sim_batch *made = &h.gs->history.batches[index - 1];
+    if (h.gs->fault == GS_NOT_CAUSAL)
+        bytes = buf_bytes(&made->bytes); /* What came says nothing of its context. */
+    else if (h.gs->fault == GS_SOUND)
+        check_arrived(made, batch);
+    return gs_member_log(h.gs, h.m, batch, bytes, index - 1);
+}
+
+static void host_fetch(void *ctx, const struct core_fetch *fetch)
+{
+    const struct host h = host_of(ctx);
+    const uint64_t stalled = h.m->stall_until > h.gs->now ? h.m->stall_until - h.gs->now : 0;
+
+    gs_at(
+        h.gs, stalled + gs_between(h.gs, 50, 8 * GS_MS),
+        &(struct gs_event){.kind = GS_FETCH, .a = h.m->index, .life = h.m->life, .fetch = *fetch});
+}
+
+static void host_event(void *ctx, const struct core_event *event)
+{
+    static const char *const names[] = {"link ready",  "link closed", "own lost",    "own regained",
+                                        "forked",      "skew warn",   "skew fenced", "skew over",
+                                        "peer behind", "self behind"};
+    const struct host h = host_of(ctx);
+    const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
+                           event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
+                           event->reason != WIRE_OK;
+
+    gs_trace(h.gs, "member %u: %s, peer %u, %s, %llu", h.m->index, names[event->kind],
+             GS_INDEX(event->peer), wire_reason_str(event->reason),
+             (unsigned long long)event->detail);
+    if (!bad_close && event->kind != CORE_FORKED && event->kind != CORE_OWN_LOST &&
+        event->kind != CORE_PEER_BEHIND && event->kind != CORE_SELF_BEHIND)
+        return;
+    h.m->alarms++;
+    gs_fail(h.gs, "member %u: %s, peer %u %s", h.m->index, names[event->kind],
+            GS_INDEX(event->peer), wire_reason_str(event->reason));
+}
+
+static const struct core_host core_host = {.send = host_send,
+                                           .close = host_close,
+                                           .can_apply = host_can_apply,
+                                           .apply = host_apply,
+                                           .fetch = host_fetch,
+                                           .event = host_event};
+
+void gs_member_tick(struct gs *gs, struct gs_member *m)
+{
+    struct core_time now = {.mono_ms = gs->now / GS_MS + 1000, .wall_ms = gs_wall_ms(gs, m)};
+
+    m->hlc = u64_max(m->hlc, hlc_make(now.wall_ms, 0));
+    /* By the wall clock: else each restart would move the HLC ahead. */
+    if (hlc_make(now.wall_ms + 1000, 0) > m->lease)
+        m->lease = hlc_make(now.wall_ms + 2000, 0);
+    now.hlc = u64_min(m->hlc, m->lease);
+    core_tick(m->core, &now);
+    report_durable(gs, m);
+}
+
+/* --- life --- */
+
+void gs_set_members(struct gs *gs, struct gs_member *m)
+{
+    struct members members = {.epoch = 1, .count = (uint8_t)gs->members_count};
+
+    for (unsigned i = 0; i < gs->members_count; i++)
+        members.at[i] =
+            (struct member){.origin = GS_ORIGIN(i), .state = MEMBER_ACTIVE, .incarnation = 100 + i};
+    core_set_members(m->core, &members);
+}
+
+void gs_member_start(struct gs *gs, struct gs_member *m)
+{
+    struct core_options options = {.origin = GS_ORIGIN(m->index),
+                                   .shard = 3,
+                                   .incarnation = 100 + m->index,
+                                   .recovered_lsn = m->next_lsn - 1,
+                                   .covered_lsn = m->covered_lsn,
+                                   .covered = m->covered,
+                                   .recovered = m->covered,
+                                   .window_bytes = 2048,
+                                   .frame_bytes = 512,
+                                   .parked_bytes_max = 2048,
+                                   .tail_bytes_max = 1024,
+                                   .history_bytes = 512,
+                                   .timeout_ms = 2000};
+
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        struct gs_row *row = &m->rows[i];
+
+        buf_clear(&row->mem);
+        CHECK(buf_append_bytes(&row->mem, buf_bytes(&row->disk)) == 0);
+        row->dirty_lsn = row->max_lsn = 0;
+    }
+    for (unsigned i = 0; i < m->log_count; i++) {
+        const struct gs_record *record = m->log[i];
+
+        m->hlc = u64_max(m->hlc, record->hlc);
+        if (record->lsn <= m->covered_lsn)
+            continue;
+        apply_rows(m, buf_bytes(&record->bytes), record->lsn);
+        CHECK(posv_raise(&options.recovered, record->origin,
+                         (struct pos){record->seq, record->hlc}) == 0);
+    }
+    m->hlc = u64_max(m->hlc, m->lease);
+    m->seq = posv_get(&options.recovered, GS_ORIGIN(m->index)).seq;
+    m->up = true;
+    m->paused = false;
+    m->syncing = false;
+    core_create(&options, &core_host, m, &m->core);
+    gs_set_members(gs, m);
+    gs_member_tick(gs, m);
+}
+
+void gs_member_init(struct gs *gs, unsigned index)
+{
+    struct gs_member *m = &gs->members[index];
+
+    m->index = index;
+    m->next_lsn = 1;
+    m->skew_ms = (int64_t)gs_pick(gs, 60) - 30;
+    m->edited = new_buf();
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        m->rows[i].mem = new_buf();
+        m->rows[i].disk = new_buf();
+    }
+    gs_member_start(gs, m);
+}
+
+void gs_member_deinit(struct gs_member *m)
+{
+    if (m->up)
+        core_destroy(m->core);
+    for (unsigned i = 0; i < m->log_count; i++)
+        record_free(m->log[i]);
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        buf_deinit(&m->rows[i].mem);
+        buf_deinit(&m->rows[i].disk);
+    }
+    buf_deinit(&m->edited);
+}
+
+void gs_member_crash(struct gs *gs, struct gs_member *m)
+{
+    unsigned keep = 0;
+
+    while (keep < m->log_count && m->log[keep]->lsn <= m->durable_lsn)
+        keep++;
+    keep += gs_pick(gs, m->log_count - keep + 1);
+    gs_trace(gs, "member %u crashes, loses %u records", m->index, m->log_count - keep);
+    for (unsigned i = keep; i < m->log_count; i++) {
+        struct gs_record *record = m->log[i];
+
+        if (record->origin == GS_ORIGIN(m->index)) {
+            gs->lost[record->batch] = true;
+            gs->totals.lost++;
+        }
+        record_free(record);
+    }
+    m->next_lsn -= m->log_count - keep;
+    m->log_count = keep;
+    m->durable_lsn = m->next_lsn - 1;
+    m->up = false;
+    m->life++;
+    m->hlc = 0;
+    core_destroy(m->core);
+    m->core = NULL;
+    gs->totals.crashes++;
+    gs_net_member_down(gs, m->index);
+}
+
+void gs_member_flush(struct gs *gs, struct gs_member *m, bool all)
+{
+    uint64_t lsn = m->next_lsn - 1;
+
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        struct gs_row *row = &m->rows[i];
+
+        if (is_clean(row))
+            continue;
+        if (row->max_lsn > m->durable_lsn || (!all && gs_chance(gs, 40))) {
+            if (row->dirty_lsn != 0)
+                lsn = u64_min(lsn, row->dirty_lsn - 1);
+            continue;
+        }
+        buf_clear(&row->disk);
+        CHECK(buf_append_bytes(&row->disk, buf_bytes(&row->mem)) == 0);
+        row->dirty_lsn = 0;
+    }
+    lsn = u64_min(lsn, m->durable_lsn);
+    for (unsigned i = 0; i < m->log_count; i++) {
+        const struct gs_record *record = m->log[i];
+
+        if (record->lsn > m->covered_lsn && record->lsn <= lsn)
+            CHECK(posv_raise(&m->covered, record->origin, (struct pos){record->seq, record->hlc}) ==
+                  0);
+    }
+    m->covered_lsn = u64_max(m->covered_lsn, lsn);
+    core_covered(m->core, m->covered_lsn, &m->covered);
+}
+
+/* --- garbage --- */
+
+static void collect_row(struct gs *gs, struct gs_row *row, const struct row_horizons *horizons,
+                        uint16_t *out_sweep_types)
+{
+    struct buf smaller = new_buf();
+    const int got = row_collect(buf_bytes(&row->mem), horizons, &smaller, out_sweep_types);
+
+    CHECK(got >= 0);
+    if (got == ROW_UNCHANGED) {
+        buf_deinit(&smaller);
+        return;
+    }
+    CHECK(row_check(buf_bytes(&smaller)) == 0);
+    row_set(row, &smaller);
+    gs->totals.collected++;
+}
+
+/* Element rows are gone only when they are gone on disk. */
+static bool elems_clean(const struct gs_member *m, unsigned key)
+{
+    for (unsigned i = 1; i <= SIM_TYPES * SIM_SUBS; i++) {
+        if (!is_clean(&m->rows[key_at(key) + i]))
+            return false;
+    }
+    return true;
+}
+
+static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
+                        struct row_horizons *horizons)
+{
+    struct gs_row *row = &m->rows[key_at(key)];
+    uint16_t sweep_types = 0;
+    uint16_t ignored;
+
+    for (unsigned t = 0; t < SIM_TYPES; t++) {
+        for (unsigned s = 0; s < SIM_SUBS; s++) {
+            gs_elem_row(m, key, t, s);
+            collect_row(gs, &m->rows[elem_at(key, t, s)], horizons, &ignored);
+        }
+    }
+    horizons->swept = elems_clean(m, key);
+    horizons->swept_types = 0;
+    collect_row(gs, row, horizons, &sweep_types);
+    for (unsigned t = 0; t < SIM_TYPES; t++) {
+        for (unsigned s = 0; (sweep_types & 1u << gs_types[t]) != 0 && s < SIM_SUBS; s++) {
+            struct gs_row *elem = &m->rows[elem_at(key, t, s)];
+            struct buf clipped = new_buf();
+
+            CHECK(row_clip(buf_bytes(&elem->mem), horizons->stable, &clipped) == 0);
+            row_set(elem, &clipped);
+        }
+    }
+    if (sweep_types != 0 && elems_clean(m, key)) {
+        horizons->swept_types = sweep_types;
+        collect_row(gs, row, horizons, &ignored);
+    }
+}
+
+/* Breaks a rule on purpose. */
+static void damage_row(enum gs_fault fault, struct gs_row *row)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+    struct buf out = new_buf();
+
+    CHECK(row_decode(buf_bytes(&row->mem), state) == 0);
+    if (fault == GS_EAGER_FLOORS)
+        state->floors_count = 0;
+    while (fault == GS_EAGER_LOSERS && state->sibs_count > 1) {
+        const bool first = tag_cmp(state->sibs[0].tag, state->sibs[1].tag) > 0;
+
+        state->sibs_count--;
+        if (!first)
+            state->sibs[0] = state->sibs[1];
+        for (unsigned i = 1; i < state->sibs_count; i++)
+            state->sibs[i] = state->sibs[i + 1];
+    }
+    row_state_settle(state);
+    CHECK(row_encode(state, &out) == 0);
+    mem_free(state);
+    row_set(row, &out);
+}
+
+static void trim(struct gs *gs, struct gs_member *m, uint64_t lsn)
+{
+    unsigned first = 0;
+
+    CHECK(lsn <= m->covered_lsn);
+    while (first < m->log_count && m->log[first]->lsn <= lsn)
+        record_free(m->log[first++]);
+    m->log_count -= first;
+    memmove(m->log, m->log + first, m->log_count * sizeof(*m->log)); /* NOLINT: of pointers */
+    gs->totals.trimmed += first;
+}
+
+void gs_member_collect(struct gs *gs, struct gs_member *m)
+{
+    struct core_horizons horizons;
+    struct row_horizons rows = {.now_ms = gs_now_ms(gs, m)};
+
+    core_horizons(m->core, &horizons);
+    if (gs->fault == GS_OWN_CLOCK) {
+        vv_copy(&horizons.stable, core_applied_vv(m->core));
+        horizons.lst = UINT64_MAX;
+    }
+    rows.stable = &horizons.stable;
+    rows.lst = horizons.lst;
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS)
+            damage_row(gs->fault, &m->rows[key_at(key)]);
+        collect_key(gs, m, key, &rows);
+    }
+    trim(gs, m, horizons.trim_lsn);
+}
+
+/* --- what clients see --- */
+
+static void show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
+{
+    char tmp[ROW_TEXT_BYTES];
+    const struct bytes shown = row_text(view, tmp);
+
+    snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
+}
+
+void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_shown *out)
+{
+    struct row_view view;
+
+    memset(out, 0, sizeof(*out));
+    CHECK(row_view(gs_key_row(m, key), now_ms, &view) == 0);
+    out->present = view.present;
+    out->type = view.type;
+    out->expire_at_ms = view.expire_at_ms;
+    if (view.present && view.type == VT_STRING)
+        show_text(&view, out->text);
+    for (unsigned t = 0; view.present && t < SIM_TYPES; t++) {
+        for (unsigned s = 0; view.type == gs_types[t] && s < SIM_SUBS; s++) {
+            struct row_view elem;
+
+            CHECK(row_view(gs_elem_row(m, key, t, s), now_ms, &elem) == 0);
+            out->elem_present[t][s] = elem.present;
+            if (elem.present)
+                show_text(&elem, out->elem_text[t][s]);
+        }
+    }
+}

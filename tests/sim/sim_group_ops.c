@@ -1,0 +1,247 @@
+/*
+ * Random local changes, made as a shard makes them: what is there is read, the op says what it has
+ * seen, and the batch has the vector of all that is applied as its context.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+
+#include "tests/sim/sim_group.h"
+
+static struct sim_change *add_change(struct sim_batch *batch, unsigned key, uint8_t kind)
+{
+    struct sim_change *change = &batch->changes[batch->changes_count++];
+
+    memset(change, 0, sizeof(*change));
+    change->key_index = key;
+    change->op.kind = kind;
+    snprintf(change->key, sizeof(change->key), "k%u", key);
+    return change;
+}
+
+static void set_elem(struct sim_change *change, unsigned type, unsigned sub)
+{
+    change->type_index = type;
+    change->sub_index = sub;
+    change->op.type = gs_types[type];
+    snprintf(change->sub, sizeof(change->sub), "m%u", sub);
+}
+
+static void random_value(struct gs *gs, struct sim_change *change)
+{
+    static const char *const values[] = {"10", "0", "-7", "2.5", "abc"};
+
+    snprintf(change->value, sizeof(change->value), "%s", values[gs_pick(gs, 5)]);
+}
+
+static uint64_t random_deadline(struct gs *gs, const struct gs_member *m)
+{
+    return gs_now_ms(gs, m) + 1 + gs_pick(gs, gs_chance(gs, 50) ? 60 : 1500);
+}
+
+/* An increment of `row`. False if Redis would refuse it. */
+static bool make_incr(struct gs *gs, struct gs_member *m, struct tag tag, struct bytes row,
+                      struct sim_change *change)
+{
+    const uint64_t now_ms = gs_now_ms(gs, m);
+    struct row_incr incr;
+    int err;
+
+    buf_clear(&m->edited);
+    if (gs_chance(gs, 60)) {
+        const int64_t delta = (int64_t)gs_pick(gs, 9) - 4;
+
+        change->delta = (long double)delta;
+        err = row_incr_int(row, now_ms, delta, tag, &m->edited, &incr);
+    } else {
+        change->delta = ((long double)gs_pick(gs, 9) - 4.0L) / 2.0L;
+        err = row_incr_float(row, now_ms, change->delta, tag, &m->edited, &incr);
+    }
+    if (err != 0) {
+        CHECK(err == -ERR_FORMAT || err == -ERR_TYPE);
+        return false;
+    }
+    change->op.start = incr.start;
+    change->op.isum = incr.isum;
+    change->op.fsum = incr.fsum;
+    if (incr.fresh && change->op.kind == OP_INCR)
+        change->op.flags = OP_COVER;
+    return true;
+}
+
+static void make_expire(struct gs *gs, const struct gs_member *m, const struct row_view *view,
+                        struct sim_change *change)
+{
+    change->op.expire_at_ms = gs_chance(gs, 25) ? 0 : random_deadline(gs, m);
+    change->op.target_type = view->target_type;
+    change->op.target = view->target;
+}
+
+static bool has_counters(struct bytes row)
+{
+    struct buf seen;
+
+    buf_init(&seen, SIZE_MAX);
+    CHECK(row_seen(row, &seen) == 0);
+    const bool some = seen.len != 0;
+    buf_deinit(&seen);
+    return some;
+}
+
+static void change_elem(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key,
+                        const struct row_view *view)
+{
+    const unsigned type = view->present && view->type == VT_SET ? 1 : gs_pick(gs, 2);
+    struct sim_change *change;
+
+    if (view->present && view->type != gs_types[type])
+        return;
+    /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
+    if (!view->present &&
+        (has_counters(gs_key_row(m, key)) || (view->type != VT_NONE && gs_chance(gs, 50))))
+        add_change(batch, key, OP_DEL);
+    change = add_change(batch, key, OP_ELEM_SET);
+    set_elem(change, type, gs_pick(gs, SIM_SUBS));
+    if (!view->present)
+        change->op.flags = OP_COVER;
+    else if (gs_chance(gs, 35))
+        change->op.kind = OP_ELEM_DEL;
+    if (type == 0 && change->op.kind == OP_ELEM_SET)
+        random_value(gs, change);
+}
+
+static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key)
+{
+    const unsigned kind = gs_pick(gs, 100);
+    struct sim_change *change;
+    struct row_view view;
+
+    CHECK(row_view(gs_key_row(m, key), gs_now_ms(gs, m), &view) == 0);
+    if (kind < 20) {
+        change = add_change(batch, key, OP_SET);
+        random_value(gs, change);
+        if (gs->expiry && gs_chance(gs, 40))
+            change->op.expire_at_ms = random_deadline(gs, m);
+    } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {
+        if (view.type != VT_NONE)
+            add_change(batch, key, OP_DEL);
+    } else if (kind < 60) {
+        change = add_change(batch, key, OP_INCR);
+        if (!make_incr(gs, m, batch->tag, gs_key_row(m, key), change))
+            batch->changes_count--;
+    } else if (kind < 75) {
+        if (view.present && gs->expiry)
+            make_expire(gs, m, &view, add_change(batch, key, OP_EXPIRE));
+    } else {
+        change_elem(gs, m, batch, key, &view);
+    }
+}
+
+/* A hash of counters, never removed as a whole. */
+static void change_counters(struct gs *gs, struct gs_member *m, struct sim_batch *batch)
+{
+    const unsigned sub = gs_pick(gs, SIM_SUBS);
+    const struct bytes row = gs_elem_row(m, SIM_COUNTER_KEY, 0, sub);
+    const unsigned kind = gs_pick(gs, 10);
+    struct sim_change *change = add_change(
+        batch, SIM_COUNTER_KEY, kind < 6 ? OP_ELEM_INCR : (kind < 8 ? OP_ELEM_SET : OP_ELEM_DEL));
+
+    set_elem(change, 0, sub);
+    if (change->op.kind == OP_ELEM_SET)
+        random_value(gs, change);
+    if (change->op.kind == OP_ELEM_INCR && !make_incr(gs, m, batch->tag, row, change))
+        batch->changes_count--;
+}
+
+static void finish_change(struct gs_member *m, struct sim_change *change, struct buf *scratch)
+{
+    struct op *op = &change->op;
+    const bool is_elem = op->kind == OP_ELEM_SET || op->kind == OP_ELEM_DEL;
+
+    op->key = bytes_cstr(change->key);
+    op->sub = bytes_cstr(change->sub);
+    op->value = bytes_cstr(change->value);
+    buf_clear(scratch);
+    if (is_elem)
+        CHECK(row_seen(gs_elem_row(m, change->key_index, change->type_index, change->sub_index),
+                       scratch) == 0);
+    else if (op->kind == OP_SET || op->kind == OP_DEL || (op->flags & OP_COVER) != 0)
+        CHECK(row_seen(gs_key_row(m, change->key_index), scratch) == 0);
+    op->seen = buf_bytes(scratch);
+}
+
+static void encode(struct gs_member *m, struct sim_batch *batch, uint64_t seq)
+{
+    struct buf scratch;
+
+    buf_init(&scratch, SIZE_MAX);
+    buf_init(&batch->bytes, SIZE_MAX);
+    CHECK(buf_reserve(&batch->bytes, BATCH_HEADER_BYTES_MAX) == 0);
+    buf_commit(&batch->bytes,
+               batch_header_store(buf_end(&batch->bytes), batch->tag, seq, 0, &batch->ctx));
+    for (unsigned i = 0; i < batch->changes_count; i++) {
+        struct op *op = &batch->changes[i].op;
+
+        finish_change(m, &batch->changes[i], &scratch);
+        CHECK(buf_reserve(&batch->bytes, op_size(op)) == 0);
+        buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), op, batch->tag.hlc));
+        op->seen = bytes_of(NULL, 0);
+    }
+    batch_header_set_nops(batch->bytes.ptr, batch->changes_count);
+    buf_deinit(&scratch);
+}
+
+/* What the core is told of the batch. */
+static void tell_core(struct gs *gs, struct gs_member *m, const struct sim_batch *made,
+                      uint64_t lsn)
+{
+    struct core_record record = {
+        .seq = m->seq, .hlc = made->tag.hlc, .bytes = buf_bytes(&made->bytes)};
+    struct buf bare;
+    struct batch batch;
+
+    buf_init(&bare, SIZE_MAX);
+    if (gs->fault == GS_NOT_CAUSAL) {
+        CHECK(batch_open(record.bytes, &batch) == 0);
+        CHECK(buf_reserve(&bare, BATCH_HEADER_BYTES_MAX) == 0);
+        buf_commit(&bare, batch_header_store(buf_end(&bare), made->tag, m->seq, batch.nops, NULL));
+        CHECK(buf_append_bytes(&bare, batch.ops) == 0);
+        record.bytes = buf_bytes(&bare);
+        /* What is read from the log says nothing either. */
+        struct buf *logged = &m->log[m->log_count - 1]->bytes;
+        buf_clear(logged);
+        CHECK(buf_append_bytes(logged, record.bytes) == 0);
+    }
+    core_logged(m->core, lsn, &record);
+    buf_deinit(&bare);
+}
+
+void gs_local_change(struct gs *gs, struct gs_member *m)
+{
+    const unsigned index = gs->history.batches_count;
+    struct sim_batch *made = &gs->history.batches[index];
+    const unsigned key = gs_pick(gs, SIM_KEYS);
+    struct batch batch;
+
+    if (index == SIM_BATCHES_MAX || core_may_write(m->core) != CORE_WRITE_OK)
+        return;
+    m->hlc = u64_max(m->hlc + 1, hlc_make(gs_wall_ms(gs, m), 0));
+    made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
+    vv_copy(&made->ctx, core_applied_vv(m->core));
+    made->changes_count = 0;
+    if (key == SIM_COUNTER_KEY)
+        change_counters(gs, m, made);
+    else
+        change_key(gs, m, made, key);
+    if (made->changes_count == 0)
+        return;
+    encode(m, made, m->seq + 1);
+    gs->history.batches_count++;
+    gs->made[m->index][m->seq + 1] = index + 1;
+    gs->totals.batches++;
+    CHECK(batch_open(buf_bytes(&made->bytes), &batch) == 0);
+    const uint64_t lsn = gs_member_log(gs, m, &batch, buf_bytes(&made->bytes), index);
+    tell_core(gs, m, made, lsn);
+}

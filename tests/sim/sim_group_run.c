@@ -1,0 +1,568 @@
+/*
+ * The run: the queue of events, the faults, and what must be true in the end.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/mem.h"
+
+#include "engine/value/row_state.h"
+
+#include "tests/sim/sim_group.h"
+
+#define CHAOS_US    (4000 * GS_MS)
+#define HEAL_US     (30000 * GS_MS)
+#define QUIET_US    (8000 * GS_MS)
+#define BYTES_SLACK (64u << 10)
+
+bool gs_chance(struct gs *gs, unsigned percent)
+{
+    return rng_below(&gs->rng, 100) < percent;
+}
+
+unsigned gs_pick(struct gs *gs, unsigned n)
+{
+    return (unsigned)rng_below(&gs->rng, n);
+}
+
+uint64_t gs_between(struct gs *gs, uint64_t low, uint64_t high)
+{
+    return low + rng_below(&gs->rng, high - low + 1);
+}
+
+void gs_fail(struct gs *gs, const char *format, ...)
+{
+    va_list args;
+
+    if (gs->why[0] != '\0')
+        return;
+    va_start(args, format);
+    (void)vsnprintf(gs->why, sizeof(gs->why), format, args);
+    va_end(args);
+    gs_trace(gs, "FAILED: %s", gs->why);
+}
+
+void gs_trace(const struct gs *gs, const char *format, ...)
+{
+    va_list args;
+
+    if (!gs->trace)
+        return;
+    printf("%10.3f ", (double)gs->now / 1000.0);
+    va_start(args, format);
+    (void)vprintf(format, args);
+    va_end(args);
+    printf("\n");
+}
+
+/* --- events --- */
+
+static bool earlier(const struct gs_event *a, const struct gs_event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+void gs_at(struct gs *gs, uint64_t delay_us, const struct gs_event *event)
+{
+    if (gs->heap_count == gs->heap_cap) {
+        gs->heap_cap = gs->heap_cap == 0 ? 256 : gs->heap_cap * 2;
+        gs->heap = mem_realloc(gs->heap, gs->heap_cap * sizeof(*gs->heap));
+    }
+    unsigned at = gs->heap_count++;
+    struct gs_event e = *event;
+    e.at = gs->now + delay_us;
+    e.order = gs->order++;
+    while (at != 0 && earlier(&e, &gs->heap[(at - 1) / 2])) {
+        gs->heap[at] = gs->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    gs->heap[at] = e;
+}
+
+static struct gs_event next_event(struct gs *gs)
+{
+    const struct gs_event first = gs->heap[0];
+    const struct gs_event last = gs->heap[--gs->heap_count];
+    unsigned at = 0;
+
+    for (;;) {
+        unsigned child = 2 * at + 1;
+
+        if (child >= gs->heap_count)
+            break;
+        if (child + 1 < gs->heap_count && earlier(&gs->heap[child + 1], &gs->heap[child]))
+            child++;
+        if (!earlier(&gs->heap[child], &last))
+            break;
+        gs->heap[at] = gs->heap[child];
+        at = child;
+    }
+    gs->heap[at] = last;
+    return first;
+}
+
+/* --- faults --- */
+
+static void block_pair(struct gs *gs, unsigned pair, unsigned sides)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        if ((sides & 1u << side) == 0 || gs->pairs[pair].way[side].blocked)
+            continue;
+        gs_net_block(gs, pair, side, true);
+        gs_at(gs, gs_between(gs, 50 * GS_MS, 2500 * GS_MS),
+              &(struct gs_event){.kind = GS_HEAL, .a = pair, .b = side});
+    }
+}
+
+static void isolate(struct gs *gs, unsigned member)
+{
+    gs_trace(gs, "member %u is cut off", member);
+    for (unsigned i = 0; i < gs->pairs_count; i++) {
+        if (gs->pairs[i].member[0] == member || gs->pairs[i].member[1] == member)
+            block_pair(gs, i, 3);
+    }
+}
+
+static bool may_crash(const struct gs *gs)
+{
+    return gs->fault == GS_SOUND || gs->fault == GS_ACK_EARLY || gs->fault == GS_SHIP_EARLY;
+}
+
+static void crash(struct gs *gs, struct gs_member *m)
+{
+    gs_member_crash(gs, m);
+    gs_at(gs, gs_between(gs, 1 * GS_MS, 800 * GS_MS),
+          &(struct gs_event){.kind = GS_RESTART, .a = m->index, .life = m->life});
+}
+
+static void pause(struct gs *gs, struct gs_member *m)
+{
+    gs_trace(gs, "member %u is paused", m->index);
+    m->paused = true;
+    gs_at(gs, gs_between(gs, 20 * GS_MS, 1500 * GS_MS),
+          &(struct gs_event){.kind = GS_RESUME, .a = m->index});
+}
+
+static void happen(struct gs *gs)
+{
+    struct gs_member *m = &gs->members[gs_pick(gs, gs->members_count)];
+    const unsigned pair = gs_pick(gs, gs->pairs_count);
+    const unsigned what = gs_pick(gs, 100);
+
+    if (what < 20) {
+        gs_net_cut(gs, pair);
+    } else if (what < 35) {
+        block_pair(gs, pair, 1 + gs_pick(gs, 3));
+    } else if (what < 42) {
+        isolate(gs, m->index);
+    } else if (what < 52) {
+        if (m->up && !m->paused)
+            pause(gs, m);
+    } else if (what < 72) {
+        if (m->up && may_crash(gs))
+            crash(gs, m);
+    } else if (what < 80) {
+        m->skew_ms += (int64_t)gs_pick(gs, 160) - 80;
+    } else if (what < 88) {
+        m->stall_until = gs->now + gs_between(gs, 20 * GS_MS, 700 * GS_MS);
+    } else if (what < 96) {
+        m->refuses = !m->refuses;
+    } else {
+        gs->pairs[pair].delay_us = gs_between(gs, 100, 120 * GS_MS);
+    }
+}
+
+/* Nothing goes wrong any more, and what did is over. */
+static void heal(struct gs *gs)
+{
+    gs->calm = true;
+    for (unsigned i = 0; i < gs->pairs_count; i++) {
+        gs_net_block(gs, i, 0, false);
+        gs_net_block(gs, i, 1, false);
+    }
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        struct gs_member *m = &gs->members[i];
+
+        m->refuses = false;
+        m->stall_until = 0;
+        if (!m->up)
+            gs_member_start(gs, m);
+        if (m->paused) {
+            m->paused = false;
+            gs_net_member_resumed(gs, i);
+        }
+    }
+}
+
+/* --- what happens when --- */
+
+static void on_member_event(struct gs *gs, const struct gs_event *e)
+{
+    struct gs_member *m = &gs->members[e->a];
+
+    switch ((enum gs_event_kind)e->kind) {
+    case GS_TICK:
+        gs_at(gs, 4 * GS_MS, e);
+        if (m->up && !m->paused)
+            gs_member_tick(gs, m);
+        break;
+    case GS_OP:
+        gs_at(gs, gs_between(gs, 1, 2 * gs->op_gap_us), e);
+        if (m->up && !m->paused && !gs->calm && !m->refuses) {
+            gs_member_tick(gs, m);
+            gs_local_change(gs, m);
+        }
+        break;
+    case GS_SYNC_DONE:
+    case GS_FETCH:
+        if (!m->up || m->life != e->life)
+            break;
+        if (m->paused)
+            gs_at(gs, 10 * GS_MS, e);
+        else if (e->kind == GS_SYNC_DONE)
+            gs_member_sync_done(gs, m);
+        else
+            gs_member_fetch(gs, m, &e->fetch);
+        break;
+    case GS_FLUSH:
+        gs_at(gs, gs_between(gs, 20 * GS_MS, 400 * GS_MS), e);
+        if (m->up && !m->paused)
+            gs_member_flush(gs, m, gs->calm);
+        break;
+    case GS_COLLECT:
+        gs_at(gs, gs_between(gs, 20 * GS_MS, 300 * GS_MS), e);
+        if (m->up && !m->paused && gs->collect)
+            gs_member_collect(gs, m);
+        break;
+    case GS_RESUME:
+        if (m->up && m->paused) {
+            m->paused = false;
+            gs_net_member_resumed(gs, m->index);
+        }
+        break;
+    case GS_RESTART:
+        if (!m->up && m->life == e->life) {
+            gs_trace(gs, "member %u restarts", m->index);
+            gs_member_start(gs, m);
+        }
+        break;
+    case GS_SYNC_START:
+        gs_member_sync_start(gs, m);
+        break;
+    case GS_ARRIVE:
+    case GS_DIAL:
+    case GS_LINK_DOWN:
+    case GS_FAULT:
+    case GS_HEAL:
+    default:
+        UNREACHABLE();
+    }
+}
+
+static void on_event(struct gs *gs, const struct gs_event *e)
+{
+    switch ((enum gs_event_kind)e->kind) {
+    case GS_ARRIVE:
+        gs_net_arrive(gs, e->a, e->b, e->life);
+        break;
+    case GS_DIAL:
+        gs_net_dial(gs, e->a);
+        break;
+    case GS_LINK_DOWN:
+        gs_net_link_down(gs, e->a, e->b, e->life);
+        break;
+    case GS_HEAL:
+        gs_net_block(gs, e->a, e->b, false);
+        break;
+    case GS_FAULT:
+        gs_at(gs, gs_between(gs, 1, 2 * gs->fault_gap_us), e);
+        if (!gs->calm && gs->faults)
+            happen(gs);
+        break;
+    case GS_TICK:
+    case GS_OP:
+    case GS_SYNC_START:
+    case GS_SYNC_DONE:
+    case GS_FETCH:
+    case GS_FLUSH:
+    case GS_COLLECT:
+    case GS_RESUME:
+    case GS_RESTART:
+    default:
+        on_member_event(gs, e);
+        break;
+    }
+}
+
+/* --- checks --- */
+
+/* Memory of the cores and bytes in flight stay within what the options allow. */
+static void check_bounds(struct gs *gs)
+{
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        static size_t fixed;
+        const struct gs_member *m = &gs->members[i];
+
+        if (!m->up)
+            continue;
+        if (fixed == 0)
+            fixed = core_memory_bytes(m->core) + BYTES_SLACK;
+        if (core_memory_bytes(m->core) > fixed)
+            gs_fail(gs, "member %u: the core takes %zu bytes", i, core_memory_bytes(m->core));
+    }
+    for (unsigned i = 0; i < gs->pairs_count; i++) {
+        for (unsigned side = 0; side < 2; side++) {
+            if (gs->pairs[i].way[side].bytes > BYTES_SLACK)
+                gs_fail(gs, "%zu bytes in flight", gs->pairs[i].way[side].bytes);
+        }
+    }
+}
+
+static void run_until(struct gs *gs, uint64_t until)
+{
+    while (gs->why[0] == '\0' && gs->heap_count != 0 && gs->heap[0].at <= until) {
+        const struct gs_event e = next_event(gs);
+
+        CHECK(e.at >= gs->now);
+        gs->now = e.at;
+        gs->totals.events++;
+        on_event(gs, &e);
+        check_bounds(gs);
+    }
+    gs->now = u64_max(gs->now, until);
+}
+
+/* The history without what was lost; the oracle reads it. */
+static void drop_lost(struct gs *gs)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < gs->history.batches_count; i++) {
+        if (gs->lost[i]) {
+            buf_deinit(&gs->history.batches[i].bytes);
+            continue;
+        }
+        if (kept != i)
+            gs->history.batches[kept] = gs->history.batches[i];
+        /* What points into the change itself moved along. */
+        for (unsigned j = 0; j < gs->history.batches[kept].changes_count; j++) {
+            struct sim_change *change = &gs->history.batches[kept].changes[j];
+
+            change->op.key = bytes_cstr(change->key);
+            change->op.sub = bytes_cstr(change->sub);
+            change->op.value = bytes_cstr(change->value);
+        }
+        gs->lost[kept++] = false;
+    }
+    gs->history.batches_count = kept;
+}
+
+static bool has_all(const struct gs *gs, const struct gs_member *m)
+{
+    for (unsigned i = 0; i < gs->history.batches_count; i++) {
+        if (!gs->lost[i] && !vv_covers(core_applied_vv(m->core), gs->history.batches[i].tag))
+            return false;
+    }
+    return m->durable_lsn + 1 == m->next_lsn;
+}
+
+static bool all_have_all(const struct gs *gs)
+{
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        if (!has_all(gs, &gs->members[i]))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t end_ms(const struct gs *gs)
+{
+    uint64_t end = 0;
+
+    for (unsigned i = 0; i < gs->members_count; i++)
+        end = u64_max(end, gs_now_ms(gs, &gs->members[i]));
+    return end + 1;
+}
+
+static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
+{
+    struct sim_shown want;
+
+    oracle_show(&gs->history, key, now_ms, &want);
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        struct sim_shown got;
+
+        gs_show(&gs->members[i], key, now_ms, &got);
+        if (sim_shown_equal(&want, &got))
+            continue;
+        if (gs->trace) {
+            sim_shown_print("want", &want);
+            sim_shown_print("got", &got);
+        }
+        gs_fail(gs, "key %u differs at member %u, at %" PRIu64, key, i, now_ms);
+    }
+}
+
+/* All members and the oracle agree on all keys, now and later. */
+static void check_agreed(struct gs *gs)
+{
+    const uint64_t end = end_ms(gs);
+
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        for (uint64_t now_ms = end; now_ms <= end + 2000; now_ms += 250)
+            check_key(gs, key, now_ms);
+    }
+}
+
+/* A run that went on after a DEL had seen a part of it: its floor is part of the value. */
+static bool floors_needed(const struct row_state *state)
+{
+    for (unsigned i = 0; i < state->floors_count; i++) {
+        const struct row_cut *cut = &state->floors[i].cut;
+        bool needed = false;
+
+        for (unsigned j = 0; j < state->runs_count; j++) {
+            const struct row_run *run = &state->runs[j];
+
+            needed |= run->origin == cut->origin && run->start <= cut->hlc && run->hlc > cut->hlc;
+        }
+        if (!needed)
+            return false;
+    }
+    return true;
+}
+
+/* One setting of a kind: a value may have one, and the counter beside it. */
+static bool settings_alone(const struct row_state *state)
+{
+    for (unsigned i = 1; i < state->exps_count; i++) {
+        const struct row_exp *a = &state->exps[i - 1];
+        const struct row_exp *b = &state->exps[i];
+
+        if (row_group_cmp(a->type, a->target, b->type, b->target) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Nothing is kept for concurrent changes that cannot come any more. */
+static bool is_tidy(const struct gs *gs, const struct buf *row)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+
+    CHECK(row_decode(buf_bytes(row), state) == 0);
+    const bool tidy = state->sibs_count <= 1 && state->types_count <= 1 && floors_needed(state) &&
+                      state->groups_count == 0 && settings_alone(state) && vv_empty(&state->ctx) &&
+                      vv_empty(&state->rctx) && vv_empty(&state->clear);
+    if (row->len > 1)
+        gs_trace(gs,
+                 "left: %u values, %u types, %u runs, %u floors, %u groups, %u settings, "
+                 "contexts of %u %u %u %u",
+                 state->sibs_count, state->types_count, state->runs_count, state->floors_count,
+                 state->groups_count, state->exps_count, state->ctx.count, state->rctx.count,
+                 state->clear.count, state->clear_by.count);
+    mem_free(state);
+    return tidy;
+}
+
+/*
+ * Everywhere the same rows are left, and no garbage in them. Their bytes may differ: what a value
+ * had seen of a counter goes or stays, by the order in which horizons moved.
+ */
+static void check_collected(struct gs *gs)
+{
+    for (unsigned row = 0; row < SIM_ROWS; row++) {
+        const struct buf *first = &gs->members[0].rows[row].mem;
+
+        for (unsigned i = 0; i < gs->members_count; i++) {
+            const struct buf *mine = &gs->members[i].rows[row].mem;
+
+            if (!is_tidy(gs, mine))
+                gs_fail(gs, "row %u at member %u is not collected: %zu bytes", row, i, mine->len);
+            if ((mine->len > 1) != (first->len > 1))
+                gs_fail(gs, "row %u is dead at one of members 0 and %u", row, i);
+        }
+    }
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        if (gs->members[i].log_count > 16)
+            gs_fail(gs, "member %u keeps %u records", i, gs->members[i].log_count);
+    }
+}
+
+/* --- the run --- */
+
+void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
+{
+    memset(gs, 0, sizeof(*gs));
+    rng_seed(&gs->rng, seed);
+    gs->seed = seed;
+    gs->fault = fault;
+    gs->now = 1000000 * GS_MS;
+    gs->members_count = 2 + gs_pick(gs, GS_MEMBERS_MAX - 1);
+    gs->faults = fault != GS_SOUND || gs_chance(gs, 85);
+    gs->expiry = gs_chance(gs, 60) || fault == GS_OWN_CLOCK;
+    gs->collect = gs_chance(gs, 80) || fault != GS_SOUND;
+    gs->op_gap_us = gs_between(gs, 10 * GS_MS, 150 * GS_MS);
+    gs->fault_gap_us = gs_between(gs, 30 * GS_MS, 500 * GS_MS);
+    for (unsigned i = 0; i < gs->members_count; i++)
+        gs_member_init(gs, i);
+    gs_net_init(gs);
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        static const uint8_t kinds[] = {GS_TICK, GS_OP, GS_SYNC_START, GS_FLUSH, GS_COLLECT};
+
+        for (unsigned j = 0; j < ARRAY_COUNT(kinds); j++)
+            gs_at(gs, gs_between(gs, 0, 20 * GS_MS), &(struct gs_event){.kind = kinds[j], .a = i});
+    }
+    gs_at(gs, gs->fault_gap_us, &(struct gs_event){.kind = GS_FAULT});
+}
+
+void gs_deinit(struct gs *gs)
+{
+    for (unsigned i = 0; i < gs->members_count; i++)
+        gs_member_deinit(&gs->members[i]);
+    gs_net_deinit(gs);
+    for (unsigned i = 0; i < gs->history.batches_count; i++)
+        buf_deinit(&gs->history.batches[i].bytes);
+    mem_free(gs->heap);
+}
+
+static void count_relayed(struct gs *gs)
+{
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        for (unsigned j = 0; j < gs->members_count; j++) {
+            struct core_peer_info info;
+
+            if (i != j && gs->members[i].up &&
+                core_peer_info(gs->members[i].core, GS_ORIGIN(j), &info))
+                gs->totals.relayed += info.relayed_in;
+        }
+    }
+}
+
+bool gs_run(struct gs *gs)
+{
+    run_until(gs, gs->now + CHAOS_US);
+    if (gs->why[0] != '\0')
+        return false;
+    gs_trace(gs, "healed");
+    heal(gs);
+    const uint64_t limit = gs->now + HEAL_US;
+    while (gs->why[0] == '\0' && gs->now < limit && !all_have_all(gs))
+        run_until(gs, gs->now + 20 * GS_MS);
+    if (gs->why[0] == '\0' && !all_have_all(gs))
+        gs_fail(gs, "not everybody has everything");
+    drop_lost(gs);
+    if (gs->why[0] == '\0')
+        check_agreed(gs);
+    gs->collect = true;
+    run_until(gs, gs->now + QUIET_US);
+    if (gs->why[0] == '\0')
+        check_agreed(gs);
+    if (gs->why[0] == '\0' && gs->fault == GS_SOUND)
+        check_collected(gs);
+    count_relayed(gs);
+    return gs->why[0] == '\0';
+}
