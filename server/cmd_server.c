@@ -102,15 +102,17 @@ void cmd_lastsave(struct request *rq)
  */
 void cmd_shutdown(struct request *rq)
 {
-    bool save = false, nosave = false, other = false, abort = false;
+    bool save = false, nosave = false, now = false, force = false, abort = false;
 
     for (uint32_t i = 1; i < rq->argc; i++) {
         if (req_is(rq, i, "NOSAVE"))
             nosave = true;
         else if (req_is(rq, i, "SAVE"))
             save = true;
-        else if (req_is(rq, i, "NOW") || req_is(rq, i, "FORCE"))
-            other = true;
+        else if (req_is(rq, i, "NOW"))
+            now = true;
+        else if (req_is(rq, i, "FORCE"))
+            force = true;
         else if (req_is(rq, i, "ABORT"))
             abort = true;
         else {
@@ -118,12 +120,14 @@ void cmd_shutdown(struct request *rq)
             return;
         }
     }
-    if ((abort && (save || nosave || other)) || (save && nosave))
+    if ((abort && (save || nosave || now || force)) || (save && nosave))
         reply_err_syntax(rq->out);
     else if (abort)
         reply_error(rq->out, "ERR No shutdown in progress.");
     else
-        node_stop(rq->sh->node);
+        node_stop(rq->sh->node, save            ? NODE_END_ALL
+                                : nosave || now ? NODE_END_NOTHING
+                                                : NODE_END_BOUNDED);
 }
 
 /* --- replication and databases --- */

@@ -22,7 +22,7 @@ static void on_signal(int sig)
 {
     (void)sig;
     if (running != NULL)
-        node_stop(running);
+        node_signal(running);
 }
 
 static void install_signals(void)
@@ -43,7 +43,8 @@ static void print_help(void)
     puts("Usage: tierra-server [FILE] [--DIRECTIVE VALUE...]...\n"
          "\n"
          "A Redis-protocol storage node for flash. FILE has redis.conf syntax; directives on the\n"
-         "command line override it. Runs in the foreground; SIGTERM stops it cleanly.\n"
+         "command line override it. Runs in the foreground; SIGTERM stops it cleanly,\n"
+         "a second one at once; nothing is lost by that.\n"
          "\n"
          "  --port N          TCP port (6379)\n"
          "  --dir DIR         data directory (.)\n"
@@ -76,11 +77,12 @@ static int run(struct config *cfg)
         running = node;
         install_signals();
         code = node_run(node, why, sizeof(why));
-        running = NULL;
     }
     if (code != NODE_EXIT_OK)
         (void)fail(why, code);
     const int end = node_close(node);
+    running = NULL;
+    node_free(node);
     LOG_NOTICE("server", "bye code=%d", code != NODE_EXIT_OK ? code : end);
     return code != NODE_EXIT_OK ? code : end;
 }

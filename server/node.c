@@ -353,9 +353,23 @@ int node_run(struct node *node, char *why, size_t why_len)
     return NODE_EXIT_OK;
 }
 
-void node_stop(struct node *node)
+void node_stop(struct node *node, enum node_end_writes writes)
 {
+    if (atomic_exchange(&node->stopping, true))
+        return;
+    atomic_store(&node->end_writes, (int)writes);
     shard_stop(node->shards[0]);
+}
+
+void node_signal(struct node *node)
+{
+    if (!atomic_load(&node->stopping)) {
+        node_stop(node, NODE_END_BOUNDED);
+        return;
+    }
+    atomic_store(&node->end_writes, NODE_END_NOTHING);
+    if (atomic_load(&node->logs_closed) == node->shards_count)
+        _exit(NODE_EXIT_OK);
 }
 
 int node_close(struct node *node)
@@ -364,6 +378,7 @@ int node_close(struct node *node)
 
     if (node == NULL)
         return code;
+    atomic_store(&node->stopping, true);
     /* Up to its end a shard reads what the others have published, and readers wake it. */
     for (uint32_t i = 0; i < node->shards_count; i++)
         shard_join(node->shards[i]);
@@ -378,8 +393,12 @@ int node_close(struct node *node)
     command_table_destroy(node->commands);
     if (node->lock_fd >= 0)
         (void)file_close(node->lock_fd);
-    mem_free(node);
     return code;
+}
+
+void node_free(struct node *node)
+{
+    mem_free(node);
 }
 
 uint64_t node_keys(const struct node *node)

@@ -46,6 +46,14 @@ enum node_exit {
     NODE_EXIT_BUSY = 6    /* Data directory in use by another process. */
 };
 
+/* What the end brings to the store; the op log has all of it, and the next start replays the rest.
+ */
+enum node_end_writes {
+    NODE_END_BOUNDED, /* What goes within shutdown-timeout. */
+    NODE_END_ALL,
+    NODE_END_NOTHING
+};
+
 /* What was measured last, and the limits that it is held against; shard 0 sets, any thread reads.
  */
 struct node_limits {
@@ -99,6 +107,9 @@ struct node {
     struct node_limits limits;
     struct node_budget budget;
     struct flash flash;
+    _Atomic bool stopping;           /* node_run is to end, or has. */
+    _Atomic int end_writes;          /* enum node_end_writes. */
+    _Atomic uint32_t logs_closed;    /* Shards whose log is closed, and so synced: the end. */
     _Atomic uint32_t conns_count;    /* Open ones, of all shards. */
     _Atomic uint32_t shards_serving; /* Shards whose connections are not all closed: the end. */
     _Atomic uint64_t next_slow_id;   /* Of SLOWLOG. */
@@ -121,10 +132,19 @@ MUST_USE int node_open(struct config *cfg, struct node **out, char *why, size_t 
 MUST_USE int node_run(struct node *node, char *why, size_t why_len);
 
 /* Ends node_run soon. Any thread, and signal handlers. */
-void node_stop(struct node *node);
+void node_stop(struct node *node, enum node_end_writes writes);
 
-/* Flushes and closes. Returns an enum node_exit. NULL is allowed. */
+/*
+ * Of a signal handler: the first ends node_run. Another, also after node_stop, cuts the end short;
+ * once all logs are closed the process exits in here.
+ */
+void node_signal(struct node *node);
+
+/* Writes back and closes. Returns an enum node_exit. NULL is allowed. */
 int node_close(struct node *node);
+
+/* After node_close; signals may come until here. NULL is allowed. */
+void node_free(struct node *node);
 
 enum node_growth {
     NODE_GROWTH_OK,

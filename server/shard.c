@@ -361,6 +361,57 @@ static void drain(struct shard *sh)
         one_more_turn(sh);
 }
 
+/* A write would wait for compactions. */
+static bool store_stopped(const struct shard *sh)
+{
+    struct store_stats stats;
+
+    store_stats(sh->store, &stats);
+    return stats.write_stopped != 0;
+}
+
+/* The end may go on writing. */
+static bool may_write(const struct shard *sh, uint64_t until_ns)
+{
+    switch ((enum node_end_writes)atomic_load(&sh->node->end_writes)) {
+    case NODE_END_ALL:
+        return true;
+    case NODE_END_BOUNDED:
+        return clock_mono_ns() < until_ns && !store_stopped(sh);
+    case NODE_END_NOTHING:
+        break;
+    }
+    return false;
+}
+
+/*
+ * What the store lacks, when the log is safe, for as long as it is worth: to replay the rest is
+ * quicker than to write it. With the bound reached in the last moment it goes on for one batch and
+ * the write buffers.
+ */
+static int write_rest(const struct shard *sh)
+{
+    const uint64_t seconds = (uint64_t)sh->cfg->shutdown_timeout;
+    const uint64_t until_ns = clock_mono_ns() + seconds * 1000000000;
+    int err = 0;
+
+    if (ks_flush_needed(sh->ks))
+        LOG_NOTICE("server",
+                   "writing back before the end shard=%u bytes=%" PRIu64 " seconds_max=%" PRIu64,
+                   sh->id, ks_flush_backlog(sh->ks), seconds);
+    while (err == 0 && ks_flush_needed(sh->ks) && may_write(sh, until_ns))
+        err = ks_flush_batch_now(sh->ks);
+    if (err == 0 && may_write(sh, seconds == 0 ? 0 : UINT64_MAX))
+        err = store_flush(sh->store);
+    if (err != 0)
+        LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
+                  err_str(err));
+    else if (ks_flush_needed(sh->ks))
+        LOG_NOTICE("server", "the next start replays the rest shard=%u bytes=%" PRIu64, sh->id,
+                   ks_flush_backlog(sh->ks));
+    return err;
+}
+
 void shard_finish(struct shard *sh)
 {
     int err;
@@ -375,12 +426,8 @@ void shard_finish(struct shard *sh)
     err = oplog_close(sh->log);
     sh->log = NULL;
     if (err == 0) {
-        err = ks_flush_now(sh->ks);
-        if (err == 0)
-            err = store_flush(sh->store);
-        if (err != 0)
-            LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
-                      err_str(err));
+        atomic_fetch_add(&sh->node->logs_closed, 1);
+        err = write_rest(sh);
     }
     sh->finish_err = err;
 }

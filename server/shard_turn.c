@@ -134,8 +134,9 @@ static uint64_t flush_batch_bytes(const struct shard *sh)
 
 static void write_back(struct shard *sh)
 {
-    if (!sh->flushing && !sh->mend.ailing && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) &&
-        flush_due(sh))
+    const bool may = !sh->flushing && !sh->stopping && !sh->mend.ailing;
+
+    if (may && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh))
         (void)ks_flush_start(sh->ks, flush_batch_bytes(sh), reactor_now_ms(sh->reactor));
     if (!ks_flush_building(sh->ks))
         return;
@@ -169,7 +170,7 @@ static void housekeep(struct shard *sh)
 {
     const uint64_t overshoot = node_overshoot(sh);
 
-    if (overshoot != 0)
+    if (overshoot != 0 && !sh->stopping)
         demote(sh, overshoot);
     write_back(sh);
     evict_step(sh);

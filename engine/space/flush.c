@@ -413,31 +413,32 @@ static void on_written(struct mail *mail)
     batch_done(container_of(container_of(mail, struct pool_job, mail), struct ks_flush, job)->ks);
 }
 
-static int write_all_here(struct keyspace *ks)
+int ks_flush_batch_now(struct keyspace *ks)
 {
     struct ks_flush *f = &ks->flush;
 
-    while (dirty_any(&ks->dirty)) {
-        store_batch_clear(&f->batch);
-        f->bytes_max = NOW_BATCH_BYTES;
-        f->end = dirty_end(&ks->dirty);
-        while (!build_slice(ks)) {
-        }
-        build_end(ks);
-        f->err = store_write(ks->options.store, &f->batch, 0);
-        batch_done(ks);
-        if (f->err != 0)
-            return f->err;
+    CHECK(!f->busy && !ks_sweep_running(ks));
+    if (!dirty_any(&ks->dirty))
+        return 0;
+    ks->writing_here = true;
+    store_batch_clear(&f->batch);
+    f->bytes_max = NOW_BATCH_BYTES;
+    f->end = dirty_end(&ks->dirty);
+    while (!build_slice(ks)) {
     }
-    return 0;
+    build_end(ks);
+    f->err = store_write(ks->options.store, &f->batch, 0);
+    batch_done(ks);
+    ks->writing_here = false;
+    return f->err;
 }
 
 int ks_flush_now(struct keyspace *ks)
 {
-    CHECK(!ks->flush.busy && !ks_sweep_running(ks));
-    ks->writing_here = true;
-    const int err = write_all_here(ks);
-    ks->writing_here = false;
+    int err = 0;
+
+    while (dirty_any(&ks->dirty) && err == 0)
+        err = ks_flush_batch_now(ks);
     return err;
 }
 

@@ -56,6 +56,9 @@ void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn);
  */
 MUST_USE int ks_flush_now(struct keyspace *ks);
 
+/* The same for one batch, of a MiB or so. */
+MUST_USE int ks_flush_batch_now(struct keyspace *ks);
+
 /* Something is under way. */
 bool ks_flush_busy(const struct keyspace *ks);
 

@@ -135,7 +135,7 @@ struct keyspace {
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
     bool clearing;        /* What ks_clear forgot is being freed. */
-    bool writing_here;    /* ks_flush_now writes from the shard's thread. */
+    bool writing_here;    /* ks_flush_batch_now writes from the shard's thread. */
     bool recovering;      /* The store may have rows of elements that DRAM believes to be new. */
     bool recovered_lists; /* Lists hold records that the store lacks (ks_recover_list). */
     bool pressure;        /* Memory is short: admit on the second touch only. */

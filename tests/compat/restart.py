@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""How a server ends, and what the start after it finds: nothing is lost, whatever the end brought
+to the store, and the op log is replayed for the rest and for nothing else.
+
+usage: restart.py SERVER
+"""
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'torture',
+                                'crash'))
+
+# pylint: disable-next=wrong-import-position
+from node import Conn, Server, ServerGone  # noqa: E402
+
+# For what hangs, not for what is slow.
+WAIT_SECONDS_MAX = 120
+KEYS = 6000
+# A bound that is never reached.
+LONG = 1000000
+REST = 'the next start replays the rest'
+
+
+class Place:
+    """A directory for one server at a time."""
+
+    def __init__(self, program):
+        self.program = program
+        self.work = tempfile.mkdtemp(prefix='tierra-restart-')
+        self.failed = 0
+        self.server = None
+
+    def check(self, what, got, wanted):
+        if got != wanted:
+            self.failed += 1
+            print('%s: wanted %r, got %r' % (what, wanted, got))
+
+    def start(self, **options):
+        """A connection. Names of options have _ for -."""
+        self.server = Server(self.program, os.path.join(self.work, 'data'), self.work,
+                             {k.replace('_', '-'): v for k, v in options.items()})
+        if self.server.wait_ready(WAIT_SECONDS_MAX) is None:
+            self.server.kill()
+            raise SystemExit('no start\n' + self.server.log_text())
+        return Conn(self.server.socket_path, WAIT_SECONDS_MAX)
+
+    def end(self, conn, *how):
+        """SHUTDOWN, or signals; the exit code."""
+        if how and isinstance(how[0], signal.Signals):
+            for one in how:
+                self.server.process.send_signal(one)
+        else:
+            try:
+                conn.call('SHUTDOWN', *how)
+            except ServerGone:
+                pass
+        return self.server.process.wait(WAIT_SECONDS_MAX)
+
+    def replayed(self):
+        """Records that the start replayed."""
+        return int(re.search(r'recovered .* records=(\d+)', self.server.log_text())[1])
+
+    def close(self):
+        if self.server is not None:
+            self.server.kill()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def fill(conn, name):
+    conn.pipeline([[b'SET', b'%s:%d' % (name, i), b'v%d' % i] for i in range(KEYS)])
+
+
+def differs(conn, name):
+    """How many keys do not have their value."""
+    got = conn.pipeline([[b'GET', b'%s:%d' % (name, i)] for i in range(KEYS)])
+    return sum(v != b'v%d' % i for i, v in enumerate(got))
+
+
+# The end, shutdown-timeout, and whether the start after it replays what was written.
+ENDS = [
+    (['SAVE'], 0, False),
+    (['NOW'], LONG, True),
+    (['NOSAVE'], LONG, True),
+    ([], 0, True),
+    ([], LONG, False),
+    ([signal.SIGTERM], 0, True),
+    ([signal.SIGINT], LONG, False),
+]
+
+
+def check_ends(place):
+    written = []
+    for number, (how, timeout, replays) in enumerate(ENDS):
+        what = 'end %r with shutdown-timeout %d' % (how, timeout)
+        conn = place.start(shutdown_timeout=timeout)
+        name = b'end%d' % number
+        fill(conn, name)
+        written.append(name)
+        place.check(what, place.end(conn, *how), 0)
+        place.check(what + ': the rest is told', REST in place.server.log_text(), replays)
+        conn = place.start()
+        place.check(what + ': records', (place.replayed() >= KEYS, place.replayed() > 0),
+                    (replays, replays))
+        place.check(what + ': keys', conn.call('DBSIZE'), KEYS * len(written))
+        for name in written:
+            place.check(what + ': %r' % name, differs(conn, name), 0)
+        place.check(what + ': the end of the start after it', place.end(conn, 'SAVE'), 0)
+
+
+def check_second_signal(place):
+    """Whenever it comes: while connections close, while the log does, while rows are written."""
+    for number in range(3):
+        conn = place.start(shutdown_timeout=LONG)
+        name = b'twice%d' % number
+        fill(conn, name)
+        code = place.end(conn, *[signal.SIGTERM] * (2 + number))
+        place.check('exit code after %d signals' % (2 + number), code, 0)
+        conn = place.start()
+        place.check('after %d signals' % (2 + number), differs(conn, name), 0)
+        place.check('the end', place.end(conn), 0)
+
+
+def main():
+    place = Place(sys.argv[1])
+    try:
+        check_ends(place)
+        check_second_signal(place)
+    finally:
+        place.close()
+    print('%d failed' % place.failed if place.failed else 'passed')
+    return place.failed != 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
