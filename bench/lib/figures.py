@@ -41,6 +41,14 @@ def fixed(value, digits=2):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def spread_fixed(values, digits=2):
+    """As spread, with so many digits."""
+    if len(values) < 2:
+        return fixed(median(values), digits)
+    low, high = fixed(min(values), digits), fixed(max(values), digits)
+    return f"{fixed(median(values), digits)} ({low}-{high})"
+
+
 def table(rows, heading):
     """Lines of a table with the first column to the left, the others to the right."""
     cells = [heading] + rows
