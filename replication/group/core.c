@@ -203,6 +203,14 @@ void core_link_up(struct core *core, uint8_t origin)
                                .incarnation = core->options.incarnation,
                                .epoch = core->members.epoch};
 
+    if (peer == NULL) {
+        /* Whoever was unlinked is told so. */
+        const struct wire_bye bye = {.reason = WIRE_REMOVED, .detail = core->members.epoch};
+
+        if (wire_put_bye(&core->frame, &bye) == 0)
+            core->host->send(core->ctx, origin, buf_bytes(&core->frame));
+        buf_clear(&core->frame);
+    }
     if (peer == NULL || !core_may_link(core, origin)) {
         core->host->close(core->ctx, origin);
         return;
@@ -232,9 +240,7 @@ bool core_note_own(struct core *core, const struct peer *peer, struct pos pos)
 {
     const struct pos own = core->origins[core->self].applied;
 
-    /* Of one history the higher seq has the higher HLC. */
-    if ((pos.seq <= own.seq) != (pos.hlc <= own.hlc) ||
-        (pos.seq == own.seq && pos.hlc != own.hlc)) {
+    if (!pos_consistent(pos, own)) {
         if (!core->forked) {
             core->forked = true;
             core_event(core, CORE_FORKED, peer, pos.seq);
@@ -271,10 +277,8 @@ static uint8_t judge_hello(struct core *core, const struct peer *peer,
 
         if (index == ORIGIN_NONE || index == core->self)
             continue;
-        const struct pos ours = core->origins[index].applied;
         *out_detail = theirs.seq;
-        if ((theirs.seq <= ours.seq) != (theirs.hlc <= ours.hlc) ||
-            (theirs.seq == ours.seq && theirs.hlc != ours.hlc))
+        if (!pos_consistent(theirs, core->origins[index].applied))
             return WIRE_FORK;
     }
     const struct pos own = posv_get(&hello->applied, core->options.origin);
@@ -445,6 +449,45 @@ static void add_peer(struct core *core, const struct member *member)
     peer->index = core_origin_get(core, member->origin);
 }
 
+/* The end of a history is known: what waits beyond it goes, what was applied beyond it must not be.
+ */
+static void seal(struct core *core, const struct member *member)
+{
+    struct origin *o = &core->origins[core_origin_find(core, member->origin)];
+
+    o->frozen = false;
+    if (member->state != MEMBER_SEALED)
+        return;
+    if (o->queued.seq > member->sealed_seq)
+        core_queue_clear(o);
+    if (o->applied.seq > member->sealed_seq && !core->forked) {
+        core->forked = true;
+        core_event(core, CORE_BEYOND_SEAL, NULL, o->applied.seq);
+    }
+}
+
+void core_freeze(struct core *core, uint8_t origin)
+{
+    const unsigned index = core_origin_get(core, origin);
+
+    CHECK(index != ORIGIN_NONE);
+    core->origins[index].frozen = true;
+    core_queue_clear(&core->origins[index]);
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
+}
+
+bool core_frozen(const struct core *core, uint8_t origin, struct pos *out)
+{
+    const unsigned index = core_origin_find(core, origin);
+
+    if (index == ORIGIN_NONE || !core->origins[index].frozen ||
+        core->origins[index].durable.seq != core->origins[index].applied.seq)
+        return false;
+    *out = core->origins[index].durable;
+    return true;
+}
+
 void core_set_members(struct core *core, const struct members *members)
 {
     const struct member *self = members_find(members, core->options.origin);
@@ -465,6 +508,7 @@ void core_set_members(struct core *core, const struct members *members)
         const struct member *member = &members->at[i];
 
         CHECK(core_origin_get(core, member->origin) != ORIGIN_NONE);
+        seal(core, member);
         if (member->origin != core->options.origin && core->self_state != MEMBER_SEALED &&
             (member->state == MEMBER_ACTIVE || member->state == MEMBER_JOINING))
             add_peer(core, member);
@@ -484,6 +528,7 @@ void core_note_record(struct core *core, unsigned index, uint64_t lsn, struct po
     if (list_empty(&o->queue))
         o->queued = pos;
     o->progress_ms = core->now.mono_ms;
+    o->relay_wait_ms = 0;
     CHECK(vv_raise(&core->applied_vv, tag_of(pos.hlc, o->origin)) == 0);
     core->applied_lsn = lsn;
     core_log_note(core, index, lsn, pos, len);
@@ -545,6 +590,8 @@ static void tick_peer(struct core *core, struct peer *peer)
 void core_tick(struct core *core, const struct core_time *now)
 {
     CHECK(now->mono_ms >= core->now.mono_ms);
+    if (core->now.mono_ms == 0)
+        core_log_start(core, now->mono_ms);
     core->now = *now;
     if (core->blocked)
         core_drain(core);

@@ -61,6 +61,7 @@ enum core_event_kind {
     CORE_SKEW_OK,
     CORE_PEER_BEHIND, /* Beyond the retention: its log goes, it needs a resync. */
     CORE_SELF_BEHIND, /* The same of us: the peer has trimmed what we need. */
+    CORE_BEYOND_SEAL, /* We have batches of an origin that was sealed before them: no writes. */
 };
 
 struct core_event {
@@ -146,9 +147,18 @@ void core_tick(struct core *core, const struct core_time *now);
 
 /*
  * The membership, first and after each change; it contains this member. Links to others than its
- * peers end; after a new epoch all do, and come up again.
+ * peers end; after a new epoch all do, and come up again. A sealed origin is taken up to its
+ * sealed_seq, from whichever peer has it.
  */
 void core_set_members(struct core *core, const struct members *members);
+
+/*
+ * For an origin that is to be sealed: nothing of it is taken any more, until the next
+ * core_set_members. core_frozen is true when all that was taken is durable: then `*out` is what
+ * this member has of it, and vouches for. The highest of all members' is where it is sealed.
+ */
+void core_freeze(struct core *core, uint8_t origin);
+bool core_frozen(const struct core *core, uint8_t origin, struct pos *out);
 
 /* A local batch was logged. The bytes are borrowed. Only while core_may_write says so. */
 void core_logged(struct core *core, uint64_t lsn, const struct core_record *record);

@@ -38,8 +38,10 @@ struct origin {
     struct pos queued; /* The last in the queue; applied, if it is empty. */
     struct list queue; /* struct parked, consecutive from applied.seq + 1 on. */
     size_t queue_bytes;
-    uint64_t progress_ms; /* When queued last moved, or nothing was missing. */
-    unsigned relay_last;  /* Index of the peer that was asked last. */
+    uint64_t progress_ms;   /* When queued last moved, or nothing was missing. */
+    bool frozen;            /* Nothing of it is taken. */
+    uint64_t relay_wait_ms; /* For an answer; grows until one comes. */
+    unsigned relay_last;    /* Index of the peer that was asked last. */
 };
 
 /* What we asked a peer for. */
@@ -113,7 +115,8 @@ struct peer {
     struct sample samples[SAMPLES_MAX];
     unsigned samples_count; /* Ever; the ring holds the last ones. */
     bool behind;
-    bool self_behind;
+    bool self_behind;    /* It has trimmed what we need, */
+    uint64_t behind_seq; /* up to here. */
     uint64_t batches_in;
     uint64_t relayed_in;
 };
@@ -243,6 +246,8 @@ void core_send_heartbeat(struct core *core, struct peer *peer);
 /* --- core_log.c --- */
 
 void core_log_init(struct core *core);
+/* The first time that is known. */
+void core_log_start(struct core *core, uint64_t now_ms);
 void core_log_note(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len);
 void core_log_durable(struct core *core, uint64_t lsn);
 /* What is durable here, of all origins. */

@@ -106,6 +106,7 @@ static bool park(struct core *core, struct origin *o, struct pos pos, struct byt
     o->queue_bytes += size;
     o->queued = pos;
     o->progress_ms = core->now.mono_ms;
+    o->relay_wait_ms = 0;
     return true;
 }
 
@@ -156,29 +157,39 @@ static void plan_relay(struct core *core, unsigned index)
     struct origin *o = &core->origins[index];
     uint64_t need_seq = 0;
 
-    for (unsigned i = 0; i < core->peers_count; i++) {
+    for (unsigned i = 0; i < core->peers_count && !o->frozen; i++) {
         if (core->peers[i]->state == CORE_LINK_UP)
             need_seq = u64_max(need_seq, posv_get(&core->peers[i]->durable, o->origin).seq);
     }
+    const struct member *member = members_find(&core->members, o->origin);
+    if (member != NULL && member->state == MEMBER_SEALED)
+        need_seq = u64_min(need_seq, member->sealed_seq);
     if (need_seq <= o->queued.seq || !has_room(core, o)) {
         o->progress_ms = core->now.mono_ms;
+        o->relay_wait_ms = 0;
         return;
     }
-    if (core->now.mono_ms - o->progress_ms < core->options.relay_ms)
+    if (core->now.mono_ms - o->progress_ms < u64_max(o->relay_wait_ms, core->options.relay_ms))
         return;
+    /* Longer each time: else a long way would never bring an answer to the last question. */
+    o->relay_wait_ms = u64_min(u64_max(2 * o->relay_wait_ms, 2 * core->options.relay_ms),
+                               core->options.timeout_ms);
     struct peer *peer = choose_relay(core, o);
     o->progress_ms = core->now.mono_ms;
     if (peer != NULL)
-        request(core, peer, index, posv_get(&peer->durable, o->origin).seq);
+        request(core, peer, index, u64_min(need_seq, posv_get(&peer->durable, o->origin).seq));
 }
 
 void core_plan(struct core *core)
 {
     for (unsigned i = 0; i < core->peers_count; i++) {
         struct peer *peer = core->peers[i];
+        const struct origin *o = &core->origins[peer->index];
 
+        if (peer->self_behind && o->queued.seq >= peer->behind_seq)
+            peer->self_behind = false; /* What it lacks came from others. */
         if (peer->state == CORE_LINK_UP && !peer->self_behind && !peer->in[peer->index].active &&
-            has_room(core, &core->origins[peer->index]))
+            !o->frozen && has_room(core, o))
             request(core, peer, peer->index, WIRE_SEQ_ALL);
     }
     for (unsigned i = 0; i < core->origins_count; i++)
@@ -198,6 +209,7 @@ void core_on_nack(struct core *core, struct peer *peer, const struct wire_nack *
                              (struct pos){nack->trimmed_seq, 1})); /* At most one too many. */
     if (index == peer->index && !peer->self_behind) {
         peer->self_behind = true;
+        peer->behind_seq = nack->trimmed_seq;
         core_event(core, CORE_SELF_BEHIND, peer, nack->trimmed_seq);
     }
 }
@@ -214,6 +226,8 @@ static int judge(const struct core *core, const struct origin *o, const struct b
 {
     const struct member *member = members_find(&core->members, o->origin);
 
+    if (o->frozen)
+        return STOP;
     if (batch->seq <= o->queued.seq) {
         if (batch->seq == o->queued.seq && batch->hlc != o->queued.hlc)
             return WIRE_FORK;

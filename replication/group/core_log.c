@@ -101,6 +101,12 @@ void core_log_init(struct core *core)
     }
 }
 
+void core_log_start(struct core *core, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < core->history_count; i++)
+        core->history[i].at_ms = now_ms;
+}
+
 void core_log_note(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len)
 {
     if (core->syncs_count == SYNCS_MAX)

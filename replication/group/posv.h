@@ -28,6 +28,12 @@ struct pos {
     uint64_t hlc;
 };
 
+/* Whether both can be of one history: seq and HLC grow together. */
+static inline bool pos_consistent(struct pos a, struct pos b)
+{
+    return (a.seq < b.seq) == (a.hlc < b.hlc) && (a.seq == b.seq) == (a.hlc == b.hlc);
+}
+
 struct posv {
     uint8_t count;
     uint8_t origin[VV_ORIGINS_MAX];

@@ -86,6 +86,10 @@ struct gs_member {
     uint64_t covered_lsn;
     struct posv covered;
 
+    uint64_t epoch; /* Persisted, as the rest of what was agreed. */
+    bool frozen;    /* Takes nothing of the member that is to be unlinked. */
+    bool answered;  /* Has said what it has of it. */
+
     uint64_t alarms; /* Events that must not be in a sound run. */
 };
 
@@ -129,6 +133,7 @@ enum gs_event_kind {
     GS_HEAL,
     GS_RESUME,
     GS_RESTART,
+    GS_CONTROL,
 };
 
 struct gs_event {
@@ -179,6 +184,11 @@ struct gs {
     bool lost[SIM_BATCHES_MAX];
     unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
     struct gs_totals totals;
+    unsigned unlinked; /* The member that is unlinked by force; members_count: none. */
+    uint64_t unlink_at;
+    uint64_t sealed_seq;
+    bool sealed; /* The seal is agreed. */
+
     char why[200]; /* What went wrong first. */
 };
 
@@ -197,6 +207,21 @@ void gs_at(struct gs *gs, uint64_t delay_us, const struct gs_event *event);
 void gs_fail(struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
 void gs_trace(const struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Whether the member is still in the group. */
+static inline bool gs_counts(const struct gs *gs, unsigned index)
+{
+    return index != gs->unlinked || gs->now < gs->unlink_at;
+}
+
+/* --- sim_group_control.c --- */
+
+/*
+ * What agrees on membership, reduced to what the core sees of it: the survivors freeze the member's
+ * history one by one, say what they have of it, and learn the seal one by one.
+ */
+void gs_control(struct gs *gs);
+void gs_set_members(struct gs *gs, struct gs_member *m);
+
 /* --- sim_group_member.c --- */
 
 void gs_member_init(struct gs *gs, unsigned index);
@@ -210,7 +235,6 @@ void gs_member_sync_done(struct gs *gs, struct gs_member *m);
 void gs_member_fetch(struct gs *gs, struct gs_member *m, const struct core_fetch *fetch);
 void gs_member_flush(struct gs *gs, struct gs_member *m, bool all);
 void gs_member_collect(struct gs *gs, struct gs_member *m);
-void gs_set_members(struct gs *gs, struct gs_member *m);
 uint64_t gs_wall_ms(const struct gs *gs, const struct gs_member *m);
 /* What the member takes for the present: never behind its HLC. */
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);

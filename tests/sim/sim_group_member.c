@@ -282,20 +282,23 @@ static void host_fetch(void *ctx, const struct core_fetch *fetch)
 
 static void host_event(void *ctx, const struct core_event *event)
 {
-    static const char *const names[] = {"link ready",  "link closed", "own lost",    "own regained",
-                                        "forked",      "skew warn",   "skew fenced", "skew over",
-                                        "peer behind", "self behind"};
+    static const char *const names[] = {
+        "link ready",  "link closed", "own lost",    "own regained", "forked",         "skew warn",
+        "skew fenced", "skew over",   "peer behind", "self behind",  "beyond the seal"};
     const struct host h = host_of(ctx);
     const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
                            event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
-                           event->reason != WIRE_OK;
+                           event->reason != WIRE_OK && event->reason != WIRE_REMOVED;
 
     gs_trace(h.gs, "member %u: %s, peer %u, %s, %llu", h.m->index, names[event->kind],
              GS_INDEX(event->peer), wire_reason_str(event->reason),
              (unsigned long long)event->detail);
     if (!bad_close && event->kind != CORE_FORKED && event->kind != CORE_OWN_LOST &&
-        event->kind != CORE_PEER_BEHIND && event->kind != CORE_SELF_BEHIND)
+        event->kind != CORE_PEER_BEHIND && event->kind != CORE_SELF_BEHIND &&
+        event->kind != CORE_BEYOND_SEAL)
         return;
+    if (!gs_counts(h.gs, h.m->index))
+        return; /* It may be left behind. */
     h.m->alarms++;
     gs_fail(h.gs, "member %u: %s, peer %u %s", h.m->index, names[event->kind],
             GS_INDEX(event->peer), wire_reason_str(event->reason));
@@ -322,16 +325,6 @@ void gs_member_tick(struct gs *gs, struct gs_member *m)
 }
 
 /* --- life --- */
-
-void gs_set_members(struct gs *gs, struct gs_member *m)
-{
-    struct members members = {.epoch = 1, .count = (uint8_t)gs->members_count};
-
-    for (unsigned i = 0; i < gs->members_count; i++)
-        members.at[i] =
-            (struct member){.origin = GS_ORIGIN(i), .state = MEMBER_ACTIVE, .incarnation = 100 + i};
-    core_set_members(m->core, &members);
-}
 
 void gs_member_start(struct gs *gs, struct gs_member *m)
 {
@@ -382,6 +375,7 @@ void gs_member_init(struct gs *gs, unsigned index)
 
     m->index = index;
     m->next_lsn = 1;
+    m->epoch = 1;
     m->skew_ms = (int64_t)gs_pick(gs, 60) - 30;
     m->edited = new_buf();
     for (unsigned i = 0; i < SIM_ROWS; i++) {

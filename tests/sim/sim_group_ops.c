@@ -238,6 +238,8 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     if (made->changes_count == 0)
         return;
     encode(m, made, m->seq + 1);
+    /* Whoever was sealed may go on, for nobody. */
+    gs->lost[index] = gs->sealed && m->index == gs->unlinked;
     gs->history.batches_count++;
     gs->made[m->index][m->seq + 1] = index + 1;
     gs->totals.batches++;

@@ -188,7 +188,7 @@ static void heal(struct gs *gs)
 
         m->refuses = false;
         m->stall_until = 0;
-        if (!m->up)
+        if (!m->up && gs_counts(gs, i))
             gs_member_start(gs, m);
         if (m->paused) {
             m->paused = false;
@@ -244,7 +244,7 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
         }
         break;
     case GS_RESTART:
-        if (!m->up && m->life == e->life) {
+        if (!m->up && m->life == e->life && (gs_counts(gs, m->index) || gs_chance(gs, 50))) {
             gs_trace(gs, "member %u restarts", m->index);
             gs_member_start(gs, m);
         }
@@ -257,6 +257,7 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
     case GS_LINK_DOWN:
     case GS_FAULT:
     case GS_HEAL:
+    case GS_CONTROL:
     default:
         UNREACHABLE();
     }
@@ -276,6 +277,10 @@ static void on_event(struct gs *gs, const struct gs_event *e)
         break;
     case GS_HEAL:
         gs_net_block(gs, e->a, e->b, false);
+        break;
+    case GS_CONTROL:
+        gs_at(gs, gs_between(gs, 10 * GS_MS, 60 * GS_MS), e);
+        gs_control(gs);
         break;
     case GS_FAULT:
         gs_at(gs, gs_between(gs, 1, 2 * gs->fault_gap_us), e);
@@ -338,6 +343,7 @@ static void run_until(struct gs *gs, uint64_t until)
 /* The history without what was lost; the oracle reads it. */
 static void drop_lost(struct gs *gs)
 {
+    unsigned place[SIM_BATCHES_MAX + 1] = {0};
     unsigned kept = 0;
 
     for (unsigned i = 0; i < gs->history.batches_count; i++) {
@@ -355,9 +361,17 @@ static void drop_lost(struct gs *gs)
             change->op.sub = bytes_cstr(change->sub);
             change->op.value = bytes_cstr(change->value);
         }
+        place[i] = kept + 1;
         gs->lost[kept++] = false;
     }
     gs->history.batches_count = kept;
+    /* Whoever was unlinked may still be behind. */
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        for (unsigned seq = 1; seq <= SIM_BATCHES_MAX; seq++) {
+            if (gs->made[i][seq] != 0)
+                gs->made[i][seq] = place[gs->made[i][seq] - 1];
+        }
+    }
 }
 
 static bool has_all(const struct gs *gs, const struct gs_member *m)
@@ -369,13 +383,24 @@ static bool has_all(const struct gs *gs, const struct gs_member *m)
     return m->durable_lsn + 1 == m->next_lsn;
 }
 
+static void trace_lacking(const struct gs *gs, const struct gs_member *m)
+{
+    for (unsigned i = 0; m->up && i < gs->history.batches_count; i++) {
+        const struct tag tag = gs->history.batches[i].tag;
+
+        if (!gs->lost[i] && !vv_covers(core_applied_vv(m->core), tag))
+            gs_trace(gs, "member %u lacks batch %u of member %u", m->index, i,
+                     GS_INDEX(tag.origin));
+    }
+}
+
 static bool all_have_all(const struct gs *gs)
 {
     for (unsigned i = 0; i < gs->members_count; i++) {
-        if (!has_all(gs, &gs->members[i]))
+        if (gs_counts(gs, i) && !has_all(gs, &gs->members[i]))
             return false;
     }
-    return true;
+    return gs->unlinked == gs->members_count || gs->sealed;
 }
 
 static uint64_t end_ms(const struct gs *gs)
@@ -383,7 +408,8 @@ static uint64_t end_ms(const struct gs *gs)
     uint64_t end = 0;
 
     for (unsigned i = 0; i < gs->members_count; i++)
-        end = u64_max(end, gs_now_ms(gs, &gs->members[i]));
+        if (gs_counts(gs, i))
+            end = u64_max(end, gs_now_ms(gs, &gs->members[i]));
     return end + 1;
 }
 
@@ -395,6 +421,8 @@ static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
     for (unsigned i = 0; i < gs->members_count; i++) {
         struct sim_shown got;
 
+        if (!gs_counts(gs, i))
+            continue;
         gs_show(&gs->members[i], key, now_ms, &got);
         if (sim_shown_equal(&want, &got))
             continue;
@@ -475,11 +503,13 @@ static bool is_tidy(const struct gs *gs, const struct buf *row)
 static void check_collected(struct gs *gs)
 {
     for (unsigned row = 0; row < SIM_ROWS; row++) {
-        const struct buf *first = &gs->members[0].rows[row].mem;
+        const struct buf *first = &gs->members[gs->unlinked == 0 ? 1 : 0].rows[row].mem;
 
         for (unsigned i = 0; i < gs->members_count; i++) {
             const struct buf *mine = &gs->members[i].rows[row].mem;
 
+            if (!gs_counts(gs, i))
+                continue;
             if (!is_tidy(gs, mine))
                 gs_fail(gs, "row %u at member %u is not collected: %zu bytes", row, i, mine->len);
             if ((mine->len > 1) != (first->len > 1))
@@ -487,7 +517,7 @@ static void check_collected(struct gs *gs)
         }
     }
     for (unsigned i = 0; i < gs->members_count; i++) {
-        if (gs->members[i].log_count > 16)
+        if (gs_counts(gs, i) && gs->members[i].log_count > 16)
             gs_fail(gs, "member %u keeps %u records", i, gs->members[i].log_count);
     }
 }
@@ -505,7 +535,12 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
     gs->faults = fault != GS_SOUND || gs_chance(gs, 85);
     gs->expiry = gs_chance(gs, 60) || fault == GS_OWN_CLOCK;
     gs->collect = gs_chance(gs, 80) || fault != GS_SOUND;
-    gs->op_gap_us = gs_between(gs, 10 * GS_MS, 150 * GS_MS);
+    gs->unlinked = gs->members_count;
+    if (fault == GS_SOUND && gs->members_count >= 3 && gs_chance(gs, 35)) {
+        gs->unlinked = gs_pick(gs, gs->members_count);
+        gs->unlink_at = gs->now + gs_between(gs, 500 * GS_MS, CHAOS_US);
+    }
+    gs->op_gap_us = gs_between(gs, 10 * GS_MS, (fault == GS_SOUND ? 150 : 40) * GS_MS);
     gs->fault_gap_us = gs_between(gs, 30 * GS_MS, 500 * GS_MS);
     for (unsigned i = 0; i < gs->members_count; i++)
         gs_member_init(gs, i);
@@ -516,6 +551,7 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
         for (unsigned j = 0; j < ARRAY_COUNT(kinds); j++)
             gs_at(gs, gs_between(gs, 0, 20 * GS_MS), &(struct gs_event){.kind = kinds[j], .a = i});
     }
+    gs_at(gs, 0, &(struct gs_event){.kind = GS_CONTROL});
     gs_at(gs, gs->fault_gap_us, &(struct gs_event){.kind = GS_FAULT});
 }
 
@@ -552,6 +588,8 @@ bool gs_run(struct gs *gs)
     const uint64_t limit = gs->now + HEAL_US;
     while (gs->why[0] == '\0' && gs->now < limit && !all_have_all(gs))
         run_until(gs, gs->now + 20 * GS_MS);
+    for (unsigned i = 0; gs->trace && i < gs->members_count; i++)
+        trace_lacking(gs, &gs->members[i]);
     if (gs->why[0] == '\0' && !all_have_all(gs))
         gs_fail(gs, "not everybody has everything");
     drop_lost(gs);
