@@ -22,6 +22,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
+#include "engine/space/flush.h"
 #include "engine/space/strval.h"
 #include "engine/value/listpos.h"
 #include "engine/value/op.h"
@@ -49,6 +50,11 @@ void mut_create(const struct mut_options *options, struct mut **out)
     m->refs = mem_alloc(m->refs_cap * sizeof(*m->refs));
     m->names_cap = NAMES_CAP_MIN;
     m->names = mem_zalloc_array(m->names_cap, sizeof(*m->names));
+    if (options->group) {
+        m->seqs = options->seqs;
+        mut_group_create(m);
+        ks_flush_seqs(options->ks, &m->seqs);
+    }
     *out = m;
 }
 
@@ -59,6 +65,7 @@ void mut_destroy(struct mut *m)
     CHECK(m->depth == 0);
     buf_deinit(&m->batch);
     buf_deinit(&m->row);
+    mut_group_destroy(m);
     mem_free(m->refs);
     mem_free(m->names);
     mem_free(m);
@@ -91,7 +98,12 @@ int mut_room(struct mut *m, size_t len)
 void mut_begin(struct mut *m, uint64_t now_ms)
 {
     if (m->depth++ == 0)
-        m->now_ms = now_ms;
+        m->now_ms = unlikely(m->group != NULL) ? mut_now_ms(m, now_ms) : now_ms;
+}
+
+uint64_t mut_now_ms(const struct mut *m, uint64_t wall_ms)
+{
+    return m->group == NULL ? wall_ms : u64_max(wall_ms, hlc_ms(m->hlc.last));
 }
 
 /* First change of the batch: gives it its tag. */
@@ -105,6 +117,10 @@ static void open_batch(struct mut *m)
     m->names_count = 0;
     m->batch_number++;
     CHECK(buf_reserve(&m->batch, BATCH_HEADER_BYTES_MAX) == 0);
+    if (unlikely(m->group != NULL)) {
+        buf_commit(&m->batch, mut_group_open(m, buf_end(&m->batch)));
+        return;
+    }
     buf_commit(&m->batch, batch_header_store(buf_end(&m->batch), m->tag, m->seq + 1, 0, NULL));
 }
 
@@ -121,6 +137,10 @@ uint64_t mut_end(struct mut *m)
     batch_header_set_nops(m->batch.ptr, m->nops);
     m->seq++;
     CHECK(vv_raise(&m->vv, m->tag) == 0);
+    if (unlikely(m->group != NULL)) {
+        CHECK(vv_raise(&m->seqs, tag_of(m->seq, m->options.origin)) == 0);
+        ks_flush_seqs(m->options.ks, &m->seqs);
+    }
     /* mut_check said yes in this turn: the log then takes a longer record, too. */
     const uint64_t lsn =
         oplog_append(m->options.log, buf_bytes(&m->batch), m->options.origin, m->seq);
@@ -270,6 +290,10 @@ void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64
     const struct op op = {
         .kind = OP_SET, .key = key->name, .value = value, .expire_at_ms = expire_at_ms};
 
+    if (unlikely(m->group != NULL)) {
+        mut_group_set(m, key, value, expire_at_ms);
+        return;
+    }
     mut_begin_op(m);
     if (unlikely(m->nops != 0))
         mut_void_key(m, mut_group_of(key));
@@ -292,11 +316,17 @@ static void remove_key(struct mut *m, const struct ks_key *key, uint8_t kind)
 
 void mut_del(struct mut *m, const struct ks_key *key)
 {
+    if (unlikely(m->group != NULL)) {
+        mut_group_del(m, key);
+        return;
+    }
     remove_key(m, key, OP_DEL);
 }
 
 void mut_reclaim(struct mut *m, const struct ks_key *key)
 {
+    if (unlikely(m->group != NULL))
+        return;
     remove_key(m, key, OP_RECLAIM);
 }
 
@@ -326,8 +356,12 @@ static bool set_in_batch(const struct mut *m, const struct ks_key *key)
 void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
 {
     struct row_view view;
-    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
 
+    if (unlikely(m->group != NULL)) {
+        mut_group_expire(m, key, expire_at_ms);
+        return;
+    }
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
     CHECK(obj != NULL);
     if (obj_is_chunked(obj)) {
         mut_string_expire(m, key, obj_coll(obj), expire_at_ms);
@@ -421,6 +455,8 @@ int mut_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *ou
     struct row_incr incr;
     struct bytes row;
 
+    if (unlikely(m->group != NULL))
+        return mut_group_incr(m, key, delta, out);
     if (!string_row(m, key, &row))
         return -ERR_FORMAT;
     mut_begin_op(m);
@@ -443,6 +479,8 @@ int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, l
     struct row_incr incr;
     struct bytes row;
 
+    if (unlikely(m->group != NULL))
+        return mut_group_incr_float(m, key, delta, out);
     if (!string_row(m, key, &row))
         return -ERR_FORMAT;
     mut_begin_op(m);
@@ -464,6 +502,8 @@ int mut_incr_float(struct mut *m, const struct ks_key *key, long double delta, l
 
 struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
 {
+    if (unlikely(m->group != NULL))
+        return mut_group_coll(m, key, type);
     struct obj *obj = find_or_bury(m, key);
 
     if (obj != NULL)
@@ -498,6 +538,8 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
     const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_SET, .type = coll->type, .sub = sub, .value = value};
 
+    if (unlikely(m->group != NULL))
+        return mut_group_elem_set(m, coll, sub, value);
     mut_begin_op(m);
     (void)void_elem(m, &key, sub);
     buf_clear(&m->row);
@@ -524,6 +566,8 @@ bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
     const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_DEL, .type = coll->type, .sub = sub};
 
+    if (unlikely(m->group != NULL))
+        return mut_group_elem_del(m, coll, sub);
     mut_begin_op(m);
     (void)void_elem(m, &key, sub);
     append_elem(m, &key, &op, coll->count - 1);
@@ -571,6 +615,8 @@ int mut_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t de
 {
     struct row_incr incr;
 
+    if (unlikely(m->group != NULL))
+        return mut_group_elem_incr(m, coll, sub, delta, out);
     mut_begin_op(m);
     buf_clear(&m->row);
     const int err = row_incr_int(elem_row_of(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
@@ -592,6 +638,8 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
 {
     struct row_incr incr;
 
+    if (unlikely(m->group != NULL))
+        return mut_group_elem_incr_float(m, coll, sub, delta, out);
     mut_begin_op(m);
     buf_clear(&m->row);
     const int err =
@@ -624,6 +672,10 @@ static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct 
     const struct ks_key key = ks_key_of_coll(coll);
     struct op op = {.kind = OP_ELEM_SET, .type = VT_LIST, .sub = pos, .value = value};
 
+    if (unlikely(m->group != NULL)) {
+        (void)mut_group_elem_set(m, coll, pos, value);
+        return;
+    }
     (void)void_elem(m, &key, pos);
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
@@ -656,6 +708,8 @@ static bool list_del(struct mut *m, struct coll *coll, const struct listq_at *at
     const struct bytes pos = listq_position(at, room);
     struct op op = {.kind = OP_ELEM_DEL, .type = VT_LIST, .sub = pos};
 
+    if (unlikely(m->group != NULL))
+        return mut_group_elem_del(m, coll, pos);
     mut_begin_op(m);
     (void)void_elem(m, &key, pos);
     append_elem(m, &key, &op, coll->count - 1);

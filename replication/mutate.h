@@ -38,6 +38,14 @@ struct mut_options {
     uint8_t origin;
     uint64_t seq_seen; /* Highest own sequence number found at recovery. */
     struct vv vv;      /* Of everything applied at recovery. */
+    /*
+     * A member of a replication group (the keyspace's option, too): ops carry what peers need, rows
+     * are joined. Then every key that a command writes must be resident or absent, which
+     * ks_need_key sees to, also for SET and DEL; and an element that is added again must be set
+     * again, or a concurrent removal would win.
+     */
+    bool group;
+    struct vv seqs; /* In a group: the last sequence number applied of each origin, at recovery. */
     /* A key was changed: WATCH, keyspace events. May be NULL. */
     void (*on_change)(void *ctx, const struct ks_key *key);
     void *ctx;
@@ -61,6 +69,12 @@ MUST_USE int mut_room(struct mut *m, size_t len);
 /* Starts a batch at `now_ms`. Nested calls (a command within EXEC) join the outer batch. */
 void mut_begin(struct mut *m, uint64_t now_ms);
 
+/*
+ * The time by which a member of a group decides what has expired: that of its clock (HLC), never
+ * behind what it has heard of. Without a group it is `wall_ms`.
+ */
+uint64_t mut_now_ms(const struct mut *m, uint64_t wall_ms);
+
 /* Ends it. Returns its position, or 0 if nothing was changed or an outer batch is still open. */
 uint64_t mut_end(struct mut *m);
 
@@ -78,7 +92,10 @@ void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64
 /* DEL of a key that exists, in either tier. */
 void mut_del(struct mut *m, const struct ks_key *key);
 
-/* The key expired: removes it here only. No peer hears of it. */
+/*
+ * The key expired: removes it here only. No peer hears of it. In a group nothing happens: the key
+ * stays hidden until garbage collection finds that it is so everywhere.
+ */
 void mut_reclaim(struct mut *m, const struct ks_key *key);
 
 /* EXPIRE and PERSIST (`expire_at_ms` 0) of a key that is hot. */

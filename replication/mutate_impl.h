@@ -30,6 +30,8 @@ struct name {
     uint32_t batch;
 };
 
+struct mut_group;
+
 struct mut {
     struct mut_options options;
     struct hlc hlc;
@@ -37,9 +39,11 @@ struct mut {
     uint64_t seq;
     uint64_t now_ms;
     uint64_t changes;
-    struct buf batch;      /* Header and ops; empty: nothing was changed yet. */
-    struct buf row;        /* Scratch. */
-    struct list_meta meta; /* Scratch: the ends of one list. */
+    struct buf batch;        /* Header and ops; empty: nothing was changed yet. */
+    struct buf row;          /* Scratch. */
+    struct list_meta meta;   /* Scratch: the ends of one list. */
+    struct mut_group *group; /* NULL: a node without peers. */
+    struct vv seqs;          /* Of a group: the last sequence number of each origin. */
     uint32_t depth;
     uint32_t nops;
     struct tag tag;
@@ -73,6 +77,31 @@ void mut_ref_void(struct mut *m, struct ref *r);
 
 /* Voids every op of the batch that names the key. */
 void mut_void_key(struct mut *m, uint64_t key);
+
+/* --- mut_group.c: the same for a member of a group; see mutate.h --- */
+
+void mut_group_create(struct mut *m);
+void mut_group_destroy(struct mut *m);
+/* A batch begins: writes its header, returns the bytes. */
+size_t mut_group_open(struct mut *m, uint8_t *dst);
+void mut_group_set(struct mut *m, const struct ks_key *key, struct bytes value,
+                   uint64_t expire_at_ms);
+void mut_group_del(struct mut *m, const struct ks_key *key);
+void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms);
+MUST_USE int mut_group_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out);
+MUST_USE int mut_group_incr_float(struct mut *m, const struct ks_key *key, long double delta,
+                                  long double *out);
+MUST_USE int mut_group_patch(struct mut *m, const struct ks_key *key, uint64_t offset,
+                             struct bytes patch, uint64_t *out_len);
+MUST_USE int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
+                            uint64_t value);
+struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t type);
+bool mut_group_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value);
+bool mut_group_elem_del(struct mut *m, struct coll *coll, struct bytes sub);
+MUST_USE int mut_group_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t delta,
+                                 int64_t *out);
+MUST_USE int mut_group_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub,
+                                       long double delta, long double *out);
 
 /* --- mut_string.c --- */
 

@@ -5,6 +5,7 @@
 #include "engine/base/err.h"
 
 #include "engine/space/flush.h"
+#include "engine/space/group.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/recover.h"
 #include "engine/space/strval.h"
@@ -196,6 +197,10 @@ static int replay_op(struct replay *r, const struct batch *batch, const struct o
     const struct ks_key key = ks_key_of(op->key, ks_seed(r->ks));
 
     r->ops++;
+    if (r->group) {
+        ks_group_apply(r->ks, &key, op, batch, lsn);
+        return 0;
+    }
     switch ((enum op_kind)op->kind) {
     case OP_SET:
         ks_apply_set(r->ks, &key, batch_tag(batch), lsn, op->value, op->expire_at_ms);
@@ -225,6 +230,19 @@ static int replay_op(struct replay *r, const struct batch *batch, const struct o
     return -ERR_UNSUPPORTED;
 }
 
+int replay_covered(struct replay *r, struct bytes covered)
+{
+    int err = covered.len == 0 ? 0 : vv_decode(&covered, &r->vv);
+
+    if (err == 0 && covered.len != 0)
+        err = vv_decode(&covered, &r->seqs);
+    if (err == 0)
+        r->seq = vv_get(&r->seqs, r->origin);
+    if (err == 0 && r->group)
+        ks_flush_seqs(r->ks, &r->seqs);
+    return err;
+}
+
 int replay_record(void *ctx, const struct oplog_record *record)
 {
     struct replay *r = ctx;
@@ -248,6 +266,10 @@ int replay_record(void *ctx, const struct oplog_record *record)
     if (record->origin == r->origin)
         r->seq = record->seq;
     err = vv_raise(&r->vv, batch_tag(&batch));
+    if (err == 0 && r->group) {
+        err = vv_raise(&r->seqs, tag_of(record->seq, record->origin));
+        ks_flush_seqs(r->ks, &r->seqs);
+    }
     if (err == 0 && ks_flush_backlog(r->ks) > r->dirty_bytes_max)
         err = ks_recover_flush(r->ks, r->lsn, &r->vv);
     return err;

@@ -7,6 +7,7 @@
 #ifndef TIERRA_REPLICATION_REPLAY_H
 #define TIERRA_REPLICATION_REPLAY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/base/attr.h"
@@ -20,15 +21,22 @@ struct keyspace;
 struct replay {
     struct keyspace *ks;
     uint8_t origin;           /* Our own. */
+    bool group;               /* Of a group: ops are joined (space/group.h). */
     uint64_t dirty_bytes_max; /* Rows are written to the store in between, beyond this. */
     /* Results. */
-    struct vv vv; /* Starts as that of the covered position. */
-    uint64_t seq; /* Highest of our own. */
+    struct vv vv;   /* Starts as that of the covered position. */
+    struct vv seqs; /* In a group: the last sequence number of each origin; starts likewise. */
+    uint64_t seq;   /* Highest of our own. */
     uint64_t lsn;
     uint64_t records;
     uint64_t ops;
     uint64_t bytes; /* Of the records. */
 };
+
+/*
+ * Reads what the store keeps with its covered position into vv, seqs and seq. 0 or -ERR_CORRUPT.
+ */
+MUST_USE int replay_covered(struct replay *r, struct bytes covered);
 
 /* An oplog_replay_fn; ctx is the struct replay. */
 MUST_USE int replay_record(void *ctx, const struct oplog_record *record);

@@ -94,6 +94,7 @@ void ks_clear(struct keyspace *ks)
     ks->clock_hand = 0;
     ks_scan_deinit(ks);
     ks_sweep_deinit(ks);
+    ks_group_clear(ks);
     ks->clearing = true;
     pool_submit(&ks->clear_class, &r->job);
     CHECK(ks_count(ks) == 0);

@@ -311,7 +311,7 @@ void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, stru
 
 void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
-    if (is_live(elem))
+    if (is_live(elem) || elem->h.row_len != 0)
         return;
     /* A read under way may bring the row as it was: the dead one must be there to refuse it. */
     elem->h.flags = (uint8_t)((elem->h.flags & ~BLK_STORED) | BLK_UNKNOWN);
@@ -329,9 +329,9 @@ bool coll_clean(const struct coll *coll)
 
     if (coll->reads != 0 || list_linked(&coll->flush_link))
         return false;
-    if (coll->type == VT_LIST)
+    if (coll->type == VT_LIST && !coll->grouped)
         return coll->list_head.dirty == 0;
-    if (coll->type == VT_STRING)
+    if (coll->type == VT_STRING && !coll->grouped)
         return true; /* Its object is dirty if a chunk is. */
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
@@ -417,6 +417,8 @@ void coll_shed(struct keyspace *ks, struct coll *coll)
 {
     struct shed s = {.ks = ks, .coll = coll};
 
+    if (coll->grouped)
+        return; /* It goes as a whole. */
     if (coll->type == VT_LIST) {
         coll_list_shed(ks, coll);
         return;

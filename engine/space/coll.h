@@ -108,12 +108,14 @@ struct coll {
     int64_t rank_max;
     uint64_t unsaved; /* Bytes of its changes that wait for the store, roughly. */
     bool ranked;
-    bool holes; /* A list: elements within were removed, and the store may not know yet. */
+    bool grouped; /* All rows are elements of `tab`; the rest is derived (group.h). */
+    bool holes;   /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* Has changes, or index rows to lose, in the batch under way. */
     struct zset_side *side;      /* Of a sorted set, or NULL. */
     struct chunks chunks;        /* Of a string (strval.h); `count` is its length. */
     struct tag generation;       /* Likewise. */
+    uint64_t noted_ms;           /* In a group: the expiry that expire.c was told. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

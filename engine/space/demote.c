@@ -102,6 +102,11 @@ static void visit(void *ctx, const struct keytab_entry *entry)
     struct hand *h = ctx;
     struct obj *obj = entry->ref.obj;
 
+    if (unlikely(h->ks->group != NULL) && entry->kind == KEYTAB_HOT &&
+        (obj->h.flags & BLK_DEAD) != 0) {
+        (void)ks_group_demote_dead(h->ks, &entry->ref);
+        return;
+    }
     if (entry->kind != KEYTAB_HOT || (obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0 ||
         obj->pins != 0)
         return;

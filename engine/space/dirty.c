@@ -107,6 +107,11 @@ void dirty_inherit(struct dirty *d, struct row_head *row, struct row_head *heir)
     dirty_moved(d, heir);
 }
 
+void dirty_set_coll(struct dirty *d, struct row_head *row, struct coll *coll)
+{
+    entry_of(d, row)->coll = coll;
+}
+
 /* Drops gone entries at the head, and gives a large ring's memory back when it is nearly empty. */
 static void ring_skip_gone(struct dirty *d)
 {

@@ -75,6 +75,9 @@ void dirty_moved(struct dirty *d, struct row_head *row);
  */
 void dirty_inherit(struct dirty *d, struct row_head *row, struct row_head *heir);
 
+/* What a row that waits or is in flight is an element of, from now on. */
+void dirty_set_coll(struct dirty *d, struct row_head *row, struct coll *coll);
+
 /* True if some row waits or is in flight. */
 static inline bool dirty_any(const struct dirty *d)
 {

@@ -20,6 +20,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 #include "engine/space/strval.h"
@@ -648,6 +649,8 @@ static int need_read(struct keyspace *ks, const struct ks_key *key, const struct
 
 static int need_key_row(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
 {
+    if (ks->group != NULL)
+        return ks_group_need(ks, key, wait);
     return need_read(ks, key, &(struct flight_spec){.kind = FLIGHT_KEY}, wait);
 }
 
@@ -686,7 +689,7 @@ int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t no
 
     (void)now_ms;
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD ||
-        !keytab_has_ttl(&ref))
+        (!keytab_has_ttl(&ref) && keytab_type(&ref) != KS_MAYBE))
         return 0;
     return need_key_row(ks, key, wait);
 }
@@ -711,6 +714,8 @@ int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub
         type = coll->type;
         break;
     case KEYTAB_COLD:
+        if (ks->group != NULL)
+            return ks_group_need(ks, key, wait);
         type = keytab_type(&ref);
         if (type == VT_STRING || type == VT_CHUNKED || type == VT_LIST)
             return 0;

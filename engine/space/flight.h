@@ -31,7 +31,9 @@ enum flight_kind {
     FLIGHT_SCAN,
     FLIGHT_FRONT, /* The subkey is the bound of the list's gap where it begins. */
     FLIGHT_BACK,
-    FLIGHT_ZSET
+    FLIGHT_ZSET,
+    FLIGHT_GROUP, /* All rows of a key of a group (group_load.c), */
+    FLIGHT_PROBE  /* to see whether it exists. */
 };
 
 struct flight {

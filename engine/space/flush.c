@@ -7,7 +7,9 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
 #include "engine/space/ks_state.h"
+#include "engine/space/overlay.h"
 #include "engine/space/strval.h"
 
 /*
@@ -52,6 +54,17 @@ void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
     struct ks_point *p = &f->points[(f->points_first + f->points_count++) % KS_POINTS_MAX];
     p->lsn = lsn;
     p->vv = *vv;
+    if (unlikely(f->point_seqs != NULL))
+        vv_copy(&f->point_seqs[p - f->points], &f->seqs);
+}
+
+void ks_flush_seqs(struct keyspace *ks, const struct vv *seqs)
+{
+    struct ks_flush *f = &ks->flush;
+
+    if (f->point_seqs == NULL)
+        f->point_seqs = mem_zalloc_array(KS_POINTS_MAX, sizeof(*f->point_seqs));
+    vv_copy(&f->seqs, seqs);
 }
 
 /* The latest point at or below `lsn`, or NULL; drops those before it. */
@@ -85,6 +98,20 @@ static void batch_delete(struct keyspace *ks, struct bytes key)
     ks->metrics.flushed_deletes++;
 }
 
+/* Of a group: the key row stands with the object, whatever it is; what nobody sees is kept. */
+static void put_group_row(struct keyspace *ks, struct obj *obj, const struct ks_key *key,
+                          struct bytes row_key)
+{
+    const bool dead = (obj->h.flags & BLK_DEAD) != 0;
+
+    obj->h.flags |= BLK_STORED;
+    batch_put(ks, row_key, obj_row(obj));
+    ks_keys_note(ks, key, dead ? KS_GHOST : ks_obj_table_type(obj), (obj->h.flags & BLK_TTL) != 0);
+    obj->told = 0;
+    if ((obj->h.flags & BLK_TTL) != 0)
+        ks_expire_put(ks, key, ks_expire_at(obj));
+}
+
 static void put_key_row(struct keyspace *ks, struct obj *obj)
 {
     const struct ks_key key = ks_key_of_obj(ks, obj);
@@ -95,6 +122,10 @@ static void put_key_row(struct keyspace *ks, struct obj *obj)
     const struct bytes row_key =
         bytes_of(ks->name, rowkey_store_key(ks->name, key.slot, key.hash, key.name));
 
+    if (unlikely(ks->group != NULL) && obj->h.row_len != 0) {
+        put_group_row(ks, obj, &key, row_key);
+        return;
+    }
     if ((obj->h.flags & BLK_DEAD) != 0) {
         batch_delete(ks, row_key);
         ks_keys_note(ks, &key, VT_NONE, false);
@@ -150,7 +181,7 @@ static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *el
     uint8_t *name = ks->name;
     const struct ks_key key = ks_key_of_coll(coll);
 
-    if (coll->type == VT_ZSET) {
+    if (coll->type == VT_ZSET && !coll->grouped) {
         elem->h.flags &= (uint8_t)~BLK_NOTED;
         put_index_gone(ks, &key, coll);
         if ((elem->h.flags & BLK_DEAD) == 0)
@@ -160,7 +191,7 @@ static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *el
         bytes_of(name, rowkey_store_elem(name, key.slot, key.hash, key.name,
                                          coll_row_kind(coll->type), elem_sub(elem)));
 
-    if ((elem->h.flags & BLK_DEAD) != 0) {
+    if ((elem->h.flags & BLK_DEAD) != 0 && (!coll->grouped || elem->h.row_len == 0)) {
         batch_delete(ks, row_key);
         return;
     }
@@ -259,7 +290,9 @@ static bool build_slice(struct keyspace *ks)
         if (row == NULL)
             return true;
         ks->metrics.flushed_rows++;
-        if (coll == NULL) {
+        if (row->type == OVERLAY_ROW) {
+            ks_group_put(ks, row);
+        } else if (coll == NULL) {
             put_key_row(ks, container_of(row, struct obj, h));
         } else if (row == &coll->list_head) {
             if (put_list(ks, coll, u64_min(before + SLICE_LIST_BYTES_MAX, f->bytes_max)))
@@ -285,8 +318,10 @@ static void build_end(struct keyspace *ks)
     const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
     f->covered_building = 0;
     if (p != NULL && p->lsn >= f->covered_lsn) {
-        uint8_t vv[VV_BYTES_MAX];
-        const size_t len = vv_encode(&p->vv, vv);
+        uint8_t vv[2 * VV_BYTES_MAX];
+        size_t len = vv_encode(&p->vv, vv);
+        if (unlikely(f->point_seqs != NULL))
+            len += vv_encode(&f->point_seqs[p - f->points], vv + len);
         CHECK(store_batch_set_covered(&f->batch, p->lsn, bytes_of(vv, len)) == 0);
         f->covered_building = p->lsn;
     }
@@ -357,6 +392,10 @@ static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
     struct keyspace *ks = ctx;
     struct keytab_ref ref;
 
+    if (row->type == OVERLAY_ROW) {
+        ks_group_written(ks, row);
+        return;
+    }
     if (coll != NULL) {
         if (row != &coll->list_head)
             coll_elem_clean(ks, coll, container_of(row, struct elem, h));
@@ -369,6 +408,10 @@ static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
     }
     const struct ks_key key = ks_key_of_obj(ks, obj);
     CHECK(keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) == KEYTAB_HOT);
+    if (ks->group != NULL) {
+        (void)ks_group_demote_dead(ks, &ref);
+        return;
+    }
     keytab_remove(ks->tab, &ref);
     ks_obj_free(ks, obj);
 }
@@ -492,4 +535,5 @@ void ks_flush_deinit(struct keyspace *ks)
 {
     CHECK(!ks->flush.busy);
     store_batch_deinit(&ks->flush.batch);
+    mem_free(ks->flush.point_seqs);
 }

@@ -32,6 +32,12 @@ struct vv;
 void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
 
 /*
+ * In a group: the last sequence number applied of each origin, as of the points from now on. What
+ * the store keeps with the covered position is then the vector of HLCs followed by this one.
+ */
+void ks_flush_seqs(struct keyspace *ks, const struct vv *seqs);
+
+/*
  * Begins a batch of up to `bytes_max` bytes of rows, if nothing is under way. Returns false if
  * there is nothing to do, or something is under way. ks_flush_step fills it.
  */

@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/recover.h"
 
@@ -153,9 +154,11 @@ static int take_key(struct scan *s, struct store_iter *it, struct buf *after)
     err = row_view(row, 0, &view);
     if (err != 0)
         return err;
-    if (view.type != VT_NONE) {
+    uint8_t type = row_table_type(&view);
+    if (s->ks->group != NULL && type != VT_STRING && type != VT_CHUNKED)
+        type = type == VT_NONE ? KS_GHOST : KS_MAYBE; /* It may have no elements. */
+    if (type != VT_NONE) {
         const bool ttl = view.expire_at_ms != 0;
-        const uint8_t type = row_table_type(&view);
         keytab_insert_cold(s->ks->tab, rk.slot, rk.hash, type, ttl);
         if (s->file.fd >= 0 && s->file_err == 0)
             s->file_err = keyfile_add(&s->file, rk.slot, keystate_of(rk.hash, type, ttl));
@@ -333,6 +336,7 @@ int ks_recover_table(struct keyspace *ks, char *why, size_t why_len)
     if (err != 0)
         return err;
     k->head = l.head;
+    ks_group_count_loaded(ks);
     LOG_NOTICE("space", "key table from=%s keys=%llu changes=%llu ms=%llu",
                k->loaded ? "checkpoint" : "rows", (unsigned long long)ks_count(ks),
                (unsigned long long)k->changes,

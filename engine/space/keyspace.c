@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/space/evict.h"
+#include "engine/space/group.h"
 #include "engine/space/keymerge.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/strval.h"
@@ -32,6 +33,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks_clear_init(ks);
     ks_evict_init(ks);
     ks_keys_init(ks, options->keys_path);
+    ks_group_init(ks);
     buf_init(&ks->scratch, UINT32_MAX);
     ks->name = mem_alloc(ROWKEY_BYTES_MAX);
     *out = ks;
@@ -49,6 +51,7 @@ void ks_destroy(struct keyspace *ks)
     ks_flush_deinit(ks);
     ks_expire_deinit(ks);
     ks_evict_deinit(ks);
+    ks_group_deinit(ks);
     ks_keys_deinit(ks);
     buf_deinit(&ks->scratch);
     mem_free(ks->name);
@@ -131,6 +134,12 @@ static struct obj *resize(struct keyspace *ks, struct obj *obj, const struct key
     return obj;
 }
 
+struct obj *ks_obj_resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
+                          uint64_t hash, size_t row_len)
+{
+    return resize(ks, obj, ref, hash, row_len);
+}
+
 /* One use more, where uses are kept. */
 static void count_use(struct keyspace *ks, const struct ks_key *key)
 {
@@ -178,7 +187,7 @@ static enum ks_where look_up(struct keyspace *ks, const struct ks_key *key, uint
     if (kind == KEYTAB_NONE)
         return KS_ABSENT;
     if (kind == KEYTAB_COLD)
-        return KS_COLD;
+        return keytab_type(&ref) == KS_GHOST ? KS_ABSENT : KS_COLD;
     struct obj *obj = ref.obj;
     if (unlikely((obj->h.flags & (BLK_DEAD | BLK_TTL)) != 0)) {
         if ((obj->h.flags & BLK_DEAD) != 0)
@@ -250,7 +259,8 @@ uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
 
 uint64_t ks_count(const struct keyspace *ks)
 {
-    return keytab_count_hot(ks->tab) + keytab_count_cold(ks->tab) - ks->tombstones;
+    return keytab_count_hot(ks->tab) + keytab_count_cold(ks->tab) - ks->tombstones -
+           ks_group_ghosts(ks);
 }
 
 uint64_t ks_count_hot(const struct keyspace *ks)
@@ -282,7 +292,7 @@ bool ks_busy(const struct keyspace *ks)
 {
     return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks->clearing ||
            ks_sweep_running(ks) || ks_expire_looking(ks) || ks_evict_busy(ks) ||
-           ks_keys_merging(ks);
+           ks_keys_merging(ks) || ks_group_busy(ks);
 }
 
 /* --- changing --- */

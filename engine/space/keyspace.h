@@ -61,6 +61,7 @@ struct ks_options {
     struct mailbox *mailbox; /* Of the shard thread: completions come back by it. */
     uint64_t dram_bytes;     /* The shard's share of maxmemory; 0: no limit. For sizes of tables. */
     uint8_t origin;
+    bool group;            /* A member of a replication group (group.h). */
     const char *keys_path; /* Of the checkpoint of the key table (keyfile.h); NULL: none. */
     /* Everything of the log up to `lsn` must become durable; asked before rows go to the store. */
     void (*request_sync)(void *ctx);

@@ -23,6 +23,7 @@
 #include "engine/value/vv.h"
 
 struct ks_evict;
+struct ks_group;
 struct keymerge;
 struct ks_expire;
 struct ks_wait;
@@ -64,6 +65,8 @@ struct ks_flush {
     uint32_t points_first; /* A ring, oldest first. */
     uint32_t points_count;
     struct ks_point points[KS_POINTS_MAX];
+    struct vv *point_seqs;     /* Of each point, in a group; else NULL. */
+    struct vv seqs;            /* As they are now. */
     uint64_t covered_lsn;      /* Of the last batch that was written. */
     uint64_t covered_building; /* Of the batch being written; 0: it has none. */
 };
@@ -110,6 +113,7 @@ struct keyspace {
     struct ks_flush flush;
     struct ks_expire *expire;
     struct ks_evict *evict;
+    struct ks_group *group; /* NULL: a node without peers. */
     struct ks_use use;
     struct ks_keys keys;
     struct ks_probation *probation;
@@ -196,6 +200,29 @@ void ks_obj_place(struct keyspace *ks, const struct ks_key *key, struct ks_place
 
 /* Sets or clears the expiry flag, and counts. */
 void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl);
+
+/* Room for a row of `row_len`; table and ring learn the new address. */
+struct obj *ks_obj_resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
+                          uint64_t hash, size_t row_len);
+
+/* --- group.c, group_load.c --- */
+
+void ks_group_init(struct keyspace *ks);
+void ks_group_deinit(struct keyspace *ks);
+/* Forgets the overlay, with all keys. */
+void ks_group_clear(struct keyspace *ks);
+/* The table was filled at start. */
+void ks_group_count_loaded(struct keyspace *ks);
+/* Cold entries of the table that are no keys. */
+uint64_t ks_group_ghosts(const struct keyspace *ks);
+bool ks_group_busy(const struct keyspace *ks);
+/* A read of the whole cold key; as ks_need_key. */
+int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
+/* A row of the overlay is to go into the batch; it was written. */
+void ks_group_put(struct keyspace *ks, struct row_head *row);
+void ks_group_written(struct keyspace *ks, struct row_head *row);
+/* A dead object that the store knows and that nothing waits for: leaves DRAM. */
+bool ks_group_demote_dead(struct keyspace *ks, const struct keytab_ref *ref);
 
 /* --- coll.c --- */
 

@@ -5,6 +5,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 
@@ -310,7 +311,8 @@ static void show_if_cold(const struct show *s, const struct ks_key *key, const s
 {
     struct keytab_ref ref;
 
-    if (keytab_find(s->ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD)
+    if (keytab_find(s->ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD &&
+        keytab_type(&ref) != KS_GHOST)
         s->fn(s->ctx, r->name, r->type, r->expire_at_ms != 0 && r->expire_at_ms <= s->now_ms);
 }
 

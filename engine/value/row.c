@@ -186,8 +186,25 @@ bool row_covered(struct bytes row, const struct vv *clear)
         covered = vv_covers(clear, state->sibs[i].tag);
     for (unsigned i = 0; covered && i < state->runs_count; i++)
         covered = vv_covers(clear, tag_of(state->runs[i].hlc, state->runs[i].origin));
+    for (unsigned i = 0; covered && i < state->floors_count; i++)
+        covered = vv_covers(clear, state->floors[i].del_tag);
     mem_free(state);
     return covered;
+}
+
+/*
+ * Floors go with the rest of what the key's removal has seen: whoever has swept the row does not
+ * have them any more. A run that goes on after that counts as a whole.
+ */
+static void clip_floors(struct row_state *s, const struct vv *clear)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < s->floors_count; i++) {
+        if (!vv_covers(clear, s->floors[i].del_tag))
+            s->floors[kept++] = s->floors[i];
+    }
+    s->floors_count = kept;
 }
 
 int row_clip(struct bytes row, const struct vv *clear, struct buf *out)
@@ -202,6 +219,7 @@ int row_clip(struct bytes row, const struct vv *clear, struct buf *out)
     if (err == 0 && state->poison == 0) {
         vv_copy(&state->ctx, clear);
         vv_copy(&state->rctx, clear);
+        clip_floors(state, clear);
         row_state_reduce(state);
         row_state_settle(state);
     }

@@ -1,0 +1,112 @@
+/*
+ * The inside of the group's keyspace, shared by group.c (keys), group_elem.c (elements and what is
+ * derived from them) and group_load.c (reads). Not for users of group.h.
+ */
+#ifndef TIERRA_ENGINE_SPACE_GROUP_IMPL_H
+#define TIERRA_ENGINE_SPACE_GROUP_IMPL_H
+
+#include "engine/base/buf.h"
+
+#include "engine/io/pool.h"
+#include "engine/space/group.h"
+#include "engine/space/ks_state.h"
+#include "engine/space/overlay.h"
+
+struct group_name;
+
+struct ks_group {
+    struct overlay overlay;
+    uint64_t overlay_bytes; /* As counted in ks->bytes. */
+    struct buf row;         /* Scratch: the result of a join. */
+    struct buf clipped;     /* Scratch. */
+    struct buf expanded;    /* Scratch of op_expand. */
+    struct buf operands;    /* Element operands of the op under way, behind its key operand. */
+    uint64_t lsn;           /* Of the last change. */
+    uint64_t maybes;        /* Cold entries of type KS_MAYBE, */
+    uint64_t ghosts;        /* and of KS_GHOST. */
+    struct pool_class load_class;
+    struct pool_class name_class;
+    struct group_name *name; /* The search for a name that is under way, or NULL. */
+    uint32_t probes;         /* Reads of unsettled keys under way. */
+    uint64_t probe_bucket;   /* Where to go on looking for them in the overlay, */
+    uint64_t probe_cursor;   /* and in the table. */
+    struct ks_group_metrics metrics;
+};
+
+/* What a key row shows, as far as residency is concerned. */
+struct group_shape {
+    uint8_t type; /* As in the key table: VT_CHUNKED for strings in chunks; VT_NONE. */
+    struct tag generation;
+};
+
+static inline struct group_shape group_shape_of(const struct row_view *view)
+{
+    return (struct group_shape){.type = row_table_type(view), .generation = view->generation};
+}
+
+static inline bool group_row_dead(struct bytes row)
+{
+    return row.len == 0 || (row.len == 1 && row.ptr[0] == ROW_DEAD);
+}
+
+/* --- group.c --- */
+
+/* `row` joined with an operand, settled; in g->row. Never fails. */
+struct bytes group_fold(struct ks_group *g, struct bytes row, struct bytes operand);
+
+/* What it shows, whatever the time; VT_NONE for what is damaged. */
+void group_view(struct bytes row, struct row_view *out);
+
+/* Changes of cold entries of the table go through here, for the counts. */
+void group_set_cold(struct keyspace *ks, const struct keytab_ref *ref, uint64_t hash, uint8_t type,
+                    bool ttl);
+void group_insert_cold(struct keyspace *ks, const struct ks_key *key, uint8_t type, bool ttl);
+/* The cold entry goes, or is about to become hot. */
+void group_uncount_cold(struct keyspace *ks, const struct keytab_ref *ref);
+
+/* Another block for the object, of another shape: takes its place in table and ring. */
+struct obj *group_swap(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref,
+                       struct coll *coll, uint8_t type, struct bytes row);
+
+/* Brings flags and counts up to date with the row, and with the number of elements. */
+void group_refresh(struct keyspace *ks, const struct ks_key *key, struct obj *obj);
+
+void group_account(struct keyspace *ks);
+
+/* --- group_elem.c --- */
+
+/* A collection object's fields from its key row. */
+void group_coll_derive(struct keyspace *ks, struct coll *coll, const struct row_view *view);
+struct coll *group_coll_new(struct keyspace *ks, const struct ks_key *key,
+                            const struct group_shape *shape);
+/* An element of a coll that is being loaded; `row` as the store has it, or will have. */
+struct elem *group_elem_load(struct keyspace *ks, struct coll *coll, struct bytes sub,
+                             struct bytes row, bool stored);
+/* Joins an operand to an element of a hot collection. */
+void group_elem_merge(struct keyspace *ks, struct coll *coll, struct bytes sub,
+                      struct bytes operand, uint64_t lsn);
+/*
+ * The collection is about to be freed: what the store lacks of it goes to the overlay as it is
+ * under `clear`. `seen`: nothing of it is alive there, nor of what the store has.
+ */
+void group_coll_apart(struct keyspace *ks, const struct ks_key *key, struct coll *coll,
+                      const struct vv *clear, bool seen);
+/* The elements of a collection that stays, under another clear vector. */
+void group_coll_clip(struct keyspace *ks, struct coll *coll, const struct vv *clear, uint64_t lsn);
+/* What the overlay has of elements of this type becomes dead elements of the new collection. */
+void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll);
+
+/*
+ * `heir` stands for the row from now on, as an element of `coll` or by itself: it waits from where
+ * the other did, and anew if that is in flight.
+ */
+void group_inherit(struct keyspace *ks, struct row_head *from, struct row_head *heir,
+                   struct coll *coll);
+
+/* --- group_load.c --- */
+
+void group_load_init(struct keyspace *ks);
+void group_load_deinit(struct keyspace *ks);
+bool group_load_busy(const struct keyspace *ks);
+
+#endif

@@ -1,0 +1,694 @@
+/*
+ * Local writes of a member of a group.
+ *
+ * A write is an op and nothing else: what it does to rows here is what op_expand says, as at every
+ * peer, joined to the full rows that are in DRAM. So the batch under way is always (rows before the
+ * batch) joined with (its living ops). When a later op of the batch takes the place of an earlier
+ * one, which is voided, the rows that it touched are made again from there: both ops would have the
+ * same tag, and the join could not tell them apart.
+ *
+ *     SET, DEL      void all ops of the key: made from the key row as it was before the batch; no
+ *                   element is left
+ *     element ops   void the op of the same element: made from its row as it was before the batch,
+ *                   or nothing, if the key was written as a whole since
+ *     INCR, EXPIRE  void their like: the key row is made from what it was and the living ops of the
+ *                   key. The same when a batch takes back an element that it has added, since the
+ *                   element had asserted the type of the key
+ *
+ * Rows as they were are kept in a small table, by the names that the ops have (mutate.c).
+ *
+ * What an op must know of the state that it changes comes from the rows before the batch, too:
+ * `seen`, how far the counters had come, and OP_COVER, that the key was absent.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/group.h"
+#include "engine/space/strval.h"
+#include "engine/value/rowkey.h"
+
+#include "replication/mutate_impl.h"
+
+#define BEFORE_CAP_MIN   64u
+#define BEFORE_BYTES_MAX (1u << 30)
+
+/* A row as it was before the batch. */
+struct before {
+    uint64_t name;
+    uint32_t batch; /* Valid if it is that of the batch. */
+    uint32_t order; /* When it was kept. */
+    uint32_t wiped; /* Of a key: when it was last written as a whole; 0: never. */
+    uint32_t at;    /* In mut_group.rows. */
+    uint32_t len;
+    bool absent; /* Of a key: it was not there. */
+};
+
+struct mut_group {
+    struct batch batch; /* Tag and context of the batch under way. */
+    struct buf rows;
+    struct before *before; /* Open addressing. */
+    uint32_t before_cap;
+    uint32_t before_count;
+    uint32_t number; /* Of the batch. */
+    uint32_t order;
+    struct buf seen;
+    struct buf expanded; /* Scratch of op_expand; */
+    struct buf joined;   /* of a join; */
+    struct buf base;     /* of a row that several ops make; */
+    struct buf operand;  /* the operand of an element. */
+    struct buf text;     /* A string that is being changed. */
+};
+
+void mut_group_create(struct mut *m)
+{
+    struct mut_group *g = mem_zalloc(sizeof(*g));
+
+    m->group = g;
+    buf_init(&g->rows, BEFORE_BYTES_MAX);
+    buf_init(&g->seen, UINT32_MAX);
+    buf_init(&g->expanded, UINT32_MAX);
+    buf_init(&g->joined, UINT32_MAX);
+    buf_init(&g->base, UINT32_MAX);
+    buf_init(&g->operand, UINT32_MAX);
+    buf_init(&g->text, UINT32_MAX);
+    g->before_cap = BEFORE_CAP_MIN;
+    g->before = mem_zalloc_array(g->before_cap, sizeof(*g->before));
+}
+
+void mut_group_destroy(struct mut *m)
+{
+    struct mut_group *g = m->group;
+
+    if (g == NULL)
+        return;
+    buf_deinit(&g->rows);
+    buf_deinit(&g->seen);
+    buf_deinit(&g->expanded);
+    buf_deinit(&g->joined);
+    buf_deinit(&g->base);
+    buf_deinit(&g->operand);
+    buf_deinit(&g->text);
+    mem_free(g->before);
+    mem_free(g);
+}
+
+size_t mut_group_open(struct mut *m, uint8_t *dst)
+{
+    struct mut_group *g = m->group;
+    struct batch *b = &g->batch;
+    const uint8_t own = m->options.origin;
+
+    g->number++;
+    g->before_count = 0;
+    g->order = 0;
+    buf_clear(&g->rows);
+    b->origin = own;
+    b->hlc = m->tag.hlc;
+    b->seq = m->seq + 1;
+    vv_init(&b->ctx);
+    for (unsigned i = 0; i < m->vv.count; i++) {
+        if (m->vv.origin[i] != own)
+            CHECK(vv_raise(&b->ctx, tag_of(m->vv.hlc[i], m->vv.origin[i])) == 0);
+    }
+    b->has_ctx = !vv_empty(&b->ctx);
+    const size_t len = batch_header_store(dst, m->tag, m->seq + 1, 0, b->has_ctx ? &b->ctx : NULL);
+    CHECK(vv_raise(&b->ctx, tag_of(m->tag.hlc - 1, own)) == 0);
+    return len;
+}
+
+/* --- rows before the batch --- */
+
+static struct before *place(const struct mut_group *g, uint64_t name)
+{
+    uint32_t i = (uint32_t)(name >> 20) & (g->before_cap - 1);
+
+    while (g->before[i].batch == g->number && g->before[i].name != name)
+        i = (i + 1) & (g->before_cap - 1);
+    return &g->before[i];
+}
+
+static void grow(struct mut_group *g)
+{
+    struct before *old = g->before;
+    const uint32_t cap = g->before_cap;
+
+    g->before_cap = cap * 2;
+    g->before = mem_zalloc_array(g->before_cap, sizeof(*g->before));
+    for (uint32_t i = 0; i < cap; i++) {
+        if (old[i].batch == g->number)
+            *place(g, old[i].name) = old[i];
+    }
+    mem_free(old);
+}
+
+/* `row` is what it is now; kept if it is the first time that the batch touches it. */
+static struct before *keep(struct mut_group *g, uint64_t name, struct bytes row, bool *out_first)
+{
+    struct before *b = place(g, name);
+
+    *out_first = b->batch != g->number;
+    if (!*out_first)
+        return b;
+    if (g->before_count + 1 > g->before_cap / 2) {
+        grow(g);
+        b = place(g, name);
+    }
+    g->before_count++;
+    *b = (struct before){.name = name,
+                         .batch = g->number,
+                         .order = ++g->order,
+                         .at = (uint32_t)g->rows.len,
+                         .len = (uint32_t)row.len};
+    CHECK(buf_append_bytes(&g->rows, row) == 0);
+    return b;
+}
+
+static struct bytes row_before(const struct mut_group *g, const struct before *b)
+{
+    return bytes_of(g->rows.ptr + b->at, b->len);
+}
+
+/* The key as it was before the batch. Valid until the next row is kept. */
+static struct before *key_before(struct mut *m, const struct ks_key *key)
+{
+    bool first;
+    struct before *b =
+        keep(m->group, mut_group_of(key), ks_group_key_row(m->options.ks, key), &first);
+
+    if (first)
+        b->absent = ks_peek(m->options.ks, key, m->now_ms) == NULL;
+    return b;
+}
+
+/* The element's row before the batch, or since its key was written as a whole. */
+static struct bytes elem_before(struct mut *m, const struct ks_key *key, const struct coll *coll,
+                                struct bytes sub)
+{
+    struct mut_group *g = m->group;
+    bool first;
+
+    (void)key_before(m, key);
+    const struct before *b =
+        keep(g, mut_name_of_elem(key, sub), ks_group_elem_row(coll, sub), &first);
+    const struct before *k = place(g, mut_group_of(key));
+    return k->absent || b->order < k->wiped ? bytes_of(NULL, 0) : row_before(g, b);
+}
+
+static struct bytes seen_of(struct mut_group *g, struct bytes row)
+{
+    buf_clear(&g->seen);
+    CHECK(row_seen(row, &g->seen) == 0);
+    return buf_bytes(&g->seen);
+}
+
+/* --- joining --- */
+
+static struct bytes join(struct buf *out, struct bytes row, struct bytes operand)
+{
+    buf_clear(out);
+    /* Rows that are hot are sound, and a group has few origins. */
+    CHECK(row_merge_fold(row, &operand, 1, out) == 0);
+    return buf_bytes(out);
+}
+
+struct make {
+    struct mut_group *g;
+    const struct ks_key *key;
+    struct keyspace *ks;
+    struct bytes base;
+    uint64_t lsn;
+    bool whole; /* Of a SET or DEL. */
+    bool key_done;
+};
+
+/* The key row from `base`; the operands of elements (of a long SET) go where they belong. */
+static int make_whole(void *ctx, uint8_t kind, struct bytes sub, struct bytes operand)
+{
+    struct make *k = ctx;
+
+    if (kind == ROWKEY_KIND_KEY) {
+        ks_group_set_key(k->ks, k->key, join(&k->g->joined, k->base, operand), k->lsn);
+        return 0;
+    }
+    struct coll *coll = ks_peek_coll(k->ks, k->key);
+    CHECK(coll != NULL);
+    ks_group_set_elem(k->ks, coll, sub, join(&k->g->joined, bytes_of(NULL, 0), operand), k->lsn);
+    return 0;
+}
+
+/* The key row of an element op, or of INCR or EXPIRE, joined to `base`; the element's is kept. */
+static int make_part(void *ctx, uint8_t kind, struct bytes sub, struct bytes operand)
+{
+    struct make *k = ctx;
+
+    (void)sub;
+    if (kind == ROWKEY_KIND_KEY) {
+        k->key_done = true;
+        buf_clear(&k->g->base);
+        CHECK(row_merge_fold(k->base, &operand, 1, &k->g->base) == 0);
+        return 0;
+    }
+    buf_clear(&k->g->operand);
+    return buf_append_bytes(&k->g->operand, operand);
+}
+
+static struct make make_of(struct mut *m, const struct ks_key *key, struct bytes base)
+{
+    return (struct make){
+        .g = m->group, .key = key, .ks = m->options.ks, .base = base, .lsn = m->lsn};
+}
+
+/* Makes the key row again: as it was before the batch, with the living ops of the key. */
+static void make_key_again(struct mut *m, const struct ks_key *key)
+{
+    struct mut_group *g = m->group;
+    struct buf row;
+    const uint64_t group = mut_group_of(key);
+
+    buf_init(&row, UINT32_MAX);
+    CHECK(buf_append_bytes(&row, row_before(g, key_before(m, key))) == 0);
+    for (uint32_t i = 0; i < m->nops; i++) {
+        const struct ref *r = &m->refs[i];
+        struct op op;
+        if (r->key != group || r->kind == OP_VOID)
+            continue;
+        struct batch b = g->batch;
+        b.nops = 2; /* More than is read: the end is not looked at. */
+        b.nops_read = 0;
+        b.ops = bytes_from(buf_bytes(&m->batch), r->at);
+        CHECK(batch_next(&b, &op) == BATCH_OP);
+        struct make k = make_of(m, key, buf_bytes(&row));
+        CHECK(op_expand(&op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
+        if (!k.key_done)
+            continue;
+        buf_clear(&row);
+        CHECK(buf_append_bytes(&row, buf_bytes(&g->base)) == 0);
+    }
+    ks_group_set_key(m->options.ks, key, buf_bytes(&row), m->lsn);
+    buf_deinit(&row);
+}
+
+/* Joins an op's operand to the key row as it is. */
+static void make_key(struct mut *m, const struct ks_key *key, const struct op *op)
+{
+    struct mut_group *g = m->group;
+    struct make k = make_of(m, key, ks_group_key_row(m->options.ks, key));
+
+    CHECK(op_expand(op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
+    if (k.key_done)
+        ks_group_set_key(m->options.ks, key, buf_bytes(&g->base), m->lsn);
+}
+
+static bool void_name(struct mut *m, uint64_t name, uint8_t kind)
+{
+    struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, name);
+
+    if (r == NULL || r->kind != kind)
+        return false;
+    mut_ref_void(m, r);
+    return true;
+}
+
+/* --- keys --- */
+
+/* SET and DEL, logged as `op`, which gets what it has seen. */
+static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
+{
+    struct mut_group *g = m->group;
+
+    mut_begin_op(m);
+    struct before *b = key_before(m, key);
+    op->key = key->name;
+    op->seen = seen_of(g, row_before(g, b));
+    if (m->nops != 0)
+        mut_void_key(m, mut_group_of(key));
+    mut_append(m, op, mut_group_of(key), mut_name_of_value(key));
+    struct make k = make_of(m, key, row_before(g, b));
+    CHECK(op_expand(op, &g->batch, 0, make_whole, &k, &g->expanded) == 0);
+    b->wiped = ++g->order;
+    mut_changed(m, key);
+}
+
+void mut_group_set(struct mut *m, const struct ks_key *key, struct bytes value,
+                   uint64_t expire_at_ms)
+{
+    struct op op = {.kind = OP_SET, .value = value, .expire_at_ms = expire_at_ms};
+
+    write_whole(m, key, &op);
+}
+
+void mut_group_del(struct mut *m, const struct ks_key *key)
+{
+    struct op op = {.kind = OP_DEL};
+
+    write_whole(m, key, &op);
+}
+
+/* The value that the batch has given the string, changed, as a SET. */
+static void set_again(struct mut *m, const struct ks_key *key, struct bytes text,
+                      uint64_t expire_at_ms)
+{
+    struct mut_group *g = m->group;
+
+    buf_clear(&g->text);
+    CHECK(buf_append_bytes(&g->text, text) == 0);
+    mut_group_set(m, key, buf_bytes(&g->text), expire_at_ms);
+}
+
+static uint8_t kind_of_value(struct mut *m, const struct ks_key *key)
+{
+    const struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_value(key));
+
+    return r == NULL ? (uint8_t)OP_VOID : r->kind;
+}
+
+/* All of a string, if there is one, into g->text. */
+static void text_of(struct mut *m, const struct obj *obj)
+{
+    struct buf *out = &m->group->text;
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+
+    buf_clear(out);
+    if (obj == NULL)
+        return;
+    if (obj_is_chunked(obj)) {
+        const uint64_t len = strval_len(obj);
+        CHECK(buf_reserve(out, len) == 0);
+        strval_copy(obj_coll(obj), 0, buf_end(out), len);
+        buf_commit(out, len);
+        return;
+    }
+    CHECK(row_view(obj_row(obj), m->now_ms, &view) == 0);
+    CHECK(buf_append_bytes(out, row_text(&view, text)) == 0);
+}
+
+void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
+{
+    struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    struct row_view view;
+
+    CHECK(obj != NULL);
+    mut_begin_op(m);
+    (void)key_before(m, key);
+    if (kind_of_value(m, key) == OP_SET) {
+        /* No copy: the text is made from the object. */
+        text_of(m, obj);
+        mut_group_set(m, key, buf_bytes(&m->group->text), expire_at_ms);
+        return;
+    }
+    CHECK(row_view(obj_row(obj), m->now_ms, &view) == 0);
+    const struct op op = {.kind = OP_EXPIRE,
+                          .key = key->name,
+                          .expire_at_ms = expire_at_ms,
+                          .target_type = view.target_type,
+                          .target = view.target};
+    const bool again = void_name(m, mut_name_of_expiry(key), OP_EXPIRE);
+    mut_append(m, &op, mut_group_of(key), mut_name_of_expiry(key));
+    if (again)
+        make_key_again(m, key);
+    else
+        make_key(m, key, &op);
+    mut_changed(m, key);
+}
+
+/* The row that an increment builds on. False: it is no number's. */
+static bool number_row(struct mut *m, const struct ks_key *key, struct bytes *out)
+{
+    struct obj *obj = NULL;
+    bool expired;
+    struct row_view view;
+
+    if (ks_find(m->options.ks, key, m->now_ms, &obj, &expired) == KS_HOT &&
+        (obj->h.flags & BLK_COLL) != 0)
+        return false;
+    *out = ks_group_key_row(m->options.ks, key);
+    if (row_view(*out, m->now_ms, &view) == 0 && view.type > VT_STRING)
+        *out = bytes_of(NULL, 0); /* A collection that is not there any more. */
+    return true;
+}
+
+static void finish_incr(struct mut *m, const struct ks_key *key, const struct row_incr *incr,
+                        struct bytes text)
+{
+    struct mut_group *g = m->group;
+    struct before *b = key_before(m, key);
+    struct row_view view;
+    const uint8_t kind = kind_of_value(m, key);
+    const bool coll = row_view(row_before(g, b), m->now_ms, &view) == 0 && view.type > VT_STRING;
+
+    /* One tag cannot name a value, or the end of one, and an increment of it. */
+    if (kind == OP_SET || kind == OP_DEL || (b->absent && coll)) {
+        const struct obj *obj = ks_peek(m->options.ks, key, m->now_ms);
+        set_again(m, key, text, obj == NULL ? 0 : ks_expire_at(obj));
+        return;
+    }
+    struct op op = {.kind = OP_INCR,
+                    .key = key->name,
+                    .start = incr->start,
+                    .isum = incr->isum,
+                    .fsum = incr->fsum};
+    if (b->absent) {
+        op.flags = OP_COVER;
+        op.seen = seen_of(g, row_before(g, b));
+    }
+    const bool again = void_name(m, mut_name_of_value(key), OP_INCR);
+    mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
+    if (again)
+        make_key_again(m, key);
+    else
+        make_key(m, key, &op);
+    mut_changed(m, key);
+}
+
+int mut_group_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out)
+{
+    char text[NUM_I64_BYTES];
+    struct row_incr incr;
+    struct bytes row;
+
+    if (!number_row(m, key, &row))
+        return -ERR_FORMAT;
+    mut_begin_op(m);
+    buf_clear(&m->row);
+    const int err = row_incr_int(row, m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    *out = incr.visible;
+    finish_incr(m, key, &incr, bytes_of(text, num_print_i64(text, incr.visible)));
+    return 0;
+}
+
+int mut_group_incr_float(struct mut *m, const struct ks_key *key, long double delta,
+                         long double *out)
+{
+    char text[ROW_TEXT_BYTES];
+    struct row_incr incr;
+    struct bytes row;
+
+    if (!number_row(m, key, &row))
+        return -ERR_FORMAT;
+    mut_begin_op(m);
+    buf_clear(&m->row);
+    const int err = row_incr_float(row, m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    *out = incr.visible_float;
+    finish_incr(m, key, &incr, bytes_of(text, num_print_ldouble(text, incr.visible_float)));
+    return 0;
+}
+
+/* --- parts of strings: the whole value is written --- */
+
+int mut_group_patch(struct mut *m, const struct ks_key *key, uint64_t offset, struct bytes patch,
+                    uint64_t *out_len)
+{
+    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    const uint64_t expire_at_ms = obj == NULL ? 0 : ks_expire_at(obj);
+    struct buf *text = &m->group->text;
+
+    text_of(m, obj);
+    const uint64_t len = u64_max(text->len, offset + patch.len);
+    int err = mut_room(m, (size_t)len + key->name.len + BATCH_HEADER_BYTES_MAX);
+    if (err == 0)
+        err = buf_reserve(text, (size_t)len - text->len);
+    if (err != 0)
+        return err;
+    memset(buf_end(text), 0, (size_t)len - text->len);
+    buf_commit(text, (size_t)len - text->len);
+    memcpy(text->ptr + offset, patch.ptr, patch.len);
+    mut_group_set(m, key, buf_bytes(text), expire_at_ms);
+    *out_len = len;
+    return 0;
+}
+
+int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
+                   uint64_t value)
+{
+    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    struct row_chunk_bits bits = {.first = (uint32_t)(bit % 8), .count = count, .value = value};
+    uint8_t bytes[9] = {0}; /* 64 bits touch no more. */
+    const uint64_t first = bit / 8;
+    const size_t len = (size_t)((bit + count - 1) / 8 - first + 1);
+    struct buf *text = &m->group->text;
+    uint64_t new_len;
+
+    text_of(m, obj);
+    if (first < text->len)
+        memcpy(bytes, text->ptr + first, size_min(len, text->len - (size_t)first));
+    row_chunk_put_bits(bytes, bits);
+    return mut_group_patch(m, key, first, bytes_of(bytes, len), &new_len);
+}
+
+/* --- elements --- */
+
+struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t type)
+{
+    struct obj *obj = NULL;
+    bool expired = false;
+    const enum ks_where where = ks_find(m->options.ks, key, m->now_ms, &obj, &expired);
+
+    if (where == KS_HOT)
+        return obj->h.type == type ? obj_coll(obj) : NULL;
+    /* What has expired must not show through, and counters that were seen not count again. */
+    if (expired || !bytes_empty(seen_of(m->group, ks_group_key_row(m->options.ks, key))))
+        mut_group_del(m, key);
+    mut_begin_op(m);
+    return ks_group_coll(m->options.ks, key, type, m->now_ms, m->lsn);
+}
+
+/* Logs an element op and applies it. */
+static void write_elem(struct mut *m, struct coll *coll, struct op *op)
+{
+    struct mut_group *g = m->group;
+    const struct ks_key key = ks_key_of_coll(coll);
+    const struct bytes before = elem_before(m, &key, coll, op->sub);
+    const uint64_t name = mut_name_of_elem(&key, op->sub);
+    struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, name);
+    const bool again = r != NULL;
+    const bool takes_back = again && op->kind == OP_ELEM_DEL && r->kind != OP_ELEM_DEL;
+
+    op->type = coll->type;
+    op->key = key.name;
+    if (op->kind != OP_ELEM_DEL && place(g, mut_group_of(&key))->absent)
+        op->flags = OP_COVER;
+    if (op->kind != OP_ELEM_INCR)
+        op->seen = seen_of(g, before);
+    if (again)
+        mut_ref_void(m, r);
+    mut_append(m, op, mut_group_of(&key), name);
+    struct make k = make_of(m, &key, ks_group_key_row(m->options.ks, &key));
+    CHECK(op_expand(op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
+    if (k.key_done)
+        ks_group_set_key(m->options.ks, &key, buf_bytes(&g->base), m->lsn);
+    const struct bytes base = again ? before : ks_group_elem_row(coll, op->sub);
+    ks_group_set_elem(m->options.ks, coll, op->sub, join(&g->joined, base, buf_bytes(&g->operand)),
+                      m->lsn);
+    if (takes_back)
+        make_key_again(m, &key);
+    mut_changed(m, &key);
+}
+
+bool mut_group_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value)
+{
+    struct op op = {.kind = OP_ELEM_SET, .sub = sub, .value = value};
+    const uint64_t count = coll->count;
+
+    mut_begin_op(m);
+    write_elem(m, coll, &op);
+    return coll->count != count;
+}
+
+/*
+ * The last element goes, and the key with it: what nobody has added since is to be gone everywhere,
+ * so that an empty collection does not stand before a string set at the same time.
+ */
+static bool drop_if_empty(struct mut *m, struct coll *coll)
+{
+    struct mut_group *g = m->group;
+    const struct ks_key key = ks_key_of_coll(coll);
+
+    if (coll->count != 0)
+        return true;
+    struct before *b = key_before(m, &key);
+    if (kind_of_value(m, &key) != OP_DEL) {
+        const struct op op = {
+            .kind = OP_DEL, .key = key.name, .seen = seen_of(g, row_before(g, b))};
+        mut_begin_op(m);
+        mut_append(m, &op, mut_group_of(&key), mut_name_of_value(&key));
+    }
+    make_key_again(m, &key);
+    place(g, mut_group_of(&key))->wiped = ++g->order;
+    return false;
+}
+
+bool mut_group_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
+{
+    struct op op = {.kind = OP_ELEM_DEL, .sub = sub};
+
+    mut_begin_op(m);
+    write_elem(m, coll, &op);
+    return drop_if_empty(m, coll);
+}
+
+static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
+                             const struct row_incr *incr, struct bytes value)
+{
+    const struct ks_key key = ks_key_of_coll(coll);
+    const struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_elem(&key, sub));
+    struct op op = {.kind = OP_ELEM_INCR,
+                    .sub = sub,
+                    .start = incr->start,
+                    .isum = incr->isum,
+                    .fsum = incr->fsum};
+
+    if (r != NULL && r->kind != OP_ELEM_INCR) {
+        (void)mut_group_elem_set(m, coll, sub, value);
+        return;
+    }
+    write_elem(m, coll, &op);
+}
+
+int mut_group_elem_incr(struct mut *m, struct coll *coll, struct bytes sub, int64_t delta,
+                        int64_t *out)
+{
+    char text[NUM_I64_BYTES];
+    struct row_incr incr;
+
+    mut_begin_op(m);
+    buf_clear(&m->row);
+    const int err =
+        row_incr_int(ks_group_elem_row(coll, sub), m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    *out = incr.visible;
+    finish_elem_incr(m, coll, sub, &incr, bytes_of(text, num_print_i64(text, incr.visible)));
+    return 0;
+}
+
+int mut_group_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long double delta,
+                              long double *out)
+{
+    char text[ROW_TEXT_BYTES];
+    uint8_t score[ROW_SCORE_BYTES];
+    struct row_incr incr;
+    const struct bytes row = ks_group_elem_row(coll, sub);
+
+    mut_begin_op(m);
+    buf_clear(&m->row);
+    const int err = coll->type == VT_ZSET
+                        ? row_incr_score(row, (double)delta, m->tag, &m->row, &incr)
+                        : row_incr_float(row, m->now_ms, delta, m->tag, &m->row, &incr);
+    if (err != 0)
+        return err;
+    *out = incr.visible_float;
+    row_score_store(score, (double)incr.visible_float);
+    const struct bytes value = coll->type == VT_ZSET
+                                   ? bytes_of(score, sizeof(score))
+                                   : bytes_of(text, num_print_ldouble(text, incr.visible_float));
+    finish_elem_incr(m, coll, sub, &incr, value);
+    return 0;
+}

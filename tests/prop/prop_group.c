@@ -1,0 +1,591 @@
+/*
+ * The keyspaces of a group converge.
+ *
+ * Two to four members, each with the real keyspace over both tiers, write path, op log on files,
+ * reader and maintenance threads, and the store in memory, whose disk outlasts a crash. Random
+ * commands of all types run at random members, single and in batches; batches travel in random
+ * orders that are causal, some of them twice; in between rows are written back, keys are demoted,
+ * and members crash and replay. In the end every member has everything: then all must show the
+ * same, and what the oracle says, and the number of keys must be exact.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/coll.h"
+#include "engine/space/flush.h"
+#include "engine/space/group.h"
+#include "engine/space/strval.h"
+#include "engine/store/store.h"
+#include "engine/value/op.h"
+
+#include "replication/apply.h"
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+
+#include "tests/lib/seed.h"
+#include "tests/lib/tcase.h"
+#include "tests/prop/prop_group_member.h"
+#include "tests/prop/prop_group_oracle.h"
+
+#define MEMBERS_MAX 4
+#define KEYS        10
+#define SUBS        5
+#define OPS_MAX     4
+#define LONG_BYTES  (20u << 10)
+
+/* One batch, on its way to everybody. */
+struct parcel {
+    struct buf bytes;
+    bool at[MEMBERS_MAX]; /* It was applied there. */
+};
+
+struct world {
+    struct rng rng;
+    unsigned members;
+    bool expiries;
+    bool causal;
+    bool diverged; /* Something did not agree; without it: it failed. */
+    struct member member[MEMBERS_MAX];
+    struct parcel *parcels;
+    size_t parcels_count;
+    struct oracle *oracle;
+    int64_t next_value;
+    uint64_t refused;
+    uint64_t stream;
+};
+
+static unsigned below(struct world *w, unsigned n)
+{
+    return (unsigned)rng_below(&w->rng, n);
+}
+
+static struct ks_key key_of(unsigned k, char name[16])
+{
+    (void)snprintf(name, 16, "key:%u", k);
+    return member_key(name);
+}
+
+static struct bytes sub_of(unsigned s, char name[16])
+{
+    const int len = snprintf(name, 16, "sub:%u", s);
+
+    return bytes_of(name, (size_t)len);
+}
+
+/* --- batches --- */
+
+struct sender {
+    struct world *w;
+    unsigned from;
+};
+static struct sender senders[MEMBERS_MAX];
+
+static void on_record(void *ctx, const struct oplog_record *record)
+{
+    const struct sender *s = ctx;
+    struct world *w = s->w;
+
+    w->parcels = mem_realloc(w->parcels, (w->parcels_count + 1) * sizeof(*w->parcels));
+    struct parcel *p = &w->parcels[w->parcels_count++];
+    *p = (struct parcel){0};
+    buf_init(&p->bytes, UINT32_MAX);
+    assert_int_equal(buf_append_bytes(&p->bytes, record->payload), 0);
+    p->at[s->from] = true;
+    oracle_add(w->oracle, record->payload);
+}
+
+/* One batch to one member; false if it is not its turn there. */
+static bool deliver(struct world *w, struct parcel *p, unsigned to)
+{
+    struct member *m = &w->member[to];
+    uint64_t lsn;
+
+    const int err = apply_remote(m->mut, buf_bytes(&p->bytes), &lsn);
+    if (err == -ERR_RANGE)
+        return false;
+    assert_int_equal(err, p->at[to] ? APPLY_KNOWN : APPLY_DONE);
+    p->at[to] = true;
+    return true;
+}
+
+static void deliver_some(struct world *w)
+{
+    if (w->parcels_count == 0)
+        return;
+    const unsigned to = below(w, w->members);
+    for (unsigned n = 1 + below(w, 12); n != 0; n--) {
+        struct parcel *p = &w->parcels[below(w, (unsigned)w->parcels_count)];
+        w->refused += !deliver(w, p, to);
+    }
+    /* The oldest that it lacks, so that it goes on. */
+    for (size_t i = 0; i < w->parcels_count; i++) {
+        if (!w->parcels[i].at[to]) {
+            (void)deliver(w, &w->parcels[i], to);
+            break;
+        }
+    }
+}
+
+static void deliver_all(struct world *w)
+{
+    for (unsigned to = 0; to < w->members; to++) {
+        for (bool more = true; more;) {
+            more = false;
+            for (size_t i = 0; i < w->parcels_count; i++) {
+                if (!w->parcels[i].at[to])
+                    more |= deliver(w, &w->parcels[i], to);
+            }
+            member_turn(&w->member[to]);
+        }
+        for (size_t i = 0; i < w->parcels_count; i++)
+            assert_true(w->parcels[i].at[to]);
+    }
+}
+
+/* --- commands --- */
+
+static uint64_t expiry(struct world *w, const struct member *m)
+{
+    if (!w->expiries || below(w, 3) != 0)
+        return 0;
+    return m->now_ms + 1 + below(w, 40);
+}
+
+static void set_long(struct world *w, struct member *m, const struct ks_key *key)
+{
+    uint8_t *big = mem_alloc(LONG_BYTES);
+
+    memset(big, 'a' + (int)below(w, 26), LONG_BYTES);
+    mut_set(m->mut, key, bytes_of(big, LONG_BYTES), expiry(w, m));
+    mem_free(big);
+}
+
+static void string_command(struct world *w, struct member *m, const struct ks_key *key)
+{
+    char text[32];
+    const int len = snprintf(text, sizeof(text), "%lld", (long long)++w->next_value);
+    struct obj *obj = ks_get(m->ks, key, mut_now_ms(m->mut, m->now_ms));
+    int64_t i;
+    uint64_t n;
+
+    if (obj != NULL && obj->h.type != VT_STRING)
+        return;
+    switch (below(w, 4) == 0 ? below(w, 8) : below(w, 6)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+        if (mut_incr(m->mut, key, (int64_t)below(w, 100) - 30, &i) != 0)
+            mut_set(m->mut, key, bytes_of(text, (size_t)len), 0);
+        return;
+    case 5:
+        assert_int_equal(
+            mut_string_patch(m->mut, key, below(w, 3), bytes_of(text, (size_t)len), &n), 0);
+        return;
+    case 6:
+        set_long(w, m, key);
+        return;
+    default:
+        mut_set(m->mut, key, bytes_of(text, (size_t)len), expiry(w, m));
+    }
+}
+
+static void elem_command(struct world *w, struct member *m, const struct ks_key *key, uint8_t type)
+{
+    char name[16], text[32];
+    uint8_t score[ROW_SCORE_BYTES];
+    int64_t i;
+    long double f;
+    const struct bytes sub = sub_of(below(w, SUBS), name);
+    struct coll *coll = mut_coll(m->mut, key, type);
+
+    if (coll == NULL)
+        return;
+    const unsigned what = below(w, 10);
+    if (what < 3 && coll_find(coll, sub) != NULL) {
+        (void)mut_elem_del(m->mut, coll, sub);
+    } else if (what < 6 && type == VT_HASH) {
+        if (mut_elem_incr(m->mut, coll, sub, (int64_t)below(w, 50) - 10, &i) == 0)
+            return;
+        (void)mut_elem_set(m->mut, coll, sub, bytes_of("1", 1));
+    } else if (what < 6 && type == VT_ZSET) {
+        assert_int_equal(mut_elem_incr_float(m->mut, coll, sub, (long double)below(w, 50), &f), 0);
+    } else if (type == VT_ZSET) {
+        row_score_store(score, (double)below(w, 1000));
+        (void)mut_elem_set(m->mut, coll, sub, bytes_of(score, sizeof(score)));
+    } else if (type == VT_HASH) {
+        const int len = snprintf(text, sizeof(text), "%s%lld", below(w, 2) == 0 ? "" : "v",
+                                 (long long)++w->next_value);
+        (void)mut_elem_set(m->mut, coll, sub, bytes_of(text, (size_t)len));
+    } else {
+        (void)mut_elem_set(m->mut, coll, sub, bytes_of(NULL, 0));
+    }
+}
+
+static void list_command(struct world *w, struct member *m, const struct ks_key *key)
+{
+    char text[32];
+    struct listq_at at;
+    const int len = snprintf(text, sizeof(text), "e%lld", (long long)++w->next_value);
+    const struct bytes value = bytes_of(text, (size_t)len);
+    struct coll *coll = mut_coll(m->mut, key, VT_LIST);
+
+    if (coll == NULL)
+        return;
+    const unsigned what = coll->count == 0 ? below(w, 2) : below(w, 8);
+    if (what > 3)
+        coll_list_at(coll, below(w, (unsigned)coll->count), &at);
+    switch (what) {
+    case 0:
+    case 1:
+        mut_list_push(m->mut, coll, value, what == 0);
+        break;
+    case 2:
+    case 3:
+        (void)mut_list_pop(m->mut, coll, what == 2);
+        break;
+    case 4:
+        (void)mut_list_remove(m->mut, coll, &at);
+        break;
+    case 5:
+        mut_list_set(m->mut, coll, &at, value);
+        break;
+    default:
+        if (mut_list_insert(m->mut, coll, &at, what == 6, value) != 0)
+            mut_list_push(m->mut, coll, value, true);
+    }
+}
+
+static void command(struct world *w, struct member *m, unsigned k)
+{
+    char name[16];
+    const struct ks_key key = key_of(k, name);
+    static const uint8_t types[] = {VT_STRING, VT_HASH, VT_SET, VT_ZSET, VT_LIST};
+    const uint64_t now_ms = mut_now_ms(m->mut, m->now_ms);
+    const bool there = ks_get(m->ks, &key, now_ms) != NULL;
+
+    if (there && below(w, 12) == 0) {
+        mut_del(m->mut, &key);
+        return;
+    }
+    if (there && w->expiries && below(w, 10) == 0) {
+        mut_expire(m->mut, &key, below(w, 3) == 0 ? 0 : now_ms + 1 + below(w, 40));
+        return;
+    }
+    /* Each key is mostly of one type. */
+    const uint8_t type = types[below(w, 6) == 0 ? below(w, 5) : k % 5];
+    if (type == VT_STRING)
+        string_command(w, m, &key);
+    else if (type == VT_LIST)
+        list_command(w, m, &key);
+    else
+        elem_command(w, m, &key, type);
+}
+
+static void run_batch(struct world *w, struct member *m)
+{
+    unsigned ks[OPS_MAX];
+    char names[OPS_MAX][16];
+    struct ks_key keys[OPS_MAX];
+    const unsigned n = below(w, 4) == 0 ? 1 + below(w, OPS_MAX) : 1;
+
+    for (unsigned i = 0; i < n; i++) {
+        ks[i] = i != 0 && below(w, 2) == 0 ? ks[0] : below(w, KEYS);
+        keys[i] = key_of(ks[i], names[i]);
+    }
+    member_need(m, keys, n);
+    assert_int_equal(mut_check(m->mut, 1u << 16), 0);
+    mut_begin(m->mut, m->now_ms);
+    for (unsigned i = 0; i < n; i++)
+        command(w, m, ks[i]);
+    (void)mut_end(m->mut);
+    member_turn(m);
+}
+
+/* --- what shows --- */
+
+static void say(struct buf *out, struct bytes text)
+{
+    assert_int_equal(buf_append_bytes(out, text), 0);
+}
+
+static void show_row(struct bytes row, bool zset, struct buf *out)
+{
+    struct row_view view;
+    double score;
+    char text[ROW_TEXT_BYTES];
+
+    if (zset) {
+        assert_int_equal(row_score(row, &score), 0);
+        const int len = snprintf(text, sizeof(text), "%.17g", score);
+        say(out, bytes_of(text, (size_t)len));
+        return;
+    }
+    assert_int_equal(row_view(row, 0, &view), 0);
+    say(out, row_text(&view, text));
+}
+
+static void show_elems(const struct coll *coll, struct buf *out)
+{
+    char name[16];
+    struct listq_at at;
+    uint64_t count = 0;
+
+    if (coll->type == VT_LIST) {
+        for (listq_first(&coll->seq, &at); listq_valid(&at); listq_next(&coll->seq, &at), count++) {
+            show_row(at.row, false, out);
+            say(out, bytes_of(",", 1));
+        }
+    }
+    for (unsigned s = 0; s < SUBS && coll->type != VT_LIST; s++) {
+        const struct bytes sub = sub_of(s, name);
+        const struct elem *e = coll_find(coll, sub);
+        if (e == NULL)
+            continue;
+        count++;
+        say(out, sub);
+        say(out, bytes_of("=", 1));
+        show_row(elem_row(e), coll->type == VT_ZSET, out);
+        say(out, bytes_of(",", 1));
+    }
+    assert_int_equal(coll->count, count);
+    if (coll->type == VT_ZSET)
+        assert_int_equal(zorder_count(&coll->order), count);
+}
+
+/* What the key is at this member; nothing if it is absent. */
+static void show(struct member *m, const struct ks_key *key, uint64_t now_ms, struct buf *out)
+{
+    char text[64];
+
+    buf_clear(out);
+    member_need(m, key, 1);
+    const struct obj *obj = ks_get(m->ks, key, now_ms);
+    if (obj == NULL)
+        return;
+    say(out, bytes_of(text, (size_t)snprintf(text, sizeof(text), "%u:", obj->h.type)));
+    if (obj_is_chunked(obj)) {
+        const uint64_t len = strval_len(obj);
+        assert_int_equal(buf_reserve(out, len), 0);
+        strval_copy(obj_coll(obj), 0, buf_end(out), len);
+        buf_commit(out, len);
+        say(out, bytes_of(",", 1));
+    } else if ((obj->h.flags & BLK_COLL) != 0) {
+        show_elems(obj_coll(obj), out);
+    } else {
+        show_row(obj_row(obj), false, out);
+        say(out, bytes_of(",", 1));
+    }
+    if (ks_expire_at(obj) != 0)
+        say(out, bytes_of(text, (size_t)snprintf(text, sizeof(text), "@%llu",
+                                                 (unsigned long long)ks_expire_at(obj))));
+}
+
+static void differ(struct world *w, const char *name, const char *who, const struct buf *a,
+                   const struct buf *b)
+{
+    w->diverged = true;
+    if (!w->causal)
+        return;
+    oracle_print(w->oracle, bytes_of(name, strlen(name)));
+    fail_msg("%s differs from %s in run %llu\n  %.*s\n  %.*s", name, who,
+             (unsigned long long)w->stream, (int)size_min(a->len, 900), (const char *)a->ptr,
+             (int)size_min(b->len, 900), (const char *)b->ptr);
+}
+
+/* Keys that have an object: those that expired count until they are collected. */
+static uint64_t keys_there(struct member *m)
+{
+    uint64_t there = 0;
+    char name[16];
+
+    for (unsigned k = 0; k < KEYS; k++) {
+        const struct ks_key key = key_of(k, name);
+        struct obj *obj;
+        bool expired;
+        member_need(m, &key, 1);
+        there += ks_find(m->ks, &key, m->now_ms, &obj, &expired) == KS_HOT || expired;
+    }
+    return there;
+}
+
+static void check(struct world *w)
+{
+    struct buf first, other;
+    char name[16];
+    uint64_t now_ms = 0;
+
+    buf_init(&first, UINT32_MAX);
+    buf_init(&other, UINT32_MAX);
+    for (unsigned i = 0; i < w->members; i++)
+        now_ms = u64_max(now_ms, mut_now_ms(w->member[i].mut, w->member[i].now_ms));
+    for (unsigned k = 0; k < KEYS; k++) {
+        const struct ks_key key = key_of(k, name);
+        show(&w->member[0], &key, now_ms, &first);
+        for (unsigned i = 1; i < w->members; i++) {
+            show(&w->member[i], &key, now_ms, &other);
+            if (!bytes_eq(buf_bytes(&first), buf_bytes(&other)))
+                differ(w, name, "another member", &first, &other);
+        }
+        buf_clear(&other);
+        if (oracle_show(w->oracle, key.name, &other) &&
+            !bytes_eq(buf_bytes(&first), buf_bytes(&other)))
+            differ(w, name, "the oracle", &first, &other);
+    }
+    buf_deinit(&first);
+    buf_deinit(&other);
+}
+
+static void check_counts(struct world *w)
+{
+    for (unsigned i = 0; i < w->members; i++) {
+        struct member *m = &w->member[i];
+        member_settle(m);
+        const uint64_t count = ks_count(m->ks);
+        assert_int_equal(count, keys_there(m));
+        assert_int_equal(ks_count(m->ks), count);
+    }
+}
+
+/* --- a run --- */
+
+static void crash(struct world *w, unsigned i)
+{
+    struct member *m = &w->member[i];
+
+    /* Nothing that was shown to others is lost: the log is closed in order. */
+    if (below(w, 2) == 0)
+        member_persist(m);
+    member_close(m);
+    member_open(m);
+    (void)w;
+}
+
+static void step(struct world *w)
+{
+    const unsigned i = below(w, w->members);
+    struct member *m = &w->member[i];
+
+    m->now_ms += below(w, 4);
+    switch (below(w, 24)) {
+    case 0:
+    case 1:
+        member_write_back(m, 1u + below(w, 4000));
+        break;
+    case 2:
+        member_write_back(m, 1u << 20);
+        member_idle(m);
+        member_demote(m);
+        break;
+    case 3:
+        member_demote(m);
+        break;
+    case 4:
+        (void)ks_group_step(m->ks);
+        break;
+    case 5:
+        if (below(w, 6) == 0)
+            crash(w, i);
+        break;
+    case 6:
+        if (below(w, 4) == 0)
+            member_persist(m);
+        break;
+    default:
+        if (below(w, 3) == 0)
+            deliver_some(w);
+        else
+            run_batch(w, m);
+    }
+    member_turn(m);
+}
+
+static void world_open(struct world *w, uint64_t stream, unsigned members)
+{
+    seed_rng(&w->rng, stream);
+    w->members = members;
+    w->stream = stream;
+    w->causal = true;
+    w->oracle = oracle_create();
+    for (unsigned i = 0; i < members; i++) {
+        struct member *m = &w->member[i];
+        member_create(m, (uint8_t)(i + 1));
+        senders[i] = (struct sender){.w = w, .from = i};
+        m->on_record = on_record;
+        m->ctx = &senders[i];
+        m->now_ms += below(w, 30); /* Clocks differ. */
+        member_open(m);
+    }
+}
+
+static void world_close(struct world *w)
+{
+    for (unsigned i = 0; i < w->members; i++) {
+        member_close(&w->member[i]);
+        member_destroy(&w->member[i]);
+    }
+    for (size_t i = 0; i < w->parcels_count; i++)
+        buf_deinit(&w->parcels[i].bytes);
+    mem_free(w->parcels);
+    oracle_destroy(w->oracle);
+}
+
+static unsigned first_run(void)
+{
+    const char *text = getenv("TIERRA_GROUP_FIRST");
+
+    return text == NULL ? 0 : (unsigned)strtoul(text, NULL, 10);
+}
+
+static unsigned runs(void)
+{
+    const char *text = getenv("TIERRA_GROUP_RUNS");
+
+    return text == NULL ? 8 : (unsigned)strtoul(text, NULL, 10);
+}
+
+static void run(uint64_t stream, bool expiries)
+{
+    struct world w = {.expiries = expiries};
+
+    world_open(&w, stream, 2 + (unsigned)(stream % 3));
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 150; i++)
+            step(&w);
+        deliver_all(&w);
+        if (round == 1)
+            crash(&w, below(&w, w.members));
+        check(&w);
+        check_counts(&w);
+    }
+    world_close(&w);
+}
+
+static void members_converge_to_what_the_ops_say(void **state)
+{
+    (void)state;
+    for (unsigned i = first_run(); i < first_run() + runs(); i++)
+        run(i, false);
+}
+
+static void members_agree_on_what_has_expired(void **state)
+{
+    (void)state;
+    for (unsigned i = first_run(); i < first_run() + runs(); i++)
+        run(1000000 + i, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(members_converge_to_what_the_ops_say),
+        cmocka_unit_test(members_agree_on_what_has_expired),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

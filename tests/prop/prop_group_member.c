@@ -1,0 +1,270 @@
+/* One member of a group for tests: prop_group_member.h. */
+#include "tests/prop/prop_group_member.h"
+
+#include <string.h>
+
+#include "engine/base/err.h"
+#include "engine/base/mem.h"
+
+#include "engine/io/pool.h"
+#include "engine/io/reactor.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/group.h"
+#include "engine/space/recover.h"
+#include "engine/store/store.h"
+#include "engine/store/store_mem.h"
+#include "engine/value/rowkey.h"
+
+#include "replication/apply.h"
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+#include "replication/oplog_cursor.h"
+#include "replication/replay.h"
+
+#include "tests/lib/tcase.h"
+#include "tests/lib/tmpdir.h"
+
+static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
+                      const struct bytes *operands, size_t n, struct buf *out)
+{
+    (void)ctx;
+    (void)key;
+    return row_merge_store(existing, operands, n, out);
+}
+
+static void on_wake(void *ctx)
+{
+    struct member *m = ctx;
+
+    (void)mailbox_drain(&m->mailbox, 1000);
+}
+
+static void on_durable(void *ctx, uint64_t lsn)
+{
+    struct member *m = ctx;
+
+    if (m->ks != NULL)
+        ks_flush_on_durable(m->ks, lsn);
+}
+
+static void request_sync(void *ctx)
+{
+    struct member *m = ctx;
+
+    oplog_request_sync(m->log);
+}
+
+static void on_ready(struct ks_wait *wait)
+{
+    (void)wait;
+}
+
+static void on_change(void *ctx, const struct ks_key *key)
+{
+    struct member *m = ctx;
+
+    (void)key;
+    m->changes++;
+}
+
+void member_create(struct member *m, uint8_t origin)
+{
+    *m = (struct member){.origin = origin, .dir = tmpdir_create(), .cursor_lsn = 1};
+    m->log_dir = tmpdir_path(m->dir, "log");
+    m->keys_path = tmpdir_path(m->dir, "keys");
+    m->disk = store_mem_disk_create();
+    m->now_ms = 1000000;
+}
+
+void member_destroy(struct member *m)
+{
+    store_mem_disk_destroy(m->disk);
+    mem_free(m->log_dir);
+    mem_free(m->keys_path);
+    tmpdir_remove(m->dir);
+}
+
+static void open_log(struct member *m)
+{
+    char why[512];
+    const struct oplog_options options = {.dir = m->log_dir,
+                                          .reactor = m->reactor,
+                                          .policy = OPLOG_SYNC_NO,
+                                          .segment_bytes = 1u << 20,
+                                          .on_durable = on_durable,
+                                          .ctx = m};
+
+    if (oplog_open(&options, &m->log, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+}
+
+static void recover(struct member *m)
+{
+    char why[512];
+    uint64_t covered;
+    struct buf vv;
+    struct replay r = {.ks = m->ks, .origin = m->origin, .group = true, .dirty_bytes_max = 20000};
+
+    buf_init(&vv, 2 * VV_BYTES_MAX);
+    assert_int_equal(store_covered(m->store, true, &covered, &vv), 0);
+    assert_int_equal(replay_covered(&r, buf_bytes(&vv)), 0);
+    buf_deinit(&vv);
+    if (ks_recover_table(m->ks, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    r.lsn = covered;
+    if (oplog_recover(m->log, covered, replay_record, &r, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(ks_recover_done(m->ks, r.lsn, &r.vv), 0);
+    const struct mut_options options = {.ks = m->ks,
+                                        .log = m->log,
+                                        .origin = m->origin,
+                                        .group = true,
+                                        .seq_seen = r.seq,
+                                        .seqs = r.seqs,
+                                        .vv = r.vv,
+                                        .on_change = on_change,
+                                        .ctx = m};
+    mut_create(&options, &m->mut);
+}
+
+void member_open(struct member *m)
+{
+    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
+    const struct pool_options readers = {.name = "r", .threads = 1};
+    const struct pool_options maintainer = {.name = "m", .threads = 1};
+    const struct store_options store = {.merge = {.merge = merge_rows}};
+
+    assert_int_equal(reactor_create(&reactor, &m->reactor), 0);
+    reactor_set_wake_hook(m->reactor, on_wake, m);
+    mailbox_init(&m->mailbox, m->reactor);
+    assert_int_equal(pool_create(&readers, &m->readers), 0);
+    assert_int_equal(pool_create(&maintainer, &m->maintainer), 0);
+    assert_int_equal(store_mem_open(m->disk, &store, &m->store), 0);
+    const struct ks_options options = {.seed = GROUP_SEED,
+                                       .store = m->store,
+                                       .readers = m->readers,
+                                       .maintainer = m->maintainer,
+                                       .mailbox = &m->mailbox,
+                                       .origin = m->origin,
+                                       .group = true,
+                                       .keys_path = m->keys_path,
+                                       .request_sync = request_sync,
+                                       .ctx = m};
+    assert_int_equal(ks_create(&options, &m->ks), 0);
+    m->wait = (struct ks_wait){.on_ready = on_ready};
+    open_log(m);
+    recover(m);
+}
+
+void member_close(struct member *m)
+{
+    while (ks_busy(m->ks))
+        member_turn(m);
+    member_turn(m);
+    ks_wait_cancel(m->ks, &m->wait);
+    mut_destroy(m->mut);
+    oplog_cursor_close(m->cursor);
+    m->cursor = NULL;
+    assert_int_equal(oplog_close(m->log), 0);
+    pool_destroy(m->maintainer);
+    pool_destroy(m->readers);
+    ks_destroy(m->ks);
+    m->ks = NULL;
+    store_close(m->store);
+    mailbox_deinit(&m->mailbox);
+    reactor_destroy(m->reactor);
+    m->recoveries++;
+}
+
+/* Own records that the log has written. */
+static void show_records(struct member *m)
+{
+    struct oplog_record record;
+
+    if (m->on_record == NULL)
+        return;
+    if (m->cursor == NULL && oplog_cursor_open(m->log_dir, m->cursor_lsn, &m->cursor) != 0) {
+        m->cursor = NULL;
+        return;
+    }
+    for (;;) {
+        const int step = oplog_cursor_next(m->cursor, UINT64_MAX, &record);
+        assert_true(step >= 0);
+        if (step != OPLOG_CURSOR_RECORD)
+            break;
+        m->cursor_lsn = record.lsn + 1;
+        if (record.origin == m->origin)
+            m->on_record(m->ctx, &record);
+    }
+}
+
+static void flush_step(struct member *m)
+{
+    ks_flush_point(m->ks, oplog_applied_lsn(m->log), mut_vv(m->mut));
+    if (ks_flush_step(m->ks))
+        ks_flush_on_durable(m->ks, oplog_durable_lsn(m->log));
+}
+
+void member_turn(struct member *m)
+{
+    flush_step(m);
+    oplog_turn_end(m->log);
+    reactor_run_once(m->reactor, 1);
+    show_records(m);
+}
+
+void member_idle(struct member *m)
+{
+    do {
+        member_turn(m);
+    } while (ks_busy(m->ks));
+}
+
+void member_write_back(struct member *m, uint64_t bytes_max)
+{
+    ks_flush_point(m->ks, oplog_applied_lsn(m->log), mut_vv(m->mut));
+    (void)ks_flush_start(m->ks, bytes_max, m->now_ms);
+    flush_step(m);
+}
+
+void member_persist(struct member *m)
+{
+    /* A store has one writer at a time. */
+    while (ks_busy(m->ks))
+        member_turn(m);
+    assert_int_equal(store_flush(m->store), 0);
+}
+
+void member_demote(struct member *m)
+{
+    for (int i = 0; i < 8; i++)
+        (void)ks_demote_some(m->ks, UINT64_MAX, 10000000);
+}
+
+void member_need(struct member *m, const struct ks_key *keys, size_t n)
+{
+    for (;;) {
+        int waiting = 0;
+        for (size_t i = 0; i < n; i++)
+            waiting += ks_need_key(m->ks, &keys[i], m->now_ms, &m->wait);
+        if (waiting == 0)
+            break;
+        while (m->wait.pending != 0)
+            member_turn(m);
+        assert_int_equal(m->wait.err, 0);
+    }
+    ks_wait_unpin(&m->wait);
+}
+
+void member_settle(struct member *m)
+{
+    while (ks_group_step(m->ks))
+        member_turn(m);
+    assert_int_equal(ks_group_unsettled(m->ks), 0);
+}
+
+struct ks_key member_key(const char *name)
+{
+    return ks_key_of(bytes_of(name, strlen(name)), GROUP_SEED);
+}

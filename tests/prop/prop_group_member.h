@@ -1,0 +1,76 @@
+/* One member of a group, of real parts: what the tests of joining drive. */
+#ifndef TIERRA_TESTS_PROP_PROP_GROUP_MEMBER_H
+#define TIERRA_TESTS_PROP_PROP_GROUP_MEMBER_H
+
+#include <stdbool.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/rng.h"
+
+#include "engine/io/mailbox.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/resident.h"
+
+struct mut;
+struct oplog;
+struct oplog_cursor;
+struct oplog_record;
+struct reactor;
+struct pool;
+struct store;
+struct store_mem_disk;
+
+#define GROUP_SEED 0x5eedu
+
+struct member {
+    uint8_t origin;
+    char *dir;
+    char *log_dir;
+    char *keys_path;
+    struct store_mem_disk *disk;
+    struct store *store;
+    struct reactor *reactor;
+    struct mailbox mailbox;
+    struct pool *readers;
+    struct pool *maintainer;
+    struct keyspace *ks;
+    struct oplog *log;
+    struct oplog_cursor *cursor;
+    uint64_t cursor_lsn; /* Where the cursor goes on after a crash. */
+    struct mut *mut;
+    struct ks_wait wait;
+    uint64_t now_ms;  /* Its wall clock. */
+    uint64_t changes; /* Told by on_change. */
+    uint64_t recoveries;
+    /* Called for each own record that is written. */
+    void (*on_record)(void *ctx, const struct oplog_record *record);
+    void *ctx;
+};
+
+/* A new one; `origin` from 1. */
+void member_create(struct member *m, uint8_t origin);
+void member_destroy(struct member *m);
+
+/* Opens store, log and keyspace, and recovers. */
+void member_open(struct member *m);
+/* Ends it without writing anything back: what the store did not flush is lost with the store. */
+void member_close(struct member *m);
+
+/* One turn of the loop; own records that were written are shown. */
+void member_turn(struct member *m);
+/* Until nothing is under way. */
+void member_idle(struct member *m);
+/* Writes back what waits, or some of it. */
+void member_write_back(struct member *m, uint64_t bytes_max);
+/* What was written survives a crash. */
+void member_persist(struct member *m);
+/* All that is clean becomes cold. */
+void member_demote(struct member *m);
+/* The keys are hot or absent. */
+void member_need(struct member *m, const struct ks_key *keys, size_t n);
+/* All keys are settled. */
+void member_settle(struct member *m);
+
+struct ks_key member_key(const char *name);
+
+#endif
