@@ -119,8 +119,12 @@ static void ring_skip_gone(struct dirty *d)
         d->head = (d->head + 1) & SEQ_MASK;
     if (d->head == d->tail)
         d->bytes = 0;
-    if (d->cap > RING_CAP_MIN * 16 && dirty_waiting(d) < d->cap / 16)
-        ring_resize(d, d->cap / 4);
+    /* At once: when nothing is dirty any more nobody may look for long. */
+    uint32_t cap = d->cap;
+    while (cap > RING_CAP_MIN * 16 && dirty_waiting(d) < cap / 16)
+        cap /= 4;
+    if (cap != d->cap)
+        ring_resize(d, cap);
 }
 
 /* True while sequence number `seq` lies ahead of the head. */

@@ -10,7 +10,8 @@ import os
 import socket
 import stat
 
-from refuselib import (EXIT_BUSY, EXIT_CONFIG, EXIT_DATA, EXIT_DISK, EXIT_PORT, main_of)
+from refuselib import (EXIT_BUSY, EXIT_CONFIG, EXIT_DATA, EXIT_DISK, EXIT_PORT, WAIT_SECONDS_MAX,
+                       main_of, read_until)
 
 # Directive, value, words of the error.
 VALUES = (
@@ -56,6 +57,54 @@ def addresses(place):
                   '--unixsocket', os.path.join(place.work, 'none', 'socket'), '--dir', place.data)
 
 
+def own_address():
+    """An address of this machine that is no loopback, or None. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(('192.0.2.254', 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith('127.') else address
+
+
+def first_reply(address, port, data=b'PING\r\n'):
+    with socket.create_connection((address, port), WAIT_SECONDS_MAX) as conn:
+        conn.sendall(data)
+        return read_until(conn, b'\r\n')[0]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('', 0))
+        return probe.getsockname()[1]
+
+
+def protected_mode(place):
+    """Without a password only this machine may connect; it is told so, as Redis does."""
+    address = own_address()
+    if address is None:
+        print('no address but loopback here: protected-mode is not tested')
+        return
+    for mode, denied in (('yes', True), ('no', False)):
+        port = free_port()
+        server = place.start(port=port, bind='%s 127.0.0.1' % address, protected_mode=mode)
+        # Who is denied says nothing first: the answer could get lost with it.
+        got = first_reply(address, port, b'' if denied else b'PING\r\n')
+        if denied:
+            place.check('another host is denied', got.startswith(
+                b'-DENIED ') and b'running in protected mode' in got and b'loopback' in got, got)
+        else:
+            place.check('another host with protected-mode no', got == b'+PONG\r\n', got)
+        got = first_reply('127.0.0.1', port)
+        place.check('loopback with protected-mode %s' % mode, got == b'+PONG\r\n', got)
+        if denied:
+            assert place.conn(server).call('CONFIG', 'SET', 'requirepass', 'secret') == b'OK'
+            got = first_reply(address, port, b'AUTH secret\r\n')
+            place.check('another host when there is a password', got == b'+OK\r\n', got)
+        server.stop()
+
+
 def directories(place):
     server = place.start()
     place.refuses_data('a directory in use', EXIT_BUSY, ('in use', place.data))
@@ -95,6 +144,7 @@ def directories(place):
 def run(place):
     config_values(place)
     addresses(place)
+    protected_mode(place)
     directories(place)
 
 
