@@ -4,7 +4,7 @@
  * faults come and go while the server runs:
  *
  *     RULES of RULE_BYTES each, little-endian as the machine has it
- *      0  4  calls: 1 open, 2 write, 3 sync, 4 read
+ *      0  4  calls: 0 any of these, 1 open, 2 write, 3 sync, 4 read
  *      4  4  errno that they return
  *      8  8  countdown: 0 off, 1 the next call fails, 2 the one after it, ..
  *     16  4  1: every call after that fails as well, until the rule is switched off
@@ -34,7 +34,8 @@
 #define PATH_ROOM 4400
 
 enum call {
-    CALL_OPEN = 1,
+    CALL_ANY,
+    CALL_OPEN,
     CALL_WRITE,
     CALL_SYNC,
     CALL_READ
@@ -115,7 +116,8 @@ static bool fails(enum call call, int fd, const char *path, bool writing)
     char own[PATH_ROOM];
 
     for (struct rule *r = rules; r != NULL && r < rules + RULES; r++) {
-        if (atomic_load(&r->countdown) == 0 || atomic_load(&r->call) != call ||
+        const uint32_t which = atomic_load(&r->call);
+        if (atomic_load(&r->countdown) == 0 || (which != CALL_ANY && which != call) ||
             (atomic_load(&r->for_writing) != 0 && !writing))
             continue;
         if (path == NULL && !path_of(fd, own))

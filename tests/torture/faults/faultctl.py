@@ -7,7 +7,7 @@ import struct
 
 RULES = 16
 RULE = struct.Struct('=IIQIIQQ88s')
-CALLS = {'open': 1, 'write': 2, 'sync': 3, 'read': 4}
+CALLS = {'any': 0, 'open': 1, 'write': 2, 'sync': 3, 'read': 4}
 
 
 class Faults:
