@@ -12,9 +12,8 @@
  * buffer; a new flight starts at the end of a turn.
  *
  * Beside the flight at most one sync runs for the timer or on request; it covers what had been
- * written when it was submitted. Towards the end of a segment there are some more, so that little
- * is left for the sync that the flight waits for. After each advance of the durable position the
- * watermark is written, one write at a time, the newest value wins.
+ * written when it was submitted. After each advance of the durable position the watermark is
+ * written, one write at a time, the newest value wins.
  *
  * Any failure of these, but for the watermark, fences the log: nothing more is submitted.
  */
@@ -28,9 +27,6 @@
 #include "replication/oplog_impl.h"
 
 #define MARK_WARN_PERIOD_MS 10000u
-/* Ahead of the end of a segment: the first sync at this part of it, the last this near. */
-#define AHEAD_SHARE     8u
-#define AHEAD_BYTES_MIN (64u << 10)
 
 static void flight_step(struct oplog *log);
 static void sync_poll(struct oplog *log);
@@ -161,24 +157,6 @@ static void sync_poll(struct oplog *log)
         sync_submit(log);
 }
 
-/*
- * Where a segment ends the flight waits for a sync, and with it every reply. How long depends on
- * how much is to be synced: so, towards the end, a sync each time that half of the rest is written.
- */
-static void sync_ahead(struct oplog *log, uint64_t end)
-{
-    const uint64_t bytes = log->options.segment_bytes;
-    const uint64_t rest = bytes - u64_min(end, bytes);
-
-    if (log->policy == OPLOG_SYNC_ALWAYS || rest > log->ahead_rest || rest < AHEAD_BYTES_MIN)
-        return;
-    log->ahead_rest = rest / 2;
-    if (log->sync_wanted_lsn <= log->durable_lsn)
-        log->sync_wanted_lsn = log->written_lsn;
-    else
-        log->sync_later_lsn = log->written_lsn;
-}
-
 /* --- flights --- */
 
 static void write_submit(struct oplog *log, int fd, struct bytes data, uint64_t offset,
@@ -234,7 +212,6 @@ static void run_on_done(struct reactor_file_req *req, int res)
         if (log->durable_lsn == before_lsn)
             durable_to(log, log->written_lsn);
     }
-    sync_ahead(log, req->offset + req->len);
     flight_step(log);
     sync_poll(log);
     timer_arm(log);
@@ -281,7 +258,6 @@ static void header_on_done(struct reactor_file_req *req, int res)
     log->flight_written = false;
     log->write_file = log->flight->runs[log->flight_run].file;
     log->headed_number = log->write_file.number;
-    log->ahead_rest = log->options.segment_bytes / AHEAD_SHARE;
     log->metrics.rotations++;
     sync_count(log, log->write_at_ns);
     flight_step(log);

@@ -156,7 +156,6 @@ struct oplog {
     uint64_t sync_wanted_lsn; /* Above durable: a sync was asked for. */
     uint64_t sync_later_lsn;  /* The same, asked for after that. */
     uint64_t sync_at_ns;
-    uint64_t ahead_rest; /* With less left in the segment the next sync ahead is due. Bytes. */
     struct reactor_file_req sync_req;
     struct reactor_timer sync_timer;
 

@@ -262,26 +262,6 @@ static void a_full_buffer_says_busy_until_it_is_written(void **state)
     expect_i64(oplog_can_append(fx->log, fx->options.record_bytes_max + (1u << 30)), -ERR_LIMIT);
 }
 
-static void little_is_left_to_sync_at_the_end_of_a_segment(void **state)
-{
-    struct fx *fx = *state;
-    uint8_t payload[4096 - 32] = {0};
-
-    fx->options.policy = OPLOG_SYNC_NO;
-    fx->options.segment_bytes = 1 << 20;
-    fx_start(fx);
-    for (int i = 0; i < 254; i++) {
-        (void)oplog_append(fx->log, bytes_of(payload, sizeof(payload)), 0, 0);
-        oplog_turn_end(fx->log);
-        FX_RUN_UNTIL(fx, oplog_written_lsn(fx->log) == oplog_applied_lsn(fx->log));
-        /* Nobody asked for a sync in the first seven eighths. */
-        if (i < 220)
-            expect_u64(oplog_durable_lsn(fx->log), 0);
-    }
-    expect_u64(oplog_segment_count(fx->log), 1);
-    FX_RUN_UNTIL(fx, oplog_durable_lsn(fx->log) >= 254 - (64 << 10) / 4096);
-}
-
 static void trimming_drops_whole_segments_and_recycles_them(void **state)
 {
     struct fx *fx = *state;
@@ -436,7 +416,6 @@ int main(void)
         ON_BOTH(a_change_to_always_syncs_what_was_only_written),
         ON_BOTH(every_method_gives_the_same_log),
         ON_BOTH(a_record_longer_than_a_segment_gets_through),
-        ON_BOTH(little_is_left_to_sync_at_the_end_of_a_segment),
         ON_BOTH(a_full_buffer_says_busy_until_it_is_written),
         ON_BOTH(trimming_drops_whole_segments_and_recycles_them),
         ON_BOTH(what_is_not_durable_is_not_trimmed),
