@@ -15,6 +15,7 @@
 
 #define BATCH_VERSION    0x10u
 #define BATCH_F_CTX      0x01u
+#define BATCH_F_FLUSH    0x02u
 #define BATCH_FLAGS_MASK 0x0fu
 
 /* Which parts an op of each kind has. */
@@ -286,12 +287,27 @@ void op_patch_string(uint8_t *stored, uint64_t expire_at_ms, uint64_t len)
 size_t batch_header_store(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
                           const struct vv *ctx)
 {
-    dst[0] = (uint8_t)(BATCH_VERSION | (ctx != NULL ? BATCH_F_CTX : 0));
+    return batch_header_store_flush(dst, tag, seq, nops, 0, ctx);
+}
+
+size_t batch_header_store_flush(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
+                                uint32_t flush, const struct vv *ctx)
+{
+    uint8_t *at = dst + BATCH_HEADER_BYTES;
+
+    dst[0] = (uint8_t)(BATCH_VERSION | (ctx != NULL ? BATCH_F_CTX : 0) |
+                       (flush != 0 ? BATCH_F_FLUSH : 0));
     dst[1] = tag.origin;
     le64_store(dst + 2, seq);
     le64_store(dst + 10, tag.hlc);
     le32_store(dst + BATCH_NOPS_AT, nops);
-    return BATCH_HEADER_BYTES + (ctx != NULL ? vv_encode(ctx, dst + BATCH_HEADER_BYTES) : 0);
+    if (flush != 0) {
+        le32_store(at, flush);
+        at += 4;
+    }
+    if (ctx != NULL)
+        at += vv_encode(ctx, at);
+    return (size_t)(at - dst);
 }
 
 int batch_open(struct bytes bytes, struct batch *out)
@@ -299,7 +315,7 @@ int batch_open(struct bytes bytes, struct batch *out)
     if (bytes.len < 1)
         return -ERR_CORRUPT;
     if ((bytes.ptr[0] & ~BATCH_FLAGS_MASK) != BATCH_VERSION ||
-        (bytes.ptr[0] & BATCH_FLAGS_MASK & ~BATCH_F_CTX) != 0)
+        (bytes.ptr[0] & BATCH_FLAGS_MASK & ~(BATCH_F_CTX | BATCH_F_FLUSH)) != 0)
         return -ERR_FORMAT;
     if (bytes.len < BATCH_HEADER_BYTES)
         return -ERR_CORRUPT;
@@ -311,6 +327,10 @@ int batch_open(struct bytes bytes, struct batch *out)
     out->nops_read = 0;
     out->ops = bytes_from(bytes, BATCH_HEADER_BYTES);
     vv_init(&out->ctx);
+    out->flush = 0;
+    if ((bytes.ptr[0] & BATCH_F_FLUSH) != 0 &&
+        (le32_get(&out->ops, &out->flush) != 0 || out->flush == 0))
+        return -ERR_CORRUPT;
     if (out->hlc == 0 || (out->has_ctx && vv_decode(&out->ops, &out->ctx) != 0))
         return -ERR_CORRUPT;
     /* A batch that knows of itself or of its future is not one. */

@@ -4,17 +4,20 @@
  * A batch is one command, MULTI or script: one origin, one sequence number, one tag, and at most
  * one net op per row. All its ops have the tag (batch hlc, batch origin), so ops hold none. The
  * context of a batch is all that the origin had applied when it made it: a vector, left out if it
- * is {origin: hlc - 1}, as it always is on a node without peers.
+ * is {origin: hlc - 1}, as it always is on a node without peers. The flush epoch counts how often
+ * the group had been emptied when its origin made the batch, left out while that is 0; a batch of a
+ * lower epoch than that of the keyspace has no effect any more.
  *
  * Batch:
  *
  *     offset  size
- *     0       1     version (high four bits: 1) and flags (bit 0: a vector follows the header)
+ *     0       1     version (high four bits: 1) and flags (1: vector, 2: flush epoch)
  *     1       1     origin
  *     2       8     seq, little-endian
  *     10      8     hlc, little-endian
  *     18      4     number of ops, little-endian
- *     22      ..    vector (vv.h), if flagged; then the ops
+ *     22      ..    flush epoch, 4, little-endian, if flagged, not 0
+ *             ..    vector (vv.h), if flagged; then the ops
  *
  * Op: kind 1 (top bit: voided) | flags 1 | varint klen | key | then by kind, in this order (all
  * lengths varints):
@@ -134,7 +137,7 @@ void op_patch_string(uint8_t *stored, uint64_t expire_at_ms, uint64_t len);
 /* --- batches --- */
 
 #define BATCH_HEADER_BYTES     22
-#define BATCH_HEADER_BYTES_MAX (BATCH_HEADER_BYTES + VV_BYTES_MAX)
+#define BATCH_HEADER_BYTES_MAX (BATCH_HEADER_BYTES + 4 + VV_BYTES_MAX)
 #define BATCH_NOPS_AT          18
 
 struct batch {
@@ -144,6 +147,7 @@ struct batch {
     uint64_t hlc;
     uint32_t nops;
     uint32_t nops_read;
+    uint32_t flush;   /* Flush epoch. */
     struct bytes ops; /* What batch_next has not read yet. */
     struct vv ctx;    /* Always covers (hlc - 1, origin). The owner may join more into it. */
 };
@@ -156,6 +160,10 @@ static inline struct tag batch_tag(const struct batch *batch)
 /* `ctx` NULL: none. Returns the bytes written: BATCH_HEADER_BYTES without a vector. */
 size_t batch_header_store(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
                           const struct vv *ctx);
+
+/* The same with a flush epoch. */
+size_t batch_header_store_flush(uint8_t *dst, struct tag tag, uint64_t seq, uint32_t nops,
+                                uint32_t flush, const struct vv *ctx);
 
 /* Patches the number of ops into a stored header. */
 static inline void batch_header_set_nops(uint8_t *header, uint32_t nops)

@@ -107,6 +107,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
 
     core->options = *options;
     set_defaults(&core->options);
+    core->flush = options->flush;
     core->host = host;
     core->ctx = ctx;
     core->self = core_origin_get(core, options->origin);
@@ -201,7 +202,8 @@ void core_link_up(struct core *core, uint8_t origin)
                                .origin = core->options.origin,
                                .shard = core->options.shard,
                                .incarnation = core->options.incarnation,
-                               .epoch = core->members.epoch};
+                               .epoch = core->members.epoch,
+                               .flush = core->flush};
 
     if (peer == NULL) {
         /* Whoever was unlinked is told so. */
@@ -308,6 +310,7 @@ static void on_hello(struct core *core, struct peer *peer, const struct wire_hel
                                  .durable = hello->durable};
     peer->state = CORE_LINK_UP;
     peer->reason = WIRE_OK;
+    core_flush(core, hello->flush);
     posv_copy(&peer->trimmed, &hello->trimmed);
     /* What waits from before may wait for batches that the peer has lost: they were never sent. */
     peer->acks_count = 0;
@@ -486,6 +489,19 @@ bool core_frozen(const struct core *core, uint8_t origin, struct pos *out)
         return false;
     *out = core->origins[index].durable;
     return true;
+}
+
+void core_flush(struct core *core, uint32_t flush)
+{
+    if (flush <= core->flush)
+        return;
+    core->flush = flush;
+    core->host->flush(core->ctx, flush);
+}
+
+uint32_t core_flush_epoch(const struct core *core)
+{
+    return core->flush;
 }
 
 void core_set_members(struct core *core, const struct members *members)

@@ -84,6 +84,11 @@ struct core_host {
      * that was lost here; the next local batch then comes after it.
      */
     uint64_t (*apply)(void *ctx, const struct batch *batch, struct bytes bytes);
+    /*
+     * The group was emptied: all keys go, and local batches get this flush epoch from now on. A
+     * batch of a lower one is still given to apply: it is logged and has no other effect.
+     */
+    void (*flush)(void *ctx, uint32_t flush);
     /* Starts reading records; core_fetched brings them, never from within. */
     void (*fetch)(void *ctx, const struct core_fetch *fetch);
     void (*event)(void *ctx, const struct core_event *event);
@@ -96,6 +101,7 @@ struct core_options {
     uint16_t shard;
     uint64_t incarnation;
     uint8_t group_id[WIRE_GROUP_ID_BYTES];
+    uint32_t flush;        /* Flush epoch. */
     struct posv recovered; /* Applied, and durable, after recovery. */
     uint64_t recovered_lsn;
     uint64_t covered_lsn; /* At which the store is complete, with its vector. */
@@ -151,6 +157,13 @@ void core_tick(struct core *core, const struct core_time *now);
  * sealed_seq, from whichever peer has it.
  */
 void core_set_members(struct core *core, const struct members *members);
+
+/*
+ * The group is to be emptied. Calls the host's flush, if the epoch is new; so does the first batch
+ * or greeting with a higher one. Epochs are merged by maximum.
+ */
+void core_flush(struct core *core, uint32_t flush);
+uint32_t core_flush_epoch(const struct core *core);
 
 /*
  * For an origin that is to be sealed: nothing of it is taken any more, until the next

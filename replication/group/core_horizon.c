@@ -54,6 +54,7 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
 
 void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_heartbeat *hb)
 {
+    core_flush(core, hb->flush);
     peer->echo_ms = hb->sent_ms;
     peer->echo_at_ms = core->now.mono_ms;
     core_clock_sample(core, peer, hb);
@@ -86,8 +87,8 @@ void core_send_heartbeat(struct core *core, struct peer *peer)
                                       .wall_ms = core->now.wall_ms,
                                       .sent_ms = now_ms,
                                       .echo_ms = peer->echo_ms,
-                                      .held_ms =
-                                          peer->echo_ms == 0 ? 0 : now_ms - peer->echo_at_ms};
+                                      .held_ms = peer->echo_ms == 0 ? 0 : now_ms - peer->echo_at_ms,
+                                      .flush = core->flush};
 
     peer->heartbeat_sent_ms = now_ms;
     if (wire_put_heartbeat(&core->frame, &hb) == 0)
@@ -125,8 +126,11 @@ void core_horizons(struct core *core, struct core_horizons *out)
     for (unsigned i = 0; i < core->members.count; i++) {
         const struct member *member = &core->members.at[i];
 
-        if (member->state == MEMBER_SEALED && !is_complete(core, member))
+        /* What is still to come of it may have seen nothing of what the others have. */
+        if (member->state == MEMBER_SEALED && !is_complete(core, member)) {
             out->lst = 0;
+            vv_init(&out->stable);
+        }
     }
     out->trim_lsn = core_log_trim(core);
 }

@@ -148,6 +148,7 @@ struct core {
     void *ctx;
     struct core_time now;
     struct members members;
+    uint32_t flush;
     uint8_t self_state; /* enum member_state */
 
     struct origin origins[ORIGINS_MAX];

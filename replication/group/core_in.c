@@ -41,6 +41,8 @@ static bool can_apply(struct core *core, const struct batch *batch, size_t len)
 
 static void apply(struct core *core, unsigned index, const struct batch *batch, struct bytes bytes)
 {
+    core_flush(core, batch->flush);
+
     const uint64_t lsn = core->host->apply(core->ctx, batch, bytes);
 
     core_note_record(core, index, lsn, (struct pos){batch->seq, batch->hlc}, bytes.len);

@@ -129,7 +129,7 @@ int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
     int err;
 
     CHECK(w->count != 0);
-    le32_store(w->body.ptr + 29, w->count);
+    le32_store(w->body.ptr + 33, w->count);
     if (body.len >= WIRE_PACK_BYTES_MIN && put_packed(out, WIRE_BATCHES, body, pack) == 0)
         return 0;
     uint8_t *at = frame_begin(out, body.len, &err);
@@ -157,7 +157,8 @@ int wire_put_hello(struct buf *out, const struct wire_hello *hello)
     memcpy(body + 8, hello->group_id, WIRE_GROUP_ID_BYTES);
     le64_store(body + 24, hello->incarnation);
     le64_store(body + 32, hello->epoch);
-    le64_store(body + 40, 0);
+    le32_store(body + 40, hello->flush);
+    le32_store(body + 44, 0);
     len += posv_encode(&hello->applied, body + len);
     len += posv_encode(&hello->durable, body + len);
     len += posv_encode(&hello->trimmed, body + len);
@@ -180,7 +181,7 @@ int wire_put_ack(struct buf *out, const struct wire_ack *ack)
 int wire_put_heartbeat(struct buf *out, const struct wire_heartbeat *heartbeat)
 {
     int err;
-    uint8_t *body = frame_begin(out, 48, &err);
+    uint8_t *body = frame_begin(out, 56, &err);
 
     if (body == NULL)
         return err;
@@ -190,7 +191,9 @@ int wire_put_heartbeat(struct buf *out, const struct wire_heartbeat *heartbeat)
     le64_store(body + 24, heartbeat->sent_ms);
     le64_store(body + 32, heartbeat->echo_ms);
     le64_store(body + 40, heartbeat->held_ms);
-    frame_end(out, WIRE_HEARTBEAT, 0, 48);
+    le32_store(body + 48, heartbeat->flush);
+    le32_store(body + 52, 0);
+    frame_end(out, WIRE_HEARTBEAT, 0, 56);
     return 0;
 }
 
@@ -254,18 +257,19 @@ int wire_put_bye(struct buf *out, const struct wire_bye *bye)
 int wire_get_hello(struct bytes body, struct wire_hello *out)
 {
     struct bytes id;
-    uint32_t zero32;
-    uint64_t zero64;
+    uint32_t zero;
+    uint32_t zero_too;
 
     if (u8_get(&body, &out->protocol) != 0 || u8_get(&body, &out->origin) != 0 ||
-        le16_get(&body, &out->shard) != 0 || le32_get(&body, &zero32) != 0 ||
+        le16_get(&body, &out->shard) != 0 || le32_get(&body, &zero) != 0 ||
         !bytes_take(&body, WIRE_GROUP_ID_BYTES, &id) || le64_get(&body, &out->incarnation) != 0 ||
-        le64_get(&body, &out->epoch) != 0 || le64_get(&body, &zero64) != 0)
+        le64_get(&body, &out->epoch) != 0 || le32_get(&body, &out->flush) != 0 ||
+        le32_get(&body, &zero_too) != 0)
         return -ERR_CORRUPT;
     memcpy(out->group_id, id.ptr, id.len);
     if (out->protocol != WIRE_PROTOCOL)
         return 0; /* What follows may be different; the caller refuses it. */
-    if (zero32 != 0 || zero64 != 0 || posv_decode(&body, &out->applied) != 0 ||
+    if (zero != 0 || zero_too != 0 || posv_decode(&body, &out->applied) != 0 ||
         posv_decode(&body, &out->durable) != 0 || posv_decode(&body, &out->trimmed) != 0)
         return -ERR_CORRUPT;
     if (!posv_leq(&out->durable, &out->applied))
@@ -282,7 +286,7 @@ int wire_get_ack(struct bytes body, struct wire_ack *out)
 
 int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
 {
-    if (body.len != 48)
+    if (body.len != 56 || le32_load(body.ptr + 52) != 0)
         return -ERR_CORRUPT;
     out->hlc = le64_load(body.ptr);
     out->seq = le64_load(body.ptr + 8);
@@ -290,6 +294,7 @@ int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
     out->sent_ms = le64_load(body.ptr + 24);
     out->echo_ms = le64_load(body.ptr + 32);
     out->held_ms = le64_load(body.ptr + 40);
+    out->flush = le32_load(body.ptr + 48);
     return 0;
 }
 

@@ -12,13 +12,20 @@
  *
  * Bodies by kind (vectors as in posv.h):
  *
- *     1 HELLO      protocol version 1 | origin 1 | shard 2 | zeros 4 | group id 16 | incarnation 8
- * | membership epoch 8 | applied vector | durable vector | trimmed vector 2 BATCHES    origin 1 |
- * generation 4 | epoch 8 | first seq 8 | prev hlc 8 | count 4, then count times hlc varint minus
- * that of the batch before, or prev hlc ops varint          number of ops changes 1           of
- * the context, then as often: origin 1 | zigzag varint of its HLC minus what the frame said of this
- * origin last, or prev hlc length varint | ops as in op.h 3 ACK        as-of seq 8 | durable vector
- *     4 HEARTBEAT  hlc 8 | seq 8 | wall 8 | sent 8 | echo 8 | held 8
+ *     1 HELLO      protocol version 1 | origin 1 | shard 2 | zeros 4 | group id 16 |
+ *                  incarnation 8 | membership epoch 8 | flush epoch 4 | zeros 4 |
+ *                  applied vector | durable vector | trimmed vector
+ *     2 BATCHES    origin 1 | generation 4 | epoch 8 | first seq 8 | prev hlc 8 |
+ *                  flush epoch 4 | count 4, then count times
+ *                      hlc varint       minus that of the batch before, or prev hlc
+ *                      ops varint       number of ops
+ *                      changes 1        of the context, then as often: origin 1 |
+ *                                       zigzag varint of its HLC minus what the frame
+ *                                       said of this origin last, or prev hlc
+ *                      length varint | ops as in op.h
+ *     3 ACK        as-of seq 8 | durable vector
+ *     4 HEARTBEAT  hlc 8 | seq 8 | wall 8 | sent 8 | echo 8 | held 8 |
+ *                  flush epoch 4 | zeros 4
  *     5 REQUEST    origin 1 | generation 4 | from seq 8 | to seq 8
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
@@ -30,8 +37,8 @@
  * BATCHES answer a REQUEST and carry its generation: what was asked for before the last REQUEST for
  * this origin is thrown away when it arrives. The batches are consecutive. `prev hlc` is the HLC of
  * the batch before the first (0: not known), so that the receiver sees whether it continues the
- * same history. A batch's context lacks its own origin, as that is always its HLC - 1. Counts of
- * elements and reclaims stay at home.
+ * same history. All have the one flush epoch. A batch's context lacks its own origin, as that is
+ * always its HLC - 1. Counts of elements and reclaims stay at home.
  *
  * ACK: "all of this is durable here, and what I make from now on, after my batch `as-of`, has seen
  * it". It counts at the receiver only when it has everything up to as-of durably: then nothing that
@@ -40,7 +47,8 @@
  * HEARTBEAT: "every batch of mine with an HLC up to `hlc` has a seq up to `seq`, now and after any
  * crash". It counts when everything up to `seq` is here durably. `wall` is the sender's clock in
  * milliseconds, `sent` its monotonic one; `echo` returns the receiver's last `sent` (0: none yet),
- * and `held` says for how many milliseconds it was held.
+ * and `held` says for how many milliseconds it was held. The flush epoch is there for members that
+ * make no batch which could tell of it.
  *
  * REQUEST: send the batches of `origin` from `from seq` to `to seq` (all ones: and everything that
  * comes later; 0: stop), as they become durable at the sender. CREDIT: since the link came up,
@@ -120,6 +128,7 @@ struct wire_hello {
     uint8_t group_id[WIRE_GROUP_ID_BYTES];
     uint64_t incarnation;
     uint64_t epoch;
+    uint32_t flush;
     struct posv applied;
     struct posv durable;
     struct posv trimmed; /* Up to here batches may be gone from the log. */
@@ -137,6 +146,7 @@ struct wire_heartbeat {
     uint64_t sent_ms;
     uint64_t echo_ms;
     uint64_t held_ms;
+    uint32_t flush;
 };
 
 #define WIRE_SEQ_ALL UINT64_MAX
@@ -214,6 +224,7 @@ struct wire_batches_head {
     uint64_t epoch;
     uint64_t first_seq;
     uint64_t prev_hlc; /* 0: not known. */
+    uint32_t flush;    /* Of the first batch. */
 };
 
 /* Builds one frame. */
@@ -234,7 +245,8 @@ void wire_writer_begin(struct wire_writer *w, const struct wire_batches_head *he
 
 /*
  * Adds the next batch, as it stands in the log. 0; -ERR_CORRUPT, -ERR_UNSUPPORTED, -ERR_FORMAT: of
- * the batch, or it is not the next one; -ERR_LIMIT: the frame is full; -ENOMEM. After an error
+ * the batch, or it is not the next one; -ERR_LIMIT: the frame is full, or the batch has another
+ * flush epoch; -ENOMEM. After an error
  * nothing was added.
  */
 MUST_USE int wire_writer_add(struct wire_writer *w, struct bytes batch);

@@ -17,7 +17,7 @@
 
 #include "replication/group/wire.h"
 
-#define HEAD_BYTES 33u
+#define HEAD_BYTES 37u
 /* What stands before the ops of one batch. */
 #define BATCH_BYTES_MAX (3u * VARINT_BYTES_MAX + 1u + VV_ORIGINS_MAX * (1u + VARINT_BYTES_MAX))
 
@@ -83,7 +83,8 @@ static int put_head(struct wire_writer *w)
     le64_store(at + 5, w->head.epoch);
     le64_store(at + 13, w->head.first_seq);
     le64_store(at + 21, w->head.prev_hlc);
-    le32_store(at + 29, 0);
+    le32_store(at + 29, w->head.flush);
+    le32_store(at + 33, 0);
     buf_commit(&w->body, HEAD_BYTES);
     return 0;
 }
@@ -172,12 +173,14 @@ int wire_writer_add(struct wire_writer *w, struct bytes bytes)
 
     if (err != 0)
         return err;
-    if (w->count == 0)
+    if (w->count == 0) {
         prev_init(&w->prev, w->head.prev_hlc);
+        w->head.flush = batch.flush;
+    }
     if (batch.origin != w->head.origin || batch.seq != w->head.first_seq + w->count ||
         batch.hlc <= w->prev.hlc)
         return -ERR_CORRUPT;
-    if (w->count == WIRE_BATCHES_MAX ||
+    if (w->count == WIRE_BATCHES_MAX || batch.flush != w->head.flush ||
         (w->count != 0 && w->body.len + bytes.len > w->bytes_target))
         return -ERR_LIMIT;
     if (w->count == 0)
@@ -202,7 +205,8 @@ int wire_reader_init(struct wire_reader *r, struct bytes body)
 {
     if (u8_get(&body, &r->head.origin) != 0 || le32_get(&body, &r->head.generation) != 0 ||
         le64_get(&body, &r->head.epoch) != 0 || le64_get(&body, &r->head.first_seq) != 0 ||
-        le64_get(&body, &r->head.prev_hlc) != 0 || le32_get(&body, &r->count) != 0)
+        le64_get(&body, &r->head.prev_hlc) != 0 || le32_get(&body, &r->head.flush) != 0 ||
+        le32_get(&body, &r->count) != 0)
         return -ERR_CORRUPT;
     if (r->count == 0 || r->count > WIRE_BATCHES_MAX || r->head.first_seq == 0 ||
         r->head.first_seq > UINT64_MAX - r->count)
@@ -270,9 +274,10 @@ static int get_batch(struct wire_reader *r, struct buf *out)
     const int err = buf_reserve(out, BATCH_HEADER_BYTES_MAX + ops.len);
     if (err != 0)
         return err;
-    buf_commit(out, batch_header_store(buf_end(out), tag_of(r->prev.hlc, r->head.origin),
-                                       r->head.first_seq + r->read, (uint32_t)nops,
-                                       vv_empty(&r->prev.ctx) ? NULL : &r->prev.ctx));
+    buf_commit(out,
+               batch_header_store_flush(buf_end(out), tag_of(r->prev.hlc, r->head.origin),
+                                        r->head.first_seq + r->read, (uint32_t)nops, r->head.flush,
+                                        vv_empty(&r->prev.ctx) ? NULL : &r->prev.ctx));
     IGNORE_RESULT(buf_append_bytes(out, ops)); /* There is room. */
     return check_ops(buf_bytes(out));
 }

@@ -119,6 +119,12 @@ static void dropping_expired_rows_by_the_own_clock_is_caught(void **state)
     expect_caught(GS_OWN_CLOCK);
 }
 
+static void merging_what_was_flushed_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_KEEP_FLUSHED);
+}
+
 static void acknowledgements_that_overtake_are_caught(void **state)
 {
     (void)state;
@@ -135,6 +141,7 @@ int main(void)
         cmocka_unit_test(acknowledging_what_is_not_durable_is_caught),
         cmocka_unit_test(shipping_what_is_not_durable_is_caught),
         cmocka_unit_test(dropping_expired_rows_by_the_own_clock_is_caught),
+        cmocka_unit_test(merging_what_was_flushed_is_caught),
         cmocka_unit_test(acknowledgements_that_overtake_are_caught),
     };
 

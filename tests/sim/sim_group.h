@@ -40,6 +40,7 @@ enum gs_fault {
     GS_ACK_EARLY,     /* What others sent counts as durable before it is. */
     GS_SHIP_EARLY,    /* What was made here counts as durable before it is. */
     GS_OWN_CLOCK,     /* Expired rows are dropped by the own clock. */
+    GS_KEEP_FLUSHED,  /* Batches from before a flush are merged all the same. */
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
 };
 
@@ -86,6 +87,7 @@ struct gs_member {
     uint64_t covered_lsn;
     struct posv covered;
 
+    uint32_t flush; /* Persisted with the rows. */
     uint64_t epoch; /* Persisted, as the rest of what was agreed. */
     bool frozen;    /* Takes nothing of the member that is to be unlinked. */
     bool answered;  /* Has said what it has of it. */
@@ -134,6 +136,7 @@ enum gs_event_kind {
     GS_RESUME,
     GS_RESTART,
     GS_CONTROL,
+    GS_EMPTY,
 };
 
 struct gs_event {
@@ -182,6 +185,7 @@ struct gs {
 
     struct sim history; /* Only its batches: for the oracle. */
     bool lost[SIM_BATCHES_MAX];
+    uint32_t flush[SIM_BATCHES_MAX];                    /* The epoch that it was made in. */
     unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
     struct gs_totals totals;
     unsigned unlinked; /* The member that is unlinked by force; members_count: none. */

@@ -103,7 +103,7 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
     return 0;
 }
 
-static void apply_rows(struct gs_member *m, struct bytes bytes, uint64_t lsn)
+static void apply_rows(const struct gs *gs, struct gs_member *m, struct bytes bytes, uint64_t lsn)
 {
     struct apply apply = {.m = m, .lsn = lsn};
     struct buf scratch = new_buf();
@@ -111,6 +111,9 @@ static void apply_rows(struct gs_member *m, struct bytes bytes, uint64_t lsn)
     struct op op;
 
     CHECK(batch_open(bytes, &batch) == 0);
+    CHECK(batch.flush <= m->flush);
+    if (batch.flush < m->flush && gs->fault != GS_KEEP_FLUSHED)
+        batch.nops_read = batch.nops = 0;
     while (batch_next(&batch, &op) == BATCH_OP) {
         apply.op = &op;
         CHECK(op_expand(&op, &batch, lsn, on_operand, &apply, &scratch) == 0);
@@ -131,7 +134,6 @@ uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *b
 {
     struct gs_record *record = mem_zalloc(sizeof(*record));
 
-    (void)gs;
     CHECK(m->log_count < GS_LOG_MAX);
     record->lsn = m->next_lsn++;
     record->seq = batch->seq;
@@ -144,7 +146,7 @@ uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *b
     if (batch->origin == GS_ORIGIN(m->index))
         m->seq = batch->seq;
     m->hlc = u64_max(m->hlc, batch->hlc);
-    apply_rows(m, bytes, record->lsn);
+    apply_rows(gs, m, bytes, record->lsn);
     return record->lsn;
 }
 
@@ -251,7 +253,7 @@ static void check_arrived(const struct sim_batch *made, const struct batch *batc
 
     CHECK(batch_open(buf_bytes(&made->bytes), &want) == 0);
     CHECK(want.origin == batch->origin && want.hlc == batch->hlc && want.nops == batch->nops);
-    CHECK(bytes_eq(want.ops, batch->ops));
+    CHECK(bytes_eq(want.ops, batch->ops) && want.flush == batch->flush);
     CHECK(vv_equal(&want.ctx, &batch->ctx));
 }
 
@@ -261,13 +263,31 @@ static uint64_t host_apply(void *ctx, const struct batch *batch, struct bytes by
     const unsigned index = h.gs->made[GS_INDEX(batch->origin)][batch->seq];
 
     CHECK(!h.m->refuses);
-    CHECK(index != 0);
+    if (index == 0) {
+        /* Flushed, and gone from the history: whoever was unlinked may still learn of it. */
+        CHECK(!gs_counts(h.gs, h.m->index));
+        return gs_member_log(h.gs, h.m, batch, bytes, 0);
+    }
     const struct sim_batch *made = &h.gs->history.batches[index - 1];
     if (h.gs->fault == GS_NOT_CAUSAL)
         bytes = buf_bytes(&made->bytes); /* What came says nothing of its context. */
     else if (h.gs->fault == GS_SOUND)
         check_arrived(made, batch);
     return gs_member_log(h.gs, h.m, batch, bytes, index - 1);
+}
+
+static void host_flush(void *ctx, uint32_t flush)
+{
+    const struct host h = host_of(ctx);
+
+    gs_trace(h.gs, "member %u is emptied: %u", h.m->index, flush);
+    CHECK(flush > h.m->flush);
+    h.m->flush = flush;
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        buf_clear(&h.m->rows[i].mem);
+        buf_clear(&h.m->rows[i].disk);
+        h.m->rows[i].dirty_lsn = 0;
+    }
 }
 
 static void host_fetch(void *ctx, const struct core_fetch *fetch)
@@ -308,6 +328,7 @@ static const struct core_host core_host = {.send = host_send,
                                            .close = host_close,
                                            .can_apply = host_can_apply,
                                            .apply = host_apply,
+                                           .flush = host_flush,
                                            .fetch = host_fetch,
                                            .event = host_event};
 
@@ -331,6 +352,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
     struct core_options options = {.origin = GS_ORIGIN(m->index),
                                    .shard = 3,
                                    .incarnation = 100 + m->index,
+                                   .flush = m->flush,
                                    .recovered_lsn = m->next_lsn - 1,
                                    .covered_lsn = m->covered_lsn,
                                    .covered = m->covered,
@@ -355,7 +377,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
         m->hlc = u64_max(m->hlc, record->hlc);
         if (record->lsn <= m->covered_lsn)
             continue;
-        apply_rows(m, buf_bytes(&record->bytes), record->lsn);
+        apply_rows(gs, m, buf_bytes(&record->bytes), record->lsn);
         CHECK(posv_raise(&options.recovered, record->origin,
                          (struct pos){record->seq, record->hlc}) == 0);
     }

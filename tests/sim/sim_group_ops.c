@@ -179,8 +179,8 @@ static void encode(struct gs_member *m, struct sim_batch *batch, uint64_t seq)
     buf_init(&scratch, SIZE_MAX);
     buf_init(&batch->bytes, SIZE_MAX);
     CHECK(buf_reserve(&batch->bytes, BATCH_HEADER_BYTES_MAX) == 0);
-    buf_commit(&batch->bytes,
-               batch_header_store(buf_end(&batch->bytes), batch->tag, seq, 0, &batch->ctx));
+    buf_commit(&batch->bytes, batch_header_store_flush(buf_end(&batch->bytes), batch->tag, seq, 0,
+                                                       m->flush, &batch->ctx));
     for (unsigned i = 0; i < batch->changes_count; i++) {
         struct op *op = &batch->changes[i].op;
 
@@ -240,6 +240,7 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     encode(m, made, m->seq + 1);
     /* Whoever was sealed may go on, for nobody. */
     gs->lost[index] = gs->sealed && m->index == gs->unlinked;
+    gs->flush[index] = m->flush;
     gs->history.batches_count++;
     gs->made[m->index][m->seq + 1] = index + 1;
     gs->totals.batches++;

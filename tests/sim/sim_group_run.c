@@ -258,6 +258,7 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
     case GS_FAULT:
     case GS_HEAL:
     case GS_CONTROL:
+    case GS_EMPTY:
     default:
         UNREACHABLE();
     }
@@ -277,6 +278,10 @@ static void on_event(struct gs *gs, const struct gs_event *e)
         break;
     case GS_HEAL:
         gs_net_block(gs, e->a, e->b, false);
+        break;
+    case GS_EMPTY:
+        if (gs->members[e->a].up && !gs->members[e->a].paused && gs_counts(gs, e->a))
+            core_flush(gs->members[e->a].core, gs->members[e->a].flush + 1);
         break;
     case GS_CONTROL:
         gs_at(gs, gs_between(gs, 10 * GS_MS, 60 * GS_MS), e);
@@ -340,14 +345,25 @@ static void run_until(struct gs *gs, uint64_t until)
     gs->now = u64_max(gs->now, until);
 }
 
-/* The history without what was lost; the oracle reads it. */
+/* How often the group was emptied. */
+static uint32_t flush_of(const struct gs *gs)
+{
+    uint32_t flush = 0;
+
+    for (unsigned i = 0; i < gs->members_count; i++)
+        flush = u32_max(flush, gs_counts(gs, i) ? gs->members[i].flush : 0);
+    return flush;
+}
+
+/* The history without what was lost or flushed; the oracle reads it. */
 static void drop_lost(struct gs *gs)
 {
     unsigned place[SIM_BATCHES_MAX + 1] = {0};
     unsigned kept = 0;
+    const uint32_t flush = flush_of(gs);
 
     for (unsigned i = 0; i < gs->history.batches_count; i++) {
-        if (gs->lost[i]) {
+        if (gs->lost[i] || gs->flush[i] < flush) {
             buf_deinit(&gs->history.batches[i].bytes);
             continue;
         }
@@ -362,6 +378,7 @@ static void drop_lost(struct gs *gs)
             change->op.value = bytes_cstr(change->value);
         }
         place[i] = kept + 1;
+        gs->flush[kept] = gs->flush[i];
         gs->lost[kept++] = false;
     }
     gs->history.batches_count = kept;
@@ -398,6 +415,8 @@ static bool all_have_all(const struct gs *gs)
 {
     for (unsigned i = 0; i < gs->members_count; i++) {
         if (gs_counts(gs, i) && !has_all(gs, &gs->members[i]))
+            return false;
+        if (gs_counts(gs, i) && gs->members[i].flush != flush_of(gs))
             return false;
     }
     return gs->unlinked == gs->members_count || gs->sealed;
@@ -550,6 +569,14 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
 
         for (unsigned j = 0; j < ARRAY_COUNT(kinds); j++)
             gs_at(gs, gs_between(gs, 0, 20 * GS_MS), &(struct gs_event){.kind = kinds[j], .a = i});
+    }
+    /* One or two members empty the group, perhaps at the same time. */
+    if ((fault == GS_SOUND && gs_chance(gs, 25)) || fault == GS_KEEP_FLUSHED) {
+        const uint64_t at = gs_between(gs, 200 * GS_MS, CHAOS_US);
+
+        gs_at(gs, at, &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
+        gs_at(gs, at + gs_between(gs, 0, 100 * GS_MS),
+              &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
     }
     gs_at(gs, 0, &(struct gs_event){.kind = GS_CONTROL});
     gs_at(gs, gs->fault_gap_us, &(struct gs_event){.kind = GS_FAULT});

@@ -91,13 +91,14 @@ static void small_frames_come_back(void **state)
                                      .group_id = {1, 2, 3},
                                      .incarnation = 0x1122334455667788,
                                      .epoch = 9,
+                                     .flush = 6,
                                      .applied = sample_posv(10),
                                      .durable = sample_posv(5),
                                      .trimmed = sample_posv(1)};
     struct wire_hello hello_got;
     const struct wire_ack ack = {.as_of_seq = 77, .durable = sample_posv(3)};
     struct wire_ack ack_got;
-    const struct wire_heartbeat hb = {1, 2, 3, 4, 5, 6};
+    const struct wire_heartbeat hb = {1, 2, 3, 4, 5, 6, 7};
     struct wire_heartbeat hb_got;
     const struct wire_request request = {3, 4, 5, WIRE_SEQ_ALL};
     struct wire_request request_got;
@@ -111,6 +112,7 @@ static void small_frames_come_back(void **state)
     assert_int_equal(wire_get_hello(opened(f).body, &hello_got), 0);
     expect_u64(hello_got.shard, 7);
     expect_u64(hello_got.incarnation, hello.incarnation);
+    expect_u64(hello_got.flush, 6);
     expect_posv(&hello_got.applied, &hello.applied);
     expect_posv(&hello_got.durable, &hello.durable);
     expect_posv(&hello_got.trimmed, &hello.trimmed);
@@ -122,7 +124,8 @@ static void small_frames_come_back(void **state)
     buf_clear(&f->frame);
     assert_int_equal(wire_put_heartbeat(&f->frame, &hb), 0);
     assert_int_equal(wire_get_heartbeat(opened(f).body, &hb_got), 0);
-    assert_memory_equal(&hb, &hb_got, sizeof(hb));
+    assert_memory_equal(&hb, &hb_got, offsetof(struct wire_heartbeat, flush));
+    expect_u64(hb_got.flush, 7);
     buf_clear(&f->frame);
     assert_int_equal(wire_put_request(&f->frame, &request), 0);
     assert_int_equal(wire_get_request(opened(f).body, &request_got), 0);

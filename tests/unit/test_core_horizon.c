@@ -1,0 +1,158 @@
+/*
+ * The core of replication with scripted peers: what everybody has, how long the log is kept, whose
+ * clock is wrong.
+ */
+#include "tests/unit/test_core_fixture.h"
+
+static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **state)
+{
+    struct fixture *f = *state;
+    struct posv all = posv_with(SELF, (struct pos){10, HLC(-100)});
+    struct core_horizons h;
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        link_peer(f, origin);
+        send_ack(f, origin, origin == PEER ? 6 : 0, &all);
+    }
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), 0);
+    send_batch(f, 6, HLC(1), tag_of(0, 0));
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), 0); /* Applied, but not durable. */
+    core_durable(f->core, 16);
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), HLC(-100));
+    expect_u64(vv_get(&h.stable, PEER), 0);
+}
+
+static void lst_is_what_all_have_promised(void **state)
+{
+    struct fixture *f = *state;
+    struct core_horizons h;
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        const struct wire_heartbeat hb = {.hlc = HLC(40u + origin),
+                                          .seq = origin == THIRD ? 1 : 0,
+                                          .wall_ms = WALL_MS,
+                                          .sent_ms = 1};
+
+        link_peer(f, origin);
+        assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+        deliver(f, origin);
+    }
+    tick(f, 1000);
+    core_horizons(f->core, &h);
+    expect_u64(h.lst, 0); /* THIRD has made a batch that is not here. */
+    struct wire_heartbeat again = {.hlc = HLC(60), .wall_ms = WALL_MS, .sent_ms = 2};
+    assert_int_equal(wire_put_heartbeat(&f->out, &again), 0);
+    deliver(f, FOURTH);
+    core_link_down(f->core, THIRD);
+    link_peer(f, THIRD);
+    again.hlc = HLC(50);
+    assert_int_equal(wire_put_heartbeat(&f->out, &again), 0);
+    deliver(f, THIRD);
+    core_horizons(f->core, &h);
+    expect_u64(h.lst, HLC(42));
+}
+
+/* --- retention --- */
+
+static int setup_retention(void **state)
+{
+    const struct core_options options = {.origin = SELF,
+                                         .incarnation = 11,
+                                         .group_id = {7},
+                                         .history_bytes = 100,
+                                         .retention_bytes = 2000};
+
+    return setup_with(state, &options);
+}
+
+static void the_log_is_kept_for_a_peer_up_to_the_bound(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer_info info;
+    struct core_horizons h;
+    uint64_t seq = 0;
+
+    for (unsigned i = 0; i < 10; i++)
+        log_local(f, ++seq);
+    core_durable(f->core, seq);
+    const struct posv covered = posv_with(SELF, (struct pos){seq, HLC(0) + seq});
+    core_covered(f->core, seq, &covered);
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        link_peer(f, origin);
+        if (origin != FOURTH)
+            send_ack(f, origin, 0, &covered);
+    }
+    core_horizons(f->core, &h);
+    expect_u64(h.trim_lsn, 0);
+    tick(f, 1000);
+    assert_true(core_peer_info(f->core, FOURTH, &info));
+    assert_in_range(info.retained_bytes, 200, 600);
+    assert_in_range(info.retained_left_ms, 1, 10000);
+    assert_false(info.behind);
+    for (unsigned i = 0; i < 80; i++)
+        log_local(f, ++seq);
+    tick(f, 1000);
+    assert_true(core_peer_info(f->core, FOURTH, &info));
+    assert_true(info.behind);
+    expect_u64(info.retained_left_ms, 0);
+    core_horizons(f->core, &h);
+    assert_in_range(h.trim_lsn, 1, 10);
+}
+
+/* --- clocks --- */
+
+/* A heartbeat whose sender's clock is `offset_ms` ahead. */
+static void beat(struct fixture *f, uint8_t from, int64_t offset_ms)
+{
+    const struct wire_heartbeat hb = {.hlc = 1,
+                                      .wall_ms = (uint64_t)((int64_t)f->now.wall_ms + offset_ms),
+                                      .sent_ms = 1,
+                                      .echo_ms = f->now.mono_ms};
+
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, from);
+}
+
+static void writes_are_refused_when_two_peers_say_that_our_clock_is_off(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+        link_peer(f, origin);
+    beat(f, PEER, 90);
+    tick(f, 1);
+    const unsigned before = f->events_count;
+    beat(f, THIRD, 700);
+    tick(f, 1);
+    assert_int_equal(f->events[before].kind, CORE_SKEW_WARN);
+    expect_i64((int64_t)f->events[before].detail, 700);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK); /* One alone may be wrong. */
+    beat(f, FOURTH, -700);
+    tick(f, 1);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK); /* They do not agree. */
+    for (unsigned i = 0; i < 8; i++)
+        beat(f, FOURTH, 650);
+    tick(f, 1);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_SKEW);
+    for (uint8_t origin = THIRD; origin <= FOURTH; origin++) {
+        for (unsigned i = 0; i < 8; i++)
+            beat(f, origin, 10);
+    }
+    tick(f, 1);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
+        CORE_TEST(lst_is_what_all_have_promised, setup),
+        CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
+        CORE_TEST(writes_are_refused_when_two_peers_say_that_our_clock_is_off, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
