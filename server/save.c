@@ -271,11 +271,11 @@ void save_step(struct shard *sh)
         s->target_lsn = oplog_applied_lsn(sh->log);
         s->flushing = true;
     }
+    const bool vain = sh->mend.ailing || sh->fenced;
     if (s->flushing && !ks_flush_busy(sh->ks) &&
-        (sh->mend.ailing || !ks_flush_needed(sh->ks) ||
-         ks_flush_covered(sh->ks) >= s->target_lsn)) {
+        (vain || !ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= s->target_lsn)) {
         s->flushing = false;
-        s->vain = sh->mend.ailing;
+        s->vain = vain;
         s->busy = true;
         pool_submit(&s->cls, &s->job);
     }

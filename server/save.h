@@ -80,7 +80,7 @@ struct save_shard {
     uint64_t here_lsn; /* save_flush_here wants the rows up to it in the store. */
     bool flushing;
     bool busy; /* The job is under way. */
-    bool vain; /* The store takes no writes: the job only says so. */
+    bool vain; /* Store or log take no writes: the job only says so. */
 };
 
 void save_init(struct save *save, uint64_t now_s);

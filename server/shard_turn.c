@@ -68,6 +68,7 @@ static void give_up_replies(struct shard *sh)
     const bool lost = oplog_applied_lsn(sh->log) > safe_lsn(sh);
 
     sh->fenced = true;
+    ks_flush_give_up(sh->ks);
     if (!lost)
         return;
     LIST_FOR_EACH_SAFE(link, &sh->conns)
@@ -134,7 +135,7 @@ static uint64_t flush_batch_bytes(const struct shard *sh)
 
 static void write_back(struct shard *sh)
 {
-    const bool may = !sh->flushing && !sh->stopping && !sh->mend.ailing;
+    const bool may = !sh->flushing && !sh->stopping && !sh->mend.ailing && !sh->fenced;
 
     if (may && !ks_flush_busy(sh->ks) && ks_flush_needed(sh->ks) && flush_due(sh))
         (void)ks_flush_start(sh->ks, flush_batch_bytes(sh), reactor_now_ms(sh->reactor));

@@ -476,6 +476,19 @@ int ks_flush_batch_now(struct keyspace *ks)
     return f->err;
 }
 
+void ks_flush_give_up(struct keyspace *ks)
+{
+    struct ks_flush *f = &ks->flush;
+
+    if (f->building)
+        build_end(ks);
+    else if (!f->waiting)
+        return;
+    f->waiting = false;
+    f->err = -ERR_CLOSED;
+    batch_done(ks);
+}
+
 int ks_flush_now(struct keyspace *ks)
 {
     int err = 0;

@@ -57,6 +57,12 @@ bool ks_flush_building(const struct keyspace *ks);
 void ks_flush_on_durable(struct keyspace *ks, uint64_t lsn);
 
 /*
+ * The log will never be durable any further: a batch that is being built or waits for it is given
+ * up, and its rows stay dirty. Nothing may be started after it.
+ */
+void ks_flush_give_up(struct keyspace *ks);
+
+/*
  * Writes everything that waits, now, on this thread: at start and at the end, when the loop does
  * not run and the log is durable. Returns 0 or the error of the store.
  */
