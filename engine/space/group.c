@@ -347,7 +347,9 @@ static void set_hot(struct keyspace *ks, const struct ks_key *key, struct keytab
         }
         struct coll *coll = group_coll_new(ks, key, &shape);
         (void)group_swap(ks, key, ref, coll, coll->type, bytes_of(NULL, 0));
-        group_coll_absorb(ks, key, coll);
+        if (row_clear(row, &clear) != 0)
+            vv_init(&clear);
+        group_coll_absorb(ks, key, coll, &clear);
     }
     obj = put_row(ks, key, ref, row, lsn);
     group_refresh(ks, key, obj);
@@ -406,12 +408,12 @@ struct coll *ks_group_coll(struct keyspace *ks, const struct ks_key *key, uint8_
     if (kind == KEYTAB_NONE)
         insert_dead(ks, key, &ref);
     obj = ref.obj;
+    struct vv clear;
+    if (row_clear(obj_row(obj), &clear) != 0)
+        vv_init(&clear);
     if ((obj->h.flags & BLK_COLL) != 0) {
-        struct vv clear;
         if (obj_coll(obj)->type == type)
             return obj_coll(obj);
-        if (row_clear(obj_row(obj), &clear) != 0)
-            vv_init(&clear);
         group_coll_apart(ks, key, obj_coll(obj), &clear, false);
     }
     const struct group_shape shape = {.type = type};
@@ -420,7 +422,7 @@ struct coll *ks_group_coll(struct keyspace *ks, const struct ks_key *key, uint8_
     CHECK(buf_append_bytes(&ks->group->clipped, obj_row(obj)) == 0);
     obj = group_swap(ks, key, &ref, coll, type, buf_bytes(&ks->group->clipped));
     set_dead(ks, obj, true);
-    group_coll_absorb(ks, key, coll);
+    group_coll_absorb(ks, key, coll, &clear);
     return coll;
 }
 

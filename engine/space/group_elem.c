@@ -254,6 +254,17 @@ struct elem *group_elem_load(struct keyspace *ks, struct coll *coll, struct byte
     return e;
 }
 
+/* An element's row under a clear vector; empty if nothing is left of it. */
+static struct bytes clip(struct ks_group *g, struct bytes row, const struct vv *clear)
+{
+    if (row.len != 0 && !row_is_chunk(row)) {
+        buf_clear(&g->clipped);
+        if (row_clip(row, clear, &g->clipped) == 0)
+            row = buf_bytes(&g->clipped);
+    }
+    return group_row_dead(row) ? bytes_of(NULL, 0) : row;
+}
+
 void group_coll_apart(struct keyspace *ks, const struct ks_key *key, struct coll *coll,
                       const struct vv *clear, bool seen)
 {
@@ -262,18 +273,14 @@ void group_coll_apart(struct keyspace *ks, const struct ks_key *key, struct coll
     struct elem *e;
     const uint8_t kind = coll_row_kind(coll->type);
 
-    if (seen)
-        return; /* What the store has of it is as dead. */
     elemtab_iter_init(&coll->tab, &it);
     while ((e = elemtab_iter_next(&it)) != NULL) {
         if (e->h.dirty == 0)
             continue;
-        struct bytes row = elem_row(e);
-        buf_clear(&g->clipped);
-        if (row.len != 0 && !row_is_chunk(row) && row_clip(row, clear, &g->clipped) == 0)
-            row = buf_bytes(&g->clipped);
-        if (group_row_dead(row))
-            row = bytes_of(NULL, 0);
+        const struct bytes row = clip(g, elem_row(e), clear);
+        /* What the store has of it is as dead. Floors that the same batch has made are not. */
+        if (seen && (row.len == 0 || is_alive(e)))
+            continue;
         struct overlay_key *k = overlay_key_get(&g->overlay, key);
         struct overlay_entry *o = overlay_put(&g->overlay, k, kind, elem_sub(e), row, true);
         k->fresh = false;
@@ -295,7 +302,8 @@ void group_inherit(struct keyspace *ks, struct row_head *from, struct row_head *
         dirty_mark(&ks->dirty, heir, coll, ks->group->lsn);
 }
 
-void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll)
+void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll,
+                       const struct vv *clear)
 {
     struct ks_group *g = ks->group;
     struct overlay_key *k = overlay_key_find(&g->overlay, key);
@@ -310,7 +318,8 @@ void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct col
         if (o->kind != kind)
             continue;
         /* A local write has seen it all: it is gone, which the store must learn. */
-        struct elem *e = add(ks, coll, overlay_sub(o), bytes_of(NULL, 0), BLK_STORED);
+        const struct bytes row = o->full ? clip(g, overlay_row(o), clear) : bytes_of(NULL, 0);
+        struct elem *e = add(ks, coll, overlay_sub(o), row, BLK_STORED);
         group_inherit(ks, &o->h, &e->h, coll);
         coll->stored = true;
         overlay_remove(&g->overlay, o);

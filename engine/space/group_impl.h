@@ -93,8 +93,12 @@ void group_coll_apart(struct keyspace *ks, const struct ks_key *key, struct coll
                       const struct vv *clear, bool seen);
 /* The elements of a collection that stays, under another clear vector. */
 void group_coll_clip(struct keyspace *ks, struct coll *coll, const struct vv *clear, uint64_t lsn);
-/* What the overlay has of elements of this type becomes dead elements of the new collection. */
-void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll);
+/*
+ * What the overlay has of elements of this type becomes dead elements of the new collection:
+ * nothing, or what `clear` leaves of them.
+ */
+void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll,
+                       const struct vv *clear);
 
 /*
  * `heir` stands for the row from now on, as an element of `coll` or by itself: it waits from where
