@@ -323,6 +323,8 @@ static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
     struct before *b = key_before(m, key);
     op->key = key->name;
     op->seen = seen_of(g, row_before(g, b));
+    if (op->kind == OP_SET && b->absent)
+        op->flags = OP_COVER;
     if (m->nops != 0)
         mut_void_key(m, mut_group_of(key));
     mut_append(m, op, mut_group_of(key), mut_name_of_value(key));

@@ -80,6 +80,8 @@ enum op_kind {
  * key; costs nothing but this bit. Set by the caller; not needed on nodes without peers. On an
  * element op it cannot say what was seen of the key's counters: if row_seen of the key row gives
  * something, put an OP_DEL with it into the batch as well.
+ * A SET of an absent key has it too: its counters may have expired and been collected here, so that
+ * `seen` says nothing of them, and not yet elsewhere, where they would count on.
  */
 #define OP_COVER 0x01u
 /* The rest is set by the codec. */

@@ -2,7 +2,8 @@
  * What an op does to rows, as operands that can be joined without reading the row.
  *
  *     op          row      operand
- *     SET         key      ctx, clear; the value with its cut and expiry
+ *     SET         key      ctx, clear; the value with its cut and expiry; with COVER also
+ *                          rctx; floors
  *     DEL         key      ctx, rctx, clear; floors
  *     INCR        key      the run; with COVER also what DEL has
  *     EXPIRE      key      the setting, and what its group has seen
@@ -197,6 +198,10 @@ static int expand_set(struct expand *x)
     /* A change of a part keeps the generation that it belongs to. */
     if (err == 0 && (x->op->kind == OP_SET || tag_eq(x->op->generation, batch_tag(x->batch))))
         err = add_clear(x);
+    if (err == 0 && x->op->kind == OP_SET && (x->op->flags & OP_COVER) != 0) {
+        vv_copy(&x->state->rctx, &x->batch->ctx);
+        err = add_floors(x);
+    }
     if (err == 0 && x->op->expire_at_ms != 0 && x->op->expire_at_ms != ROW_EXPIRE_NEVER)
         err = add_expiry(x, VT_STRING, batch_tag(x->batch));
     if (err == 0)

@@ -273,6 +273,8 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
     if (kind < 20) {
         change = add_change(batch, key, OP_SET);
         random_value(sim, change);
+        if (!view.present)
+            change->op.flags = OP_COVER;
         if (sim->expiry && chance(sim, 40))
             change->op.expire_at_ms = now_ms + 1 + pick(sim, 30);
     } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {

@@ -122,6 +122,8 @@ static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *bat
     if (kind < 20) {
         change = add_change(batch, key, OP_SET);
         random_value(gs, change);
+        if (!view.present)
+            change->op.flags = OP_COVER;
         if (gs->expiry && gs_chance(gs, 40))
             change->op.expire_at_ms = random_deadline(gs, m);
     } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {

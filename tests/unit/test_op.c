@@ -314,6 +314,42 @@ static void a_set_replaces_what_it_has_seen_and_keeps_what_it_has_not(void **sta
     buf_deinit(&out);
 }
 
+/* An expired counter may be collected here and not there: the next SET must end it everywhere. */
+static void a_set_of_an_absent_key_covers_counters_that_it_could_not_see(void **state)
+{
+    struct fixture *f = *state;
+    struct op set = {.kind = OP_SET, .key = BYTES_LIT("k"), .value = BYTES_LIT("5")};
+    struct buf out;
+    uint8_t count[ROW_COUNT_BYTES];
+    struct batch batch;
+    struct row_view view;
+    struct vv ctx;
+    char text[ROW_TEXT_BYTES];
+
+    vv_init(&ctx);
+    assert_int_equal(vv_raise(&ctx, tag_of(100, 7)), 0);
+    buf_init(&out, SIZE_MAX);
+    row_count_store(count, 90, tag_of(95, 7), 2);
+    start(f, &ctx);
+    batch = open_batch(f);
+    expand(f, &set, &batch);
+    view = folded(f, bytes_of(count, sizeof(count)), &f->rows[0], &out);
+    expect_bytes(row_text(&view, text), BYTES_LIT("7"));
+
+    set.flags = OP_COVER;
+    f->rows_count = 0;
+    expand(f, &set, &batch);
+    view = folded(f, bytes_of(count, sizeof(count)), &f->rows[0], &out);
+    expect_bytes(row_text(&view, text), BYTES_LIT("5"));
+    assert_int_equal(out.ptr[0], ROW_VALUE);
+
+    /* What it has not seen counts, as always. */
+    row_count_store(count, 90, tag_of(101, 7), 2);
+    view = folded(f, bytes_of(count, sizeof(count)), &f->rows[0], &out);
+    expect_bytes(row_text(&view, text), BYTES_LIT("7"));
+    buf_deinit(&out);
+}
+
 static void a_delete_leaves_nothing_of_a_plain_value(void **state)
 {
     struct fixture *f = *state;
@@ -452,6 +488,7 @@ int main(void)
         TEST(a_cut_batch_is_an_error_wherever_it_is_cut),
         TEST(an_unknown_kind_is_not_skipped),
         TEST(a_set_replaces_what_it_has_seen_and_keeps_what_it_has_not),
+        TEST(a_set_of_an_absent_key_covers_counters_that_it_could_not_see),
         TEST(a_delete_leaves_nothing_of_a_plain_value),
         TEST(operands_that_the_store_joins_early_still_act_on_the_older_row),
         TEST(a_deleted_collection_leaves_a_clear_vector),
