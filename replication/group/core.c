@@ -9,6 +9,8 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/value/rowkey.h"
+
 #include "replication/group/core_impl.h"
 #include "replication/group/pack.h"
 
@@ -94,6 +96,7 @@ static void set_defaults(struct core_options *o)
     o->parked_bytes_max = or_default(o->parked_bytes_max, CORE_PARKED_BYTES_DEFAULT);
     o->tail_bytes_max = or_default(o->tail_bytes_max, CORE_TAIL_BYTES_DEFAULT);
     o->history_bytes = or_default(o->history_bytes, CORE_HISTORY_BYTES_DEFAULT);
+    o->sync_bytes = or_default(o->sync_bytes, CORE_SYNC_BYTES_DEFAULT);
     o->ack_ms = o->ack_ms == 0 ? CORE_ACK_MS_DEFAULT : o->ack_ms;
     o->heartbeat_ms = o->heartbeat_ms == 0 ? CORE_HEARTBEAT_MS_DEFAULT : o->heartbeat_ms;
     o->timeout_ms = o->timeout_ms == 0 ? CORE_TIMEOUT_MS_DEFAULT : o->timeout_ms;
@@ -124,12 +127,19 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core->covered_lsn = options->covered_lsn;
     posv_copy(&core->covered, &options->covered);
     core_log_init(core);
+    buf_init(&core->sync_in.after, ROWKEY_BYTES_MAX);
     core->pack = pack_create();
     wire_writer_init(&core->writer, core->options.frame_bytes);
     buf_init(&core->scratch, WIRE_BODY_BYTES_MAX);
     buf_init(&core->batch, WIRE_BODY_BYTES_MAX + BATCH_HEADER_BYTES_MAX);
     buf_init(&core->frame, WIRE_BODY_BYTES_MAX + WIRE_HEADER_BYTES);
     *out = core;
+}
+
+static void free_peer(struct peer *peer)
+{
+    buf_deinit(&peer->sync_out.after);
+    mem_free(peer);
 }
 
 void core_destroy(struct core *core)
@@ -139,7 +149,8 @@ void core_destroy(struct core *core)
     for (unsigned i = 0; i < core->origins_count; i++)
         core_queue_clear(&core->origins[i]);
     for (unsigned i = 0; i < core->peers_count; i++)
-        mem_free(core->peers[i]);
+        free_peer(core->peers[i]);
+    buf_deinit(&core->sync_in.after);
     core_tail_clear(core);
     wire_writer_deinit(&core->writer);
     buf_deinit(&core->scratch);
@@ -160,7 +171,7 @@ void core_send(struct core *core, struct peer *peer)
 
 void core_disconnected(struct core *core, struct peer *peer)
 {
-    (void)core;
+    core_sync_link_down(core, peer);
     memset(peer->in, 0, sizeof(peer->in));
     memset(peer->out, 0, sizeof(peer->out));
     peer->credit = peer->sent = peer->consumed = peer->granted = 0;
@@ -206,8 +217,11 @@ void core_link_up(struct core *core, uint8_t origin)
                                .flush = core->flush};
 
     if (peer == NULL) {
-        /* Whoever was unlinked is told so. */
-        const struct wire_bye bye = {.reason = WIRE_REMOVED, .detail = core->members.epoch};
+        /* Whoever was unlinked is told so; others may be members of an epoch that is not here yet.
+         */
+        const bool sealed = members_find(&core->members, origin) != NULL;
+        const struct wire_bye bye = {.reason = sealed ? WIRE_REMOVED : WIRE_EPOCH,
+                                     .detail = core->members.epoch};
 
         if (wire_put_bye(&core->frame, &bye) == 0)
             core->host->send(core->ctx, origin, buf_bytes(&core->frame));
@@ -382,6 +396,10 @@ static bool on_frame(struct core *core, struct peer *peer, const struct wire_fra
             return false;
         core_on_nack(core, peer, &nack);
         return true;
+    case WIRE_SYNC_ASK:
+        return core_on_sync_ask(core, peer, frame->body);
+    case WIRE_SYNC_ROWS:
+        return core_on_sync_rows(core, peer, frame->body);
     case WIRE_HELLO:
     case WIRE_BYE:
     case WIRE_KIND_END:
@@ -434,7 +452,7 @@ static void remove_peer(struct core *core, unsigned at)
 
     if (peer->state == CORE_LINK_UP || peer->state == CORE_LINK_GREETING)
         core_park(core, peer, WIRE_REMOVED, 0);
-    mem_free(peer);
+    free_peer(peer);
     core->peers[at] = core->peers[--core->peers_count];
 }
 
@@ -446,6 +464,7 @@ static void add_peer(struct core *core, const struct member *member)
         CHECK(core->peers_count < PEERS_MAX);
         peer = mem_zalloc(sizeof(*peer));
         peer->origin = member->origin;
+        buf_init(&peer->sync_out.after, ROWKEY_BYTES_MAX);
         core->peers[core->peers_count++] = peer;
     }
     peer->incarnation = member->incarnation;
@@ -497,6 +516,7 @@ void core_flush(struct core *core, uint32_t flush)
         return;
     core->flush = flush;
     core->host->flush(core->ctx, flush);
+    core_sync_flushed(core);
 }
 
 uint32_t core_flush_epoch(const struct core *core)
@@ -613,6 +633,7 @@ void core_tick(struct core *core, const struct core_time *now)
         core_drain(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         tick_peer(core, core->peers[i]);
+    core_sync_tick(core);
     core_plan(core);
     core_clock_check(core);
     if (now->mono_ms - core->checked_ms >= 1000) {
@@ -632,6 +653,15 @@ enum core_write core_may_write(const struct core *core)
     if (core->own_lost)
         return CORE_WRITE_OWN_LOST;
     return core->fenced ? CORE_WRITE_SKEW : CORE_WRITE_OK;
+}
+
+uint64_t core_promised_hlc(const struct core *core)
+{
+    uint64_t hlc = 0;
+
+    for (unsigned i = 0; i < core->peers_count; i++)
+        hlc = u64_max(hlc, core->peers[i]->promised_hlc);
+    return hlc;
 }
 
 const struct vv *core_applied_vv(const struct core *core)
@@ -674,5 +704,7 @@ size_t core_memory_bytes(const struct core *core)
 
     for (unsigned i = 0; i < core->origins_count; i++)
         bytes += core->origins[i].queue_bytes;
+    for (unsigned i = 0; i < core->peers_count; i++)
+        bytes += core->peers[i]->sync_out.after.cap;
     return bytes + core->peers_count * sizeof(struct peer);
 }

@@ -92,6 +92,20 @@ struct core_host {
     /* Starts reading records; core_fetched brings them, never from within. */
     void (*fetch)(void *ctx, const struct core_fetch *fetch);
     void (*event)(void *ctx, const struct core_event *event);
+    /*
+     * Full sync, as donor: makes a checkpoint for a peer (core_sync_opened), reads the rows behind
+     * a key (core_sync_rows; about `bytes_max` bytes, at least one row), drops the checkpoint.
+     */
+    void (*sync_open)(void *ctx, uint8_t peer, uint32_t id);
+    void (*sync_read)(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
+    void (*sync_close)(void *ctx, uint8_t peer);
+    /*
+     * As joiner: stores rows, which replace what is there (core_sync_stored); then makes all of it
+     * durable, with `at` as the covered vector (core_sync_finished). Rows borrow from the call.
+     * Rows that a flush overtakes are thrown away.
+     */
+    void (*sync_put)(void *ctx, struct wire_sync_rows *rows);
+    void (*sync_finish)(void *ctx, const struct posv *at);
 };
 
 /* --- limits; 0 means the default --- */
@@ -111,6 +125,7 @@ struct core_options {
     size_t frame_bytes;       /* Target of one BATCHES frame: 64 KiB. */
     size_t parked_bytes_max;  /* Of each origin, waiting here to be applied: 4 MiB. */
     size_t tail_bytes_max;    /* Last own batches in memory, shared by all links: 4 MiB. */
+    size_t sync_bytes;        /* Of rows in one piece of a full sync: 1 MiB. */
     uint32_t ack_ms;          /* Least time between two ACKs: 2. */
     uint32_t heartbeat_ms;    /* 100 */
     uint32_t timeout_ms;      /* Silence that ends a link: 5,000. */
@@ -124,6 +139,7 @@ struct core_options {
 #define CORE_FRAME_BYTES_DEFAULT   (64u << 10)
 #define CORE_PARKED_BYTES_DEFAULT  (4u << 20)
 #define CORE_TAIL_BYTES_DEFAULT    (4u << 20)
+#define CORE_SYNC_BYTES_DEFAULT    (1u << 20)
 #define CORE_HISTORY_BYTES_DEFAULT (1u << 20)
 #define CORE_ACK_MS_DEFAULT        2u
 #define CORE_HEARTBEAT_MS_DEFAULT  100u
@@ -196,6 +212,32 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes);
 void core_fetched(struct core *core, uint64_t id, int err, const struct core_record *records,
                   size_t count);
 
+/* --- full sync --- */
+
+/*
+ * A new member that has nothing wants a copy: once, after core_set_members and before anything is
+ * applied. Until core_syncing is false nothing else is taken. A start that finds an unfinished copy
+ * empties the store first.
+ */
+void core_sync_start(struct core *core);
+bool core_syncing(const struct core *core);
+void core_sync_stored(struct core *core);
+void core_sync_finished(struct core *core);
+
+/* `at` and `flush`: of the checkpoint. `err` not 0: it could not be made. */
+void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
+                      const struct posv *at, uint32_t flush);
+
+/* What sync_read has read: some rows, in the order of their keys. */
+struct core_piece {
+    const struct wire_row *rows;
+    uint32_t count;
+    bool last; /* There are no more. */
+};
+
+void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
+                    const struct core_piece *piece);
+
 /* --- questions --- */
 
 enum core_write {
@@ -211,6 +253,12 @@ enum core_write core_may_write(const struct core *core);
 
 /* Whether a link to the peer is worth trying now. */
 bool core_may_link(const struct core *core, uint8_t origin);
+
+/*
+ * The highest HLC that any peer has promised not to use again. The HLC of a member that becomes
+ * active must have observed it, or its first batches would be older than what counts as heard.
+ */
+uint64_t core_promised_hlc(const struct core *core);
 
 /* All that is applied: the context of a local batch. */
 const struct vv *core_applied_vv(const struct core *core);

@@ -57,6 +57,7 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
     core_flush(core, hb->flush);
     peer->echo_ms = hb->sent_ms;
     peer->echo_at_ms = core->now.mono_ms;
+    peer->promised_hlc = u64_max(peer->promised_hlc, hb->hlc);
     core_clock_sample(core, peer, hb);
     if (peer->heard_count == ACKS_MAX)
         peer->heard_count--;

@@ -78,6 +78,31 @@ struct sample {
     uint64_t rtt_ms;
 };
 
+/* A copy for a peer. */
+struct sync_out {
+    bool open;
+    bool busy; /* The host is at work. */
+    uint32_t id;
+    uint32_t flush;
+    struct posv at;
+    struct buf after;
+};
+
+/* A copy for us. */
+struct sync_in {
+    bool wanted;
+    bool storing; /* The host is at work, */
+    bool stale;   /* on what a flush has overtaken. */
+    bool last;
+    bool has_vector;
+    uint8_t donor; /* 0: none. */
+    unsigned donor_last;
+    uint32_t id;
+    uint64_t heard_ms;
+    struct buf after;
+    struct posv vector;
+};
+
 struct peer {
     uint8_t origin;
     uint8_t state; /* enum core_link_state */
@@ -112,8 +137,10 @@ struct peer {
     struct heard heard[ACKS_MAX];
     unsigned heard_count;
     uint64_t heard_hlc;
+    uint64_t promised_hlc; /* By its last heartbeat, whether or not that counts yet. */
     struct sample samples[SAMPLES_MAX];
     unsigned samples_count; /* Ever; the ring holds the last ones. */
+    struct sync_out sync_out;
     bool behind;
     bool self_behind;    /* It has trimmed what we need, */
     uint64_t behind_seq; /* up to here. */
@@ -160,6 +187,7 @@ struct core {
 
     uint64_t own_known; /* Highest own seq that a peer has. */
     bool own_lost;
+    struct sync_in sync_in;
     bool forked;
     bool fenced; /* By skew. */
     bool warned;
@@ -244,11 +272,22 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
 void core_send_ack(struct core *core, struct peer *peer);
 void core_send_heartbeat(struct core *core, struct peer *peer);
 
+/* --- core_sync.c --- */
+
+/* False: damaged. */
+bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
+bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
+void core_sync_tick(struct core *core);
+void core_sync_flushed(struct core *core);
+void core_sync_link_down(struct core *core, struct peer *peer);
+
 /* --- core_log.c --- */
 
 void core_log_init(struct core *core);
 /* The first time that is known. */
 void core_log_start(struct core *core, uint64_t now_ms);
+/* The log begins here: what was applied so far has not passed through it. */
+void core_log_reset(struct core *core);
 void core_log_note(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len);
 void core_log_durable(struct core *core, uint64_t lsn);
 /* What is durable here, of all origins. */

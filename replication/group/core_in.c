@@ -184,6 +184,8 @@ static void plan_relay(struct core *core, unsigned index)
 
 void core_plan(struct core *core)
 {
+    if (core->sync_in.wanted)
+        return; /* Rows first. */
     for (unsigned i = 0; i < core->peers_count; i++) {
         struct peer *peer = core->peers[i];
         const struct origin *o = &core->origins[peer->index];

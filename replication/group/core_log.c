@@ -101,6 +101,13 @@ void core_log_init(struct core *core)
     }
 }
 
+void core_log_reset(struct core *core)
+{
+    core->history_count = 0;
+    add_moment(core, core->applied_lsn);
+    core_applied_posv(core, &core->history[0].at);
+}
+
 void core_log_start(struct core *core, uint64_t now_ms)
 {
     for (unsigned i = 0; i < core->history_count; i++)
@@ -185,7 +192,11 @@ void core_log_check(struct core *core)
         uint64_t age_ms;
 
         core_applied_posv(core, &applied);
-        if (peer->behind || posv_leq(&applied, &peer->durable))
+        const struct member *member = members_find(&core->members, peer->origin);
+
+        /* A joiner has acknowledged nothing until it has its copy. */
+        if (peer->behind || posv_leq(&applied, &peer->durable) || member == NULL ||
+            member->state == MEMBER_JOINING)
             continue;
         retained(core, peer, &bytes, &age_ms);
         if ((core->options.retention_bytes != 0 && bytes > core->options.retention_bytes) ||

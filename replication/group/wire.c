@@ -41,6 +41,11 @@ const char *wire_reason_str(uint8_t reason)
 
 /* --- frames --- */
 
+static bool may_be_long(uint8_t kind)
+{
+    return kind == WIRE_BATCHES || kind == WIRE_SYNC_ASK || kind == WIRE_SYNC_ROWS;
+}
+
 int wire_frame_size(struct bytes in, size_t *out)
 {
     if (in.len < WIRE_HEADER_BYTES) {
@@ -50,7 +55,7 @@ int wire_frame_size(struct bytes in, size_t *out)
     const uint32_t len = le32_load(in.ptr);
 
     if (len > WIRE_BODY_BYTES_MAX || in.ptr[4] == 0 || in.ptr[4] >= WIRE_KIND_END ||
-        (in.ptr[4] != WIRE_BATCHES && len > WIRE_SMALL_BYTES_MAX) ||
+        (!may_be_long(in.ptr[4]) && len > WIRE_SMALL_BYTES_MAX) ||
         (in.ptr[5] & ~FLAG_PACKED) != 0 || le16_load(in.ptr + 6) != 0)
         return -ERR_PROTOCOL;
     *out = WIRE_HEADER_BYTES + len;
@@ -123,21 +128,25 @@ static int put_packed(struct buf *out, uint8_t kind, struct bytes body, struct p
     return 0;
 }
 
-int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
+int wire_put_body(struct buf *out, uint8_t kind, struct bytes body, struct pack *pack)
 {
-    const struct bytes body = buf_bytes(&w->body);
     int err;
 
-    CHECK(w->count != 0);
-    le32_store(w->body.ptr + 33, w->count);
-    if (body.len >= WIRE_PACK_BYTES_MIN && put_packed(out, WIRE_BATCHES, body, pack) == 0)
+    if (body.len >= WIRE_PACK_BYTES_MIN && put_packed(out, kind, body, pack) == 0)
         return 0;
     uint8_t *at = frame_begin(out, body.len, &err);
     if (at == NULL)
         return err;
     memcpy(at, body.ptr, body.len);
-    frame_end(out, WIRE_BATCHES, 0, body.len);
+    frame_end(out, kind, 0, body.len);
     return 0;
+}
+
+int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
+{
+    CHECK(w->count != 0);
+    le32_store(w->body.ptr + 33, w->count);
+    return wire_put_body(out, WIRE_BATCHES, buf_bytes(&w->body), pack);
 }
 
 /* --- putting --- */

@@ -30,6 +30,9 @@
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
  *     8 BYE        reason 1 | detail 8
+ *     9 SYNC_ASK   id 4 | length varint | last row key that is here
+ *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector, then count times
+ *                      length varint | row key | length varint | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
  * the as-of seq of its durable vector (see ACK).
@@ -55,6 +58,9 @@
  * BATCHES frames may be begun while their bytes are below `total`. NACK: cannot be served, the log
  * begins only after `trimmed seq`.
  *
+ * SYNC_ASK: send the next rows behind a key (rowkey.h). SYNC_ROWS: here they are, in key order,
+ * from a checkpoint that has everything up to the vector; with `last` there is no more.
+ *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
 #ifndef TIERRA_REPLICATION_GROUP_WIRE_H
@@ -79,7 +85,7 @@ struct pack;
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
 #define WIRE_BODY_BYTES_MAX (577u << 20)
-/* Longest of all frames but BATCHES. */
+/* Longest of all frames but BATCHES and those of a full sync. */
 #define WIRE_SMALL_BYTES_MAX (WIRE_HEADER_BYTES + 48u + 3u * POSV_BYTES_MAX)
 /* Below this many bytes packing is not tried. */
 #define WIRE_PACK_BYTES_MIN 512u
@@ -94,6 +100,8 @@ enum wire_kind {
     WIRE_CREDIT = 6,
     WIRE_NACK = 7,
     WIRE_BYE = 8,
+    WIRE_SYNC_ASK = 9,
+    WIRE_SYNC_ROWS = 10,
     WIRE_KIND_END
 };
 
@@ -208,6 +216,44 @@ MUST_USE int wire_get_request(struct bytes body, struct wire_request *out);
 MUST_USE int wire_get_credit(struct bytes body, uint64_t *out);
 MUST_USE int wire_get_nack(struct bytes body, struct wire_nack *out);
 MUST_USE int wire_get_bye(struct bytes body, struct wire_bye *out);
+
+/* --- full sync: wire_sync.c --- */
+
+struct wire_sync_ask {
+    uint32_t id;
+    struct bytes after; /* Empty: from the start. */
+};
+
+struct wire_row {
+    struct bytes key; /* As rowkey.h has it. */
+    struct bytes row;
+};
+
+struct wire_sync_rows {
+    uint32_t id;
+    bool last;
+    uint32_t flush;
+    struct posv at;
+    uint32_t count;
+    uint32_t read;
+    struct bytes left; /* What wire_sync_next has not read yet. */
+    struct bytes last_key;
+};
+
+/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at. */
+MUST_USE int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask);
+MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
+                                  const struct wire_row *rows, uint32_t count);
+
+/* Appends the frame around a body, packed if that pays. 0, -ENOMEM or -ERR_LIMIT. */
+MUST_USE int wire_put_body(struct buf *out, uint8_t kind, struct bytes body, struct pack *pack);
+
+/* 0 or -ERR_CORRUPT; all rows have been checked. */
+MUST_USE int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out);
+MUST_USE int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out);
+
+/* The next row; false after the last. */
+bool wire_sync_next(struct wire_sync_rows *rows, struct wire_row *out);
 
 /* --- batches: wire_batches.c --- */
 

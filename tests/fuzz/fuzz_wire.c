@@ -27,6 +27,9 @@ static void read_small(uint8_t kind, struct bytes body)
     struct wire_request request;
     struct wire_nack nack;
     struct wire_bye bye;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows rows;
+    struct wire_row row;
     uint64_t credit;
 
     /* Only that they return. */
@@ -37,6 +40,11 @@ static void read_small(uint8_t kind, struct bytes body)
     IGNORE_RESULT(kind == WIRE_CREDIT && wire_get_credit(body, &credit));
     IGNORE_RESULT(kind == WIRE_NACK && wire_get_nack(body, &nack));
     IGNORE_RESULT(kind == WIRE_BYE && wire_get_bye(body, &bye));
+    IGNORE_RESULT(kind == WIRE_SYNC_ASK && wire_get_sync_ask(body, &ask));
+    if (kind == WIRE_SYNC_ROWS && wire_get_sync_rows(body, &rows) == 0) {
+        while (wire_sync_next(&rows, &row))
+            CHECK(row.key.len != 0);
+    }
 }
 
 /* What was read is written and read again: the same batches. */

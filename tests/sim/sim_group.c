@@ -43,6 +43,7 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->frames += t->frames;
     sum->bytes += t->bytes;
     sum->trimmed += t->trimmed;
+    sum->copied += t->copied;
 }
 
 static void groups_converge_to_what_the_history_means(void **state)
@@ -63,9 +64,10 @@ static void groups_converge_to_what_the_history_means(void **state)
     }
     printf("%" PRIu64 " groups: %" PRIu64 " events, %" PRIu64 " batches, %" PRIu64
            " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
-           " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " rows copied, %" PRIu64
+           " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
-           sum.collected, sum.trimmed, sum.frames, sum.bytes);
+           sum.collected, sum.trimmed, sum.copied, sum.frames, sum.bytes);
 }
 
 static void expect_caught(enum gs_fault fault)
@@ -119,6 +121,12 @@ static void dropping_expired_rows_by_the_own_clock_is_caught(void **state)
     expect_caught(GS_OWN_CLOCK);
 }
 
+static void a_copy_without_its_rows_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EMPTY_COPY);
+}
+
 static void merging_what_was_flushed_is_caught(void **state)
 {
     (void)state;
@@ -141,6 +149,7 @@ int main(void)
         cmocka_unit_test(acknowledging_what_is_not_durable_is_caught),
         cmocka_unit_test(shipping_what_is_not_durable_is_caught),
         cmocka_unit_test(dropping_expired_rows_by_the_own_clock_is_caught),
+        cmocka_unit_test(a_copy_without_its_rows_is_caught),
         cmocka_unit_test(merging_what_was_flushed_is_caught),
         cmocka_unit_test(acknowledgements_that_overtake_are_caught),
     };

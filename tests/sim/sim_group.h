@@ -40,6 +40,7 @@ enum gs_fault {
     GS_ACK_EARLY,     /* What others sent counts as durable before it is. */
     GS_SHIP_EARLY,    /* What was made here counts as durable before it is. */
     GS_OWN_CLOCK,     /* Expired rows are dropped by the own clock. */
+    GS_EMPTY_COPY,    /* A new member throws away the rows of its copy. */
     GS_KEEP_FLUSHED,  /* Batches from before a flush are merged all the same. */
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
 };
@@ -58,6 +59,15 @@ struct gs_row {
     struct buf disk;
     uint64_t max_lsn;   /* Of the effects in mem. */
     uint64_t dirty_lsn; /* The lowest whose effect is not on disk; 0: none. */
+};
+
+/* A checkpoint that is made for a peer. */
+struct gs_copy {
+    bool open;
+    uint32_t id;
+    uint32_t flush;
+    struct posv at;
+    struct buf rows[SIM_ROWS];
 };
 
 struct gs_member {
@@ -87,10 +97,15 @@ struct gs_member {
     uint64_t covered_lsn;
     struct posv covered;
 
-    uint32_t flush; /* Persisted with the rows. */
-    uint64_t epoch; /* Persisted, as the rest of what was agreed. */
-    bool frozen;    /* Takes nothing of the member that is to be unlinked. */
-    bool answered;  /* Has said what it has of it. */
+    uint32_t flush;                        /* Persisted with the rows. */
+    uint64_t epoch;                        /* Persisted, as the rest of what was agreed. */
+    bool frozen;                           /* Takes nothing of the member that is to be unlinked. */
+    bool answered;                         /* Has said what it has of it. */
+    bool lacks;                            /* A joiner without its copy. */
+    struct gs_copy copies[GS_MEMBERS_MAX]; /* For each peer. */
+    struct buf put;                        /* A piece of a copy on its way to the rows, */
+    uint32_t put_flush;                    /* of this flush epoch. */
+    struct posv put_at;
 
     uint64_t alarms; /* Events that must not be in a sound run. */
 };
@@ -137,6 +152,11 @@ enum gs_event_kind {
     GS_RESTART,
     GS_CONTROL,
     GS_EMPTY,
+    GS_JOIN,
+    GS_SYNC_OPEN,
+    GS_SYNC_READ,
+    GS_SYNC_PUT,
+    GS_SYNC_FINISH,
 };
 
 struct gs_event {
@@ -147,6 +167,7 @@ struct gs_event {
     unsigned b;
     uint64_t life;
     struct core_fetch fetch;
+    uint32_t id;
 };
 
 struct gs_totals {
@@ -160,6 +181,7 @@ struct gs_totals {
     uint64_t frames;
     uint64_t bytes;
     uint64_t trimmed;
+    uint64_t copied;
 };
 
 struct gs {
@@ -190,6 +212,10 @@ struct gs {
     struct gs_totals totals;
     unsigned unlinked; /* The member that is unlinked by force; members_count: none. */
     uint64_t unlink_at;
+    unsigned joiner; /* The member that comes later; members_count: none. */
+    uint64_t join_at;
+    bool counted;    /* All know of it. */
+    unsigned target; /* So many batches were made by then. */
     uint64_t sealed_seq;
     bool sealed; /* The seal is agreed. */
 
@@ -214,7 +240,8 @@ void gs_trace(const struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Whether the member is still in the group. */
 static inline bool gs_counts(const struct gs *gs, unsigned index)
 {
-    return index != gs->unlinked || gs->now < gs->unlink_at;
+    return (index != gs->unlinked || gs->now < gs->unlink_at) &&
+           (index != gs->joiner || gs->now >= gs->join_at);
 }
 
 /* --- sim_group_control.c --- */
@@ -249,6 +276,17 @@ void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_show
 uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *batch,
                        struct bytes bytes, unsigned index);
 extern const uint8_t gs_types[SIM_TYPES];
+
+/* --- sim_group_copy.c --- */
+
+void gs_copy_close(struct gs_member *m, unsigned peer);
+void gs_copy_event(struct gs *gs, struct gs_member *m, const struct gs_event *e);
+void gs_host_sync_open(void *ctx, uint8_t peer, uint32_t id);
+void gs_host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
+void gs_host_sync_close(void *ctx, uint8_t peer);
+void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);
+void gs_host_sync_finish(void *ctx, const struct posv *at);
+struct gs *gs_of(struct gs_member *m);
 
 /* --- sim_group_ops.c --- */
 

@@ -1,5 +1,6 @@
 /*
- * Unlinking a member by force, as an agreement that every survivor keeps through crashes.
+ * Changes of membership, as agreements that every member keeps through crashes: a member is
+ * unlinked by force, or one joins.
  */
 #include "engine/base/check.h"
 
@@ -7,11 +8,16 @@
 
 void gs_set_members(struct gs *gs, struct gs_member *m)
 {
-    struct members members = {.epoch = m->epoch, .count = (uint8_t)gs->members_count};
+    const bool alone = gs->joiner != gs->members_count && m->epoch == 1;
+    struct members members = {.epoch = m->epoch,
+                              .count = (uint8_t)(gs->members_count - (alone ? 1 : 0))};
 
-    for (unsigned i = 0; i < gs->members_count; i++) {
+    /* The joiner is the last one. */
+    for (unsigned i = 0; i < members.count; i++) {
         members.at[i] =
             (struct member){.origin = GS_ORIGIN(i), .state = MEMBER_ACTIVE, .incarnation = 100 + i};
+        if (m->epoch == 2 && i == gs->joiner)
+            members.at[i].state = MEMBER_JOINING;
         if (m->epoch == 2 && i == gs->unlinked) {
             members.at[i].state = MEMBER_SEALED;
             members.at[i].sealed_seq = gs->sealed_seq;
@@ -54,8 +60,65 @@ static void agree(struct gs *gs)
     }
 }
 
+/* All know of the joiner, durably: what was made by now it must have before it may write. */
+static bool is_counted(const struct gs *gs)
+{
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        if (gs->members[i].epoch == 1)
+            return false;
+    }
+    return true;
+}
+
+static bool may_activate(const struct gs *gs)
+{
+    const struct gs_member *m = &gs->members[gs->joiner];
+
+    if (!gs->counted || !m->up || m->lacks || m->epoch == 3)
+        return gs->counted && m->epoch == 3;
+    for (unsigned i = 0; i < gs->target; i++) {
+        if (!gs->lost[i] && !vv_covers(core_applied_vv(m->core), gs->history.batches[i].tag))
+            return false;
+    }
+    return true;
+}
+
+/* One member learns of the next step. */
+static void learn(struct gs *gs, struct gs_member *m, bool activate)
+{
+    if (m->epoch == 1)
+        m->epoch = 2;
+    else if (activate && m->epoch == 2)
+        m->epoch = 3;
+    else
+        return;
+    if (m->index == gs->joiner)
+        m->hlc = u64_max(m->hlc, core_promised_hlc(m->core));
+    gs_set_members(gs, m);
+}
+
+static void join(struct gs *gs)
+{
+    const bool activate = may_activate(gs);
+
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        struct gs_member *m = &gs->members[i];
+
+        /* The joiner first: it must have what was made when it becomes active anywhere. */
+        if (m->up && !m->paused && gs_chance(gs, 40) &&
+            (i == gs->joiner || m->epoch == 1 || gs->members[gs->joiner].epoch == 3))
+            learn(gs, m, activate);
+    }
+    if (!gs->counted && is_counted(gs)) {
+        gs->counted = true;
+        gs->target = gs->history.batches_count;
+    }
+}
+
 void gs_control(struct gs *gs)
 {
+    if (gs->joiner != gs->members_count && gs->now >= gs->join_at)
+        join(gs);
     if (gs->unlinked == gs->members_count || gs->now < gs->unlink_at)
         return;
     for (unsigned i = 0; i < gs->members_count; i++) {

@@ -217,13 +217,17 @@ struct host {
     struct gs_member *m;
 };
 
+/* Members stand in an array in the simulation. */
+struct gs *gs_of(struct gs_member *m)
+{
+    return container_of(m - m->index, struct gs, members[0]);
+}
+
 static struct host host_of(void *ctx)
 {
     struct gs_member *m = ctx;
 
-    /* Members stand in an array in the simulation. */
-    struct gs_member *first = m - m->index;
-    return (struct host){.gs = container_of(first, struct gs, members[0]), .m = m};
+    return (struct host){.gs = gs_of(m), .m = m};
 }
 
 static void host_send(void *ctx, uint8_t peer, struct bytes frame)
@@ -319,6 +323,8 @@ static void host_event(void *ctx, const struct core_event *event)
         return;
     if (!gs_counts(h.gs, h.m->index))
         return; /* It may be left behind. */
+    if (event->kind == CORE_SELF_BEHIND && h.m->index == h.gs->joiner)
+        return; /* Others trimmed before they knew of it; its donor did not. */
     h.m->alarms++;
     gs_fail(h.gs, "member %u: %s, peer %u %s", h.m->index, names[event->kind],
             GS_INDEX(event->peer), wire_reason_str(event->reason));
@@ -330,7 +336,12 @@ static const struct core_host core_host = {.send = host_send,
                                            .apply = host_apply,
                                            .flush = host_flush,
                                            .fetch = host_fetch,
-                                           .event = host_event};
+                                           .event = host_event,
+                                           .sync_open = gs_host_sync_open,
+                                           .sync_read = gs_host_sync_read,
+                                           .sync_close = gs_host_sync_close,
+                                           .sync_put = gs_host_sync_put,
+                                           .sync_finish = gs_host_sync_finish};
 
 void gs_member_tick(struct gs *gs, struct gs_member *m)
 {
@@ -387,8 +398,10 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
     m->paused = false;
     m->syncing = false;
     core_create(&options, &core_host, m, &m->core);
-    gs_set_members(gs, m);
     gs_member_tick(gs, m);
+    gs_set_members(gs, m);
+    if (m->lacks)
+        core_sync_start(m->core);
 }
 
 void gs_member_init(struct gs *gs, unsigned index)
@@ -404,7 +417,13 @@ void gs_member_init(struct gs *gs, unsigned index)
         m->rows[i].mem = new_buf();
         m->rows[i].disk = new_buf();
     }
-    gs_member_start(gs, m);
+    m->put = new_buf();
+    for (unsigned i = 0; i < GS_MEMBERS_MAX; i++) {
+        for (unsigned j = 0; j < SIM_ROWS; j++)
+            m->copies[i].rows[j] = new_buf();
+    }
+    if (index != gs->joiner)
+        gs_member_start(gs, m);
 }
 
 void gs_member_deinit(struct gs_member *m)
@@ -417,6 +436,9 @@ void gs_member_deinit(struct gs_member *m)
         buf_deinit(&m->rows[i].mem);
         buf_deinit(&m->rows[i].disk);
     }
+    for (unsigned i = 0; i < GS_MEMBERS_MAX; i++)
+        gs_copy_close(m, i);
+    buf_deinit(&m->put);
     buf_deinit(&m->edited);
 }
 
@@ -442,6 +464,8 @@ void gs_member_crash(struct gs *gs, struct gs_member *m)
     m->durable_lsn = m->next_lsn - 1;
     m->up = false;
     m->life++;
+    for (unsigned i = 0; i < GS_MEMBERS_MAX; i++)
+        gs_copy_close(m, i);
     m->hlc = 0;
     core_destroy(m->core);
     m->core = NULL;
@@ -453,6 +477,8 @@ void gs_member_flush(struct gs *gs, struct gs_member *m, bool all)
 {
     uint64_t lsn = m->next_lsn - 1;
 
+    if (m->lacks)
+        return;
     for (unsigned i = 0; i < SIM_ROWS; i++) {
         struct gs_row *row = &m->rows[i];
 
@@ -579,6 +605,8 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
     struct core_horizons horizons;
     struct row_horizons rows = {.now_ms = gs_now_ms(gs, m)};
 
+    if (m->lacks)
+        return;
     core_horizons(m->core, &horizons);
     if (gs->fault == GS_OWN_CLOCK) {
         vv_copy(&horizons.stable, core_applied_vv(m->core));

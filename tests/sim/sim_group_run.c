@@ -199,6 +199,21 @@ static void heal(struct gs *gs)
 
 /* --- what happens when --- */
 
+/* The disk has done something. */
+static void on_disk_event(struct gs *gs, struct gs_member *m, const struct gs_event *e)
+{
+    if (!m->up || m->life != e->life)
+        return;
+    if (m->paused)
+        gs_at(gs, 10 * GS_MS, e);
+    else if (e->kind == GS_SYNC_DONE)
+        gs_member_sync_done(gs, m);
+    else if (e->kind == GS_FETCH)
+        gs_member_fetch(gs, m, &e->fetch);
+    else
+        gs_copy_event(gs, m, e);
+}
+
 static void on_member_event(struct gs *gs, const struct gs_event *e)
 {
     struct gs_member *m = &gs->members[e->a];
@@ -218,14 +233,17 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
         break;
     case GS_SYNC_DONE:
     case GS_FETCH:
-        if (!m->up || m->life != e->life)
-            break;
-        if (m->paused)
-            gs_at(gs, 10 * GS_MS, e);
-        else if (e->kind == GS_SYNC_DONE)
-            gs_member_sync_done(gs, m);
-        else
-            gs_member_fetch(gs, m, &e->fetch);
+    case GS_SYNC_OPEN:
+    case GS_SYNC_READ:
+    case GS_SYNC_PUT:
+    case GS_SYNC_FINISH:
+        on_disk_event(gs, m, e);
+        break;
+    case GS_JOIN:
+        gs_trace(gs, "member %u joins", m->index);
+        m->epoch = 2;
+        m->lacks = true;
+        gs_member_start(gs, m);
         break;
     case GS_FLUSH:
         gs_at(gs, gs_between(gs, 20 * GS_MS, 400 * GS_MS), e);
@@ -301,6 +319,11 @@ static void on_event(struct gs *gs, const struct gs_event *e)
     case GS_COLLECT:
     case GS_RESUME:
     case GS_RESTART:
+    case GS_JOIN:
+    case GS_SYNC_OPEN:
+    case GS_SYNC_READ:
+    case GS_SYNC_PUT:
+    case GS_SYNC_FINISH:
     default:
         on_member_event(gs, e);
         break;
@@ -419,6 +442,8 @@ static bool all_have_all(const struct gs *gs)
         if (gs_counts(gs, i) && gs->members[i].flush != flush_of(gs))
             return false;
     }
+    if (gs->joiner != gs->members_count && gs->members[0].epoch != 3)
+        return false;
     return gs->unlinked == gs->members_count || gs->sealed;
 }
 
@@ -555,14 +580,23 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
     gs->expiry = gs_chance(gs, 60) || fault == GS_OWN_CLOCK;
     gs->collect = gs_chance(gs, 80) || fault != GS_SOUND;
     gs->unlinked = gs->members_count;
-    if (fault == GS_SOUND && gs->members_count >= 3 && gs_chance(gs, 35)) {
+    if (fault == GS_SOUND && gs->members_count >= 3 && gs->joiner == gs->members_count &&
+        gs_chance(gs, 50)) {
         gs->unlinked = gs_pick(gs, gs->members_count);
         gs->unlink_at = gs->now + gs_between(gs, 500 * GS_MS, CHAOS_US);
     }
     gs->op_gap_us = gs_between(gs, 10 * GS_MS, (fault == GS_SOUND ? 150 : 40) * GS_MS);
     gs->fault_gap_us = gs_between(gs, 30 * GS_MS, 500 * GS_MS);
+    gs->joiner = gs->members_count;
+    if (gs->members_count >= 3 &&
+        ((fault == GS_SOUND && gs_chance(gs, 30)) || fault == GS_EMPTY_COPY)) {
+        gs->joiner--;
+        gs->join_at = gs->now + gs_between(gs, 1000 * GS_MS, 3500 * GS_MS);
+    }
     for (unsigned i = 0; i < gs->members_count; i++)
         gs_member_init(gs, i);
+    if (gs->joiner != gs->members_count)
+        gs_at(gs, gs->join_at - gs->now, &(struct gs_event){.kind = GS_JOIN, .a = gs->joiner});
     gs_net_init(gs);
     for (unsigned i = 0; i < gs->members_count; i++) {
         static const uint8_t kinds[] = {GS_TICK, GS_OP, GS_SYNC_START, GS_FLUSH, GS_COLLECT};

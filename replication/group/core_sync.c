@@ -1,0 +1,280 @@
+/*
+ * Full sync: a member that has nothing gets a copy of a donor's rows, then the logs from there.
+ *
+ * The donor makes a checkpoint of its store, whose vector V is what the store covers. The joiner
+ * asks for one piece of rows after the other, in key order, and each time only when it has stored
+ * the last one: one piece is in memory at a time, at either end, and writes go on everywhere
+ * meanwhile. When a link breaks it goes on with another donor, or another checkpoint, behind the
+ * last key that it has. Then all its positions are the least of the vectors used, and what is newer
+ * comes from the logs, over rows that may have it already: that does no harm, as after a crash
+ * (both vectors are closed under causality, hence so is their minimum).
+ *
+ * What makes that sound is that the joiner is a member before it asks: from then on it is counted,
+ * with nothing acknowledged, so that no log is trimmed and nothing becomes stable beyond V at the
+ * donor. What other members, who learned of it later, have trimmed comes by relay through the
+ * donor.
+ *
+ * A flush on the way starts it anew.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+
+#include "replication/group/core_impl.h"
+
+/* --- joiner --- */
+
+static void ask(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+    struct peer *peer = core_peer_find(core, in->donor);
+    const struct wire_sync_ask msg = {.id = in->id, .after = buf_bytes(&in->after)};
+
+    in->heard_ms = core->now.mono_ms;
+    if (wire_build_sync_ask(&core->batch, &msg) == 0 &&
+        wire_put_body(&core->frame, WIRE_SYNC_ASK, buf_bytes(&core->batch), core->pack) == 0)
+        core_send(core, peer);
+}
+
+/* The next one in turn that can be a donor; NULL: none is there. */
+static struct peer *choose_donor(struct core *core)
+{
+    for (unsigned i = 1; i <= core->peers_count; i++) {
+        const unsigned at = (core->sync_in.donor_last + i) % core->peers_count;
+        struct peer *peer = core->peers[at];
+        const struct member *member = members_find(&core->members, peer->origin);
+
+        if (peer->state == CORE_LINK_UP && member != NULL && member->state == MEMBER_ACTIVE) {
+            core->sync_in.donor_last = at;
+            return peer;
+        }
+    }
+    return NULL;
+}
+
+void core_sync_start(struct core *core)
+{
+    CHECK(vv_empty(&core->applied_vv));
+    core->sync_in.wanted = true;
+}
+
+bool core_syncing(const struct core *core)
+{
+    return core->sync_in.wanted;
+}
+
+/* From the first key on. */
+static void restart(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    in->donor = 0;
+    in->id++;
+    in->has_vector = false;
+    buf_clear(&in->after);
+}
+
+void core_sync_flushed(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    if (in->storing)
+        in->stale = true;
+    else if (in->wanted)
+        restart(core);
+}
+
+void core_sync_tick(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+    const struct peer *donor = core_peer_find(core, in->donor);
+
+    if (!in->wanted || in->storing)
+        return;
+    if (donor != NULL && donor->state == CORE_LINK_UP &&
+        core->now.mono_ms - in->heard_ms <= core->options.timeout_ms)
+        return;
+    donor = choose_donor(core);
+    in->donor = donor == NULL ? 0 : donor->origin;
+    in->id++;
+    if (donor != NULL)
+        ask(core);
+}
+
+/* What both have. */
+static void meet(struct posv *into, const struct posv *from)
+{
+    for (unsigned i = into->count; i-- > 0;) {
+        const uint8_t origin = into->origin[i];
+        const struct pos pos = posv_get(from, origin);
+
+        if (pos.seq < into->at[i].seq)
+            IGNORE_RESULT(posv_set(into, origin, pos)); /* It is listed already. */
+    }
+}
+
+bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
+{
+    struct sync_in *in = &core->sync_in;
+    struct wire_sync_rows rows;
+
+    if (wire_get_sync_rows(body, &rows) != 0)
+        return false;
+    if (!in->wanted || in->storing || rows.id != in->id || peer->origin != in->donor)
+        return true; /* Of an earlier try. */
+    if (rows.flush != core->flush) {
+        /* One of us does not know yet that the group was emptied. */
+        core_flush(core, rows.flush);
+        restart(core);
+        in->heard_ms = core->now.mono_ms;
+        return true;
+    }
+    if (in->has_vector)
+        meet(&in->vector, &rows.at);
+    else
+        posv_copy(&in->vector, &rows.at);
+    in->has_vector = true;
+    in->last = rows.last;
+    buf_clear(&in->after);
+    if (buf_append_bytes(&in->after, rows.last_key) != 0)
+        return true; /* No memory: asked for again after a while. */
+    in->storing = true;
+    core->host->sync_put(core->ctx, &rows);
+    return true;
+}
+
+void core_sync_stored(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    CHECK(in->storing);
+    if (in->stale) {
+        in->storing = in->stale = false;
+        restart(core);
+        return;
+    }
+    if (in->last) {
+        core->host->sync_finish(core->ctx, &in->vector);
+        return;
+    }
+    in->storing = false;
+    const struct peer *donor = core_peer_find(core, in->donor);
+    if (donor != NULL && donor->state == CORE_LINK_UP)
+        ask(core);
+}
+
+/* Everything up to the vector is here, durably, without having passed through the log. */
+static void adopt(struct core *core, const struct posv *at)
+{
+    for (unsigned i = 0; i < at->count; i++) {
+        const unsigned index = core_origin_get(core, at->origin[i]);
+
+        CHECK(index != ORIGIN_NONE);
+        struct origin *o = &core->origins[index];
+        CHECK(list_empty(&o->queue) && o->applied.seq == 0);
+        o->applied = o->durable = o->queued = at->at[i];
+    }
+    posv_to_vv(at, &core->applied_vv);
+    posv_copy(&core->covered, at);
+    core_log_reset(core);
+}
+
+void core_sync_finished(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    CHECK(in->storing);
+    in->storing = false;
+    if (in->stale) {
+        in->stale = false;
+        restart(core);
+        return;
+    }
+    in->wanted = false;
+    adopt(core, &in->vector);
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core->peers[i]->ack_due = true;
+    core_plan(core);
+}
+
+/* --- donor --- */
+
+static void read_more(struct core *core, struct peer *peer)
+{
+    peer->sync_out.busy = true;
+    core->host->sync_read(core->ctx, peer->origin, peer->sync_out.id,
+                          buf_bytes(&peer->sync_out.after), core->options.sync_bytes);
+}
+
+bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
+{
+    struct sync_out *out = &peer->sync_out;
+    struct wire_sync_ask msg;
+
+    if (wire_get_sync_ask(body, &msg) != 0)
+        return false;
+    if (core->self_state != MEMBER_ACTIVE || core->sync_in.wanted || out->busy)
+        return true; /* It will ask again, or another one. */
+    buf_clear(&out->after);
+    if (buf_append_bytes(&out->after, msg.after) != 0)
+        return true;
+    if (out->open && out->id == msg.id) {
+        read_more(core, peer);
+        return true;
+    }
+    if (out->open)
+        core->host->sync_close(core->ctx, peer->origin);
+    out->open = out->busy = true;
+    out->id = msg.id;
+    core->host->sync_open(core->ctx, peer->origin, msg.id);
+    return true;
+}
+
+/* Whose work is done; NULL: the link or the try is gone. */
+static struct peer *worked_for(struct core *core, uint8_t origin, uint32_t id)
+{
+    struct peer *peer = core_peer_find(core, origin);
+
+    if (peer == NULL || !peer->sync_out.open || peer->sync_out.id != id)
+        return NULL;
+    peer->sync_out.busy = false;
+    return peer;
+}
+
+void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
+                      const struct posv *at, uint32_t flush)
+{
+    struct peer *peer = worked_for(core, origin, id);
+
+    if (peer == NULL)
+        return;
+    peer->sync_out.open = err == 0; /* The joiner asks again after a while. */
+    if (err != 0)
+        return;
+    posv_copy(&peer->sync_out.at, at);
+    peer->sync_out.flush = flush;
+    read_more(core, peer);
+}
+
+void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
+                    const struct core_piece *piece)
+{
+    struct peer *peer = worked_for(core, origin, id);
+
+    if (peer == NULL || err != 0)
+        return;
+    const struct wire_sync_rows head = {
+        .id = id, .last = piece->last, .flush = peer->sync_out.flush, .at = peer->sync_out.at};
+    if (wire_build_sync_rows(&core->batch, &head, piece->rows, piece->count) == 0 &&
+        wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
+        core_send(core, peer);
+    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+}
+
+void core_sync_link_down(struct core *core, struct peer *peer)
+{
+    if (peer->sync_out.open)
+        core->host->sync_close(core->ctx, peer->origin);
+    peer->sync_out.open = peer->sync_out.busy = false;
+}
