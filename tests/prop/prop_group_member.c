@@ -214,6 +214,13 @@ void member_turn(struct member *m)
     show_records(m);
 }
 
+void member_show_all(struct member *m)
+{
+    do {
+        member_turn(m);
+    } while (m->cursor_lsn <= oplog_applied_lsn(m->log));
+}
+
 void member_idle(struct member *m)
 {
     do {

@@ -58,6 +58,8 @@ void member_close(struct member *m);
 
 /* One turn of the loop; own records that were written are shown. */
 void member_turn(struct member *m);
+/* Until all own records are written and shown. */
+void member_show_all(struct member *m);
 /* Until nothing is under way. */
 void member_idle(struct member *m);
 /* Writes back what waits, or some of it. */

@@ -93,8 +93,8 @@ bool net_deliver(struct net *n, struct parcel *p, unsigned to)
 
 void net_deliver_all(struct net *n)
 {
-    for (unsigned to = 0; to < n->members; to++)
-        member_turn(&n->member[to]);
+    for (unsigned i = 0; i < n->members; i++)
+        member_show_all(&n->member[i]);
     for (unsigned to = 0; to < n->members; to++) {
         for (bool more = true; more;) {
             more = false;

@@ -1,0 +1,434 @@
+/*
+ * The conflict tables of Redis Enterprise's Active-Active documentation, each as a schedule at real
+ * keyspaces, and what follows from the same rules where the documentation says nothing.
+ *
+ * A schedule is a list of steps, separated by semicolons, about one key:
+ *
+ *     1 SET a         member 1 runs a command; its clock is 10 ms later than that of the one before
+ *     same            the next command runs at the same millisecond
+ *     sync            everybody has everything
+ *     cold            every member writes back and lets go of all keys
+ *     crash           every member dies and comes back
+ *     2? text         what member 2 shows (net_show; "-": the key is absent)
+ *     ? text          what every member shows
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/err.h"
+#include "engine/base/num.h"
+
+#include "engine/space/coll.h"
+#include "engine/space/group.h"
+#include "engine/value/op.h"
+
+#include "replication/apply.h"
+#include "replication/mutate.h"
+#include "replication/oplog.h"
+
+#include "tests/lib/tcase.h"
+#include "tests/prop/prop_group_net.h"
+
+#define WORDS_MAX 8
+
+struct row {
+    const char *name;
+    unsigned members;
+    const char *steps;
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+    {"T-STR: the later SET wins", 2,
+     "1 SET a; 2 SET b; sync; ? 1:b,; 1 SET c; sync; ? 1:c,; 2 SET d; sync; ? 1:d,"},
+    {"T-CTR: increments add up", 2,
+     "1 INCRBY 7; 2 INCRBY 3; 1? 1:7,; 2? 1:3,; sync; ? 1:10,;"
+     "1 INCRBY -3; 2 INCRBY 6; sync; ? 1:13,"},
+    {"counter: DEL takes what it has seen", 2,
+     "1 INCRBY 5; sync; 1 DEL; 2 INCRBY 2; sync; ? 1:2,"},
+    {"counter: SET with INCRBY: the increment is added to the value", 2,
+     "1 INCRBY 5; sync; 1 SET 100; 2 INCRBY 2; sync; ? 1:102,"},
+    {"counter: after all that it goes on", 2,
+     "1 INCRBY 5; sync; 1 DEL; 2 INCRBY 2; sync; 1 INCRBY 10; 2 INCRBY 100; sync; ? 1:112,"},
+    {"string: SET stays with a concurrent DEL", 2,
+     "1 SET a; sync; 1 DEL; 2 SET b; sync; ? 1:b,"},
+    {"string: a loser does not come back when the winner is deleted", 3,
+     "1 SET a; 2 SET b; sync; ? 1:b,; 3 DEL; sync; ? -"},
+    {"T-HASH: union of fields", 2,
+     "1 HSET f1 a; 2 HSET f2 b; sync; ? 5:f1=a,f2=b,"},
+    {"hash: an update wins over a removal that has not seen it", 2,
+     "1 HSET f a; sync; 1 HDEL f; 2 HSET f b; sync; ? 5:f=b,"},
+    {"hash: setting the same value again counts as an update", 2,
+     "1 HSET f a; sync; 1 HDEL f; 2 HSET f a; sync; ? 5:f=a,"},
+    {"hash: fields as counters", 2,
+     "1 HINCRBY f 5; sync; 1 HINCRBY f 1; 2 HINCRBY f 2; sync; ? 5:f=8,"},
+    {"T-SET-1: union", 2,
+     "1 SADD a; 2 SADD b; 1? 3:a=,; 2? 3:b=,; sync; ? 3:a=,b=,"},
+    {"T-SET-2: removal of what was seen", 2,
+     "1 SADD a; 1 SADD b; sync; 1 SREM a; 1 SREM c; 2 SADD c; sync; ? 3:b=,c=,"},
+    {"ZS1: one after the other", 2,
+     "1 ZADD 1.1 x; sync; 2 ZADD 1.2 y; sync; ? 4:x=1.1000000000000001,y=1.2,"},
+    {"ZS2: the later ZADD wins", 2,
+     "1 ZADD 1.5 x; 2 ZADD 2.5 x; sync; ? 4:x=2.5,"},
+    {"ZS3: at the same instant the first member wins", 2,
+     "1 ZADD 1.5 x; same; 2 ZADD 2.5 x; sync; ? 4:x=1.5,"},
+    {"ZS4: increments add up", 2,
+     "1 ZADD 1.5 x; sync; 1 ZINCRBY 1 x; 2 ZINCRBY 1 x; sync; ? 4:x=3.5,"},
+    {"ZS5: of a removed member only the increment is left", 2,
+     "1 ZADD 4.5 x; sync; 1 ZREM x; 1? -; 2 ZINCRBY 2 x; 2? 4:x=6.5,; sync; ? 4:x=2,"},
+    {"L1: one after the other", 2,
+     "1 LPUSH hello; sync; 2 LPUSH world; sync; ? 2:world,hello,"},
+    {"L2: insertions at one place, the lower member first", 2,
+     "1 RPUSH x; sync; 1 LINSERT x y1; 2 LINSERT x y2; sync; ? 2:x,y1,y2,"},
+    {"L2: whichever was first", 2,
+     "1 RPUSH x; sync; 2 LINSERT x y2; 1 LINSERT x y1; sync; ? 2:x,y1,y2,"},
+    {"L3: a push with DEL", 2,
+     "1 RPUSH x; sync; 1 LPUSH y; 2 DEL; sync; ? 2:y,"},
+    {"L4: pops at least once", 2,
+     "1 LPUSH x; 1 LPUSH y; 1 LPUSH z; sync; ? 2:z,y,x,; 2 RPOP; sync; 1 RPOP; sync; ? 2:z,;"
+     "1 RPOP; 2 RPOP; sync; ? -"},
+    {"list: runs of two members do not interleave", 2,
+     "1 RPUSH a1; 2 RPUSH b1; 1 RPUSH a2; 2 RPUSH b2; sync; ? 2:a1,a2,b1,b2,"},
+    {"list: LSET with LSET: the later", 2,
+     "1 RPUSH x; sync; 1 LSET 0 a; 2 LSET 0 b; sync; ? 2:b,"},
+    {"list: LSET with the removal of its element keeps the new value", 2,
+     "1 RPUSH x; sync; 1 LPOP; 2 LSET 0 b; sync; ? 2:b,"},
+    {"expiry: the longest wins", 2,
+     "1 SET a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; sync; ? 1:a,@1050000"},
+    {"expiry: the longest wins, set first", 2,
+     "1 SET a; sync; 1 EXPIRE 1050000; 2 EXPIRE 1010000; sync; ? 1:a,@1050000"},
+    {"expiry: PERSIST beats both", 3,
+     "1 SET a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; 3 PERSIST; sync; ? 1:a,"},
+    {"expiry: the same of a collection", 2,
+     "1 HSET f a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; sync; ? 5:f=a,@1050000"},
+    {"expiry: one after the other, the last", 2,
+     "1 SET a; 1 EXPIRE 1050000; sync; 2 EXPIRE 1010000; sync; ? 1:a,@1010000"},
+    {"expiry: hidden everywhere, and what is written after it starts anew", 2,
+     "1 HSET f a; 1 EXPIRE 1000050; sync; ? 5:f=a,@1000050; wait; ? -; 2 HSET g b; sync; ? 5:g=b,"},
+    {"DEL of a collection with an add", 2,
+     "1 SADD a; 1 SADD b; sync; 1 DEL; 2 SADD c; sync; ? 3:c=,"},
+    {"DEL of a collection that nobody touches", 2,
+     "1 SADD a; 1 SADD b; sync; 1 DEL; sync; ? -; 2 SADD c; sync; ? 3:c=,"},
+    {"types: the later assertion shows, everywhere", 2,
+     "1 SET a; 2 HSET f b; sync; ? 5:f=b,"},
+    {"types: the other way round", 2,
+     "2 HSET f b; 1 SET a; sync; ? 1:a,"},
+    {"types: the loser shows when the winner goes unseen by it", 2,
+     "1 SADD x; 2 HSET f b; sync; ? 5:f=b,; 1 DEL; sync; ? -"},
+    {"types: emptying a collection does not hide a string", 2,
+     "1 SADD x; sync; 2 SET s; 1 SREM x; sync; ? 1:s,"},
+};
+/* clang-format on */
+
+/* --- commands --- */
+
+static struct bytes text_of(const char *word)
+{
+    return bytes_of(word, strlen(word));
+}
+
+static int64_t int_of(const char *word)
+{
+    int64_t value;
+
+    assert_true(num_parse_i64(text_of(word), &value));
+    return value;
+}
+
+static void elem_command(struct member *m, const struct ks_key *key, char **word)
+{
+    uint8_t score[ROW_SCORE_BYTES];
+    int64_t i;
+    long double f;
+    const char *cmd = word[0];
+    const uint8_t type = cmd[0] == 'H' ? VT_HASH : cmd[0] == 'S' ? VT_SET : VT_ZSET;
+    struct coll *coll = mut_coll(m->mut, key, type);
+
+    assert_non_null(coll);
+    if (strcmp(cmd, "HSET") == 0) {
+        (void)mut_elem_set(m->mut, coll, text_of(word[1]), text_of(word[2]));
+    } else if (strcmp(cmd, "HINCRBY") == 0) {
+        assert_int_equal(mut_elem_incr(m->mut, coll, text_of(word[1]), int_of(word[2]), &i), 0);
+    } else if (strcmp(cmd, "SADD") == 0) {
+        (void)mut_elem_set(m->mut, coll, text_of(word[1]), bytes_of(NULL, 0));
+    } else if (strcmp(cmd, "ZADD") == 0) {
+        row_score_store(score, strtod(word[1], NULL));
+        (void)mut_elem_set(m->mut, coll, text_of(word[2]), bytes_of(score, sizeof(score)));
+    } else if (strcmp(cmd, "ZINCRBY") == 0) {
+        assert_int_equal(
+            mut_elem_incr_float(m->mut, coll, text_of(word[2]), strtold(word[1], NULL), &f), 0);
+    } else if (coll_find(coll, text_of(word[1])) != NULL) {
+        (void)mut_elem_del(m->mut, coll, text_of(word[1])); /* HDEL, SREM, ZREM */
+    }
+}
+
+static void list_command(struct member *m, const struct ks_key *key, char **word)
+{
+    struct listq_at at;
+    const char *cmd = word[0];
+    struct coll *coll = mut_coll(m->mut, key, VT_LIST);
+
+    assert_non_null(coll);
+    if (strcmp(cmd, "LSET") == 0) {
+        coll_list_at(coll, strtoull(word[1], NULL, 10), &at);
+        mut_list_set(m->mut, coll, &at, text_of(word[2]));
+    } else if (strcmp(cmd, "LINSERT") == 0) {
+        struct row_view view;
+        for (listq_first(&coll->seq, &at); listq_valid(&at); listq_next(&coll->seq, &at)) {
+            assert_int_equal(row_view(at.row, 0, &view), 0);
+            if (bytes_eq(view.value, text_of(word[1])))
+                break;
+        }
+        assert_int_equal(mut_list_insert(m->mut, coll, &at, false, text_of(word[2])), 0);
+    } else if (strcmp(cmd + 1, "PUSH") == 0) {
+        mut_list_push(m->mut, coll, text_of(word[1]), cmd[0] == 'L');
+    } else {
+        assert_string_equal(cmd + 1, "POP");
+        (void)mut_list_pop(m->mut, coll, cmd[0] == 'L');
+    }
+}
+
+static void command(struct member *m, const struct ks_key *key, char **word)
+{
+    const char *cmd = word[0];
+    int64_t i;
+
+    member_need(m, key, 1);
+    assert_int_equal(mut_check(m->mut, 4096), 0);
+    mut_begin(m->mut, m->now_ms);
+    if (strcmp(cmd, "SET") == 0)
+        mut_set(m->mut, key, text_of(word[1]), 0);
+    else if (strcmp(cmd, "DEL") == 0)
+        mut_del(m->mut, key);
+    else if (strcmp(cmd, "INCRBY") == 0)
+        assert_int_equal(mut_incr(m->mut, key, int_of(word[1]), &i), 0);
+    else if (strcmp(cmd, "EXPIRE") == 0)
+        mut_expire(m->mut, key, strtoull(word[1], NULL, 10));
+    else if (strcmp(cmd, "PERSIST") == 0)
+        mut_expire(m->mut, key, 0);
+    else if (cmd[0] == 'L' || cmd[0] == 'R')
+        list_command(m, key, word);
+    else
+        elem_command(m, key, word);
+    (void)mut_end(m->mut);
+    member_turn(m);
+}
+
+/* --- schedules --- */
+
+static void expect(struct net *n, unsigned i, const struct ks_key *key, const char *text,
+                   const struct row *row)
+{
+    struct buf out;
+    struct member *m = &n->member[i];
+
+    buf_init(&out, UINT32_MAX);
+    net_show(m, key, mut_now_ms(m->mut, m->now_ms), &out);
+    const struct bytes want = strcmp(text, "-") == 0 ? bytes_of(NULL, 0) : text_of(text);
+    if (!bytes_eq(buf_bytes(&out), want))
+        fail_msg("%s: member %u shows \"%.*s\" and not \"%s\"", row->name, i + 1, (int)out.len,
+                 (const char *)out.ptr, text);
+    buf_deinit(&out);
+}
+
+static void cold(struct member *m)
+{
+    do {
+        member_write_back(m, 1u << 20);
+        member_idle(m);
+        member_demote(m);
+    } while (ks_count_hot(m->ks) != 0);
+}
+
+static void all(struct net *n, const char *what)
+{
+    for (unsigned i = 0; i < n->members; i++) {
+        struct member *m = &n->member[i];
+        if (strcmp(what, "cold") == 0) {
+            cold(m);
+        } else if (strcmp(what, "wait") == 0) {
+            m->now_ms += 1000;
+        } else {
+            assert_string_equal(what, "crash");
+            member_close(m);
+            member_open(m);
+        }
+    }
+}
+
+/* `between`: what every member does after each step, or NULL. */
+static void run_row(const struct row *row, const char *between)
+{
+    static struct net n;
+    char steps[1024];
+    char *save = NULL;
+    bool same = false;
+    const struct ks_key key = member_key("k");
+
+    n = (struct net){0};
+    net_open(&n, row->members);
+    assert_true(strlen(row->steps) < sizeof(steps));
+    (void)snprintf(steps, sizeof(steps), "%s", row->steps);
+    for (char *step = strtok_r(steps, ";", &save); step != NULL;
+         step = strtok_r(NULL, ";", &save)) {
+        char *word[WORDS_MAX] = {NULL}, *save_word = NULL;
+        unsigned count = 0;
+        for (char *w = strtok_r(step, " ", &save_word); w != NULL && count < WORDS_MAX;
+             w = strtok_r(NULL, " ", &save_word))
+            word[count++] = w;
+        if (count == 0)
+            continue;
+        const unsigned who = (unsigned)(word[0][0] - '1');
+        if (strcmp(word[0], "same") == 0) {
+            same = true;
+        } else if (strcmp(word[0], "sync") == 0) {
+            net_deliver_all(&n);
+        } else if (strcmp(word[0], "?") == 0) {
+            for (unsigned i = 0; i < n.members; i++)
+                expect(&n, i, &key, word[1], row);
+        } else if (isdigit((unsigned char)word[0][0]) == 0) {
+            all(&n, word[0]);
+        } else if (word[0][1] == '?') {
+            expect(&n, who, &key, word[1], row);
+        } else {
+            for (unsigned i = 0; i < n.members && !same; i++)
+                n.member[i].now_ms += 10;
+            same = false;
+            command(&n.member[who], &key, word + 1);
+        }
+        if (between != NULL)
+            all(&n, between);
+    }
+    net_close(&n);
+}
+
+static void tables_hold_for_hot_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        run_row(&rows[i], NULL);
+}
+
+static void tables_hold_for_cold_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        run_row(&rows[i], "cold");
+}
+
+static void tables_hold_through_crashes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        run_row(&rows[i], "crash");
+}
+
+/* --- what is refused, and what is not read --- */
+
+static void send(struct net *n, const char *steps)
+{
+    struct ks_key key = member_key("k");
+    char text[64];
+    char *word[WORDS_MAX] = {NULL}, *save = NULL;
+
+    (void)snprintf(text, sizeof(text), "%s", steps);
+    word[0] = strtok_r(text, " ", &save);
+    for (unsigned i = 1; i < WORDS_MAX && word[i - 1] != NULL; i++)
+        word[i] = strtok_r(NULL, " ", &save);
+    n->member[0].now_ms += 10;
+    command(&n->member[0], &key, word);
+}
+
+static void batches_that_make_no_sense_change_nothing(void **state)
+{
+    static struct net n;
+    struct buf copy;
+    uint64_t lsn;
+
+    (void)state;
+    n = (struct net){0};
+    buf_init(&copy, UINT32_MAX);
+    net_open(&n, 2);
+    send(&n, "SET a");
+    send(&n, "SET b");
+    member_show_all(&n.member[0]);
+    struct mut *to = n.member[1].mut;
+    const struct bytes first = buf_bytes(&n.parcels[0].bytes);
+
+    /* The second before the first. */
+    assert_int_equal(apply_remote(to, buf_bytes(&n.parcels[1].bytes), &lsn), -ERR_RANGE);
+    for (size_t len = 0; len < first.len; len++)
+        assert_true(apply_remote(to, bytes_of(first.ptr, len), &lsn) < 0);
+    buf_clear(&copy);
+    assert_int_equal(buf_append_bytes(&copy, first), 0);
+    copy.ptr[BATCH_HEADER_BYTES] = OP_KIND_END;
+    assert_int_equal(apply_remote(to, buf_bytes(&copy), &lsn), -ERR_UNSUPPORTED);
+    copy.ptr[BATCH_HEADER_BYTES] = OP_RECLAIM;
+    assert_true(apply_remote(to, buf_bytes(&copy), &lsn) < 0);
+    copy.ptr[0] = 0xf0;
+    assert_int_equal(apply_remote(to, buf_bytes(&copy), &lsn), -ERR_FORMAT);
+    assert_int_equal(oplog_applied_lsn(n.member[1].log), 0);
+    assert_int_equal(n.member[1].changes, 0);
+
+    assert_int_equal(apply_remote(to, first, &lsn), APPLY_DONE);
+    assert_int_equal(apply_remote(to, first, &lsn), APPLY_KNOWN);
+    assert_int_equal(oplog_applied_lsn(n.member[1].log), 1);
+    assert_int_equal(n.member[1].changes, 1);
+    /* Its own ones come back. */
+    assert_int_equal(apply_remote(n.member[0].mut, first, &lsn), APPLY_KNOWN);
+    buf_deinit(&copy);
+    net_close(&n);
+}
+
+/* Every kind of op, at keys that are on flash only. */
+static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **state)
+{
+    static struct net n;
+    static const char *const ops[] = {"SET a",    "EXPIRE 2000000", "SET 5",       "INCRBY 3",
+                                      "DEL",      "SADD a",         "SADD b",      "SREM a",
+                                      "DEL",      "ZADD 1 x",       "ZINCRBY 2 x", "ZREM x",
+                                      "HSET f a", "HINCRBY g 2",    "HDEL f",      "DEL",
+                                      "RPUSH a",  "LPUSH b",        "LSET 0 c",    "RPOP"};
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 2);
+    struct member *to = &n.member[1];
+    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+        send(&n, ops[i]);
+        const uint64_t reads = ks_metrics(to->ks)->row_reads;
+        net_deliver_all(&n);
+        assert_int_equal(ks_metrics(to->ks)->row_reads, reads);
+        assert_int_equal(ks_group_metrics(to->ks)->loads, 0);
+        assert_int_equal(ks_metrics(to->ks)->promotions, 0);
+        assert_int_equal(ks_count_hot(to->ks), 0);
+        member_write_back(to, 1u << 20);
+        member_idle(to);
+        assert_int_equal(ks_group_overlay_bytes(to->ks) < 4096, 1);
+    }
+    assert_int_equal(ks_group_metrics(to->ks)->operands_hot, 0);
+    const struct ks_key key = member_key("k");
+    member_settle(to);
+    assert_int_equal(ks_count(to->ks), 1);
+    struct buf out;
+    buf_init(&out, UINT32_MAX);
+    net_show(to, &key, to->now_ms, &out);
+    assert_true(bytes_eq(buf_bytes(&out), text_of("2:c,")));
+    buf_deinit(&out);
+    net_close(&n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_hold_for_hot_keys),
+        cmocka_unit_test(tables_hold_for_cold_keys),
+        cmocka_unit_test(tables_hold_through_crashes),
+        cmocka_unit_test(batches_that_make_no_sense_change_nothing),
+        cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
