@@ -50,8 +50,6 @@ static int check_order(const struct mut *m, const struct batch *batch)
 {
     const uint64_t seq = vv_get(&m->seqs, batch->origin);
 
-    if (batch->origin == m->options.origin)
-        return batch->seq <= m->seq ? APPLY_KNOWN : -ERR_RANGE;
     if (batch->seq <= seq)
         return APPLY_KNOWN;
     if (batch->seq != seq + 1 || batch->hlc <= vv_get(&m->vv, batch->origin))
@@ -98,6 +96,8 @@ int apply_remote(struct mut *m, struct bytes bytes, uint64_t *out_lsn)
     hlc_observe(&m->hlc, batch.hlc);
     const uint64_t lsn = oplog_append(m->options.log, bytes, batch.origin, batch.seq);
     m->vv = vv;
+    if (batch.origin == m->options.origin)
+        m->seq = batch.seq;
     CHECK(vv_raise(&m->seqs, tag_of(batch.seq, batch.origin)) == 0);
     ks_flush_seqs(m->options.ks, &m->seqs);
     apply_ops(m, &batch, lsn);

@@ -9,6 +9,9 @@
  * watches its keys hears of it. Nothing of it is durable yet: acknowledge by the log's durable
  * position.
  *
+ * A batch of our own origin is one that was lost here and that a peer has: it is taken like any
+ * other, and the next local batch comes after it.
+ *
  * The own clock follows the batch's, so that whatever is written here from now on comes after it.
  *
  * Owned by one shard thread; between batches of its own.

@@ -26,6 +26,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/flush.h"
 #include "engine/space/group.h"
 #include "engine/space/strval.h"
 #include "engine/value/rowkey.h"
@@ -117,6 +118,16 @@ size_t mut_group_open(struct mut *m, uint8_t *dst)
     const size_t len = batch_header_store(dst, m->tag, m->seq + 1, 0, b->has_ctx ? &b->ctx : NULL);
     CHECK(vv_raise(&b->ctx, tag_of(m->tag.hlc - 1, own)) == 0);
     return len;
+}
+
+void mut_group_logged(struct mut *m)
+{
+    const struct mut_options *o = &m->options;
+
+    CHECK(vv_raise(&m->seqs, tag_of(m->seq, o->origin)) == 0);
+    ks_flush_seqs(o->ks, &m->seqs);
+    if (o->on_logged != NULL)
+        o->on_logged(o->ctx, m->lsn, &m->group->batch, buf_bytes(&m->batch));
 }
 
 /* --- rows before the batch --- */

@@ -137,14 +137,12 @@ uint64_t mut_end(struct mut *m)
     batch_header_set_nops(m->batch.ptr, m->nops);
     m->seq++;
     CHECK(vv_raise(&m->vv, m->tag) == 0);
-    if (unlikely(m->group != NULL)) {
-        CHECK(vv_raise(&m->seqs, tag_of(m->seq, m->options.origin)) == 0);
-        ks_flush_seqs(m->options.ks, &m->seqs);
-    }
     /* mut_check said yes in this turn: the log then takes a longer record, too. */
     const uint64_t lsn =
         oplog_append(m->options.log, buf_bytes(&m->batch), m->options.origin, m->seq);
     CHECK(lsn == m->lsn);
+    if (unlikely(m->group != NULL))
+        mut_group_logged(m);
     if (m->batch.cap > BATCH_KEEP_BYTES)
         buf_deinit(&m->batch);
     else

@@ -29,6 +29,7 @@
 #include "engine/space/keyspace.h"
 #include "engine/value/vv.h"
 
+struct batch;
 struct mut;
 struct oplog;
 
@@ -46,6 +47,8 @@ struct mut_options {
      */
     bool group;
     struct vv seqs; /* In a group: the last sequence number applied of each origin, at recovery. */
+    /* In a group: a batch was logged here at `lsn`; the bytes are borrowed. May be NULL. */
+    void (*on_logged)(void *ctx, uint64_t lsn, const struct batch *batch, struct bytes bytes);
     /* A key was changed: WATCH, keyspace events. May be NULL. */
     void (*on_change)(void *ctx, const struct ks_key *key);
     void *ctx;

@@ -84,6 +84,8 @@ void mut_group_create(struct mut *m);
 void mut_group_destroy(struct mut *m);
 /* A batch begins: writes its header, returns the bytes. */
 size_t mut_group_open(struct mut *m, uint8_t *dst);
+/* It was logged. */
+void mut_group_logged(struct mut *m);
 void mut_group_set(struct mut *m, const struct ks_key *key, struct bytes value,
                    uint64_t expire_at_ms);
 void mut_group_del(struct mut *m, const struct ks_key *key);

@@ -382,6 +382,37 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     net_close(&n);
 }
 
+/* A member that lost its disk hears of its own batches, and goes on behind them. */
+static void own_batches_that_were_lost_come_back(void **state)
+{
+    static struct net n;
+    struct ks_key key = member_key("k");
+    struct buf out;
+    uint64_t lsn;
+
+    (void)state;
+    n = (struct net){0};
+    buf_init(&out, UINT32_MAX);
+    net_open(&n, 2);
+    send(&n, "INCRBY 5");
+    send(&n, "INCRBY 2");
+    net_deliver_all(&n);
+    member_close(&n.member[0]);
+    member_destroy(&n.member[0]);
+    member_create(&n.member[0], 1);
+    n.member[0].on_record = NULL;
+    member_open(&n.member[0]);
+    for (size_t i = 0; i < n.parcels_count; i++)
+        assert_int_equal(apply_remote(n.member[0].mut, buf_bytes(&n.parcels[i].bytes), &lsn),
+                         APPLY_DONE);
+    send(&n, "INCRBY 100");
+    assert_int_equal(vv_get(apply_seqs(n.member[0].mut), 1), 3);
+    net_show(&n.member[0], &key, n.member[0].now_ms, &out);
+    assert_true(bytes_eq(buf_bytes(&out), text_of("1:107,")));
+    buf_deinit(&out);
+    net_close(&n);
+}
+
 /* Every kind of op, at keys that are on flash only. */
 static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **state)
 {
@@ -427,6 +458,7 @@ int main(void)
         cmocka_unit_test(tables_hold_for_cold_keys),
         cmocka_unit_test(tables_hold_through_crashes),
         cmocka_unit_test(batches_that_make_no_sense_change_nothing),
+        cmocka_unit_test(own_batches_that_were_lost_come_back),
         cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
     };
 
