@@ -51,8 +51,11 @@ int pack_compress(struct pack *pack, struct bytes in, struct buf *out)
 
 int pack_expand(struct pack *pack, struct bytes in, size_t raw_len, struct buf *out)
 {
-    const int err = buf_reserve(out, raw_len);
+    int err;
 
+    if (raw_len == 0)
+        return -ERR_CORRUPT; /* Nobody packs nothing. */
+    err = buf_reserve(out, raw_len);
     if (err != 0)
         return err;
     const size_t len = ZSTD_decompressDCtx(pack->from, buf_end(out), raw_len, in.ptr, in.len);

@@ -25,7 +25,8 @@ void pack_destroy(struct pack *pack);
  */
 MUST_USE int pack_compress(struct pack *pack, struct bytes in, struct buf *out);
 
-/* Appends the `raw_len` bytes that were compressed. 0, -ERR_CORRUPT, -ERR_LIMIT, -ENOMEM. */
+/* Appends the `raw_len` bytes, above 0, that were compressed. 0, -ERR_CORRUPT, -ERR_LIMIT, -ENOMEM.
+ */
 MUST_USE int pack_expand(struct pack *pack, struct bytes in, size_t raw_len, struct buf *out);
 
 #endif

@@ -298,7 +298,7 @@ static void on_event(struct gs *gs, const struct gs_event *e)
         gs_net_block(gs, e->a, e->b, false);
         break;
     case GS_EMPTY:
-        if (gs->members[e->a].up && !gs->members[e->a].paused && gs_counts(gs, e->a))
+        if (!gs->calm && gs->members[e->a].up && !gs->members[e->a].paused && gs_counts(gs, e->a))
             core_flush(gs->members[e->a].core, gs->members[e->a].flush + 1);
         break;
     case GS_CONTROL:

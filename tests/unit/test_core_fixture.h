@@ -58,6 +58,16 @@ struct fixture {
     unsigned fetch_count;
     uint32_t flush;
     unsigned flush_count;
+    uint32_t open_id; /* Of the last sync_open. */
+    unsigned open_count;
+    unsigned close_count;
+    unsigned read_count;
+    uint8_t read_after[8]; /* Short keys only. */
+    size_t read_after_len;
+    unsigned put_count;
+    unsigned put_rows;
+    unsigned finish_count;
+    struct posv finish_at;
     uint32_t generation; /* Of the core's last request to PEER for its own batches. */
 };
 
@@ -127,6 +137,54 @@ static void on_fetch(void *ctx, const struct core_fetch *fetch)
     f->fetch_count++;
 }
 
+static void on_sync_open(void *ctx, uint8_t peer, uint32_t id)
+{
+    struct fixture *f = ctx;
+
+    (void)peer;
+    f->open_id = id;
+    f->open_count++;
+}
+
+static void on_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max)
+{
+    struct fixture *f = ctx;
+
+    (void)peer;
+    assert_int_equal(id, f->open_id);
+    assert_true(bytes_max != 0 && after.len <= sizeof(f->read_after));
+    if (after.len != 0)
+        memcpy(f->read_after, after.ptr, after.len);
+    f->read_after_len = after.len;
+    f->read_count++;
+}
+
+static void on_sync_close(void *ctx, uint8_t peer)
+{
+    struct fixture *f = ctx;
+
+    (void)peer;
+    f->close_count++;
+}
+
+static void on_sync_put(void *ctx, struct wire_sync_rows *rows)
+{
+    struct fixture *f = ctx;
+    struct wire_row row;
+
+    f->put_count++;
+    while (wire_sync_next(rows, &row))
+        f->put_rows++;
+}
+
+static void on_sync_finish(void *ctx, const struct posv *at)
+{
+    struct fixture *f = ctx;
+
+    f->finish_count++;
+    posv_copy(&f->finish_at, at);
+}
+
 static void on_event(void *ctx, const struct core_event *event)
 {
     struct fixture *f = ctx;
@@ -141,7 +199,12 @@ static const struct core_host host = {.send = on_send,
                                       .apply = on_apply,
                                       .flush = on_flush,
                                       .fetch = on_fetch,
-                                      .event = on_event};
+                                      .event = on_event,
+                                      .sync_open = on_sync_open,
+                                      .sync_read = on_sync_read,
+                                      .sync_close = on_sync_close,
+                                      .sync_put = on_sync_put,
+                                      .sync_finish = on_sync_finish};
 
 /* --- the script: what a program does not need is marked unused --- */
 
@@ -287,7 +350,7 @@ static void send_batch_as(struct fixture *f, uint8_t from, const struct wire_bat
     deliver(f, from);
 }
 
-static void send_batch(struct fixture *f, uint64_t seq, uint64_t hlc, struct tag seen)
+static UNUSED void send_batch(struct fixture *f, uint64_t seq, uint64_t hlc, struct tag seen)
 {
     const struct wire_batches_head head = {
         .origin = PEER, .generation = f->generation, .epoch = 5, .first_seq = seq};
@@ -295,8 +358,8 @@ static void send_batch(struct fixture *f, uint64_t seq, uint64_t hlc, struct tag
     send_batch_as(f, PEER, &head, hlc, seen);
 }
 
-static void send_ack(struct fixture *f, uint8_t from, uint64_t as_of_seq,
-                     const struct posv *durable)
+static UNUSED void send_ack(struct fixture *f, uint8_t from, uint64_t as_of_seq,
+                            const struct posv *durable)
 {
     const struct wire_ack ack = {.as_of_seq = as_of_seq, .durable = *durable};
 

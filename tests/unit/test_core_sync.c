@@ -1,0 +1,245 @@
+/*
+ * Full sync with scripted peers: what a joiner asks for, where it goes on, what it ends with; what
+ * a donor gives, and to whom it does not.
+ */
+#include "engine/value/row.h"
+
+#include "tests/unit/test_core_fixture.h"
+
+static struct bytes row_of(const char *key, uint8_t *row)
+{
+    return bytes_of(row, row_value_store(row, tag_of(HLC(-500), PEER), bytes_cstr(key), 0));
+}
+
+/* A joiner that wants a copy, its peers linked. */
+static void start_joiner(struct fixture *f)
+{
+    struct members members = three_members(5);
+
+    members.at[0].state = MEMBER_JOINING;
+    core_set_members(f->core, &members);
+    core_sync_start(f->core);
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+        link_peer(f, origin);
+    tick(f, 1);
+}
+
+/* The peer that was asked last, and what. */
+static uint8_t asked(struct fixture *f, struct wire_sync_ask *out)
+{
+    struct wire_frame opened;
+
+    for (unsigned i = f->sent_count; i-- > 0;) {
+        if (f->sent[i].kind != WIRE_SYNC_ASK)
+            continue;
+        assert_int_equal(wire_open(buf_bytes(&f->sent[i].frame), f->pack, &f->scratch, &opened), 0);
+        assert_int_equal(wire_get_sync_ask(opened.body, out), 0);
+        return f->sent[i].peer;
+    }
+    fail_msg("nothing was asked for");
+    return 0;
+}
+
+/* The donor's answer: one row, or the end. */
+static void answer(struct fixture *f, uint8_t from, const struct wire_sync_rows *head,
+                   const char *key)
+{
+    uint8_t bytes[64];
+    const struct wire_row row = {.key = bytes_cstr(key), .row = row_of(key, bytes)};
+
+    assert_int_equal(wire_build_sync_rows(&f->batch, head, &row, 1), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, from);
+}
+
+static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)})};
+
+    start_joiner(f);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_JOINING);
+    const uint8_t first = asked(f, &ask);
+    expect_u64(ask.after.len, 0);
+    head.id = ask.id;
+    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){4, HLC(-4)}), 0);
+    answer(f, first, &head, "bb");
+    expect_u64(f->put_count, 1);
+    forget_sent(f);
+    core_sync_stored(f->core);
+    assert_int_equal(asked(f, &ask), first); /* Only now the next piece. */
+    expect_bytes(ask.after, BYTES_LIT("bb"));
+
+    core_link_down(f->core, first);
+    tick(f, 1);
+    const uint8_t second = asked(f, &ask);
+    assert_int_not_equal(second, first);
+    expect_bytes(ask.after, BYTES_LIT("bb"));
+    answer(f, second, &head, "cc"); /* With the number of the first try: thrown away. */
+    expect_u64(f->put_count, 1);
+    head.id = ask.id;
+    head.last = true;
+    head.at = posv_with(PEER, (struct pos){7, HLC(-11)});
+    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){6, HLC(-2)}), 0);
+    answer(f, second, &head, "cc");
+    expect_u64(f->put_rows, 2);
+    core_sync_stored(f->core);
+
+    /* Of both vectors what is less. */
+    expect_u64(f->finish_count, 1);
+    expect_u64(posv_get(&f->finish_at, PEER).seq, 7);
+    expect_u64(posv_get(&f->finish_at, THIRD).seq, 4);
+    assert_true(core_syncing(f->core));
+    forget_sent(f);
+    core_sync_finished(f->core);
+    assert_false(core_syncing(f->core));
+    expect_u64(vv_get(core_applied_vv(f->core), PEER), HLC(-11));
+    struct wire_request request;
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    assert_int_equal(request.origin, PEER);
+    expect_u64(request.from_seq, 8);
+}
+
+static void a_silent_donor_is_left(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+
+    start_joiner(f);
+    const uint8_t first = asked(f, &ask);
+    for (unsigned ms = 0; ms <= CORE_TIMEOUT_MS_DEFAULT; ms += 1000) {
+        for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+            assert_int_equal(wire_put_credit(&f->out, 1), 0); /* The links are alive. */
+            deliver(f, origin);
+        }
+        forget_sent(f);
+        tick(f, 1000);
+    }
+    assert_int_not_equal(asked(f, &ask), first);
+}
+
+static void a_flush_on_the_way_starts_the_copy_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)})};
+
+    start_joiner(f);
+    head.id = (asked(f, &ask), ask.id);
+    answer(f, asked(f, &ask), &head, "bb");
+    core_flush(f->core, 1); /* While the rows are being stored. */
+    expect_u64(f->flush, 1);
+    forget_sent(f);
+    core_sync_stored(f->core);
+    tick(f, 1);
+    const uint8_t donor = asked(f, &ask);
+    expect_u64(ask.after.len, 0);
+    assert_int_not_equal(ask.id, head.id);
+    head.id = ask.id; /* A checkpoint from before the flush. */
+    answer(f, donor, &head, "bb");
+    expect_u64(f->put_count, 1);
+    tick(f, 1);
+    (void)asked(f, &ask);
+    head.id = ask.id;
+    head.flush = 2; /* One from after a later flush tells of it. */
+    answer(f, asked(f, &ask), &head, "bb");
+    expect_u64(f->flush, 2);
+    expect_u64(f->put_count, 1);
+}
+
+/* --- donor --- */
+
+static void ask_for(struct fixture *f, uint8_t from, uint32_t id, const char *after)
+{
+    const struct wire_sync_ask ask = {.id = id, .after = bytes_cstr(after)};
+
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, from);
+}
+
+static void a_donor_reads_piece_by_piece_from_one_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    const struct posv at = posv_with(SELF, (struct pos){10, HLC(-100)});
+    uint8_t bytes[64];
+    const struct wire_row row = {.key = BYTES_LIT("aa"), .row = row_of("v", bytes)};
+    const struct core_piece piece = {.rows = &row, .count = 1};
+    struct wire_sync_rows rows;
+
+    link_peer(f, PEER);
+    ask_for(f, PEER, 3, "");
+    expect_u64(f->open_count, 1);
+    ask_for(f, PEER, 3, ""); /* Not twice at a time. */
+    expect_u64(f->open_count, 1);
+    core_sync_opened(f->core, PEER, 3, 0, &at, 0);
+    expect_u64(f->read_count, 1);
+    core_sync_rows(f->core, PEER, 3, 0, &piece);
+    assert_int_equal(wire_get_sync_rows(last_body(f, PEER, WIRE_SYNC_ROWS), &rows), 0);
+    expect_u64(rows.id, 3);
+    expect_u64(posv_get(&rows.at, SELF).seq, 10);
+    assert_false(rows.last);
+    ask_for(f, PEER, 3, "aa");
+    expect_u64(f->open_count, 1);
+    expect_u64(f->read_count, 2);
+    expect_bytes(bytes_of(f->read_after, f->read_after_len), BYTES_LIT("aa"));
+    core_link_down(f->core, PEER);
+    expect_u64(f->close_count, 1);
+    forget_sent(f);
+    core_sync_rows(f->core, PEER, 3, 0, &piece); /* Too late. */
+    expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 0);
+}
+
+static void a_joiner_is_no_donor(void **state)
+{
+    struct fixture *f = *state;
+
+    start_joiner(f);
+    ask_for(f, PEER, 3, "");
+    expect_u64(f->open_count, 0);
+    assert_int_equal(f->closed_count, 0);
+}
+
+/* A joiner has acknowledged nothing: that must not make it one that is given up. */
+static void a_joiner_is_not_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct members members = three_members(5);
+    struct core_peer_info info;
+
+    members.at[1].state = MEMBER_JOINING;
+    core_set_members(f->core, &members);
+    for (uint64_t seq = 1; seq <= 100; seq++)
+        log_local(f, seq);
+    tick(f, 1000);
+    assert_true(core_peer_info(f->core, PEER, &info));
+    assert_false(info.behind);
+    assert_true(core_peer_info(f->core, THIRD, &info));
+    assert_true(info.behind);
+}
+
+static int setup_retention(void **state)
+{
+    const struct core_options options = {.origin = SELF,
+                                         .incarnation = 11,
+                                         .group_id = {7},
+                                         .history_bytes = 100,
+                                         .retention_bytes = 2000};
+
+    return setup_with(state, &options);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CORE_TEST(a_copy_goes_on_with_another_donor_behind_the_last_key, setup),
+        CORE_TEST(a_silent_donor_is_left, setup),
+        CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
+        CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
+        CORE_TEST(a_joiner_is_no_donor, setup),
+        CORE_TEST(a_joiner_is_not_behind, setup_retention),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
