@@ -111,6 +111,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core->options = *options;
     set_defaults(&core->options);
     core->flush = options->flush;
+    posv_copy(&core->newest, &options->newest);
     core->host = host;
     core->ctx = ctx;
     core->self = core_origin_get(core, options->origin);
@@ -127,6 +128,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core->covered_lsn = options->covered_lsn;
     posv_copy(&core->covered, &options->covered);
     core_log_init(core);
+    core_check_newest(core);
     buf_init(&core->sync_in.after, ROWKEY_BYTES_MAX);
     core->pack = pack_create();
     wire_writer_init(&core->writer, core->options.frame_bytes);
@@ -553,6 +555,15 @@ void core_set_members(struct core *core, const struct members *members)
 
 /* --- the log --- */
 
+void core_check_newest(struct core *core)
+{
+    struct posv applied;
+
+    core_applied_posv(core, &applied);
+    if (posv_leq(&core->newest, &applied))
+        posv_init(&core->newest);
+}
+
 void core_note_record(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len)
 {
     struct origin *o = &core->origins[index];
@@ -568,6 +579,8 @@ void core_note_record(struct core *core, unsigned index, uint64_t lsn, struct po
     CHECK(vv_raise(&core->applied_vv, tag_of(pos.hlc, o->origin)) == 0);
     core->applied_lsn = lsn;
     core_log_note(core, index, lsn, pos, len);
+    if (core->newest.count != 0)
+        core_check_newest(core);
     if (core->own_lost && core->origins[core->self].applied.seq >= core->own_known) {
         core->own_lost = false;
         core_event(core, CORE_OWN_REGAINED, NULL, core->own_known);
@@ -648,7 +661,7 @@ enum core_write core_may_write(const struct core *core)
 {
     if (core->forked)
         return CORE_WRITE_FORKED;
-    if (core->self_state != MEMBER_ACTIVE)
+    if (core->self_state != MEMBER_ACTIVE || core->newest.count != 0)
         return CORE_WRITE_JOINING;
     if (core->own_lost)
         return CORE_WRITE_OWN_LOST;

@@ -101,11 +101,12 @@ struct core_host {
     void (*sync_close)(void *ctx, uint8_t peer);
     /*
      * As joiner: stores rows, which replace what is there (core_sync_stored); then makes all of it
-     * durable, with `at` as the covered vector (core_sync_finished). Rows borrow from the call.
+     * durable, with `at` as the covered vector (core_sync_finished), and keeps `newest`
+     * (core_options). Rows borrow from the call.
      * Rows that a flush overtakes are thrown away.
      */
     void (*sync_put)(void *ctx, struct wire_sync_rows *rows);
-    void (*sync_finish)(void *ctx, const struct posv *at);
+    void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest);
 };
 
 /* --- limits; 0 means the default --- */
@@ -118,6 +119,7 @@ struct core_options {
     uint32_t flush;        /* Flush epoch. */
     struct posv recovered; /* Applied, and durable, after recovery. */
     uint64_t recovered_lsn;
+    struct posv newest;   /* Of a full sync: rows may hold what is up to here. */
     uint64_t covered_lsn; /* At which the store is complete, with its vector. */
     struct posv covered;
 
@@ -242,7 +244,8 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
 
 enum core_write {
     CORE_WRITE_OK = 0,
-    CORE_WRITE_JOINING, /* Not active yet, or sealed. */
+    CORE_WRITE_JOINING, /* Not active yet, or sealed; or the rows of a copy are ahead of the logs.
+                         */
     CORE_WRITE_OWN_LOST,
     CORE_WRITE_FORKED,
     CORE_WRITE_SKEW,

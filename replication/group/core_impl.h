@@ -85,6 +85,7 @@ struct sync_out {
     uint32_t id;
     uint32_t flush;
     struct posv at;
+    struct posv newest;
     struct buf after;
 };
 
@@ -188,6 +189,7 @@ struct core {
     uint64_t own_known; /* Highest own seq that a peer has. */
     bool own_lost;
     struct sync_in sync_in;
+    struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
     bool forked;
     bool fenced; /* By skew. */
     bool warned;
@@ -242,6 +244,9 @@ void core_disconnected(struct core *core, struct peer *peer);
 
 /* A record was logged and applied. */
 void core_note_record(struct core *core, unsigned index, uint64_t lsn, struct pos pos, size_t len);
+
+/* Whether the logs have caught up with the rows of a copy. */
+void core_check_newest(struct core *core);
 
 /* A peer has `pos` of us. False: it has another history. */
 bool core_note_own(struct core *core, const struct peer *peer, struct pos pos);

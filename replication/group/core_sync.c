@@ -14,6 +14,10 @@
  * donor. What other members, who learned of it later, have trimmed comes by relay through the
  * donor.
  *
+ * Rows of a checkpoint may hold more than its vector says. Until the logs have been applied up to
+ * the newest that they may hold, no local write is allowed: it would be made upon what its context
+ * does not name.
+ *
  * A flush on the way starts it anew.
  */
 #include <string.h>
@@ -72,6 +76,7 @@ static void restart(struct core *core)
     in->donor = 0;
     in->id++;
     in->has_vector = false;
+    posv_init(&core->newest);
     buf_clear(&in->after);
 }
 
@@ -135,6 +140,11 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     else
         posv_copy(&in->vector, &rows.at);
     in->has_vector = true;
+    for (unsigned i = 0; i < rows.newest.count; i++) {
+        /* No more origins than one vector has: they are those of the members. */
+        if (posv_raise(&core->newest, rows.newest.origin[i], rows.newest.at[i]) != 0)
+            return false;
+    }
     in->last = rows.last;
     buf_clear(&in->after);
     if (buf_append_bytes(&in->after, rows.last_key) != 0)
@@ -155,7 +165,7 @@ void core_sync_stored(struct core *core)
         return;
     }
     if (in->last) {
-        core->host->sync_finish(core->ctx, &in->vector);
+        core->host->sync_finish(core->ctx, &in->vector, &core->newest);
         return;
     }
     in->storing = false;
@@ -193,6 +203,7 @@ void core_sync_finished(struct core *core)
     }
     in->wanted = false;
     adopt(core, &in->vector);
+    core_check_newest(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         core->peers[i]->ack_due = true;
     core_plan(core);
@@ -253,6 +264,7 @@ void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
     if (err != 0)
         return;
     posv_copy(&peer->sync_out.at, at);
+    core_durable_posv(core, &peer->sync_out.newest);
     peer->sync_out.flush = flush;
     read_more(core, peer);
 }
@@ -264,8 +276,11 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
 
     if (peer == NULL || err != 0)
         return;
-    const struct wire_sync_rows head = {
-        .id = id, .last = piece->last, .flush = peer->sync_out.flush, .at = peer->sync_out.at};
+    const struct wire_sync_rows head = {.id = id,
+                                        .last = piece->last,
+                                        .flush = peer->sync_out.flush,
+                                        .at = peer->sync_out.at,
+                                        .newest = peer->sync_out.newest};
     if (wire_build_sync_rows(&core->batch, &head, piece->rows, piece->count) == 0 &&
         wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);

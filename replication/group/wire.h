@@ -31,8 +31,8 @@
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
  *     8 BYE        reason 1 | detail 8
  *     9 SYNC_ASK   id 4 | length varint | last row key that is here
- *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector, then count times
- *                      length varint | row key | length varint | row
+ *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector | newest vector, then
+ *                  count times length varint | row key | length varint | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
  * the as-of seq of its durable vector (see ACK).
@@ -59,7 +59,8 @@
  * begins only after `trimmed seq`.
  *
  * SYNC_ASK: send the next rows behind a key (rowkey.h). SYNC_ROWS: here they are, in key order,
- * from a checkpoint that has everything up to the vector; with `last` there is no more.
+ * from a checkpoint that has everything up to the vector, and nothing beyond the newest vector;
+ * with `last` there is no more.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -234,13 +235,14 @@ struct wire_sync_rows {
     bool last;
     uint32_t flush;
     struct posv at;
+    struct posv newest;
     uint32_t count;
     uint32_t read;
     struct bytes left; /* What wire_sync_next has not read yet. */
     struct bytes last_key;
 };
 
-/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at. */
+/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at, newest. */
 MUST_USE int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask);
 MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
                                   const struct wire_row *rows, uint32_t count);

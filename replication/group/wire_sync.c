@@ -57,7 +57,7 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     int err;
 
     buf_clear(body);
-    err = buf_reserve(body, 13 + POSV_BYTES_MAX);
+    err = buf_reserve(body, 13 + 2 * POSV_BYTES_MAX);
     if (err != 0)
         return err;
     uint8_t *at = buf_end(body);
@@ -65,7 +65,9 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     at[4] = head->last;
     le32_store(at + 5, head->flush);
     le32_store(at + 9, count);
-    buf_commit(body, 13 + posv_encode(&head->at, at + 13));
+    size_t len = 13 + posv_encode(&head->at, at + 13);
+    len += posv_encode(&head->newest, at + len);
+    buf_commit(body, len);
     for (uint32_t i = 0; err == 0 && i < count; i++) {
         err = slice_put(body, rows[i].key);
         if (err == 0)
@@ -108,7 +110,8 @@ int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out)
 
     if (le32_get(&body, &out->id) != 0 || u8_get(&body, &last) != 0 || last > 1 ||
         le32_get(&body, &out->flush) != 0 || le32_get(&body, &out->count) != 0 ||
-        posv_decode(&body, &out->at) != 0)
+        posv_decode(&body, &out->at) != 0 || posv_decode(&body, &out->newest) != 0 ||
+        !posv_leq(&out->at, &out->newest))
         return -ERR_CORRUPT;
     /* Whoever has more to give gives something. */
     if (last == 0 && out->count == 0)

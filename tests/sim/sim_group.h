@@ -106,6 +106,7 @@ struct gs_member {
     struct buf put;                        /* A piece of a copy on its way to the rows, */
     uint32_t put_flush;                    /* of this flush epoch. */
     struct posv put_at;
+    struct posv newest; /* Persisted with the copy. */
 
     uint64_t alarms; /* Events that must not be in a sound run. */
 };
@@ -285,7 +286,7 @@ void gs_host_sync_open(void *ctx, uint8_t peer, uint32_t id);
 void gs_host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
 void gs_host_sync_close(void *ctx, uint8_t peer);
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);
-void gs_host_sync_finish(void *ctx, const struct posv *at);
+void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest);
 struct gs *gs_of(struct gs_member *m);
 
 /* --- sim_group_ops.c --- */

@@ -122,12 +122,13 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
     later(m, GS_SYNC_PUT, 0, 0);
 }
 
-void gs_host_sync_finish(void *ctx, const struct posv *at)
+void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest)
 {
     struct gs_member *m = ctx;
 
     m->put_flush = m->flush;
     posv_copy(&m->put_at, at);
+    posv_copy(&m->newest, newest);
     later(m, GS_SYNC_FINISH, 0, 0);
 }
 

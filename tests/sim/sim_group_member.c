@@ -366,6 +366,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                                    .flush = m->flush,
                                    .recovered_lsn = m->next_lsn - 1,
                                    .covered_lsn = m->covered_lsn,
+                                   .newest = m->newest,
                                    .covered = m->covered,
                                    .recovered = m->covered,
                                    .window_bytes = 2048,

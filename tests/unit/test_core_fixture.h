@@ -68,6 +68,7 @@ struct fixture {
     unsigned put_rows;
     unsigned finish_count;
     struct posv finish_at;
+    struct posv finish_newest;
     uint32_t generation; /* Of the core's last request to PEER for its own batches. */
 };
 
@@ -177,12 +178,13 @@ static void on_sync_put(void *ctx, struct wire_sync_rows *rows)
         f->put_rows++;
 }
 
-static void on_sync_finish(void *ctx, const struct posv *at)
+static void on_sync_finish(void *ctx, const struct posv *at, const struct posv *newest)
 {
     struct fixture *f = ctx;
 
     f->finish_count++;
     posv_copy(&f->finish_at, at);
+    posv_copy(&f->finish_newest, newest);
 }
 
 static void on_event(void *ctx, const struct core_event *event)

@@ -334,7 +334,8 @@ static void pieces_of_a_copy_come_back(void **state)
     struct wire_row rows[3] = {{.key = BYTES_LIT("a"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("ab"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("b"), .row = bytes_of(row_bytes, 1)}};
-    const struct wire_sync_rows head = {.id = 3, .last = true, .flush = 2, .at = sample_posv(4)};
+    const struct wire_sync_rows head = {
+        .id = 3, .last = true, .flush = 2, .at = sample_posv(4), .newest = sample_posv(5)};
     const struct wire_sync_ask ask = {.id = 9, .after = BYTES_LIT("ab")};
     struct wire_sync_rows got;
     struct wire_sync_ask ask_got;
@@ -347,6 +348,7 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_true(got.last);
     expect_u64(got.flush, 2);
     expect_posv(&got.at, &head.at);
+    expect_posv(&got.newest, &head.newest);
     expect_bytes(got.last_key, rows[2].key);
     for (unsigned i = 0; i < 3; i++) {
         assert_true(wire_sync_next(&got, &row));
