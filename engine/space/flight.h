@@ -33,7 +33,8 @@ enum flight_kind {
     FLIGHT_BACK,
     FLIGHT_ZSET,
     FLIGHT_GROUP, /* All rows of a key of a group (group_load.c), */
-    FLIGHT_PROBE  /* to see whether it exists. */
+    FLIGHT_PROBE, /* to see whether it exists, */
+    FLIGHT_SWEEP  /* to collect garbage. */
 };
 
 struct flight {

@@ -106,6 +106,7 @@ static void put_group_row(struct keyspace *ks, struct obj *obj, const struct ks_
 
     obj->h.flags |= BLK_STORED;
     batch_put(ks, row_key, obj_row(obj));
+    ks_group_note_row(ks, key, obj_row(obj));
     ks_keys_note(ks, key, dead ? KS_GHOST : ks_obj_table_type(obj), (obj->h.flags & BLK_TTL) != 0);
     obj->told = 0;
     if ((obj->h.flags & BLK_TTL) != 0)
@@ -195,6 +196,8 @@ static void put_elem_row(struct keyspace *ks, struct coll *coll, struct elem *el
         batch_delete(ks, row_key);
         return;
     }
+    if (coll->grouped)
+        ks_group_note_row(ks, &key, elem_row(elem));
     elem->h.flags |= BLK_STORED;
     coll->stored = true;
     batch_put(ks, row_key, elem_row(elem));

@@ -47,6 +47,7 @@ void ks_group_init(struct keyspace *ks)
     buf_init(&g->expanded, UINT32_MAX);
     buf_init(&g->operands, UINT32_MAX);
     group_load_init(ks);
+    group_gc_init(ks);
 }
 
 void ks_group_deinit(struct keyspace *ks)
@@ -56,6 +57,7 @@ void ks_group_deinit(struct keyspace *ks)
     if (g == NULL)
         return;
     group_load_deinit(ks);
+    group_gc_deinit(ks);
     overlay_deinit(&g->overlay);
     buf_deinit(&g->row);
     buf_deinit(&g->clipped);
@@ -81,6 +83,8 @@ void ks_group_clear(struct keyspace *ks)
         return;
     overlay_deinit(&g->overlay);
     overlay_init(&g->overlay, &ks->dirty);
+    group_gc_deinit(ks);
+    group_gc_init(ks);
     g->overlay_bytes = 0;
     g->maybes = 0;
     g->ghosts = 0;
@@ -353,8 +357,16 @@ static void set_hot(struct keyspace *ks, const struct ks_key *key, struct keytab
     }
     obj = put_row(ks, key, ref, row, lsn);
     group_refresh(ks, key, obj);
-    if (!drop_unknown(ks, ref, obj))
-        return;
+    (void)drop_unknown(ks, ref, obj);
+}
+
+void group_collected(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref,
+                     struct bytes row)
+{
+    struct obj *obj = put_row(ks, key, ref, row, group_lsn(ks));
+
+    group_refresh(ks, key, obj);
+    (void)drop_unknown(ks, ref, obj);
 }
 
 /* An object for a key that is absent: dead, with nothing. */
@@ -655,8 +667,13 @@ void ks_group_put(struct keyspace *ks, struct row_head *row)
             ks_expire_put(ks, &key, view.expire_at_ms);
     }
     /* What this entry has made of the key, as far as it is known. A hot key speaks for itself. */
+    group_gc_note(ks, &key, data);
     switch (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref)) {
     case KEYTAB_COLD:
+        if (is_key && e->full && data.len == 0) {
+            ks_keys_note(ks, &key, VT_NONE, false);
+            break;
+        }
         ks_keys_note(ks, &key, keytab_type(&ref), keytab_has_ttl(&ref));
         break;
     case KEYTAB_NONE:
@@ -675,6 +692,15 @@ void ks_group_written(struct keyspace *ks, struct row_head *row)
 
     /* A read under way may have missed it. */
     ks_flights_stale(ks, &key);
+    struct keytab_ref ref;
+    /* Its key row has gone, and nothing else of it waits: that was all. */
+    if (e->kind == ROWKEY_KIND_KEY && e->full && e->h.row_len == 0 &&
+        list_first(&e->key->entries) == &e->link && e->link.next == &e->key->entries.head &&
+        keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) == KEYTAB_COLD &&
+        keytab_type(&ref) == KS_GHOST) {
+        group_uncount_cold(ks, &ref);
+        keytab_remove(ks->tab, &ref);
+    }
     overlay_remove(&ks->group->overlay, e);
     group_account(ks);
 }

@@ -74,6 +74,30 @@ uint64_t ks_group_overlay_bytes(const struct keyspace *ks);
 /* Starts a read for some unsettled keys. Call it every turn or so. True if there are more. */
 bool ks_group_step(struct keyspace *ks);
 
+/* --- garbage --- */
+
+/*
+ * What every member has, and what is certain to have arrived (row.h); from durable positions, and
+ * `stable` not beyond what the store covers persistently. Copied. `swept` and `swept_types` are not
+ * looked at: this module knows.
+ */
+void ks_group_set_horizons(struct keyspace *ks, const struct row_horizons *horizons);
+
+/*
+ * Goes on with what may have become simpler since the horizons moved: up to `max` keys of those
+ * whose rows hold siblings, floors, contexts or an expiry that has passed. Hot ones are made
+ * simpler in DRAM; cold ones are read in the background, and the rows that a clear vector covers,
+ * or that a type has lost for good, are removed. Call it every turn or so. True if there is more to
+ * do now.
+ */
+bool ks_group_collect_some(struct keyspace *ks, uint32_t max);
+
+/* The key may have something to collect: it has expired. */
+void ks_group_collect_key(struct keyspace *ks, const struct ks_key *key);
+
+/* Keys that wait for the horizons. */
+uint64_t ks_group_waiting(const struct keyspace *ks);
+
 /* --- remote ops, and replay --- */
 
 /*

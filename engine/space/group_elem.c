@@ -299,7 +299,7 @@ void group_inherit(struct keyspace *ks, struct row_head *from, struct row_head *
     if (heir->dirty != 0)
         dirty_set_coll(&ks->dirty, heir, coll);
     else if (waits)
-        dirty_mark(&ks->dirty, heir, coll, ks->group->lsn);
+        dirty_mark(&ks->dirty, heir, coll, group_lsn(ks));
 }
 
 void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct coll *coll,

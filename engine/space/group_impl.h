@@ -12,6 +12,7 @@
 #include "engine/space/ks_state.h"
 #include "engine/space/overlay.h"
 
+struct group_gc;
 struct group_name;
 
 struct ks_group {
@@ -28,8 +29,9 @@ struct ks_group {
     struct pool_class name_class;
     struct group_name *name; /* The search for a name that is under way, or NULL. */
     uint32_t probes;         /* Reads of unsettled keys under way. */
-    uint64_t probe_bucket;   /* Where to go on looking for them in the overlay, */
-    uint64_t probe_cursor;   /* and in the table. */
+    struct group_gc *gc;
+    uint64_t probe_bucket; /* Where to go on looking for them in the overlay, */
+    uint64_t probe_cursor; /* and in the table. */
     struct ks_group_metrics metrics;
 };
 
@@ -42,6 +44,12 @@ struct group_shape {
 static inline struct group_shape group_shape_of(const struct row_view *view)
 {
     return (struct group_shape){.type = row_table_type(view), .generation = view->generation};
+}
+
+/* The position of a change that no op makes: that of the last one that did, at least. */
+static inline uint64_t group_lsn(const struct keyspace *ks)
+{
+    return u64_max(1, u64_max(ks->group->lsn, ks->applied_lsn));
 }
 
 static inline bool group_row_dead(struct bytes row)
@@ -107,7 +115,25 @@ void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct col
 void group_inherit(struct keyspace *ks, struct row_head *from, struct row_head *heir,
                    struct coll *coll);
 
+/* Puts a key row in place that shows the same, or nothing; of a hot key. */
+void group_collected(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref,
+                     struct bytes row);
+
+/* --- group_gc.c --- */
+
+void group_gc_init(struct keyspace *ks);
+void group_gc_deinit(struct keyspace *ks);
+/* A row of the key is on its way to the store: if it holds what can be collected, it is noted. */
+void group_gc_note(struct keyspace *ks, const struct ks_key *key, struct bytes row);
+/* The horizons; NULL: none are known. */
+const struct row_horizons *group_gc_horizons(const struct keyspace *ks);
+/* Nothing is left to collect of it. */
+void group_gc_done(struct keyspace *ks, const struct ks_key *key);
+
 /* --- group_load.c --- */
+
+/* Starts the read by which a cold key is collected. */
+void group_sweep(struct keyspace *ks, const struct ks_key *key);
 
 void group_load_init(struct keyspace *ks);
 void group_load_deinit(struct keyspace *ks);

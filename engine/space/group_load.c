@@ -16,6 +16,8 @@
 #include "engine/space/flight.h"
 #include "engine/space/group_impl.h"
 #include "engine/space/resident.h"
+#include "engine/value/op.h"
+#include "engine/value/row_chunk.h"
 
 /* Probes under way, and buckets of the overlay and leaves of the table that one step looks at. */
 #define PROBES_MAX   16u
@@ -290,6 +292,121 @@ static void settle(struct loaded *l, const struct keytab_ref *ref, bool all)
     group_set_cold(l->ks, ref, l->key.hash, type, l->view.expire_at_ms != 0);
 }
 
+/* --- garbage --- */
+
+/* Whether nothing of a row of the store can show, now or later. */
+static bool is_garbage(const struct loaded *l, uint8_t kind, struct bytes row, uint16_t lost,
+                       const struct vv *stable)
+{
+    struct tag generation;
+    unsigned count;
+
+    if (row_is_chunk(row))
+        return row_chunk_latest(row, &generation, &count) == 0 && count == 1 &&
+               vv_covers(&l->clear, generation);
+    if (row_covered(row, &l->clear))
+        return true;
+    for (unsigned type = VT_LIST; type <= VT_HASH; type++) {
+        if ((lost & 1u << type) != 0 && op_row_kind((uint8_t)type) == kind)
+            return row_covered(row, stable);
+    }
+    return false;
+}
+
+static void put_full(struct loaded *l, uint8_t kind, struct bytes sub, struct bytes row)
+{
+    struct ks_group *g = l->ks->group;
+    struct overlay_key *k = overlay_key_get(&g->overlay, &l->key);
+    struct overlay_entry *e = overlay_put(&g->overlay, k, kind, sub, row, true);
+
+    k->fresh = false;
+    dirty_mark(&l->ks->dirty, &e->h, NULL, group_lsn(l->ks));
+}
+
+/* Removes element rows that are garbage, makes others simpler. True if the store has changes to
+ * make before it can be said that none is left. */
+static bool sweep_rows(struct loaded *l, const struct row_horizons *h, uint16_t lost)
+{
+    struct ks_group *g = l->ks->group;
+    struct bytes in = l->rows, sub, row;
+    struct buf out;
+    uint16_t none;
+    uint8_t kind;
+    bool any = false;
+
+    buf_init(&out, UINT32_MAX);
+    while (next_row(&in, &kind, &sub, &row)) {
+        if (is_garbage(l, kind, row, lost, h->stable)) {
+            put_full(l, kind, sub, bytes_of(NULL, 0));
+            g->metrics.rows_swept++;
+            any = true;
+            continue;
+        }
+        if (row_is_chunk(row))
+            continue;
+        /* Also a part of a row that the clear vector covers must go before the vector does. */
+        struct bytes full = joined_elem(l, row, NULL);
+        buf_clear(&out);
+        if (row_collect(full, h, &out, &none) == ROW_CHANGED)
+            full = buf_bytes(&out);
+        if (bytes_eq(full, row))
+            continue;
+        put_full(l, kind, sub, group_row_dead(full) ? bytes_of(NULL, 0) : full);
+        g->metrics.rows_collected++;
+        any = true;
+    }
+    buf_deinit(&out);
+    return any;
+}
+
+/* Whether rows of elements wait for the store: then it is too early. */
+static bool elems_wait(const struct loaded *l)
+{
+    if (l->over == NULL)
+        return false;
+    LIST_FOR_EACH(link, &l->over->entries) {
+        if (LIST_ITEM(link, struct overlay_entry, link)->kind != ROWKEY_KIND_KEY)
+            return true;
+    }
+    return false;
+}
+
+/* All rows of a cold key. A second look, when what the first one removes has gone, ends it. */
+static void collect(struct loaded *l, const struct keytab_ref *ref)
+{
+    struct keyspace *ks = l->ks;
+    const struct bytes row = buf_bytes(&l->key_row);
+    struct row_horizons h = *group_gc_horizons(ks);
+    struct row_view view;
+    struct buf out;
+    uint16_t lost = 0, lost_then;
+
+    if (elems_wait(l))
+        return;
+    buf_init(&out, UINT32_MAX);
+    int err = row_collect(row, &h, &out, &lost);
+    if (err >= 0 && !sweep_rows(l, &h, lost)) {
+        h.swept = true;
+        h.swept_types = lost;
+    }
+    buf_clear(&out);
+    if (err >= 0)
+        err = row_collect(row, &h, &out, &lost_then);
+    if (err == ROW_CHANGED) {
+        const struct bytes full =
+            group_row_dead(buf_bytes(&out)) ? bytes_of(NULL, 0) : buf_bytes(&out);
+        put_full(l, ROWKEY_KIND_KEY, bytes_of(NULL, 0), full);
+        group_view(full, &view);
+        if (view.type == VT_NONE)
+            group_set_cold(ks, ref, l->key.hash, KS_GHOST, false);
+        ks->group->metrics.rows_collected++;
+    } else if (h.swept && (row.len == 0 || row.ptr[0] != ROW_GENERAL)) {
+        group_gc_done(ks, &l->key);
+    }
+    buf_deinit(&out);
+    group_account(ks);
+}
+
 /* --- back on the shard's thread --- */
 
 static int landed(struct flight *f, bool all)
@@ -305,8 +422,10 @@ static int landed(struct flight *f, bool all)
     if (err == 0 && f->kind == FLIGHT_GROUP) {
         install(&l, &ref);
         ks_probation_add(ks, &key);
-    } else if (err == 0) {
+    } else if (err == 0 && f->kind == FLIGHT_PROBE) {
         settle(&l, &ref, all);
+    } else if (err == 0 && all && group_gc_horizons(ks) != NULL) {
+        collect(&l, &ref);
     }
     buf_deinit(&l.key_row);
     return err;
@@ -316,7 +435,7 @@ static void on_slice(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
     struct ks_group *g = f->ks->group;
-    const bool probe = f->kind == FLIGHT_PROBE;
+    const bool probe = f->kind != FLIGHT_GROUP;
     const bool full = f->rows.len > f->ks->scan_bytes_max;
 
     if (f->err == 0 && !f->stale && !f->end && !full) {
@@ -490,6 +609,14 @@ static void step_overlay(struct keyspace *ks)
                 probe(ks, &key);
         }
     }
+}
+
+void group_sweep(struct keyspace *ks, const struct ks_key *key)
+{
+    if (flight_find(ks, FLIGHT_SWEEP, key, bytes_of(NULL, 0)) != NULL)
+        return;
+    ks->group->probes++;
+    (void)start(ks, key, FLIGHT_SWEEP);
 }
 
 bool ks_group_step(struct keyspace *ks)

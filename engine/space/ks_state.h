@@ -221,6 +221,8 @@ int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
 /* A row of the overlay is to go into the batch; it was written. */
 void ks_group_put(struct keyspace *ks, struct row_head *row);
 void ks_group_written(struct keyspace *ks, struct row_head *row);
+/* A row of a hot key is on its way to the store: garbage collection may want it. */
+void ks_group_note_row(struct keyspace *ks, const struct ks_key *key, struct bytes row);
 /* A dead object that the store knows and that nothing waits for: leaves DRAM. */
 bool ks_group_demote_dead(struct keyspace *ks, const struct keytab_ref *ref);
 

@@ -407,6 +407,8 @@ static void run(uint64_t stream, bool expiries)
         for (unsigned i = 0; i < 150; i++)
             step(&w);
         net_deliver_all(&w.net);
+        if (below(&w, 2) == 0)
+            net_collect(&w.net, below(&w, 16));
         if (round == 1)
             crash(&w, below(&w, w.net.members));
         check(&w);

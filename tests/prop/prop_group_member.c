@@ -243,6 +243,35 @@ void member_persist(struct member *m)
     assert_int_equal(store_flush(m->store), 0);
 }
 
+void member_cover(struct member *m, struct vv *out)
+{
+    struct buf covered;
+    uint64_t lsn;
+
+    while (ks_flush_needed(m->ks)) {
+        member_write_back(m, 1u << 20);
+        while (ks_flush_busy(m->ks))
+            member_turn(m);
+    }
+    member_persist(m);
+    buf_init(&covered, 2 * VV_BYTES_MAX);
+    assert_int_equal(store_covered(m->store, true, &lsn, &covered), 0);
+    struct bytes in = buf_bytes(&covered);
+    vv_init(out);
+    if (in.len != 0)
+        assert_int_equal(vv_decode(&in, out), 0);
+    buf_deinit(&covered);
+}
+
+void member_collect(struct member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms)
+{
+    const struct row_horizons h = {.stable = stable, .lst = lst, .now_ms = now_ms};
+
+    ks_group_set_horizons(m->ks, &h);
+    while (ks_group_collect_some(m->ks, 16) || ks_busy(m->ks))
+        member_turn(m);
+}
+
 void member_demote(struct member *m)
 {
     for (int i = 0; i < 8; i++)

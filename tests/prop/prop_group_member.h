@@ -10,6 +10,7 @@
 #include "engine/io/mailbox.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"
+#include "engine/value/vv.h"
 
 struct mut;
 struct oplog;
@@ -70,6 +71,10 @@ void member_persist(struct member *m);
 void member_demote(struct member *m);
 /* The keys are hot or absent. */
 void member_need(struct member *m, const struct ks_key *keys, size_t n);
+/* Everything is in the store, persistently; `*out`: what was applied there. */
+void member_cover(struct member *m, struct vv *out);
+/* Collects garbage, as far as these horizons allow. */
+void member_collect(struct member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms);
 /* All keys are settled. */
 void member_settle(struct member *m);
 

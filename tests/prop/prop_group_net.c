@@ -109,6 +109,31 @@ void net_deliver_all(struct net *n)
     }
 }
 
+void net_collect(struct net *n, unsigned who)
+{
+    struct vv stable, one;
+    uint64_t lst = UINT64_MAX, now_ms = UINT64_MAX;
+
+    for (unsigned i = 0; i < n->members; i++) {
+        struct member *m = &n->member[i];
+        member_cover(m, &one);
+        if (i == 0)
+            stable = one;
+        vv_meet(&stable, &one);
+        lst = u64_min(lst, m->mut->hlc.last);
+        now_ms = u64_min(now_ms, mut_now_ms(m->mut, m->now_ms));
+    }
+    /* What the first pass removes must have gone before the second sees that nothing is left. */
+    for (unsigned pass = 0; pass < 4; pass++) {
+        for (unsigned i = 0; i < n->members; i++) {
+            if ((who & 1u << i) == 0)
+                continue;
+            member_collect(&n->member[i], &stable, lst, now_ms);
+            member_cover(&n->member[i], &one);
+        }
+    }
+}
+
 /* --- what shows --- */
 
 static void say(struct buf *out, struct bytes text)

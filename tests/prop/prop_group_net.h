@@ -45,6 +45,9 @@ bool net_deliver(struct net *n, struct parcel *p, unsigned to);
 /* Everything to everybody. */
 void net_deliver_all(struct net *n);
 
+/* Everybody has everything: collects garbage at some members, by the bits of `who`. */
+void net_collect(struct net *n, unsigned who);
+
 /*
  * Replaces `out` by what the key is at this member: type number, colon, and values, or names and
  * values in the order of names, each with a comma; @ and the time if it expires. Nothing if it is

@@ -9,6 +9,8 @@
  *     sync            everybody has everything
  *     cold            every member writes back and lets go of all keys
  *     crash           every member dies and comes back
+ *     collect         every member collects its garbage
+ *     empty           nothing at all is left in the stores
  *     2? text         what member 2 shows (net_show; "-": the key is absent)
  *     ? text          what every member shows
  */
@@ -22,7 +24,9 @@
 
 #include "engine/space/coll.h"
 #include "engine/space/group.h"
+#include "engine/store/store.h"
 #include "engine/value/op.h"
+#include "engine/value/rowkey.h"
 
 #include "replication/apply.h"
 #include "replication/mutate.h"
@@ -117,6 +121,14 @@ static const struct row rows[] = {
      "2 HSET f b; 1 SET a; sync; ? 1:a,"},
     {"types: the loser shows when the winner goes unseen by it", 2,
      "1 SADD x; 2 HSET f b; sync; ? 5:f=b,; 1 DEL; sync; ? -"},
+    {"garbage: a deleted collection leaves nothing", 2,
+     "1 HSET f a; 1 HSET g b; sync; 2 HINCRBY h 5; sync; 1 DEL; sync; ? -;"
+     "collect; cold; collect; empty"},
+    {"garbage: a deleted counter leaves nothing", 2,
+     "1 INCRBY 5; 2 INCRBY 6; sync; 1 DEL; sync; ? -; collect; cold; collect; empty"},
+    {"garbage: what has expired leaves nothing", 2,
+     "1 SADD a; 1 EXPIRE 1000050; sync; wait; 1 SADD x; 1 DEL; sync;"
+     "collect; cold; collect; empty"},
     {"types: emptying a collection does not hide a string", 2,
      "1 SADD x; sync; 2 SET s; 1 SREM x; sync; ? 1:s,"},
 };
@@ -233,6 +245,25 @@ static void expect(struct net *n, unsigned i, const struct ks_key *key, const ch
     buf_deinit(&out);
 }
 
+/* Neither keys nor rows of keys are left. */
+static void expect_empty(struct member *m, const struct row *row)
+{
+    struct store_iter *it;
+    const struct store_iter_options options = {0};
+    struct rowkey rk;
+    unsigned rows_count = 0;
+
+    if (ks_count(m->ks) != 0 || ks_group_waiting(m->ks) != 0)
+        fail_msg("%s: %llu keys are left, %llu wait", row->name,
+                 (unsigned long long)ks_count(m->ks), (unsigned long long)ks_group_waiting(m->ks));
+    assert_int_equal(store_iter_open(m->store, &options, &it), 0);
+    for (store_iter_seek(it, bytes_of(NULL, 0)); store_iter_valid(it); store_iter_next(it))
+        rows_count += rowkey_parse(store_iter_key(it), &rk) == 0;
+    store_iter_close(it);
+    if (rows_count != 0)
+        fail_msg("%s: %u rows are left", row->name, rows_count);
+}
+
 static void cold(struct member *m)
 {
     do {
@@ -281,7 +312,12 @@ static void run_row(const struct row *row, const char *between)
         if (count == 0)
             continue;
         const unsigned who = (unsigned)(word[0][0] - '1');
-        if (strcmp(word[0], "same") == 0) {
+        if (strcmp(word[0], "collect") == 0) {
+            net_collect(&n, UINT32_MAX);
+        } else if (strcmp(word[0], "empty") == 0) {
+            for (unsigned i = 0; i < n.members; i++)
+                expect_empty(&n.member[i], row);
+        } else if (strcmp(word[0], "same") == 0) {
             same = true;
         } else if (strcmp(word[0], "sync") == 0) {
             net_deliver_all(&n);

@@ -1,0 +1,249 @@
+/*
+ * Which keys of a group have something to collect.
+ *
+ * Rows that are not simple (row.h, GENERAL) hold what only matters until every member has it. When
+ * such a row goes to the store, its key is noted here, and looked at each time that the horizons
+ * have moved, until nothing is left to collect of it. What has expired is noted by whoever finds
+ * it.
+ *
+ *     queue: keys in the order of their last look; each with the number of the horizons then
+ *
+ * The queue is bounded. A key that finds no room is noted again when a row of it is written next.
+ *
+ * A hot key is made simpler in DRAM, except where that would take element rows away: those are on
+ * flash, too, and go when the key is cold. So a hot collection that has expired is made cold first.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/group_impl.h"
+
+#define KEYS_MAX 65536u
+#define BUCKETS  4096u
+/* Reads for it under way, at most, so that commands find the readers free. */
+#define SWEEPS_MAX 8u
+/* Elements of a hot collection that are looked at. */
+#define ELEMS_MAX 4096u
+
+struct gc_key {
+    struct list_link link;   /* In the queue. */
+    struct list_link bucket; /* Of its hash. */
+    uint64_t looked;         /* Number of the horizons when it was looked at last. */
+    uint64_t hash;
+    uint16_t slot;
+    uint16_t name_len;
+    uint8_t name[];
+};
+
+struct group_gc {
+    struct list queue;
+    struct list buckets[BUCKETS];
+    uint64_t count;
+    uint64_t number; /* Of the horizons; 0: none are known. */
+    struct vv stable;
+    struct row_horizons horizons;
+    struct buf row;
+};
+
+void group_gc_init(struct keyspace *ks)
+{
+    struct group_gc *gc = mem_zalloc(sizeof(*gc));
+
+    list_init(&gc->queue);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        list_init(&gc->buckets[i]);
+    buf_init(&gc->row, UINT32_MAX);
+    ks->group->gc = gc;
+}
+
+static void forget(struct group_gc *gc, struct gc_key *k)
+{
+    list_remove(&k->link);
+    list_remove(&k->bucket);
+    gc->count--;
+    mem_free(k);
+}
+
+void group_gc_deinit(struct keyspace *ks)
+{
+    struct group_gc *gc = ks->group->gc;
+
+    while (!list_empty(&gc->queue))
+        forget(gc, LIST_ITEM(list_first(&gc->queue), struct gc_key, link));
+    buf_deinit(&gc->row);
+    mem_free(gc);
+    ks->group->gc = NULL;
+}
+
+static struct gc_key *find(const struct group_gc *gc, const struct ks_key *key)
+{
+    LIST_FOR_EACH(link, &gc->buckets[key->hash & (BUCKETS - 1)]) {
+        struct gc_key *k = LIST_ITEM(link, struct gc_key, bucket);
+        if (k->hash == key->hash && bytes_eq(bytes_of(k->name, k->name_len), key->name))
+            return k;
+    }
+    return NULL;
+}
+
+void ks_group_collect_key(struct keyspace *ks, const struct ks_key *key)
+{
+    struct group_gc *gc = ks->group->gc;
+
+    if (gc->count == KEYS_MAX || find(gc, key) != NULL)
+        return;
+    struct gc_key *k = mem_zalloc(sizeof(*k) + key->name.len);
+    k->hash = key->hash;
+    k->slot = key->slot;
+    k->name_len = (uint16_t)key->name.len;
+    if (key->name.len != 0)
+        memcpy(k->name, key->name.ptr, key->name.len);
+    list_push_back(&gc->queue, &k->link);
+    list_push_back(&gc->buckets[key->hash & (BUCKETS - 1)], &k->bucket);
+    gc->count++;
+}
+
+void group_gc_note(struct keyspace *ks, const struct ks_key *key, struct bytes row)
+{
+    if (row.len != 0 && row.ptr[0] == ROW_GENERAL)
+        ks_group_collect_key(ks, key);
+}
+
+void ks_group_note_row(struct keyspace *ks, const struct ks_key *key, struct bytes row)
+{
+    group_gc_note(ks, key, row);
+}
+
+void group_gc_done(struct keyspace *ks, const struct ks_key *key)
+{
+    struct group_gc *gc = ks->group->gc;
+    struct gc_key *k = find(gc, key);
+
+    if (k != NULL)
+        forget(gc, k);
+}
+
+uint64_t ks_group_waiting(const struct keyspace *ks)
+{
+    return ks->group->gc->count;
+}
+
+void ks_group_set_horizons(struct keyspace *ks, const struct row_horizons *horizons)
+{
+    struct group_gc *gc = ks->group->gc;
+
+    gc->horizons = *horizons;
+    vv_copy(&gc->stable, horizons->stable);
+    gc->horizons.stable = &gc->stable;
+    gc->horizons.swept = false;
+    gc->horizons.swept_types = 0;
+    gc->number++;
+}
+
+const struct row_horizons *group_gc_horizons(const struct keyspace *ks)
+{
+    const struct group_gc *gc = ks->group->gc;
+
+    return gc->number == 0 ? NULL : &gc->horizons;
+}
+
+/* --- hot keys --- */
+
+static void collect_elems(struct keyspace *ks, struct coll *coll)
+{
+    struct group_gc *gc = ks->group->gc;
+    struct elemtab_iter it;
+    struct elem *e;
+    uint16_t none;
+    uint64_t count = 0;
+
+    if (elemtab_count(&coll->tab) > ELEMS_MAX)
+        return;
+    struct elem **all = mem_alloc((elemtab_count(&coll->tab) + 1) * sizeof(struct elem *));
+    elemtab_iter_init(&coll->tab, &it);
+    while ((e = elemtab_iter_next(&it)) != NULL)
+        all[count++] = e;
+    /* A change moves or frees no other element. */
+    for (uint64_t i = 0; i < count; i++) {
+        const struct bytes row = elem_row(all[i]);
+        buf_clear(&gc->row);
+        if (row.len == 0 || row.ptr[0] != ROW_GENERAL ||
+            row_collect(row, &gc->horizons, &gc->row, &none) != ROW_CHANGED)
+            continue;
+        struct buf *name = &ks->group->operands;
+        buf_clear(name);
+        CHECK(buf_append_bytes(name, elem_sub(all[i])) == 0);
+        ks_group_set_elem(ks, coll, buf_bytes(name), buf_bytes(&gc->row), group_lsn(ks));
+        ks->group->metrics.rows_collected++;
+    }
+    mem_free(all);
+}
+
+/* True if nothing is left of it to collect in DRAM. */
+static void collect_hot(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref)
+{
+    struct group_gc *gc = ks->group->gc;
+    const bool coll = (ref->obj->h.flags & BLK_COLL) != 0;
+    struct row_view view, after;
+    uint16_t lost;
+
+    if (ref->obj->pins != 0)
+        return;
+    group_view(obj_row(ref->obj), &view);
+    if (coll)
+        collect_elems(ks, obj_coll(ref->obj));
+    buf_clear(&gc->row);
+    const int err = row_collect(obj_row(ref->obj), &gc->horizons, &gc->row, &lost);
+    if (err == ROW_CHANGED) {
+        struct bytes row = buf_bytes(&gc->row);
+        if (group_row_dead(row))
+            row = bytes_of(NULL, 0);
+        group_view(row, &after);
+        if (!coll || (after.type == view.type && tag_eq(after.generation, view.generation))) {
+            group_collected(ks, key, ref, row);
+            ks->group->metrics.rows_collected++;
+        }
+    }
+    if (keytab_find(ks->tab, key->slot, key->hash, key->name, ref) != KEYTAB_HOT)
+        return;
+    /* Its element rows are to go: that is for a cold key. */
+    if (lost != 0 && (ref->obj->h.flags & (BLK_COLL | BLK_DEAD)) == BLK_COLL)
+        (void)ks_demote(ks, ref, false);
+}
+
+/* --- the walk --- */
+
+bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
+{
+    struct ks_group *g = ks->group;
+    struct group_gc *gc = g == NULL ? NULL : g->gc;
+    struct keytab_ref ref;
+
+    if (gc == NULL || gc->number == 0)
+        return false;
+    for (uint32_t i = 0; i < max && !list_empty(&gc->queue); i++) {
+        struct gc_key *k = LIST_ITEM(list_first(&gc->queue), struct gc_key, link);
+        const struct ks_key key = {
+            .name = bytes_of(k->name, k->name_len), .hash = k->hash, .slot = k->slot};
+        if (k->looked == gc->number)
+            return false;
+        if (g->probes >= SWEEPS_MAX)
+            return true;
+        k->looked = gc->number;
+        list_remove(&k->link);
+        list_push_back(&gc->queue, &k->link);
+        switch (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref)) {
+        case KEYTAB_NONE:
+            forget(gc, k);
+            break;
+        case KEYTAB_HOT:
+            collect_hot(ks, &key, &ref);
+            break;
+        case KEYTAB_COLD:
+            group_sweep(ks, &key);
+            break;
+        }
+    }
+    return !list_empty(&gc->queue);
+}
