@@ -14,6 +14,10 @@
 #include "replication/group/pack.h"
 
 #define FLAG_PACKED 1u
+/* A frame that gets shorter by less than one part in so many was not worth it, */
+#define PACK_GAIN_MIN 16u
+/* and so many are then sent as they are. */
+#define PLAIN_FRAMES 31u
 
 const char *wire_reason_str(uint8_t reason)
 {
@@ -128,25 +132,42 @@ static int put_packed(struct buf *out, uint8_t kind, struct bytes body, struct p
     return 0;
 }
 
-int wire_put_body(struct buf *out, uint8_t kind, struct bytes body, struct pack *pack)
+static int put_plain(struct buf *out, uint8_t kind, struct bytes body)
 {
     int err;
-
-    if (body.len >= WIRE_PACK_BYTES_MIN && put_packed(out, kind, body, pack) == 0)
-        return 0;
     uint8_t *at = frame_begin(out, body.len, &err);
+
     if (at == NULL)
         return err;
-    memcpy(at, body.ptr, body.len);
+    if (body.len != 0)
+        memcpy(at, body.ptr, body.len);
     frame_end(out, kind, 0, body.len);
     return 0;
 }
 
+int wire_put_body(struct buf *out, uint8_t kind, struct bytes body, struct pack *pack)
+{
+    if (body.len >= WIRE_PACK_BYTES_MIN && put_packed(out, kind, body, pack) == 0)
+        return 0;
+    return put_plain(out, kind, body);
+}
+
 int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
 {
+    const struct bytes body = buf_bytes(&w->body);
+    const size_t start = out->len;
+
     CHECK(w->count != 0);
     le32_store(w->body.ptr + 33, w->count);
-    return wire_put_body(out, WIRE_BATCHES, buf_bytes(&w->body), pack);
+    if (w->plain != 0) {
+        w->plain--;
+        return put_plain(out, WIRE_BATCHES, body);
+    }
+    const int err = wire_put_body(out, WIRE_BATCHES, body, pack);
+    if (err == 0 && body.len >= WIRE_PACK_BYTES_MIN &&
+        out->len - start > body.len - body.len / PACK_GAIN_MIN)
+        w->plain = PLAIN_FRAMES;
+    return err;
 }
 
 /* --- putting --- */

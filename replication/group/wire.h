@@ -278,6 +278,7 @@ struct wire_batches_head {
 /* Builds one frame. */
 struct wire_writer {
     size_t bytes_target;
+    unsigned plain; /* So many frames are not packed. */
     struct wire_batches_head head;
     uint32_t count;
     struct wire_prev prev;
@@ -299,7 +300,10 @@ void wire_writer_begin(struct wire_writer *w, const struct wire_batches_head *he
  */
 MUST_USE int wire_writer_add(struct wire_writer *w, struct bytes batch);
 
-/* Appends the frame, packed if that pays. 0, -ENOMEM or -ERR_LIMIT. */
+/*
+ * Appends the frame, packed if that pays. After a frame that packing made hardly shorter the next
+ * few are not packed. 0, -ENOMEM or -ERR_LIMIT.
+ */
 MUST_USE int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out);
 
 /* Reads one body. */

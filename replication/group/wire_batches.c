@@ -54,6 +54,7 @@ static void vv_without(struct vv *vv, uint8_t origin)
 void wire_writer_init(struct wire_writer *w, size_t bytes_target)
 {
     w->bytes_target = bytes_target;
+    w->plain = 0;
     w->count = 0;
     buf_init(&w->body, WIRE_BODY_BYTES_MAX);
 }

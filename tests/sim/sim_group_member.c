@@ -74,6 +74,10 @@ struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsig
 
     CHECK(row_clear(gs_key_row(m, key), &clear) == 0);
     CHECK(row_clip(buf_bytes(&row->mem), &clear, &clipped) == 0);
+    /* What was clipped is an effect of what made the clear vector, and may not be written before.
+     */
+    if (!bytes_eq(buf_bytes(&row->mem), buf_bytes(&clipped)))
+        row->max_lsn = u64_max(row->max_lsn, m->rows[key_at(key)].max_lsn);
     row_set(row, &clipped);
     return buf_bytes(&row->mem);
 }

@@ -6,6 +6,7 @@
 
 #include "engine/base/err.h"
 #include "engine/base/le.h"
+#include "engine/base/rng.h"
 #include "engine/base/sum.h"
 
 #include "engine/value/op.h"
@@ -287,6 +288,36 @@ static void a_batch_beyond_the_target_comes_alone(void **state)
     expect_u64(opened(f).body.len, f->writer.body.len);
 }
 
+/* Random bytes are tried once in a while only. */
+static void what_does_not_pack_is_left_alone_for_a_while(void **state)
+{
+    struct fixture *f = *state;
+    struct rng rng;
+    struct op set = {.kind = OP_SET, .key = BYTES_LIT("k")};
+    uint8_t noise[2000];
+    unsigned packed = 0;
+
+    rng_seed(&rng, 1);
+    rng_bytes(&rng, noise, sizeof(noise));
+    for (unsigned i = 0; i < 40; i++) {
+        set.value = bytes_of(noise, sizeof(noise));
+        if (i == 2)
+            memset(noise, 'x', sizeof(noise)); /* From now on it would. */
+        buf_clear(&f->batch);
+        buf_clear(&f->frame);
+        assert_int_equal(buf_reserve(&f->batch, BATCH_HEADER_BYTES_MAX + op_size(&set)), 0);
+        buf_commit(&f->batch,
+                   batch_header_store(buf_end(&f->batch), tag_of(50, ORIGIN), 1, 1, NULL));
+        buf_commit(&f->batch, op_store(buf_end(&f->batch), &set, 50));
+        begin(f, 1, 0);
+        assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+        assert_int_equal(wire_writer_end(&f->writer, f->pack, &f->frame), 0);
+        expect_u64(opened(f).body.len, f->writer.body.len);
+        packed += f->frame.len < 1000;
+    }
+    expect_u64(packed, 40 - 32);
+}
+
 static void batches_out_of_order_are_not_written(void **state)
 {
     struct fixture *f = *state;
@@ -476,6 +507,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(small_batches_take_few_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_of_no_use_to_peers_stays_at_home, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_beyond_the_target_comes_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_does_not_pack_is_left_alone_for_a_while, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(batches_out_of_order_are_not_written, setup, teardown),
         cmocka_unit_test_setup_teardown(an_op_of_a_later_version_is_told_apart_from_damage, setup,
                                         teardown),
