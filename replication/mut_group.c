@@ -272,6 +272,17 @@ static struct make make_of(struct mut *m, const struct ks_key *key, struct bytes
         .g = m->group, .key = key, .ks = m->options.ks, .base = base, .lsn = m->lsn};
 }
 
+/* The op in the batch that a ref stands for; its slices borrow from the batch. */
+static void op_of(const struct mut *m, const struct ref *r, struct op *out)
+{
+    struct batch b = m->group->batch;
+
+    b.nops = 2; /* More than is read: the end is not looked at. */
+    b.nops_read = 0;
+    b.ops = bytes_from(buf_bytes(&m->batch), r->at);
+    CHECK(batch_next(&b, out) == BATCH_OP);
+}
+
 /* Makes the key row again: as it was before the batch, with the living ops of the key. */
 static void make_key_again(struct mut *m, const struct ks_key *key)
 {
@@ -286,11 +297,7 @@ static void make_key_again(struct mut *m, const struct ks_key *key)
         struct op op;
         if (r->key != group || r->kind == OP_VOID)
             continue;
-        struct batch b = g->batch;
-        b.nops = 2; /* More than is read: the end is not looked at. */
-        b.nops_read = 0;
-        b.ops = bytes_from(buf_bytes(&m->batch), r->at);
-        CHECK(batch_next(&b, &op) == BATCH_OP);
+        op_of(m, r, &op);
         struct make k = make_of(m, key, buf_bytes(&row));
         CHECK(op_expand(&op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
         if (!k.key_done)
@@ -358,6 +365,11 @@ void mut_group_del(struct mut *m, const struct ks_key *key)
     struct op op = {.kind = OP_DEL};
 
     write_whole(m, key, &op);
+}
+
+void mut_group_expired(struct mut *m, const struct ks_key *key)
+{
+    ks_group_collect_key(m->options.ks, key);
 }
 
 /* The value that the batch has given the string, changed, as a SET. */
@@ -444,6 +456,22 @@ static bool number_row(struct mut *m, const struct ks_key *key, struct bytes *ou
     return true;
 }
 
+/*
+ * The batch has set an expiry: takes that op out, to be logged again behind the increment that it
+ * is an expiry of. A peer drops an expiry of what is not there.
+ */
+static bool take_expire(struct mut *m, const struct ks_key *key, struct op *out)
+{
+    struct ref *r = mut_ref_find(m, mut_name_of_expiry(key));
+
+    if (r == NULL || r->kind != OP_EXPIRE)
+        return false;
+    op_of(m, r, out);
+    out->key = key->name;
+    mut_ref_void(m, r);
+    return true;
+}
+
 static void finish_incr(struct mut *m, const struct ks_key *key, const struct row_incr *incr,
                         struct bytes text)
 {
@@ -468,8 +496,12 @@ static void finish_incr(struct mut *m, const struct ks_key *key, const struct ro
         op.flags = OP_COVER;
         op.seen = seen_of(g, row_before(g, b));
     }
+    struct op expire;
     const bool again = void_name(m, mut_name_of_value(key), OP_INCR);
+    const bool expires = again && take_expire(m, key, &expire);
     mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
+    if (expires)
+        mut_append(m, &expire, mut_group_of(key), mut_name_of_expiry(key));
     if (again)
         make_key_again(m, key);
     else

@@ -323,8 +323,10 @@ void mut_del(struct mut *m, const struct ks_key *key)
 
 void mut_reclaim(struct mut *m, const struct ks_key *key)
 {
-    if (unlikely(m->group != NULL))
+    if (unlikely(m->group != NULL)) {
+        mut_group_expired(m, key);
         return;
+    }
     remove_key(m, key, OP_RECLAIM);
 }
 

@@ -35,7 +35,7 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_group_net.h"
 
-#define WORDS_MAX 8
+#define WORDS_MAX 12
 
 struct row {
     const char *name;
