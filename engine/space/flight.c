@@ -48,7 +48,7 @@ static bool same_key(const struct flight *f, const struct ks_key *key)
     return f->hash == key->hash && bytes_eq(flight_key(f).name, key->name);
 }
 
-struct flight *flight_find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+struct flight *flight_find(struct keyspace *ks, enum flight_kind kind, const struct ks_key *key,
                            struct bytes sub)
 {
     LIST_FOR_EACH(link, bucket(ks, key->hash)) {

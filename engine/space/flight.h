@@ -85,7 +85,7 @@ static inline struct bytes flight_row_key(const struct flight *f)
 }
 
 /* One that others may join, or NULL. */
-struct flight *flight_find(struct keyspace *ks, uint8_t kind, const struct ks_key *key,
+struct flight *flight_find(struct keyspace *ks, enum flight_kind kind, const struct ks_key *key,
                            struct bytes sub);
 
 /* What one reads. */

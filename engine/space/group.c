@@ -618,7 +618,8 @@ void ks_group_apply(struct keyspace *ks, const struct ks_key *key, const struct 
         const uint8_t kind = in.ptr[0];
         const size_t sub_len = le16_load(in.ptr + 1), len = le32_load(in.ptr + 3);
         in = bytes_from(in, 7);
-        CHECK(bytes_take(&in, sub_len, &sub) && bytes_take(&in, len, &operand));
+        CHECK(bytes_take(&in, sub_len, &sub));
+        CHECK(bytes_take(&in, len, &operand));
         merge_elem(&a, kind, sub, operand);
     }
     note_cold(ks, key, op);

@@ -147,8 +147,9 @@ static void a_flush_on_the_way_starts_the_copy_anew(void **state)
                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
 
     start_joiner(f);
-    head.id = (asked(f, &ask), ask.id);
-    answer(f, asked(f, &ask), &head, "bb");
+    const uint8_t first = asked(f, &ask);
+    head.id = ask.id;
+    answer(f, first, &head, "bb");
     core_flush(f->core, 1); /* While the rows are being stored. */
     expect_u64(f->flush, 1);
     forget_sent(f);
