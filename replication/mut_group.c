@@ -61,6 +61,7 @@ struct mut_group {
     struct buf base;     /* of a row that several ops make; */
     struct buf operand;  /* the operand of an element. */
     struct buf text;     /* A string that is being changed. */
+    struct buf name;     /* Of the key of an element. */
 };
 
 void mut_group_create(struct mut *m)
@@ -75,6 +76,7 @@ void mut_group_create(struct mut *m)
     buf_init(&g->base, UINT32_MAX);
     buf_init(&g->operand, UINT32_MAX);
     buf_init(&g->text, UINT32_MAX);
+    buf_init(&g->name, UINT32_MAX);
     g->before_cap = BEFORE_CAP_MIN;
     g->before = mem_zalloc_array(g->before_cap, sizeof(*g->before));
 }
@@ -86,6 +88,7 @@ void mut_group_destroy(struct mut *m)
     if (g == NULL)
         return;
     buf_deinit(&g->rows);
+    buf_deinit(&g->name);
     buf_deinit(&g->seen);
     buf_deinit(&g->expanded);
     buf_deinit(&g->joined);
@@ -179,7 +182,8 @@ static struct before *keep(struct mut_group *g, uint64_t name, struct bytes row,
 
 static struct bytes row_before(const struct mut_group *g, const struct before *b)
 {
-    return bytes_of(g->rows.ptr + b->at, b->len);
+    /* With no row kept yet the buffer has no memory to point into. */
+    return b->len == 0 ? bytes_of(NULL, 0) : bytes_of(g->rows.ptr + b->at, b->len);
 }
 
 /* The key as it was before the batch. Valid until the next row is kept. */
@@ -605,11 +609,22 @@ struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t typ
     return ks_group_coll(m->options.ks, key, type, m->now_ms, m->lsn);
 }
 
-/* Logs an element op and applies it. */
+/* Its key, with a name that outlives it: until the next call for another key. */
+static struct ks_key key_kept(struct mut_group *g, const struct coll *coll)
+{
+    struct ks_key key = ks_key_of_coll(coll);
+
+    buf_clear(&g->name);
+    CHECK(buf_append_bytes(&g->name, key.name) == 0);
+    key.name = buf_bytes(&g->name);
+    return key;
+}
+
+/* Logs an element op and applies it. Of an OP_ELEM_DEL the collection may be gone then. */
 static void write_elem(struct mut *m, struct coll *coll, struct op *op)
 {
     struct mut_group *g = m->group;
-    const struct ks_key key = ks_key_of_coll(coll);
+    const struct ks_key key = key_kept(g, coll);
     const struct bytes before = elem_before(m, &key, coll, op->sub);
     const uint64_t name = mut_name_of_elem(&key, op->sub);
     struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, name);
@@ -651,32 +666,34 @@ bool mut_group_elem_set(struct mut *m, struct coll *coll, struct bytes sub, stru
  * The last element goes, and the key with it: what nobody has added since is to be gone everywhere,
  * so that an empty collection does not stand before a string set at the same time.
  */
-static bool drop_if_empty(struct mut *m, struct coll *coll)
+static bool drop_if_empty(struct mut *m, const struct ks_key *key)
 {
     struct mut_group *g = m->group;
-    const struct ks_key key = ks_key_of_coll(coll);
+    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
 
-    if (coll->count != 0)
+    /* Without an object it went with what had made it in this batch. */
+    if (obj != NULL && (obj->h.flags & BLK_COLL) != 0 && obj_coll(obj)->count != 0)
         return true;
-    struct before *b = key_before(m, &key);
-    if (kind_of_value(m, &key) != OP_DEL) {
+    struct before *b = key_before(m, key);
+    if (kind_of_value(m, key) != OP_DEL) {
         const struct op op = {
-            .kind = OP_DEL, .key = key.name, .seen = seen_of(g, row_before(g, b))};
+            .kind = OP_DEL, .key = key->name, .seen = seen_of(g, row_before(g, b))};
         mut_begin_op(m);
-        mut_append(m, &op, mut_group_of(&key), mut_name_of_value(&key));
+        mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     }
-    make_key_again(m, &key);
-    place(g, mut_group_of(&key))->wiped = ++g->order;
+    make_key_again(m, key);
+    place(g, mut_group_of(key))->wiped = ++g->order;
     return false;
 }
 
 bool mut_group_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
 {
     struct op op = {.kind = OP_ELEM_DEL, .sub = sub};
+    const struct ks_key key = key_kept(m->group, coll);
 
     mut_begin_op(m);
     write_elem(m, coll, &op);
-    return drop_if_empty(m, coll);
+    return drop_if_empty(m, &key);
 }
 
 static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
