@@ -180,6 +180,26 @@ void core_open(struct core *c)
     recover(c);
 }
 
+void wait_ready(struct core *c)
+{
+    c->waits += c->wait.pending != 0;
+    while (c->wait.pending != 0)
+        turn(c);
+    assert_int_equal(c->wait.err, 0);
+}
+
+void need_key(struct core *c, const struct ks_key *key)
+{
+    while (ks_need_key(c->ks, key, NOW_MS, &c->wait) != 0)
+        wait_ready(c);
+}
+
+void settle(struct core *c)
+{
+    while (ks_busy(c->ks))
+        turn(c);
+}
+
 /* Ends it without writing anything back: what the store did not flush is lost with the store. */
 void core_close(struct core *c)
 {

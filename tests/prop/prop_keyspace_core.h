@@ -54,6 +54,12 @@ int merge_rows(void *ctx, struct bytes key, struct bytes existing, const struct 
 void flush_step(struct core *c);
 /* One turn of the loop. */
 void turn(struct core *c);
+/* Turns until what c->wait waits for has come. */
+void wait_ready(struct core *c);
+/* Makes the key resident. */
+void need_key(struct core *c, const struct ks_key *key);
+/* Turns until nothing is under way in the keyspace. */
+void settle(struct core *c);
 /* The key of a number. */
 struct ks_key key_of(unsigned k, char name[16]);
 /* Opens store, log and keyspace, and recovers. */
