@@ -186,8 +186,8 @@ static void write_graph(struct buf *out, const struct latency_sample *s, uint32_
     for (uint64_t row = GRAPH_ROWS; row-- != 0;) {
         for (uint32_t i = 0; i < n; i++) {
             const uint64_t level = (s[i].ms - min) * (GRAPH_ROWS * 3 - 1) / range;
-            const char mark = level / 3 > row ? '|' : level / 3 == row ? full[level % 3] : ' ';
-            IGNORE_RESULT(buf_append_u8(out, (uint8_t)mark));
+            const uint8_t here = (uint8_t)(level / 3 == row ? full[level % 3] : ' ');
+            IGNORE_RESULT(buf_append_u8(out, level / 3 > row ? '|' : here));
         }
         IGNORE_RESULT(buf_append_u8(out, '\n'));
     }
@@ -258,6 +258,7 @@ static void doctor(struct request *rq, const struct figures *f)
         const struct latency_class *k = latency_at(l, i);
         const uint32_t n = samples_of(k, samples);
         uint64_t sum = 0;
+        CHECK(n != 0);
         for (uint32_t j = 0; j < n; j++)
             sum += samples[j].ms;
         IGNORE_RESULT(buf_printf(
@@ -292,8 +293,8 @@ void cmd_latency_help(struct request *rq)
         "    Reset latency data of one or more <event> classes.",
         "    (default: reset all data for all event classes)",
         "HISTOGRAM [COMMAND ...]",
-        "    Return a cumulative distribution of latencies in the format of a histogram for the "
-        "specified command names.",
+        ("    Return a cumulative distribution of latencies in the format of a histogram for the "
+         "specified command names."),
         "    If no commands are specified then all histograms are replied.",
         NULL,
     };

@@ -405,12 +405,14 @@ void cmd_ltrim(struct request *rq)
 
 /* --- LREM --- */
 
-/*
- * The positions of up to `max` elements equal to `value`, from either end: `found` gets length (2)
- * and bytes of each, and *bytes their sum.
- */
+struct found {
+    struct buf positions; /* Length (2) and bytes of each. */
+    uint64_t count;
+};
+
+/* The positions of up to `max` elements equal to `value`, from either end. */
 static int find_equal(struct request *rq, const struct coll *coll, struct bytes value, uint64_t max,
-                      bool backward, struct buf *found, uint64_t *out_count)
+                      bool backward, struct found *out)
 {
     char text[ROW_TEXT_BYTES];
     uint8_t room[LISTQ_POSITION_BYTES_MAX];
@@ -418,19 +420,18 @@ static int find_equal(struct request *rq, const struct coll *coll, struct bytes 
     struct listq_at at;
     int err = 0;
 
-    *out_count = 0;
     if (backward)
         listq_last(&coll->seq, &at);
     else
         listq_first(&coll->seq, &at);
-    while (listq_valid(&at) && *out_count < max && err == 0) {
+    while (listq_valid(&at) && out->count < max && err == 0) {
         if (bytes_eq(value_at(rq, &at, text), value)) {
             const struct bytes pos = listq_position(&at, room);
             le16_store(head, (uint16_t)pos.len);
-            err = buf_append(found, head, sizeof(head));
+            err = buf_append(&out->positions, head, sizeof(head));
             if (err == 0)
-                err = buf_append_bytes(found, pos);
-            ++*out_count;
+                err = buf_append_bytes(&out->positions, pos);
+            out->count++;
         }
         if (backward)
             listq_prev(&coll->seq, &at);
@@ -457,8 +458,7 @@ void cmd_lrem(struct request *rq)
 {
     bool ok;
     int64_t count;
-    uint64_t n = 0;
-    struct buf found;
+    struct found found = {0};
     const struct ks_key key = req_key(rq, 1);
 
     if (!req_i64(rq, 2, &count))
@@ -470,19 +470,19 @@ void cmd_lrem(struct request *rq)
         reply_i64(rq->out, 0);
         return;
     }
-    buf_init(&found, SIZE_MAX / 2);
+    buf_init(&found.positions, SIZE_MAX / 2);
     const bool all = count == 0 || count == INT64_MIN;
     const uint64_t max = all ? UINT64_MAX : (uint64_t)(count < 0 ? -count : count);
-    if (find_equal(rq, coll, rq->argv[3], max, count < 0, &found, &n) != 0) {
+    if (find_equal(rq, coll, rq->argv[3], max, count < 0, &found) != 0) {
         reply_err_oom(rq->out, "the places of the elements do not fit into memory");
-    } else if (n > 1 && n == coll->count) {
+    } else if (found.count > 1 && found.count == coll->count) {
         mut_del(rq->mut, &key);
-        reply_u64(rq->out, n);
-    } else if (room_for(rq, &key, n, n <= 4 ? 0 : found.len)) {
-        remove_found(rq, coll, buf_bytes(&found));
-        reply_u64(rq->out, n);
+        reply_u64(rq->out, found.count);
+    } else if (room_for(rq, &key, found.count, found.count <= 4 ? 0 : found.positions.len)) {
+        remove_found(rq, coll, buf_bytes(&found.positions));
+        reply_u64(rq->out, found.count);
     }
-    buf_deinit(&found);
+    buf_deinit(&found.positions);
 }
 
 /* --- LINSERT --- */
@@ -501,8 +501,8 @@ static bool find_first(const struct request *rq, const struct coll *coll, struct
 }
 
 /* The list anew, with fresh positions, and the new element before index `place`. */
-static void insert_anew(struct request *rq, const struct ks_key *key, uint64_t place,
-                        struct bytes value)
+static void insert_anew(struct request *rq, const struct ks_key *key, struct coll *coll,
+                        uint64_t place, struct bytes value)
 {
     char text[ROW_TEXT_BYTES];
     struct listq_at at;
@@ -511,9 +511,7 @@ static void insert_anew(struct request *rq, const struct ks_key *key, uint64_t p
     uint8_t len[4];
     int err = 0;
     uint64_t n = 0;
-    const struct obj *obj = req_get(rq, key);
-    struct coll *coll = obj_coll(obj);
-    const uint64_t expire_at_ms = ks_expire_at(obj);
+    const uint64_t expire_at_ms = ks_expire_at(coll->obj);
 
     buf_init(&all, SIZE_MAX / 2);
     for (listq_first(&coll->seq, &at); listq_valid(&at) && err == 0; listq_next(&coll->seq, &at)) {
@@ -570,7 +568,7 @@ void cmd_linsert(struct request *rq)
     if (mut_list_insert(rq->mut, coll, &at, before, rq->argv[4]) == 0)
         reply_u64(rq->out, coll->count);
     else
-        insert_anew(rq, &key, listq_index(&coll->seq, &at) + !before, rq->argv[4]);
+        insert_anew(rq, &key, coll, listq_index(&coll->seq, &at) + !before, rq->argv[4]);
 }
 
 /* --- LPOS --- */

@@ -92,9 +92,9 @@ static void reply_names(struct request *rq, const struct conn_walk *walk)
 
 static uint8_t type_named(struct bytes name)
 {
-    for (uint8_t type = VT_STRING; type <= VT_STREAM; type++) {
-        if (bytes_eq_nocase(name, req_type_name(type)))
-            return type;
+    for (unsigned type = VT_STRING; type <= VT_STREAM; type++) {
+        if (bytes_eq_nocase(name, req_type_name((uint8_t)type)))
+            return (uint8_t)type;
     }
     return VT_NONE;
 }

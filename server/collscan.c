@@ -97,7 +97,7 @@ static void count_only(void *ctx, struct elem *elem)
     (*seen)++;
 }
 
-static uint64_t walk(const struct coll *coll, uint64_t cursor, uint64_t want, uint64_t *seen,
+static uint64_t walk(const struct coll *coll, uint64_t cursor, uint64_t want, const uint64_t *seen,
                      coll_scan_fn *fn, void *ctx)
 {
     do {

@@ -55,7 +55,8 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
                       const struct bytes *argv)
 {
     if (strspan_is(n->cmd)) {
-        need_result(n, strspan_need(n->ks, n->cmd, key, argc, argv, n->now_ms, n->wait));
+        const struct strspan_asked asked = {.cmd = n->cmd, .argc = argc, .argv = argv};
+        need_result(n, strspan_need(n->ks, key, &asked, n->now_ms, n->wait));
         return;
     }
     const int waiting = ks_need_key(n->ks, key, n->now_ms, n->wait);

@@ -22,7 +22,7 @@
 
 static bool is_loopback(int fd)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t len = sizeof(addr);
 
     if (getpeername(fd, (struct sockaddr *)&addr, &len) != 0)
@@ -68,9 +68,10 @@ static bool full(const struct node *node, int fd)
 /* The shard with the fewest connections; among equals the next in turn. */
 static struct shard *next_shard(struct node *node)
 {
-    struct shard *best = NULL;
+    struct shard *best = node->shards[0];
     uint32_t least = UINT32_MAX;
 
+    CHECK(node->shards_count != 0);
     for (uint32_t i = 0; i < node->shards_count; i++) {
         struct shard *sh = node->shards[(node->next_shard + i) % node->shards_count];
         const uint32_t count = atomic_load_explicit(&sh->conns_given, memory_order_relaxed);

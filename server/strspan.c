@@ -80,13 +80,12 @@ static int need_range(const struct span *s, const struct bytes *argv, uint64_t l
     return need(s, first, behind);
 }
 
-static int need_bit_range(const struct span *s, const struct cmd *cmd, uint32_t argc,
-                          const struct bytes *argv, uint64_t len)
+static int need_bit_range(const struct span *s, const struct strspan_asked *asked, uint64_t len)
 {
     struct bits_range range;
-    const bool pos = cmd->id == CMD_ID_bitpos;
+    const bool pos = asked->cmd->id == CMD_ID_bitpos;
 
-    if (bits_range(argc, argv, pos ? 3 : 2, pos, len, &range) != BITS_OK)
+    if (bits_range(asked->argc, asked->argv, pos ? 3 : 2, pos, len, &range) != BITS_OK)
         return 0;
     return need(s, range.first / 8, (range.end + 7) / 8);
 }
@@ -103,12 +102,12 @@ static int need_fields(const struct span *s, uint32_t argc, const struct bytes *
     return waiting;
 }
 
-static int need_of(const struct span *s, const struct cmd *cmd, uint32_t argc,
-                   const struct bytes *argv, uint64_t len)
+static int need_of(const struct span *s, const struct strspan_asked *asked, uint64_t len)
 {
+    const struct bytes *argv = asked->argv;
     int64_t offset;
 
-    switch (cmd->id) {
+    switch (asked->cmd->id) {
     case CMD_ID_getrange:
     case CMD_ID_substr:
         return need_range(s, argv, len);
@@ -125,17 +124,17 @@ static int need_of(const struct span *s, const struct cmd *cmd, uint32_t argc,
         return need(s, (uint64_t)offset / 8, (uint64_t)offset / 8 + 1);
     case CMD_ID_bitcount:
     case CMD_ID_bitpos:
-        return need_bit_range(s, cmd, argc, argv, len);
+        return need_bit_range(s, asked, len);
     case CMD_ID_bitfield:
     case CMD_ID_bitfield_ro:
-        return need_fields(s, argc, argv);
+        return need_fields(s, asked->argc, argv);
     default:
         return 0;
     }
 }
 
-int strspan_need(struct keyspace *ks, const struct cmd *cmd, const struct ks_key *key,
-                 uint32_t argc, const struct bytes *argv, uint64_t now_ms, struct ks_wait *wait)
+int strspan_need(struct keyspace *ks, const struct ks_key *key, const struct strspan_asked *asked,
+                 uint64_t now_ms, struct ks_wait *wait)
 {
     const struct span s = {.ks = ks, .key = key, .now_ms = now_ms, .wait = wait};
 
@@ -145,5 +144,5 @@ int strspan_need(struct keyspace *ks, const struct cmd *cmd, const struct ks_key
     const struct obj *obj = ks_get(ks, key, now_ms);
     if (obj == NULL || !obj_is_chunked(obj))
         return 0;
-    return need_of(&s, cmd, argc, argv, strval_len(obj));
+    return need_of(&s, asked, strval_len(obj));
 }

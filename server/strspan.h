@@ -23,9 +23,15 @@ bool strspan_clamp(int64_t start, int64_t end, uint64_t len, uint64_t *out_first
 /* Whether the command names a part of a string. */
 bool strspan_is(const struct cmd *cmd);
 
+/* A command with its arguments. */
+struct strspan_asked {
+    const struct cmd *cmd;
+    uint32_t argc;
+    const struct bytes *argv;
+};
+
 /* As ks_need_key, for what the command needs of the key, if that is a string. */
-MUST_USE int strspan_need(struct keyspace *ks, const struct cmd *cmd, const struct ks_key *key,
-                          uint32_t argc, const struct bytes *argv, uint64_t now_ms,
-                          struct ks_wait *wait);
+MUST_USE int strspan_need(struct keyspace *ks, const struct ks_key *key,
+                          const struct strspan_asked *asked, uint64_t now_ms, struct ks_wait *wait);
 
 #endif

@@ -28,6 +28,12 @@
 /* The struct of `type` whose `member` is at `ptr`. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* The pointer without its const, for interfaces of others that forgot the word. */
+static inline void *unconst(const void *ptr)
+{
+    return (void *)(uintptr_t)ptr; /* NOLINT(performance-no-int-to-ptr) */
+}
+
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #define STATIC_ASSERT(condition) _Static_assert(condition, #condition)

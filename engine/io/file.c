@@ -218,7 +218,7 @@ int file_link(const char *from, const char *to)
 
 int file_mkdir(const char *path)
 {
-    struct file_info info;
+    struct file_info info = {0};
 
     if (mkdir(path, DIR_MODE) == 0)
         return 0;

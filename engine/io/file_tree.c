@@ -61,7 +61,7 @@ static uint64_t tally_sum(struct tally *t)
 
 int file_tree_bytes(const char *path, uint64_t *out)
 {
-    char *const roots[] = {(char *)(uintptr_t)path, NULL}; /* fts takes no const. */
+    char *const roots[] = {unconst(path), NULL}; /* fts takes no const. */
     struct tally t = {0};
     int err = 0;
 

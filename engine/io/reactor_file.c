@@ -16,8 +16,7 @@
 int reactor_file_pwrite(const struct reactor_file_req *req, int rwf_flags)
 {
     const struct iovec iov = {
-        /* The interface of the system has no const; a write does not change the bytes. */
-        .iov_base = (uint8_t *)(uintptr_t)req->buf + req->done,
+        .iov_base = (uint8_t *)unconst(req->buf) + req->done,
         .iov_len = req->part,
     };
     const ssize_t n = pwritev2(req->fd, &iov, 1, (off_t)(req->offset + req->done), rwf_flags);

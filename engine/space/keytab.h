@@ -159,7 +159,9 @@ uint64_t keytab_scan(const struct keytab *t, uint64_t cursor, size_t count, keyt
 /* The cursor at which a slot begins. */
 static inline uint64_t keytab_cursor(uint16_t slot, uint64_t hash)
 {
-    return (hash >> (64 - KEYTAB_CURSOR_HASH_BITS)) | ((uint64_t)slot << KEYTAB_CURSOR_HASH_BITS);
+    const uint64_t slot_begin = slot * (UINT64_C(1) << KEYTAB_CURSOR_HASH_BITS);
+
+    return slot_begin | (hash >> (64 - KEYTAB_CURSOR_HASH_BITS));
 }
 
 #endif

@@ -27,7 +27,7 @@ static void step_set(struct zorder *z, const struct zstep *path, uint32_t level,
 {
     if (level == z->height)
         z->root = node;
-    else
+    else /* A path has as many steps. NOLINTNEXTLINE(clang-analyzer-core.uninitialized.*) */
         path[level].node->kid[path[level].at].node = node;
 }
 
@@ -225,6 +225,7 @@ static void kid_set_first(struct zkid *kid, uint32_t level)
 static void path_shrink(struct zorder *z, struct zstep *path, bool gone, bool first)
 {
     for (uint32_t level = 0; level < z->height; level++) {
+        /* A path has as many steps. NOLINTNEXTLINE(clang-analyzer-core.uninitialized.*) */
         struct zinner *node = path[level].node;
         const uint32_t at = path[level].at;
         node->kid[at].count--;
@@ -290,6 +291,7 @@ static void tree_free(struct zorder *z)
             node = ((struct zinner *)node)->kid[0].node;
         }
         zleaf_free(z, node);
+        /* The way down has made the step. NOLINTNEXTLINE(clang-analyzer-core.uninitialized.*) */
         while (level < z->height && ++path[level].at == path[level].node->count) {
             zinner_free(z, path[level].node);
             level++;

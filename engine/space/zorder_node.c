@@ -59,7 +59,7 @@ static void leaf_shift(struct zorder_leaf *leaf, uint32_t index, uint32_t n, int
     double *score = zleaf_scores(leaf) + index;
     struct elem **elem = zleaf_elems(leaf) + index;
     memmove(score + by, score, n * sizeof(*score));
-    memmove(elem + by, elem, n * sizeof(*elem));
+    memmove(elem + by, elem, n * sizeof(struct elem *));
 }
 
 void zleaf_put(struct zorder_leaf *leaf, uint32_t index, double score, struct elem *elem)

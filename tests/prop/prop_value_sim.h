@@ -127,7 +127,7 @@ void sim_quiesce(struct sim *sim);
 /* Acknowledges everything and collects everywhere. */
 void sim_collect_all(struct sim *sim);
 
-void sim_show(struct sim *sim, unsigned replica, unsigned key, uint64_t now_ms,
+void sim_show(struct sim *sim, unsigned index, unsigned key, uint64_t now_ms,
               struct sim_shown *out);
 
 /* Later than everything that any replica has seen. */

@@ -420,7 +420,7 @@ static void more_operations_than_the_queue_holds_only_take_longer(void **state)
     struct fixture *f = *state;
     const uint32_t count = 2500;
     struct rlimit old;
-    struct probe **probes = mem_zalloc_array(count, sizeof(*probes));
+    struct probe **probes = mem_zalloc_array(count, sizeof(struct probe *));
     int *fars = mem_zalloc_array(count, sizeof(*fars));
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);

@@ -163,7 +163,7 @@ static double score_any(struct world *w, uint64_t spread)
     case 3:
         return 0.0;
     default:
-        return ((double)rng_below(&w->rng, spread) - (double)(spread / 2)) / 4;
+        return ((double)rng_below(&w->rng, spread) - (double)spread / 2) / 4;
     }
 }
 

@@ -31,7 +31,7 @@ static size_t unescape(const char *at, uint8_t *out)
     const char *name = strchr(names, at[0]);
 
     if (at[0] == 'x' && hex_of(at[1]) >= 0 && hex_of(at[2]) >= 0) {
-        *out = (uint8_t)(hex_of(at[1]) << 4 | hex_of(at[2]));
+        *out = (uint8_t)(hex_of(at[1]) * 16 + hex_of(at[2]));
         return 3;
     }
     *out = (uint8_t)(at[0] != '\0' && name != NULL ? values[name - names] : at[0]);

@@ -128,7 +128,7 @@ static int take_key(void *ctx, struct walk_key *key)
         return 0;
     if (k->has_pattern && !glob_match(k->pattern, key->name, false))
         return 0;
-    const struct row_of_key row = {.name = (uint8_t *)(uintptr_t)key->name.ptr,
+    const struct row_of_key row = {.name = unconst(key->name.ptr),
                                    .name_len = key->name.len,
                                    .shard = k->shard,
                                    .type = key->view.type,

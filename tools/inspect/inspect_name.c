@@ -27,9 +27,9 @@ const char *inspect_type_name(unsigned type)
 
 bool inspect_type_parse(const char *name, uint8_t *out)
 {
-    for (uint8_t i = VT_STRING; i < VT_END; i++) {
+    for (unsigned i = VT_STRING; i < VT_END; i++) {
         if (types[i] != NULL && strcmp(types[i], name) == 0) {
-            *out = i;
+            *out = (uint8_t)i;
             return true;
         }
     }

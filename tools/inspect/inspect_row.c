@@ -58,10 +58,8 @@ void row_print_view(struct out *out, struct bytes row, uint64_t now_ms)
 
 static void print_sum(struct out *out, int64_t isum, const struct fsum *fsum)
 {
-    static const struct fsum none;
-
     out_i64(out, "sum", isum);
-    if (memcmp(fsum, &none, sizeof(none)) != 0)
+    if (!fsum_is_zero(*fsum))
         out_bool(out, "float", true);
 }
 

@@ -69,7 +69,7 @@ static void grow(struct tail *tail)
     struct entry **old = tail->buckets;
 
     tail->buckets_count = old_count * 2;
-    tail->buckets = mem_zalloc_array(tail->buckets_count, sizeof(*old));
+    tail->buckets = mem_zalloc_array(tail->buckets_count, sizeof(struct entry *));
     for (size_t i = 0; i < old_count; i++) {
         for (struct entry *e = old[i], *next; e != NULL; e = next) {
             struct entry **bucket = &tail->buckets[e->hash & (tail->buckets_count - 1)];

@@ -488,6 +488,7 @@ int openat(int dir_fd, const char *path, int flags, ...)
     return opened(REAL(openat, int, int, const char *, int, ...)(dir_fd, path, flags, mode), flags);
 }
 
+/* The names are glibc's. NOLINTBEGIN(readability-identifier-naming) */
 int __open_2(const char *path, int flags);
 int __open_2(const char *path, int flags)
 {
@@ -499,6 +500,7 @@ int __openat_2(int dir_fd, const char *path, int flags)
 {
     return openat(dir_fd, path, flags);
 }
+/* NOLINTEND(readability-identifier-naming) */
 
 int close(int fd)
 {
