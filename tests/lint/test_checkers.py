@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The checkers of tools/ find what they are there for: small trees with one fault each."""
+import json
 import os
 import subprocess
 import sys
@@ -129,6 +130,76 @@ class Tidy(unittest.TestCase):
         status, output = run("check_tidy.py", {"server/a.c": HEAD, "engine/io/a.c": HEAD})
         self.assertEqual(status, 1)
         self.assertIn("is a file name of", output)
+
+
+class ClangTidy(unittest.TestCase):
+    RULES = "Checks: '-*,bugprone-sizeof-expression,clang-analyzer-core.*'\nWarningsAsErrors: '*'\n"
+    CLEAN = "int a(const int *p);\nint a(const int *p)\n{\n    return *p;\n}\n"
+    SIZES = "unsigned long a(void);\nunsigned long a(void)\n{\n    return sizeof(sizeof(int));\n}\n"
+    NULLS = ("int a(void);\nint a(void)\n{\n    int *p = 0;\n\n    return *p;\n}\n")
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.root = self.folder.name
+        os.makedirs(os.path.join(self.root, "server"))
+        os.makedirs(os.path.join(self.root, "build"))
+        self.write(".clang-tidy", self.RULES)
+        self.write("server/a.h", "int a(const int *p);\n")
+        commands = [{"directory": self.root, "file": "server/a.c",
+                     "command": f"cc -I{self.root} -o a.o -c server/a.c"}]
+        self.write("build/compile_commands.json", json.dumps(commands))
+
+    def write(self, path, text):
+        with open(os.path.join(self.root, path), "w", encoding="utf-8") as out:
+            out.write(text)
+
+    def expect(self, want, status=0, *options):
+        done = subprocess.run(
+            [sys.executable, os.path.join(ROOT, "tools/check_clang_tidy.py"), "--root", self.root,
+             "--build", os.path.join(self.root, "build"),
+             "--memory", os.path.join(self.root, "memory"), *options],
+            stdout=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, status, done.stdout)
+        self.assertIn(want, done.stdout)
+
+    def test_a_clean_file_is_looked_at_once(self):
+        self.write("server/a.c", '#include "server/a.h"\n' + self.CLEAN)
+        self.expect("rules: 1 files, 1 looked at")
+        self.expect("rules: 1 files, 0 looked at")
+        self.write("server/a.h", "int a(const int *q);\n")
+        self.expect("rules: 1 files, 1 looked at")
+        self.write(".clang-tidy", self.RULES + "# Another.\n")
+        self.expect("paths: 1 files, 1 looked at")
+
+    def test_marks_of_other_trees_stay_for_a_month(self):
+        self.write("server/a.c", self.CLEAN)
+        self.expect("rules: 1 files, 1 looked at")
+        self.write("server/a.c", self.CLEAN + "\n")
+        self.expect("rules: 1 files, 1 looked at")
+        self.write("server/a.c", self.CLEAN)
+        self.expect("rules: 1 files, 0 looked at")
+        folder = os.path.join(self.root, "memory", "rules")
+        for mark in os.listdir(folder):
+            os.utime(os.path.join(folder, mark), (0, 0))
+        self.expect("rules: 1 files, 0 looked at")
+        self.write("server/a.c", self.CLEAN + "\n")
+        self.expect("rules: 1 files, 1 looked at")
+
+    def test_complaints_come_again(self):
+        self.write("server/a.c", self.SIZES)
+        for _ in range(2):
+            self.expect("server/a.c:4", 1, "--part", "rules")
+        self.expect("0 with complaints", 0, "--part", "paths")
+
+    def test_paths_are_followed(self):
+        self.write("server/a.c", self.NULLS)
+        self.expect("0 with complaints", 0, "--part", "rules")
+        self.expect("server/a.c:6", 1, "--part", "paths")
+
+    def test_a_file_that_nothing_compiles_is_told(self):
+        self.write("server/a.c", self.CLEAN)
+        self.expect("server/b.c: no target", 1, "server/b.c")
 
 
 class Headers(unittest.TestCase):
