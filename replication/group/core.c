@@ -313,6 +313,12 @@ static void grant(struct core *core, struct peer *peer)
         core_send(core, peer);
 }
 
+/* The last frame may have gone beyond what was granted. */
+static bool is_grant_due(const struct core *core, const struct peer *peer)
+{
+    return peer->granted <= peer->consumed + core->options.window_bytes / 2;
+}
+
 static void on_hello(struct core *core, struct peer *peer, const struct wire_hello *hello)
 {
     uint64_t detail;
@@ -369,8 +375,7 @@ static bool on_frame(struct core *core, struct peer *peer, const struct wire_fra
     switch ((enum wire_kind)frame->kind) {
     case WIRE_BATCHES:
         core_on_batches(core, peer, frame->body, len);
-        if (peer->state == CORE_LINK_UP &&
-            peer->granted - peer->consumed <= core->options.window_bytes / 2)
+        if (peer->state == CORE_LINK_UP && is_grant_due(core, peer))
             grant(core, peer);
         return true;
     case WIRE_ACK:
@@ -411,6 +416,16 @@ static bool on_frame(struct core *core, struct peer *peer, const struct wire_fra
     }
 }
 
+/* Before HELLO nothing else is opened; what is no frame, to say so. */
+static bool is_greeting(struct bytes bytes)
+{
+    size_t size;
+
+    if (wire_frame_size(bytes, &size) != 0)
+        return true;
+    return wire_frame_kind(bytes) == WIRE_HELLO || wire_frame_kind(bytes) == WIRE_BYE;
+}
+
 void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
 {
     struct peer *peer = core_peer_find(core, origin);
@@ -421,6 +436,10 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
     if (peer == NULL || (peer->state != CORE_LINK_UP && peer->state != CORE_LINK_GREETING))
         return;
     peer->rx_ms = core->now.mono_ms;
+    if (peer->state == CORE_LINK_GREETING && !is_greeting(bytes)) {
+        core_park(core, peer, WIRE_PROTOCOL_ERR, 0);
+        return;
+    }
     const int err = wire_open(bytes, core->pack, &core->scratch, &frame);
     if (err != 0) {
         core_park(core, peer, err == -ERR_PROTOCOL ? WIRE_UNSUPPORTED : WIRE_DAMAGED, 0);
@@ -433,8 +452,6 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
             on_bye(core, peer, &bye);
     } else if (peer->state == CORE_LINK_UP) {
         sound = on_frame(core, peer, &frame, bytes.len);
-    } else if (frame.kind != WIRE_HELLO) {
-        core_park(core, peer, WIRE_PROTOCOL_ERR, frame.kind);
     } else {
         sound = wire_get_hello(frame.body, &hello) == 0;
         if (sound)
@@ -705,7 +722,6 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
     const struct pos own = core->origins[core->self].applied;
     const struct pos acked = posv_get(&peer->durable, core->options.origin);
     out->lag_batches = own.seq > acked.seq ? own.seq - acked.seq : 0;
-    out->lag_ms = own.seq > acked.seq ? hlc_ms(own.hlc) - hlc_ms(acked.hlc) : 0;
     core_log_info(core, peer, out);
     return true;
 }

@@ -290,7 +290,7 @@ struct core_peer_info {
     int64_t offset_ms; /* Its clock minus ours. */
     uint64_t rtt_ms;
     uint64_t lag_batches;      /* Own batches that it has not acknowledged. */
-    uint64_t lag_ms;           /* Age of what it has not acknowledged, by HLC. */
+    uint64_t lag_ms;           /* Age of the first of these; by its HLC, if it is in memory. */
     uint64_t retained_bytes;   /* Log kept for it. */
     uint64_t retained_left_ms; /* Until the bound at the present rate; UINT64_MAX: never. */
     uint64_t bytes_out;        /* BATCHES frames, since the link came up. */

@@ -38,6 +38,7 @@ struct origin {
     struct pos queued; /* The last in the queue; applied, if it is empty. */
     struct list queue; /* struct parked, consecutive from applied.seq + 1 on. */
     size_t queue_bytes;
+    size_t refused_bytes;   /* Of the next batch, which found no room in the queue; 0: none did. */
     uint64_t progress_ms;   /* When queued last moved, or nothing was missing. */
     bool frozen;            /* Nothing of it is taken. */
     uint64_t relay_wait_ms; /* For an answer; grows until one comes. */
@@ -265,6 +266,8 @@ void core_on_nack(struct core *core, struct peer *peer, const struct wire_nack *
 
 void core_tail_add(struct core *core, const struct core_record *record);
 void core_tail_clear(struct core *core);
+/* Seq of the first batch in memory from `seq` on, and its HLC; 0: there is none. */
+uint64_t core_tail_first(const struct core *core, uint64_t seq, uint64_t *out_hlc);
 void core_on_request(struct core *core, struct peer *peer, const struct wire_request *request);
 /* Sends what the peer asked for, as far as credit and durability allow. */
 void core_pump(struct core *core, struct peer *peer);

@@ -90,6 +90,7 @@ void core_queue_clear(struct origin *o)
     while ((link = list_pop_front(&o->queue)) != NULL)
         mem_free(LIST_ITEM(link, struct parked, link));
     o->queue_bytes = 0;
+    o->refused_bytes = 0;
     o->queued = o->applied;
 }
 
@@ -97,8 +98,10 @@ static bool park(struct core *core, struct origin *o, struct pos pos, struct byt
 {
     const size_t size = sizeof(struct parked) + bytes.len;
 
-    if (!list_empty(&o->queue) && o->queue_bytes + size > core->options.parked_bytes_max)
+    if (!list_empty(&o->queue) && o->queue_bytes + size > core->options.parked_bytes_max) {
+        o->refused_bytes = size;
         return false;
+    }
     struct parked *p = mem_try_alloc(size);
     if (p == NULL)
         return false;
@@ -131,10 +134,12 @@ static void request(struct core *core, struct peer *peer, unsigned index, uint64
         core_send(core, peer);
 }
 
-/* Whether the queue of an origin takes another frame. */
+/* Whether the queue of an origin takes another frame; at least what it refused the last time. */
 static bool has_room(const struct core *core, const struct origin *o)
 {
-    return o->queue_bytes <= core->options.parked_bytes_max / 2;
+    return list_empty(&o->queue) ||
+           (o->queue_bytes <= core->options.parked_bytes_max / 2 &&
+            o->queue_bytes + o->refused_bytes <= core->options.parked_bytes_max);
 }
 
 /* The peer to ask for what is missing of an origin, or NULL: in turn, among those that have it. */
@@ -261,6 +266,7 @@ static int take_batch(struct core *core, struct peer *peer, unsigned index, stru
         apply(core, index, out, bytes);
     else if (!park(core, o, (struct pos){out->seq, out->hlc}, bytes))
         return STOP;
+    o->refused_bytes = 0;
     peer->batches_in++;
     peer->relayed_in += index != peer->index;
     return TAKEN;

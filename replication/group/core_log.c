@@ -214,6 +214,23 @@ static uint64_t left_ms(uint64_t max, uint64_t used, uint64_t rate_per_s)
     return rate_per_s == 0 ? UINT64_MAX : (max - used) / rate_per_s * 1000;
 }
 
+/*
+ * Age of the first own batch that the peer has not acknowledged. When it is in memory no more, then
+ * at least that of the first one that is, and at least what the history says of the log.
+ */
+static uint64_t lag_ms(const struct core *core, const struct peer *peer, uint64_t retained_ms)
+{
+    const uint64_t seq = posv_get(&peer->durable, core->options.origin).seq + 1;
+    uint64_t hlc;
+
+    if (seq > core->origins[core->self].applied.seq)
+        return 0;
+    const uint64_t first_seq = core_tail_first(core, seq, &hlc);
+    const uint64_t wall_ms = core->now.wall_ms;
+    const uint64_t tail_ms = first_seq == 0 || hlc_ms(hlc) > wall_ms ? 0 : wall_ms - hlc_ms(hlc);
+    return first_seq == seq ? tail_ms : u64_max(tail_ms, retained_ms);
+}
+
 void core_log_info(const struct core *core, const struct peer *peer, struct core_peer_info *out)
 {
     const struct moment *first = &core->history[0];
@@ -222,6 +239,7 @@ void core_log_info(const struct core *core, const struct peer *peer, struct core
     uint64_t age_ms;
 
     retained(core, peer, &out->retained_bytes, &age_ms);
+    out->lag_ms = lag_ms(core, peer, age_ms);
     out->retained_left_ms = UINT64_MAX;
     if (core->options.retention_bytes != 0)
         out->retained_left_ms = left_ms(core->options.retention_bytes, out->retained_bytes, rate);

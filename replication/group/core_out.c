@@ -64,6 +64,16 @@ static bool tail_has(const struct core *core, uint64_t seq)
     return seq >= core->tail_first && seq < core->tail_end;
 }
 
+uint64_t core_tail_first(const struct core *core, uint64_t seq, uint64_t *out_hlc)
+{
+    const uint64_t first = u64_max(seq, core->tail_first);
+
+    if (!tail_has(core, first))
+        return 0;
+    *out_hlc = core->tail[first & (TAIL_MAX - 1)].pos.hlc;
+    return first;
+}
+
 /* --- frames --- */
 
 static void begin_frame(struct core *core, const struct stream_out *out, unsigned index)

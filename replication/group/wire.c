@@ -60,7 +60,8 @@ int wire_frame_size(struct bytes in, size_t *out)
 
     if (len > WIRE_BODY_BYTES_MAX || in.ptr[4] == 0 || in.ptr[4] >= WIRE_KIND_END ||
         (!may_be_long(in.ptr[4]) && len > WIRE_SMALL_BYTES_MAX) ||
-        (in.ptr[5] & ~FLAG_PACKED) != 0 || le16_load(in.ptr + 6) != 0)
+        (in.ptr[5] & ~(may_be_long(in.ptr[4]) ? FLAG_PACKED : 0u)) != 0 ||
+        le16_load(in.ptr + 6) != 0)
         return -ERR_PROTOCOL;
     *out = WIRE_HEADER_BYTES + len;
     return in.len < *out ? -ERR_TRUNCATED : 0;

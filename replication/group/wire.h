@@ -5,7 +5,8 @@
  *
  *     0   4  length of the body as it stands here, at most WIRE_BODY_BYTES_MAX
  *     4   1  kind
- *     5   1  flags: 1 = packed: the body is raw length 4 | zstd
+ *     5   1  flags: 1 = packed: the body is raw length 4 | zstd; only of BATCHES, SYNC_ASK and
+ *            SYNC_ROWS: all others are short, also when opened
  *     6   2  zeros
  *     8   8  sum64_seed of the body, its seed being bytes 0 .. 7 as an integer
  *     16     body
@@ -186,6 +187,12 @@ struct wire_bye {
  * bytes to tell or to be complete; -ERR_PROTOCOL: no frame.
  */
 MUST_USE int wire_frame_size(struct bytes in, size_t *out);
+
+/* enum wire_kind, of a frame that has a size. Whoever does not want the kind need not open it. */
+static inline uint8_t wire_frame_kind(struct bytes in)
+{
+    return in.ptr[4];
+}
 
 struct wire_frame {
     uint8_t kind;

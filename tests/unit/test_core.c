@@ -49,6 +49,22 @@ static void frames_before_the_greeting_break_the_protocol(void **state)
     expect_bye(f, PEER, WIRE_PROTOCOL_ERR);
 }
 
+/* Whoever has not greeted does not make us expand anything. */
+static void a_frame_before_the_greeting_is_not_even_opened(void **state)
+{
+    struct fixture *f = *state;
+    const struct wire_batches_head head = {.origin = PEER, .epoch = 5, .first_seq = 1};
+
+    core_link_up(f->core, PEER);
+    make_batch(f, PEER, (struct pos){1, HLC(1)}, tag_of(0, 0));
+    wire_writer_begin(&f->writer, &head);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_writer_end(&f->writer, f->pack, &f->out), 0);
+    f->out.ptr[f->out.len - 1] ^= 1; /* To open it would say that it is damaged. */
+    deliver(f, PEER);
+    expect_bye(f, PEER, WIRE_PROTOCOL_ERR);
+}
+
 static void damaged_and_unknown_frames_end_the_link(void **state)
 {
     struct fixture *f = *state;
@@ -235,6 +251,57 @@ static void what_finds_no_room_is_asked_for_again(void **state)
     expect_u64(request.to_seq, WIRE_SEQ_ALL);
     send_batch(f, seq - 1, HLC(seq - 1), tag_of(0, 0));
     expect_u64(f->applied_count, seq - 1);
+}
+
+/* Also one that went beyond the credit, as one frame may. */
+static void what_was_received_is_granted_again(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t first;
+    uint64_t second;
+
+    link_peer(f, PEER);
+    assert_int_equal(wire_get_credit(last_body(f, PEER, WIRE_CREDIT), &first), 0);
+    expect_u64(first, 4096);
+    forget_sent(f);
+    send_noise(f, 1, HLC(1), tag_of(0, 0), 5000);
+    expect_u64(f->applied_count, 1);
+    assert_int_equal(wire_get_credit(last_body(f, PEER, WIRE_CREDIT), &second), 0);
+    assert_in_range(second, first + 5000, first + 6000);
+}
+
+/* Not before there is room: else it would come in vain once in each round trip. */
+static void what_did_not_fit_is_asked_for_when_it_does(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_request request;
+
+    link_peer(f, PEER);
+    send_batch(f, 1, HLC(10), tag_of(HLC(5), THIRD)); /* Waits. */
+    forget_sent(f);
+    send_noise(f, 2, HLC(11), tag_of(0, 0), 1000);
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    expect_u64(request.to_seq, 0); /* Stop. */
+    forget_sent(f);
+    for (unsigned i = 0; i < 10; i++)
+        tick(f, 10);
+    expect_u64(count_sent(f, PEER, WIRE_REQUEST), 0);
+
+    const struct posv durable = posv_with(THIRD, (struct pos){1, HLC(5)});
+    send_ack(f, PEER, 0, &durable);
+    tick(f, CORE_RELAY_MS_DEFAULT);
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    assert_int_equal(request.origin, THIRD);
+    const struct wire_batches_head head = {
+        .origin = THIRD, .generation = request.generation, .epoch = 5, .first_seq = 1};
+    send_batch_as(f, PEER, &head, HLC(5), tag_of(0, 0));
+    expect_u64(f->applied_count, 2);
+    tick(f, 10);
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    assert_int_equal(request.origin, PEER);
+    expect_u64(request.from_seq, 2);
+    send_noise(f, 2, HLC(11), tag_of(0, 0), 1000);
+    expect_u64(f->applied_count, 3);
 }
 
 static void answers_to_an_older_request_are_thrown_away(void **state)
@@ -485,6 +552,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(a_greeting_that_does_not_fit_is_refused_with_the_reason, setup),
         CORE_TEST(frames_before_the_greeting_break_the_protocol, setup),
+        CORE_TEST(a_frame_before_the_greeting_is_not_even_opened, setup),
         CORE_TEST(damaged_and_unknown_frames_end_the_link, setup),
         CORE_TEST(silence_ends_the_link, setup),
         CORE_TEST(lost_own_batches_are_pulled_back_before_writes, setup_recovered),
@@ -495,6 +563,8 @@ int main(void)
         CORE_TEST(batches_are_applied_once_and_in_order, setup),
         CORE_TEST(a_batch_waits_for_what_it_has_seen, setup),
         CORE_TEST(what_finds_no_room_is_asked_for_again, setup),
+        CORE_TEST(what_was_received_is_granted_again, setup),
+        CORE_TEST(what_did_not_fit_is_asked_for_when_it_does, setup),
         CORE_TEST(answers_to_an_older_request_are_thrown_away, setup),
         CORE_TEST(batches_from_the_future_park_the_link, setup),
         CORE_TEST(an_op_of_a_later_version_parks_the_link, setup),

@@ -11,6 +11,7 @@
 #include "engine/base/err.h"
 #include "engine/base/list.h"
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 
 #include "engine/value/op.h"
 
@@ -327,6 +328,16 @@ static void link_peer(struct fixture *f, uint8_t origin)
     assert_int_equal(last->peer, origin);
 }
 
+static void store_batch(struct fixture *f, const struct op *op, struct tag tag, uint64_t seq,
+                        const struct vv *ctx)
+{
+    buf_clear(&f->batch);
+    assert_int_equal(buf_reserve(&f->batch, BATCH_HEADER_BYTES_MAX + op_size(op)), 0);
+    buf_commit(&f->batch,
+               batch_header_store(buf_end(&f->batch), tag, seq, 1, vv_empty(ctx) ? NULL : ctx));
+    buf_commit(&f->batch, op_store(buf_end(&f->batch), op, tag.hlc));
+}
+
 /* One batch, an INCR, with what else it has seen. */
 static void make_batch(struct fixture *f, uint8_t origin, struct pos pos, struct tag seen)
 {
@@ -335,11 +346,7 @@ static void make_batch(struct fixture *f, uint8_t origin, struct pos pos, struct
 
     vv_init(&ctx);
     assert_int_equal(vv_raise(&ctx, seen), 0);
-    buf_clear(&f->batch);
-    assert_int_equal(buf_reserve(&f->batch, BATCH_HEADER_BYTES_MAX + op_size(&incr)), 0);
-    buf_commit(&f->batch, batch_header_store(buf_end(&f->batch), tag_of(pos.hlc, origin), pos.seq,
-                                             1, vv_empty(&ctx) ? NULL : &ctx));
-    buf_commit(&f->batch, op_store(buf_end(&f->batch), &incr, pos.hlc));
+    store_batch(f, &incr, tag_of(pos.hlc, origin), pos.seq, &ctx);
 }
 
 static void send_batch_as(struct fixture *f, uint8_t from, const struct wire_batches_head *head,
@@ -358,6 +365,29 @@ static UNUSED void send_batch(struct fixture *f, uint64_t seq, uint64_t hlc, str
         .origin = PEER, .generation = f->generation, .epoch = 5, .first_seq = seq};
 
     send_batch_as(f, PEER, &head, hlc, seen);
+}
+
+/* A SET of so many bytes that do not pack. */
+static UNUSED void send_noise(struct fixture *f, uint64_t seq, uint64_t hlc, struct tag seen,
+                              size_t len)
+{
+    const struct wire_batches_head head = {
+        .origin = PEER, .generation = f->generation, .epoch = 5, .first_seq = seq};
+    static uint8_t noise[8192];
+    struct rng rng;
+    struct vv ctx;
+
+    assert_in_range(len, 1, sizeof(noise));
+    rng_seed(&rng, seq);
+    rng_bytes(&rng, noise, len);
+    vv_init(&ctx);
+    assert_int_equal(vv_raise(&ctx, seen), 0);
+    const struct op set = {.kind = OP_SET, .key = BYTES_LIT("k"), .value = bytes_of(noise, len)};
+    store_batch(f, &set, tag_of(hlc, PEER), seq, &ctx);
+    wire_writer_begin(&f->writer, &head);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_writer_end(&f->writer, f->pack, &f->out), 0);
+    deliver(f, PEER);
 }
 
 static UNUSED void send_ack(struct fixture *f, uint8_t from, uint64_t as_of_seq,

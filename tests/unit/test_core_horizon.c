@@ -102,6 +102,72 @@ static void the_log_is_kept_for_a_peer_up_to_the_bound(void **state)
     assert_in_range(h.trim_lsn, 1, 10);
 }
 
+static int setup_small_tail(void **state)
+{
+    const struct core_options options = {
+        .origin = SELF, .incarnation = 11, .group_id = {7}, .tail_bytes_max = 150};
+
+    return setup_with(state, &options);
+}
+
+/* Makes the next own batch now. */
+static void write_now(struct fixture *f, uint64_t seq)
+{
+    const struct pos pos = {seq, f->now.hlc + seq};
+
+    make_batch(f, SELF, pos, tag_of(0, 0));
+    const struct core_record record = {.seq = seq, .hlc = pos.hlc, .bytes = buf_bytes(&f->batch)};
+    core_logged(f->core, ++f->lsn, &record);
+    core_durable(f->core, f->lsn);
+}
+
+static uint64_t lag_ms_of(const struct fixture *f)
+{
+    struct core_peer_info info;
+
+    assert_true(core_peer_info(f->core, PEER, &info));
+    return info.lag_ms;
+}
+
+static void lag_is_the_age_of_what_is_not_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+
+    write_now(f, 1);
+    link_peer(f, PEER);
+    const struct posv first = posv_with(SELF, (struct pos){1, f->now.hlc + 1});
+    send_ack(f, PEER, 0, &first);
+    expect_u64(lag_ms_of(f), 0);
+    for (unsigned i = 0; i < 3600; i++) {
+        const struct wire_heartbeat hb = {.hlc = 1, .wall_ms = f->now.wall_ms, .sent_ms = 1};
+
+        assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+        deliver(f, PEER);
+        tick(f, 1000);
+        forget_sent(f);
+    }
+    write_now(f, 2); /* After an idle hour. */
+    expect_u64(lag_ms_of(f), 0);
+    tick(f, 70);
+    expect_u64(lag_ms_of(f), 70);
+    write_now(f, 3);
+    expect_u64(lag_ms_of(f), 70);
+}
+
+static void lag_of_what_is_not_in_memory_is_that_of_the_log(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    for (uint64_t seq = 1; seq <= 10; seq++)
+        write_now(f, seq); /* The first ones leave the tail. */
+    tick(f, 300);
+    expect_u64(lag_ms_of(f), 300);
+    core_link_down(f->core, PEER);
+    tick(f, 10000);
+    expect_u64(lag_ms_of(f), 10300);
+}
+
 /* --- clocks --- */
 
 /* A heartbeat whose sender's clock is `offset_ms` ahead. */
@@ -151,6 +217,8 @@ int main(void)
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
+        CORE_TEST(lag_is_the_age_of_what_is_not_acknowledged, setup),
+        CORE_TEST(lag_of_what_is_not_in_memory_is_that_of_the_log, setup_small_tail),
         CORE_TEST(writes_are_refused_when_two_peers_say_that_our_clock_is_off, setup),
     };
 

@@ -467,6 +467,10 @@ static void lengths_beyond_the_limits_are_refused_before_they_are_read(void **st
     header[4] = WIRE_ACK;
     header[5] = 2;
     assert_int_equal(wire_frame_size(bytes_of(header, sizeof(header)), &size), -ERR_PROTOCOL);
+    header[5] = 1; /* Packed, a small frame could claim to be long. */
+    assert_int_equal(wire_frame_size(bytes_of(header, sizeof(header)), &size), -ERR_PROTOCOL);
+    header[4] = WIRE_SYNC_ROWS;
+    assert_int_equal(wire_frame_size(bytes_of(header, sizeof(header)), &size), 0);
 }
 
 /* A packed body that claims more than it may is refused without allocating it. */
