@@ -194,6 +194,7 @@ static void tell_flush(struct control *control)
         control->durable_version < control->flush_version)
         return;
     control->told_flush = control->stored.flush_epoch;
+    control->hello_ms = control->now_ms; /* The others hear of it at the next tick. */
     control->host->flush(control->ctx, control->told_flush);
 }
 

@@ -107,7 +107,10 @@ struct control_host {
      * too.
      */
     void (*drain)(void *ctx);
-    /* The flush epoch is `epoch`, durably; at the start too, if there is one. */
+    /*
+     * The flush epoch is `epoch`, durably; at the start too, if there is one. At most
+     * MEMBERSHIP_FLUSH_MAX.
+     */
     void (*flush)(void *ctx, uint64_t epoch);
     void (*event)(void *ctx, const struct control_event *event);
 };
@@ -175,7 +178,7 @@ MUST_USE int control_force_unlink(struct control *control, const struct bytes *n
 /* -ERR_REFUSED */
 MUST_USE int control_leave(struct control *control, struct buf *text);
 
-/* -ERR_REFUSED: not confirmed, or no member. */
+/* -ERR_REFUSED: not confirmed, no member, or all flush epochs are used up. */
 MUST_USE int control_flush(struct control *control, bool confirmed, struct buf *text);
 
 /* --- questions --- */

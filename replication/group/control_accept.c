@@ -75,11 +75,11 @@ void control_on_prepare(struct control *control, uint8_t origin, const struct co
         reject(control, origin, msg->mode);
         return;
     }
+    control->pending_since_ms[msg->mode] = control->now_ms; /* Somebody works on it. */
     if (order > 0) {
         control_note_unlink(control, msg->mode, msg->set);
         slot->promised = msg->ballot;
         debt->version[msg->mode] = control_dirty(control);
-        control->pending_since_ms[msg->mode] = control->now_ms;
         if (control->proposal.active && control->proposal.mode == msg->mode &&
             !control->proposal.accepting)
             control_propose_end(control, 200 + rng_below(&control->rng, 800));
@@ -104,8 +104,14 @@ void control_on_accept(struct control *control, uint8_t origin, const struct con
         reject(control, origin, msg->mode);
         return;
     }
+    control->pending_since_ms[msg->mode] = control->now_ms;
     if (control_ballot_cmp(msg->ballot, slot->accepted) != 0) {
-        control->pending_since_ms[msg->mode] = control->now_ms;
+        /* By force there is one agreement for each set; a joining member may have missed the
+         * PREPARE that named this one. */
+        if (msg->mode == CONTROL_BY_FORCE)
+            control_note_unlink(control, msg->mode,
+                                membership_live_set(&control->stored.members) &
+                                    ~membership_live_set(&control->incoming));
         buf_clear(&slot->value);
         CHECK(buf_append_bytes(&slot->value, msg->value) == 0); /* It was decoded: it fits. */
         slot->promised = msg->ballot;

@@ -24,7 +24,7 @@ void control_msg_begin(const struct control *control, struct control_msg *msg, u
     memset(msg, 0, sizeof(*msg));
     msg->kind = kind;
     msg->incarnation = control->stored.incarnation;
-    msg->flush_epoch = control->stored.flush_epoch;
+    msg->flush_epoch = control->told_flush; /* On disk: a crash must not take it back. */
     if (m->epoch == 0)
         return;
     memcpy(msg->group_id, m->group_id, MEMBERSHIP_ID_BYTES);

@@ -70,6 +70,7 @@ struct control_proposal {
     struct buf value;
     uint64_t started_ms;
     uint64_t sent_ms;
+    unsigned sends; /* In this phase. */
     /* The highest positions, of those in `freeze`. */
     uint64_t *seqs[MEMBERSHIP_EVER_MAX];
 };

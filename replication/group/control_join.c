@@ -136,8 +136,10 @@ uint8_t control_judge_join(struct control *control, uint64_t incarnation,
     }
     buf_init(&diff, CONTROL_TEXT_BYTES - 1);
     const bool differs = membership_config_diff(&join->config, &m->config, &diff);
-    if (differs)
+    if (differs && diff.len != 0)
         (void)snprintf(text, CONTROL_TEXT_BYTES, "%.*s", (int)diff.len, (const char *)diff.ptr);
+    else if (differs)
+        (void)snprintf(text, CONTROL_TEXT_BYTES, "the configuration differs");
     buf_deinit(&diff);
     if (differs)
         return CONTROL_WHY_CONFIG;

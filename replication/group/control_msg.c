@@ -216,6 +216,8 @@ int control_msg_decode(struct bytes in, struct control_msg *out)
     out->epoch = le64_load(in.ptr + 40);
     out->sum = le64_load(in.ptr + 48);
     out->flush_epoch = le64_load(in.ptr + 56);
+    if (out->flush_epoch > MEMBERSHIP_FLUSH_MAX)
+        return -ERR_CORRUPT;
     struct bytes body = bytes_from(in, CONTROL_HEAD_BYTES);
     if (get_body(&body, out) != 0)
         return -ERR_CORRUPT;

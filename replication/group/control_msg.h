@@ -15,7 +15,7 @@
  *     32  8  incarnation of the sender
  *     40  8  epoch of the sender's membership; 0: none
  *     48  8  its sum
- *     56  8  flush epoch
+ *     56  8  flush epoch, at most MEMBERSHIP_FLUSH_MAX: the last that the sender has on disk
  *     64     body
  *
  * Bodies by kind:

@@ -47,7 +47,9 @@ int control_force_unlink(struct control *control, const struct bytes *names, uns
         SAY(text, "no active member would stay");
         return -ERR_REFUSED;
     }
-    if (!control_majority_stays(control, set) && !force && !control->want_force) {
+    /* What was said of others, or of fewer, does not count. */
+    const bool forced = force || (control->want_force && set == control->want_unlink);
+    if (!control_majority_stays(control, set) && !forced) {
         SAY(text, "those who stay are not the majority of the group. If the others run on as a "
                   "group of their own, the two can never be put together again: repeat with FORCE "
                   "only if they are gone");
@@ -57,7 +59,7 @@ int control_force_unlink(struct control *control, const struct bytes *names, uns
         control->proposal.wish == CONTROL_WISH_UNLINK)
         control_propose_end(control, 0);
     control->want_unlink = set;
-    control->want_force = control->want_force || force;
+    control->want_force = forced;
     control_settle(control);
     return 0;
 }
@@ -90,9 +92,13 @@ int control_flush(struct control *control, bool confirmed, struct buf *text)
         SAY(text, "this empties every member of the group: confirm it");
         return -ERR_REFUSED;
     }
+    if (control->stored.flush_epoch >= MEMBERSHIP_FLUSH_MAX) {
+        SAY(text, "all flush epochs are used up: the group cannot be emptied any more, make a new "
+                  "one");
+        return -ERR_REFUSED;
+    }
     control->stored.flush_epoch++;
     control->flush_version = control_dirty(control);
-    control->hello_ms = control->now_ms; /* The others hear of it at the next tick. */
     control_settle(control);
     return 0;
 }

@@ -18,10 +18,12 @@
 
 #include "replication/group/control_impl.h"
 
-#define WISHES       (3u + CONTROL_JOINS_MAX + CONTROL_MODES)
-#define RETRY_MS     300u
-#define FIRST_JOIN   3u
-#define FIRST_FINISH (FIRST_JOIN + CONTROL_JOINS_MAX)
+#define WISHES   (3u + CONTROL_JOINS_MAX + CONTROL_MODES)
+#define RETRY_MS 300u
+/* Each so many times those hear it too who have answered: lest they take it over. */
+#define RESENDS_TO_ALL 4u
+#define FIRST_JOIN     3u
+#define FIRST_FINISH   (FIRST_JOIN + CONTROL_JOINS_MAX)
 
 static membership_set survivors(const struct control *control, membership_set unlink)
 {
@@ -114,6 +116,7 @@ static void begin(struct control *control)
     buf_clear(&p->value);
     p->started_ms = control->now_ms;
     p->sent_ms = 0;
+    p->sends = 0;
     for (unsigned i = 0; i < MEMBERSHIP_EVER_MAX; i++) {
         if ((p->freeze >> i & 1) == 0)
             continue;
@@ -147,7 +150,7 @@ static bool make_change(struct control *control)
 
     membership_copy(m, &control->stored.members);
     membership_next(m);
-    m->flush_epoch = control->stored.flush_epoch;
+    m->flush_epoch = control->told_flush; /* What is on disk, as in messages. */
     if (p->wish == CONTROL_WISH_JOIN) {
         const struct control_join *join = &control->joins[p->join];
         const uint64_t incarnation = control->joins_incarnation[p->join];
@@ -182,22 +185,23 @@ static void send_phase(struct control *control)
 {
     struct control_proposal *p = &control->proposal;
     const struct membership *m = &control->stored.members;
-    const membership_set missing =
-        survivors(control, p->unlink) & ~membership_bit(control->self) &
-        ~(p->accepting ? p->accepted
-                       : (p->unlink == 0 ? p->promised : p->promised & p->positioned));
+    const membership_set answered =
+        p->accepting ? p->accepted : (p->unlink == 0 ? p->promised : p->promised & p->positioned);
+    membership_set to = survivors(control, p->unlink) & ~membership_bit(control->self);
     struct control_msg msg;
 
     if (p->sent_ms != 0 && control->now_ms - p->sent_ms < CONTROL_RESEND_MS)
         return;
     p->sent_ms = control->now_ms;
+    if (p->sends++ % RESENDS_TO_ALL != 0)
+        to &= ~answered;
     control_msg_begin(control, &msg, p->accepting ? CONTROL_ACCEPT : CONTROL_PREPARE);
     msg.mode = p->mode;
     msg.ballot = p->ballot;
     msg.set = p->unlink;
     msg.value = buf_bytes(&p->value);
     for (uint8_t origin = 1; origin <= m->count; origin++) {
-        if ((missing & membership_bit(origin)) != 0)
+        if ((to & membership_bit(origin)) != 0)
             control_send(control, m->at[origin - 1].address, &msg);
     }
 }
@@ -216,6 +220,7 @@ static void start_accepting(struct control *control)
     }
     p->accepting = true;
     p->sent_ms = 0;
+    p->sends = 0;
     p->started_ms = control->now_ms;
     buf_clear(&slot->value);
     if (buf_append_bytes(&slot->value, buf_bytes(&p->value)) != 0) {

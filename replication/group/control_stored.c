@@ -6,7 +6,7 @@
  *     5   1  1: leaving
  *     6   2  shards for which there is a last sequence (0 if not leaving)
  *     8   8  incarnation
- *     16  8  flush epoch
+ *     16  8  flush epoch, at most MEMBERSHIP_FLUSH_MAX
  *     24  4  length of the membership; 0: none
  *            membership, as in membership.h
  *            for both modes: promised round 8, origin 1 | accepted round 8, origin 1 |
@@ -150,7 +150,7 @@ int control_stored_decode(struct bytes in, struct control_stored *out)
     out->leaving = in.ptr[5] == 1;
     out->incarnation = le64_load(in.ptr + 8);
     out->flush_epoch = le64_load(in.ptr + 16);
-    if (out->incarnation == 0)
+    if (out->incarnation == 0 || out->flush_epoch > MEMBERSHIP_FLUSH_MAX)
         return -ERR_CORRUPT;
     return get_rest(bytes_from(in, 24), le16_load(in.ptr + 6), out);
 }

@@ -206,38 +206,41 @@ enum membership_order membership_compare(const struct membership *a, const struc
     return continues(a, b) ? MEMBERSHIP_NEWER : MEMBERSHIP_FORKED;
 }
 
-/* What does not fit any more is left out: the first differences tell enough. */
-static void diff_text(struct buf *out, const char *what, const char *here, const char *group)
+/* Whether they differ. What does not fit any more is left out: the first differences tell enough.
+ */
+static bool diff_text(struct buf *out, const char *what, const char *here, const char *group)
 {
     if (strcmp(here, group) == 0)
-        return;
+        return false;
     IGNORE_RESULT(buf_printf(out, "%s%s is %s here and %s in the group", out->len == 0 ? "" : "; ",
                              what, here[0] == '\0' ? "none" : here,
                              group[0] == '\0' ? "none" : group));
+    return true;
 }
 
-static void diff_number(struct buf *out, const char *what, uint64_t here, uint64_t group)
+static bool diff_number(struct buf *out, const char *what, uint64_t here, uint64_t group)
 {
     if (here == group)
-        return;
+        return false;
     IGNORE_RESULT(buf_printf(out, "%s%s is %" PRIu64 " here and %" PRIu64 " in the group",
                              out->len == 0 ? "" : "; ", what, here, group));
+    return true;
 }
 
 bool membership_config_diff(const struct membership_config *here,
                             const struct membership_config *group, struct buf *out)
 {
-    const size_t before = out->len;
+    bool differs = false;
 
-    diff_text(out, "sku", here->sku, group->sku);
-    diff_number(out, "maxmemory", here->maxmemory_bytes, group->maxmemory_bytes);
-    diff_number(out, "maxflash", here->maxflash_bytes, group->maxflash_bytes);
-    diff_text(out, "maxmemory-policy", here->eviction, group->eviction);
-    diff_text(out, "clustering-policy", here->clustering, group->clustering);
-    diff_number(out, "shards", here->shards, group->shards);
-    diff_text(out, "modules", here->modules, group->modules);
-    diff_text(out, "tls", here->tls ? "on" : "off", group->tls ? "on" : "off");
-    return out->len != before;
+    differs |= diff_text(out, "sku", here->sku, group->sku);
+    differs |= diff_number(out, "maxmemory", here->maxmemory_bytes, group->maxmemory_bytes);
+    differs |= diff_number(out, "maxflash", here->maxflash_bytes, group->maxflash_bytes);
+    differs |= diff_text(out, "maxmemory-policy", here->eviction, group->eviction);
+    differs |= diff_text(out, "clustering-policy", here->clustering, group->clustering);
+    differs |= diff_number(out, "shards", here->shards, group->shards);
+    differs |= diff_text(out, "modules", here->modules, group->modules);
+    differs |= diff_text(out, "tls", here->tls ? "on" : "off", group->tls ? "on" : "off");
+    return differs;
 }
 
 /* --- views --- */

@@ -22,7 +22,7 @@
  *     8   16 group id
  *     24  8  epoch, from 1
  *     32  8  sum of the previous epoch's bytes; 0 in epoch 1
- *     40  8  flush epoch as of this change
+ *     40  8  flush epoch as of this change, at most MEMBERSHIP_FLUSH_MAX
  *     48  1  forks, then as often: epoch 8 | lineage 8; ascending, the first is the founding
  *            text nickname
  *            configuration: text sku | maxmemory 8 | maxflash 8 | text eviction policy |
@@ -54,6 +54,7 @@
 #define MEMBERSHIP_POLICY_BYTES   32u
 #define MEMBERSHIP_MODULES_BYTES  128u
 #define MEMBERSHIP_NICKNAME_BYTES MEMBER_NAME_BYTES
+#define MEMBERSHIP_FLUSH_MAX      UINT32_MAX /* Flush epoch: what shards and batches count with. */
 
 /* The most that one takes, with every member sealed. */
 #define MEMBERSHIP_BYTES_MAX                  \
@@ -198,8 +199,8 @@ enum membership_order {
 enum membership_order membership_compare(const struct membership *a, const struct membership *b);
 
 /*
- * Appends to `out` every difference, as "maxmemory is 5 here and 6 in the group; ..", up to its
- * limit. False: there is none.
+ * Whether there is any difference; appends each to `out`, as "maxmemory is 5 here and 6 in the
+ * group; ..", as far as its limit goes.
  */
 bool membership_config_diff(const struct membership_config *here,
                             const struct membership_config *group, struct buf *out);

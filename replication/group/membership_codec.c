@@ -206,7 +206,8 @@ int membership_decode(struct bytes in, struct membership *out)
         return -ERR_FORMAT;
     if (!bytes_take(&in, MEMBERSHIP_ID_BYTES, &id) || le64_get(&in, &out->epoch) != 0 ||
         le64_get(&in, &out->prev_sum) != 0 || le64_get(&in, &out->flush_epoch) != 0 ||
-        out->epoch == 0 || (out->epoch == 1 && out->prev_sum != 0))
+        out->flush_epoch > MEMBERSHIP_FLUSH_MAX || out->epoch == 0 ||
+        (out->epoch == 1 && out->prev_sum != 0))
         return -ERR_CORRUPT;
     memcpy(out->group_id, id.ptr, MEMBERSHIP_ID_BYTES);
     out->count = 0;

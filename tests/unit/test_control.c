@@ -564,6 +564,43 @@ static void force_is_for_one_time_only(void **state)
     assert_int_equal(unlink_from(w, 0, 1, false), -ERR_REFUSED);
 }
 
+static void force_is_for_those_it_was_given_for(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 4);
+    w->down = 1u << 2 | 1u << 3;
+    assert_int_equal(unlink_from(w, 0, 2, true), 0); /* Waits for n3. */
+    run(w, 2000);
+    assert_int_equal(unlink_from(w, 0, 3, false), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "FORCE");
+    assert_int_equal(unlink_from(w, 0, 2, false), 0);
+    assert_int_equal(unlink_from(w, 0, 3, true), 0);
+    assert_int_equal(unlink_from(w, 0, 3, false), 0); /* Said already. */
+    run(w, 3000);
+    expect_u64(control_members(w->nodes[1].control)->forks_count, 2);
+}
+
+/* Whose ballot the others have promised last. */
+static void expect_proposer(struct world *w, unsigned count, uint8_t origin)
+{
+    for (unsigned i = 0; i < count; i++)
+        expect_u64(w->nodes[i].control->stored.slots[CONTROL_ORDINARY].promised.origin, origin);
+}
+
+static void nobody_takes_over_what_somebody_works_on(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 5);
+    w->down = 1u << 3 | 1u << 4;
+    assert_int_equal(unlink_from(w, 0, 3, false), 0); /* Waits for n4. */
+    for (unsigned i = 0; i < 40; i++) {
+        run(w, 500);
+        expect_proposer(w, 3, status_of(w, 0).origin);
+    }
+}
+
 static void what_a_node_began_another_finishes(void **state)
 {
     struct world *w = *state;
@@ -582,6 +619,59 @@ static void what_a_node_began_another_finishes(void **state)
     start(w, 0); /* It remembers nothing of the command. */
     run(w, 20000);
     expect_u64(membership_set_count(membership_live_set(control_members(w->nodes[1].control))), 3);
+}
+
+/* A message of the agreement from one node to another, as if it had come now. */
+static void tell(struct world *w, unsigned from, unsigned to, struct control_msg *msg)
+{
+    struct buf out;
+
+    buf_init(&out, CONTROL_MSG_BYTES_MAX);
+    msg->ballot.origin = status_of(w, from).origin;
+    assert_int_equal(control_msg_encode(msg, &out), 0);
+    control_receive(w->nodes[to].control, addresses[from], buf_bytes(&out));
+    buf_deinit(&out);
+}
+
+/* The next epoch, by force, without one of the members. */
+static void make_value(struct world *w, unsigned without, struct buf *out)
+{
+    struct membership *m = mem_zalloc(sizeof(*m));
+    static const uint64_t seqs[1] = {7};
+
+    membership_copy(m, control_members(w->nodes[0].control));
+    membership_next(m);
+    membership_seal(m, status_of(w, without).origin, MEMBERSHIP_SEALED, seqs);
+    membership_fork(m, 99);
+    assert_int_equal(membership_encode(m, out), 0);
+    mem_free(m);
+}
+
+/* A node that missed the PREPARE may still be told of the value. */
+static void what_is_accepted_by_force_says_whom_it_unlinks(void **state)
+{
+    struct world *w = *state;
+    struct control_msg msg;
+    struct buf value;
+
+    form(w, 4);
+    const membership_set old = membership_bit(status_of(w, 2).origin);
+    const membership_set new = membership_bit(status_of(w, 3).origin);
+    buf_init(&value, MEMBERSHIP_BYTES_MAX);
+    make_value(w, 3, &value);
+    control_msg_begin(w->nodes[0].control, &msg, CONTROL_PREPARE);
+    msg.mode = CONTROL_BY_FORCE;
+    msg.ballot.round = 1;
+    msg.set = old;
+    tell(w, 0, 1, &msg);
+    expect_u64(status_of(w, 1).unlinking, old);
+    msg.kind = CONTROL_ACCEPT;
+    msg.ballot.round = 2;
+    msg.value = buf_bytes(&value);
+    tell(w, 0, 1, &msg);
+    expect_u64(status_of(w, 1).unlinking, new);
+    assert_true((w->nodes[1].freeze & new) != 0);
+    buf_deinit(&value);
 }
 
 static void commands_that_make_no_sense_are_refused(void **state)
@@ -664,6 +754,54 @@ static void a_flush_reaches_everybody_and_wants_to_be_confirmed(void **state)
     expect_u64(w->nodes[2].flush_epoch, 1);
 }
 
+/* The flush epoch of the last message on its way. */
+static uint64_t epoch_on_the_way(struct world *w)
+{
+    struct control_msg msg;
+
+    assert_false(list_empty(&w->letters));
+    const struct letter *letter = LIST_ITEM(w->letters.head.prev, struct letter, link);
+    assert_int_equal(control_msg_decode(bytes_of(letter->bytes, letter->len), &msg), 0);
+    return msg.flush_epoch;
+}
+
+static void a_flush_is_on_disk_before_it_is_said(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 2);
+    assert_int_equal(control_flush(w->nodes[0].control, true, &w->text), 0);
+    w->now += CONTROL_HELLO_MS;
+    control_tick(w->nodes[0].control, w->now);
+    expect_u64(epoch_on_the_way(w), 0);
+    answer(&w->nodes[0]);
+    expect_u64(w->nodes[0].flush_epoch, 1);
+    control_tick(w->nodes[0].control, w->now); /* At once, not with the next greeting. */
+    expect_u64(epoch_on_the_way(w), 1);
+}
+
+static void flush_epochs_do_not_go_beyond_what_shards_count(void **state)
+{
+    struct world *w = *state;
+    struct control_msg msg;
+    struct buf out;
+
+    form(w, 2);
+    control_msg_begin(w->nodes[1].control, &msg, CONTROL_HELLO);
+    buf_init(&out, CONTROL_MSG_BYTES_MAX);
+    msg.flush_epoch = MEMBERSHIP_FLUSH_MAX + UINT64_C(1);
+    assert_int_equal(control_msg_encode(&msg, &out), 0);
+    assert_int_equal(control_msg_decode(buf_bytes(&out), &msg), -ERR_CORRUPT);
+    msg.flush_epoch = MEMBERSHIP_FLUSH_MAX;
+    assert_int_equal(control_msg_encode(&msg, &out), 0);
+    control_receive(w->nodes[0].control, addresses[1], buf_bytes(&out));
+    answer(&w->nodes[0]);
+    expect_u64(w->nodes[0].flush_epoch, MEMBERSHIP_FLUSH_MAX);
+    assert_int_equal(control_flush(w->nodes[0].control, true, &w->text), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "flush epochs are used up");
+    buf_deinit(&out);
+}
+
 static void links_are_shown_as_they_are(void **state)
 {
     struct world *w = *state;
@@ -720,12 +858,17 @@ int main(void)
         CASE(two_that_force_each_other_out_refuse_each_other),
         CASE(two_that_force_the_same_out_stay_together),
         CASE(force_is_for_one_time_only),
+        CASE(force_is_for_those_it_was_given_for),
+        CASE(nobody_takes_over_what_somebody_works_on),
+        CASE(what_is_accepted_by_force_says_whom_it_unlinks),
         CASE(what_a_node_began_another_finishes),
         CASE(commands_that_make_no_sense_are_refused),
         CASE(a_member_leaves_when_all_have_what_it_has),
         CASE(who_has_said_where_it_ends_never_writes_again),
         CASE(the_last_member_cannot_leave),
         CASE(a_flush_reaches_everybody_and_wants_to_be_confirmed),
+        CASE(a_flush_is_on_disk_before_it_is_said),
+        CASE(flush_epochs_do_not_go_beyond_what_shards_count),
         CASE(links_are_shown_as_they_are),
         CASE(damaged_state_is_refused),
     };

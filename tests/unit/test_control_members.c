@@ -220,6 +220,22 @@ static void every_difference_of_the_configuration_is_listed(void **state)
                            "and off in the group"));
 }
 
+static void a_difference_is_one_though_its_text_does_not_fit(void **state)
+{
+    struct membership_config other = config;
+    struct buf little;
+
+    (void)state;
+    buf_init(&little, 3);
+    other.maxflash_bytes = 5;
+    assert_true(membership_config_diff(&other, &config, &little));
+    other = config;
+    other.tls = true;
+    assert_true(membership_config_diff(&other, &config, &little));
+    assert_false(membership_config_diff(&config, &config, &little));
+    buf_deinit(&little);
+}
+
 static void a_shard_sees_its_own_ends(void **state)
 {
     static const uint64_t seqs[3] = {5, 6, 7};
@@ -251,6 +267,7 @@ int main(void)
         CASE(the_next_epoch_must_name_the_sum_of_this),
         CASE(what_was_forced_apart_stays_apart),
         CASE(every_difference_of_the_configuration_is_listed),
+        CASE(a_difference_is_one_though_its_text_does_not_fit),
         CASE(a_shard_sees_its_own_ends),
     };
 
