@@ -337,12 +337,6 @@ uint64_t oplog_commit(struct oplog *log, size_t len, uint8_t origin, uint64_t se
     return record.lsn;
 }
 
-void oplog_abort(struct oplog *log)
-{
-    CHECK(log->reserved != NOT_RESERVED);
-    log->reserved = NOT_RESERVED;
-}
-
 uint64_t oplog_append(struct oplog *log, struct bytes payload, uint8_t origin, uint64_t seq)
 {
     uint8_t *room = oplog_reserve(log, payload.len);
@@ -434,11 +428,6 @@ size_t oplog_memory_bytes(const struct oplog *log)
 {
     return sizeof(*log) + log->bufs[0].cap + log->bufs[1].cap + SEGMENT_HEADER_BYTES +
            (log->segs.cap + log->trash.cap) * sizeof(struct oplog_seg);
-}
-
-uint64_t oplog_id(const struct oplog *log)
-{
-    return log->id;
 }
 
 const struct oplog_metrics *oplog_metrics(const struct oplog *log)

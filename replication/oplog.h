@@ -142,17 +142,14 @@ MUST_USE int oplog_can_append(struct oplog *log, size_t len);
 /*
  * Room for a payload of up to `max_len` bytes, at most record_bytes_max; never NULL. Only after
  * oplog_can_append said 0 in this turn: then also for more bytes or records than were asked about
- * (the buffer grows beyond its bound and the segment beyond its size). Valid until the commit or
- * abort that must follow before any other call on the log. If the log was fenced meanwhile, records
- * still get their LSNs and go nowhere.
+ * (the buffer grows beyond its bound and the segment beyond its size). Valid until the commit
+ * that must follow before any other call on the log. If the log was fenced meanwhile, records still
+ * get their LSNs and go nowhere.
  */
 MUST_USE uint8_t *oplog_reserve(struct oplog *log, size_t max_len);
 
 /* Finishes the reserved record with its first `len` bytes (at most max_len). Cannot fail. */
 uint64_t oplog_commit(struct oplog *log, size_t len, uint8_t origin, uint64_t seq);
-
-/* Drops the reservation. */
-void oplog_abort(struct oplog *log);
 
 /* reserve, copy, commit. */
 uint64_t oplog_append(struct oplog *log, struct bytes payload, uint8_t origin, uint64_t seq);
@@ -206,9 +203,6 @@ uint64_t oplog_bytes(const struct oplog *log);
 
 /* In memory: buffers, as allocated. */
 size_t oplog_memory_bytes(const struct oplog *log);
-
-/* Identifies this log among all logs; in every segment's header. */
-uint64_t oplog_id(const struct oplog *log);
 
 /* clang-format off */
 #define OPLOG_METRICS(X)                                                                          \

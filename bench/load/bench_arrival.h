@@ -12,7 +12,6 @@
 
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/rng.h"
 
 enum bench_arrival_kind {

@@ -12,7 +12,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "engine/base/check.h"
 #include "engine/base/err.h"
 
 #include "bench/load/bench_reply.h"

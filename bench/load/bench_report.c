@@ -5,7 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine/base/check.h"
 #include "engine/base/mem.h"
 
 /* Above it the generator, not the server, may be what was measured. */

@@ -16,7 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/rng.h"
 
 #include "bench/load/bench_dist.h"

@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/hist.h"
 
 #include "bench/load/bench_ops.h"

@@ -21,7 +21,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 #include "engine/base/rng.h"
 

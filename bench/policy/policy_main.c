@@ -21,7 +21,6 @@
 #include <stdlib.h>
 
 #include "engine/base/bytes.h"
-#include "engine/base/check.h"
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 #include "engine/base/rng.h"

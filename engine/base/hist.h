@@ -18,8 +18,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
-
 #define HIST_SUB_BITS   6
 #define HIST_VALUE_BITS 40
 #define HIST_VALUE_MAX  (UINT64_C(1) << HIST_VALUE_BITS)

@@ -19,8 +19,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "engine/base/attr.h"
-
 enum metric_type {
     METRIC_COUNTER, /* Only grows. */
     METRIC_GAUGE,

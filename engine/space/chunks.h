@@ -20,7 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 
 #include "engine/value/row_chunk.h"

@@ -87,7 +87,6 @@ struct coll {
     uint64_t hash;         /* Of the key; with the slot: ks_key_of_coll. */
     uint64_t id;           /* Of this collection among all of the process: tells late reads. */
     struct tag tag;        /* Of the last write: the type assertion. */
-    struct tag expire_tag; /* Of the last EXPIRE. */
     uint64_t lsn;          /* Of the last change. */
     uint64_t count;        /* Live elements in both tiers. */
     uint64_t expire_at_ms; /* 0: never. */

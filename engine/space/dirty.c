@@ -150,12 +150,7 @@ static void flight_reserve(struct dirty *d)
     d->flight = mem_realloc(d->flight, d->flight_cap * sizeof(*d->flight));
 }
 
-struct row_head *dirty_take(struct dirty *d, struct coll **out_coll)
-{
-    return dirty_take_before(d, d->tail, out_coll);
-}
-
-struct row_head *dirty_take_before(struct dirty *d, uint32_t end, struct coll **out_coll)
+struct row_head *dirty_take(struct dirty *d, uint32_t end, struct coll **out_coll)
 {
     ring_skip_gone(d);
     if (!ring_ahead(d, end))

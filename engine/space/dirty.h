@@ -93,20 +93,17 @@ static inline uint32_t dirty_waiting(const struct dirty *d)
 /* The lowest position that waits in the ring; UINT64_MAX if it is empty. Drops gone entries. */
 uint64_t dirty_lowest_lsn(struct dirty *d);
 
-/*
- * Takes the oldest row out of the ring into the flight; NULL if the ring is empty. `*out_coll` as
- * it was marked.
- */
-MUST_USE struct row_head *dirty_take(struct dirty *d, struct coll **out_coll);
-
-/* The place behind all that waits now, for dirty_take_before. */
+/* The place behind all that waits now. */
 static inline uint32_t dirty_end(const struct dirty *d)
 {
     return d->tail;
 }
 
-/* dirty_take, but NULL also if the oldest row entered the ring after `end` was given out. */
-MUST_USE struct row_head *dirty_take_before(struct dirty *d, uint32_t end, struct coll **out_coll);
+/*
+ * Takes the oldest row out of the ring into the flight; NULL if the ring is empty or the row
+ * entered it after `end` was given out. `*out_coll` as it was marked.
+ */
+MUST_USE struct row_head *dirty_take(struct dirty *d, uint32_t end, struct coll **out_coll);
 
 /*
  * Only a part of what stands for `row`, which was just taken, is in the flight: it waits again,

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "engine/base/check.h"
-#include "engine/base/err.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
 

@@ -289,7 +289,7 @@ static bool build_slice(struct keyspace *ks)
     const uint64_t slice_max = u64_min(before + SLICE_BYTES_MAX, f->bytes_max);
 
     for (uint32_t i = 0; i < SLICE_ROWS_MAX && store_batch_bytes(&f->batch) < slice_max; i++) {
-        struct row_head *row = dirty_take_before(&ks->dirty, f->end, &coll);
+        struct row_head *row = dirty_take(&ks->dirty, f->end, &coll);
         if (row == NULL)
             return true;
         ks->metrics.flushed_rows++;
@@ -524,11 +524,6 @@ void ks_flush_debt(const struct keyspace *ks, struct store_debt *out)
 uint64_t ks_flush_covered(const struct keyspace *ks)
 {
     return ks->flush.covered_lsn;
-}
-
-int ks_flush_error(const struct keyspace *ks)
-{
-    return ks->flush.err;
 }
 
 void ks_flush_init(struct keyspace *ks)

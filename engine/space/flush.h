@@ -86,7 +86,4 @@ uint64_t ks_flush_covered(const struct keyspace *ks);
 /* What the store had still to do when a batch was written last, 50 ms old at least at times. */
 void ks_flush_debt(const struct keyspace *ks, struct store_debt *out);
 
-/* The error of the last batch, 0 if it was written. */
-int ks_flush_error(const struct keyspace *ks);
-
 #endif

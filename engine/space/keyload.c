@@ -7,11 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "engine/base/check.h"
 #include "engine/base/clock.h"
 #include "engine/base/err.h"
 #include "engine/base/log.h"
-#include "engine/base/mem.h"
 
 #include "engine/space/group.h"
 #include "engine/space/ks_state.h"

@@ -24,8 +24,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
-
 struct keyspace;
 
 /* By the number of keys a checkpoint is due after an eighth of them has changed, within: */

@@ -273,11 +273,6 @@ uint64_t ks_count_expiring(const struct keyspace *ks)
     return ks->hot_ttl + keytab_count_cold_ttl(ks->tab);
 }
 
-uint64_t ks_slot_count(const struct keyspace *ks, uint16_t slot)
-{
-    return keytab_count_slot(ks->tab, slot);
-}
-
 uint64_t ks_bytes(const struct keyspace *ks)
 {
     return ks->bytes + keytab_bytes(ks->tab) + usage_bytes(ks->use.table);

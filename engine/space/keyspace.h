@@ -151,7 +151,6 @@ uint64_t ks_expire_at(const struct obj *obj);
 uint64_t ks_count(const struct keyspace *ks);
 uint64_t ks_count_expiring(const struct keyspace *ks);
 uint64_t ks_count_hot(const struct keyspace *ks);
-uint64_t ks_slot_count(const struct keyspace *ks, uint16_t slot);
 
 const struct ks_metrics *ks_metrics(const struct keyspace *ks);
 

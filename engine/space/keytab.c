@@ -321,14 +321,6 @@ bool keytab_touched(const struct keytab_ref *ref)
     return (load(ref) & LEAF_TOUCHED) != 0;
 }
 
-void keytab_set_touched(const struct keytab_ref *ref, bool touched)
-{
-    const uint64_t payload = load(ref);
-
-    CHECK((payload & LEAF_HOT) == 0);
-    store(ref, (payload & ~LEAF_TOUCHED) | (touched ? LEAF_TOUCHED : 0));
-}
-
 /* --- figures --- */
 
 uint64_t keytab_count_hot(const struct keytab *t)
@@ -348,12 +340,7 @@ uint64_t keytab_count_cold_ttl(const struct keytab *t)
 
 uint32_t keytab_count_slot(const struct keytab *t, uint16_t slot)
 {
-    return t->root[slot].count - t->root[slot].hidden;
-}
-
-void keytab_hide(struct keytab *t, uint16_t slot, int32_t delta)
-{
-    t->root[slot].hidden += (uint32_t)delta;
+    return t->root[slot].count;
 }
 
 size_t keytab_bytes(const struct keytab *t)

@@ -113,18 +113,12 @@ void keytab_remove(struct keytab *t, const struct keytab_ref *ref);
 uint8_t keytab_type(const struct keytab_ref *ref);
 bool keytab_has_ttl(const struct keytab_ref *ref);
 bool keytab_touched(const struct keytab_ref *ref);
-void keytab_set_touched(const struct keytab_ref *ref, bool touched);
 
 uint64_t keytab_count_hot(const struct keytab *t);
 uint64_t keytab_count_cold(const struct keytab *t);
 uint64_t keytab_count_cold_ttl(const struct keytab *t);
-/* Entries of one slot, hot and cold, without those that keytab_hide took out. */
+/* Entries of one slot, hot and cold. */
 uint32_t keytab_count_slot(const struct keytab *t, uint16_t slot);
-/*
- * A tombstone is an entry but no key: `delta` = 1 leaves one out of keytab_count_slot, -1 takes it
- * in again, as its removal or its return to life requires.
- */
-void keytab_hide(struct keytab *t, uint16_t slot, int32_t delta);
 /* Memory of the table itself, as allocated. Exact, O(1). */
 size_t keytab_bytes(const struct keytab *t);
 

@@ -11,7 +11,6 @@
 struct slot_root {
     uint64_t ref; /* Of the slot's trie. */
     uint32_t count;
-    uint32_t hidden;
 };
 STATIC_ASSERT(sizeof(struct slot_root) == 16);
 

@@ -10,7 +10,6 @@
 #include "engine/base/list.h"
 #include "engine/base/rng.h"
 
-#include "engine/io/mailbox.h"
 #include "engine/io/pool.h"
 #include "engine/space/demote.h"
 #include "engine/space/dirty.h"

@@ -308,14 +308,6 @@ static void replace_at(struct listq *q, struct place *at, struct bytes row, uint
         node->flight = flight;
 }
 
-void listq_set_row(struct listq *q, struct listq_at *at, struct bytes row, uint64_t lsn)
-{
-    struct place place = {.ring = at->ring, .offset = at->offset};
-
-    replace_at(q, &place, row, listq_flags(at) | LISTQ_DIRTY, lsn);
-    at_set(q, place.ring, place.offset, at);
-}
-
 void listq_insert(struct listq *q, const struct listq_item *item, uint64_t lsn)
 {
     bool same;

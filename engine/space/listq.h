@@ -40,7 +40,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 #include "engine/base/list.h"
 
@@ -138,9 +137,6 @@ uint64_t listq_index(const struct listq *q, const struct listq_at *at);
 /* Writes the position to `out`, which has LISTQ_POSITION_BYTES_MAX bytes. */
 struct bytes listq_position(const struct listq_at *at, uint8_t *out);
 uint8_t listq_flags(const struct listq_at *at);
-
-/* Replaces the row; the entry becomes dirty. The cursor stays on it. `row` is not of this list. */
-void listq_set_row(struct listq *q, struct listq_at *at, struct bytes row, uint64_t lsn);
 
 /* Removes the element, with a tombstone if it is IN_STORE; the cursor moves to the next one. */
 void listq_remove(struct listq *q, struct listq_at *at, uint64_t lsn);

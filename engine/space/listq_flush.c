@@ -4,6 +4,7 @@
 #include "engine/space/listq_flush.h"
 
 #include "engine/base/le.h"
+#include "engine/base/mem.h"
 
 #include "engine/space/listq_node.h"
 

@@ -3,6 +3,8 @@
  */
 #include "engine/space/listq_node.h"
 
+#include "engine/base/mem.h"
+
 /* The smallest block of a node. */
 #define NODE_BYTES_MIN 96u
 /* A node of at least this size moves to a smaller block when 7 of 8 bytes are free. */

@@ -23,7 +23,6 @@
 #include "engine/base/bytes.h"
 #include "engine/base/check.h"
 #include "engine/base/list.h"
-#include "engine/base/mem.h"
 
 #include "engine/space/listq.h"
 

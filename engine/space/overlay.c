@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "engine/base/check.h"
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 

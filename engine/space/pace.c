@@ -120,8 +120,3 @@ uint64_t pace_admit(struct pace *p, uint64_t now_ns, uint64_t bytes)
     p->wait_ns = due_ns - now_ns;
     return p->wait_ns;
 }
-
-bool pace_behind(const struct pace *p, uint64_t now_ns)
-{
-    return !is_free(p) && p->due_ns > now_ns;
-}

@@ -75,7 +75,4 @@ void pace_set(struct pace *p, uint64_t used, uint64_t soft, uint64_t limit,
  */
 uint64_t pace_admit(struct pace *p, uint64_t now_ns, uint64_t bytes);
 
-/* Someone waits for the rate now, as of `now_ns`. */
-bool pace_behind(const struct pace *p, uint64_t now_ns);
-
 #endif

@@ -2,7 +2,6 @@
 #include "engine/space/recover.h"
 
 #include "engine/base/err.h"
-#include "engine/base/mem.h"
 
 #include "engine/space/flush.h"
 #include "engine/space/ks_state.h"

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "engine/base/check.h"
-#include "engine/base/mem.h"
 
 #include "engine/space/obj.h"
 #include "engine/space/zorder_node.h"

@@ -84,17 +84,6 @@ MUST_USE uint64_t zorder_rank_lex(const struct zorder *z, struct bytes member, b
 MUST_USE bool zorder_at(const struct zorder *z, uint64_t rank, struct zorder_pos *pos);
 MUST_USE bool zorder_first(const struct zorder *z, struct zorder_pos *pos);
 MUST_USE bool zorder_last(const struct zorder *z, struct zorder_pos *pos);
-/* The first entry with a score >= `score`; with `exclusive` > `score`. */
-MUST_USE bool zorder_seek_score(const struct zorder *z, double score, bool exclusive,
-                                struct zorder_pos *pos);
-/* The last entry with a score <= `score`; with `exclusive` < `score`. */
-MUST_USE bool zorder_seek_score_last(const struct zorder *z, double score, bool exclusive,
-                                     struct zorder_pos *pos);
-/* The same by member; for indexes whose scores are all equal. */
-MUST_USE bool zorder_seek_lex(const struct zorder *z, struct bytes member, bool exclusive,
-                              struct zorder_pos *pos);
-MUST_USE bool zorder_seek_lex_last(const struct zorder *z, struct bytes member, bool exclusive,
-                                   struct zorder_pos *pos);
 
 /* Moves to the neighbour; false, and `pos` as it was, at the end. */
 MUST_USE bool zorder_next(struct zorder_pos *pos);

@@ -100,65 +100,6 @@ bool zorder_last(const struct zorder *z, struct zorder_pos *pos)
     return pos_set(pos, leaf, leaf->count - 1u);
 }
 
-/* The first entry that is not before the key (with `or_equal`: nor equal to it). */
-static bool seek_from(const struct zorder *z, const struct zkey *key, bool or_equal,
-                      struct zorder_pos *pos)
-{
-    struct zstep path[ZORDER_HEIGHT_MAX];
-
-    if (z->root == NULL)
-        return false;
-    struct zorder_leaf *leaf = tree_descend(z, key, or_equal, path);
-    const uint32_t index = zleaf_search(leaf, key, or_equal);
-    if (index < leaf->count)
-        return pos_set(pos, leaf, index);
-    return leaf->next != NULL && pos_set(pos, leaf->next, 0);
-}
-
-/* The last entry that is before the key (with `or_equal`: or equal to it). */
-static bool seek_until(const struct zorder *z, const struct zkey *key, bool or_equal,
-                       struct zorder_pos *pos)
-{
-    struct zstep path[ZORDER_HEIGHT_MAX];
-
-    if (z->root == NULL)
-        return false;
-    struct zorder_leaf *leaf = tree_descend(z, key, or_equal, path);
-    const uint32_t index = zleaf_search(leaf, key, or_equal);
-    if (index > 0)
-        return pos_set(pos, leaf, index - 1);
-    return leaf->prev != NULL && pos_set(pos, leaf->prev, leaf->prev->count - 1u);
-}
-
-bool zorder_seek_score(const struct zorder *z, double score, bool exclusive, struct zorder_pos *pos)
-{
-    const struct zkey key = {.score = score, .kind = ZKEY_SCORE};
-    CHECK(!isnan(score));
-    return seek_from(z, &key, exclusive, pos);
-}
-
-bool zorder_seek_score_last(const struct zorder *z, double score, bool exclusive,
-                            struct zorder_pos *pos)
-{
-    const struct zkey key = {.score = score, .kind = ZKEY_SCORE};
-    CHECK(!isnan(score));
-    return seek_until(z, &key, !exclusive, pos);
-}
-
-bool zorder_seek_lex(const struct zorder *z, struct bytes member, bool exclusive,
-                     struct zorder_pos *pos)
-{
-    const struct zkey key = {.member = member, .kind = ZKEY_LEX};
-    return seek_from(z, &key, exclusive, pos);
-}
-
-bool zorder_seek_lex_last(const struct zorder *z, struct bytes member, bool exclusive,
-                          struct zorder_pos *pos)
-{
-    const struct zkey key = {.member = member, .kind = ZKEY_LEX};
-    return seek_until(z, &key, !exclusive, pos);
-}
-
 bool zorder_next(struct zorder_pos *pos)
 {
     if (pos->index + 1 < pos->leaf->count)

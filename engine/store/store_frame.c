@@ -8,7 +8,6 @@
 
 #include "engine/base/check.h"
 #include "engine/base/le.h"
-#include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
 /* Operands joined at once; longer lists are folded, which a join does not notice. */

@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "engine/base/err.h"
 #include "engine/base/mem.h"
 
 #include "engine/store/store_rocksdb.h"

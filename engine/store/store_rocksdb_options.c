@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 

@@ -19,7 +19,6 @@
  * "Seen" is the context of the batch. A DEL takes increments away, a SET only cuts them for its own
  * value: a concurrent SET that wins must still show those that it has not seen.
  */
-#include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 

@@ -286,20 +286,3 @@ int row_list_append(struct tag tag, uint64_t count, uint64_t lsn, const struct l
     mem_free(state);
     return err;
 }
-
-bool row_patch_count(uint8_t *row, size_t len, uint64_t count, uint64_t lsn)
-{
-    uint8_t *at;
-
-    if (len == ROW_COLL_BYTES && row[0] == ROW_COLL) {
-        at = row + ROW_COLL_COUNT_AT;
-    } else if (len >= ROW_GENERAL_HEAD_BYTES + 16 && row[0] == ROW_GENERAL &&
-               (le16_load(row + 1) & PART_COUNT) != 0) {
-        at = row + ROW_GENERAL_HEAD_BYTES;
-    } else {
-        return false;
-    }
-    le64_store(at, count);
-    le64_store(at + 8, lsn);
-    return true;
-}

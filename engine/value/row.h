@@ -402,19 +402,4 @@ MUST_USE int row_incr_score(struct bytes row, double delta, struct tag tag, stru
  */
 MUST_USE int row_seen(struct bytes row, struct buf *out);
 
-/* In place: a new count of elements; the row is COLL or GENERAL with a count. False if it is not.
- */
-MUST_USE bool row_patch_count(uint8_t *row, size_t len, uint64_t count, uint64_t lsn);
-
-/* In place: COLL of the same type and origin gets a later tag. False: use the general way. */
-static inline MUST_USE bool row_patch_coll(uint8_t *row, size_t len, uint8_t type, struct tag tag,
-                                           uint64_t count, uint64_t lsn)
-{
-    if (len != ROW_COLL_BYTES || row[0] != ROW_COLL || row[1] != type ||
-        row[ROW_COLL_TAG_AT + 8] != tag.origin)
-        return false;
-    row_coll_store(row, type, tag, count, lsn);
-    return true;
-}
-
 #endif

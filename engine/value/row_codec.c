@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 

@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/base/attr.h"
 #include "engine/base/le.h"
 
 #define TAG_BYTES        9

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/mem.h"
-
 #include "engine/io/pool.h"
 #include "engine/io/reactor.h"
 #include "engine/space/demote.h"
@@ -47,7 +45,6 @@ struct cache {
     uint64_t now_ms;
     uint64_t lsn;
     uint64_t evicted;
-    uint64_t evicted_hot;
 };
 
 static int merge_rows(void *ctx, struct bytes key, struct bytes existing,

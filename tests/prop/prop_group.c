@@ -12,11 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/err.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/coll.h"
-#include "engine/space/flush.h"
 #include "engine/space/group.h"
 #include "engine/space/strval.h"
 #include "engine/store/store.h"

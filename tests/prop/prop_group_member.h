@@ -4,9 +4,6 @@
 
 #include <stdbool.h>
 
-#include "engine/base/buf.h"
-#include "engine/base/rng.h"
-
 #include "engine/io/mailbox.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"

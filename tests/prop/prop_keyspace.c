@@ -18,10 +18,7 @@
 #include <string.h>
 
 #include "engine/base/err.h"
-#include "engine/base/mem.h"
 
-#include "engine/io/pool.h"
-#include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyfile.h"
@@ -41,7 +38,6 @@
 
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
-#include "tests/lib/tmpdir.h"
 #include "tests/prop/prop_keyspace_core.h"
 #include "tests/prop/prop_keyspace_file.h"
 #include "tests/prop/prop_keyspace_model.h"

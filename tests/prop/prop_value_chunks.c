@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/mem.h"
-
 #include "engine/value/op.h"
 #include "engine/value/row_chunk.h"
 #include "engine/value/rowkey.h"

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/check.h"
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 

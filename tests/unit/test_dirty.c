@@ -108,10 +108,15 @@ static void move(struct world *w, uint32_t number)
     dirty_moved(&w->dirty, &e->h);
 }
 
+static struct row_head *take_any(struct world *w, struct coll **out_coll)
+{
+    return dirty_take(&w->dirty, dirty_end(&w->dirty), out_coll);
+}
+
 static void take(struct world *w)
 {
     struct coll *coll = NULL;
-    struct row_head *head = dirty_take(&w->dirty, &coll);
+    struct row_head *head = take_any(w, &coll);
 
     if (head == NULL) {
         for (uint32_t i = 0; i < ROWS; i++)
@@ -257,12 +262,12 @@ static void a_row_waits_at_its_first_change(void **state UNUSED)
     dirty_mark(&w->dirty, &w->row[1].elem->h, NULL, 6);
     dirty_mark(&w->dirty, &w->row[0].elem->h, NULL, 7);
     expect_u64(dirty_lowest_lsn(&w->dirty), 5);
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), &w->row[0].elem->h);
+    assert_ptr_equal(take_any(w, &coll), &w->row[0].elem->h);
     assert_null(coll);
     expect_u64(dirty_lowest_lsn(&w->dirty), 6);
     dirty_forget(&w->dirty, &w->row[1].elem->h);
     expect_u64(dirty_lowest_lsn(&w->dirty), UINT64_MAX);
-    assert_null(dirty_take(&w->dirty, &coll));
+    assert_null(take_any(w, &coll));
     world_free(w);
 }
 
@@ -275,16 +280,16 @@ static void what_changes_later_is_not_taken_before_an_end(void **state UNUSED)
     for (uint32_t number = 0; number < 3; number++)
         mark(w, number);
     const uint32_t end = dirty_end(&w->dirty);
-    assert_ptr_equal(dirty_take_before(&w->dirty, end, &coll), &w->row[0].elem->h);
+    assert_ptr_equal(dirty_take(&w->dirty, end, &coll), &w->row[0].elem->h);
     mark(w, 0);
     forget(w, 1);
-    assert_ptr_equal(dirty_take_before(&w->dirty, end, &coll), &w->row[2].elem->h);
+    assert_ptr_equal(dirty_take(&w->dirty, end, &coll), &w->row[2].elem->h);
 
-    assert_null(dirty_take_before(&w->dirty, end, &coll));
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), &w->row[0].elem->h);
-    assert_null(dirty_take(&w->dirty, &coll));
+    assert_null(dirty_take(&w->dirty, end, &coll));
+    assert_ptr_equal(take_any(w, &coll), &w->row[0].elem->h);
+    assert_null(take_any(w, &coll));
     /* The head may have come beyond the end. */
-    assert_null(dirty_take_before(&w->dirty, end, &coll));
+    assert_null(dirty_take(&w->dirty, end, &coll));
     world_free(w);
 }
 
@@ -296,12 +301,12 @@ static void a_failed_write_holds_the_position_down(void **state UNUSED)
     w->row[0].elem = elem_make(0, 1);
     struct row_head *head = &w->row[0].elem->h;
     dirty_mark(&w->dirty, head, NULL, 5);
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), head);
+    assert_ptr_equal(take_any(w, &coll), head);
     dirty_mark(&w->dirty, head, NULL, 9);
     expect_u64(dirty_lowest_lsn(&w->dirty), 9);
     dirty_flight_failed(&w->dirty);
     assert_true(dirty_lowest_lsn(&w->dirty) <= 5);
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), head);
+    assert_ptr_equal(take_any(w, &coll), head);
     expect_u64(dirty_lowest_lsn(&w->dirty), UINT64_MAX);
     world_free(w);
 }
@@ -314,10 +319,10 @@ static void two_failed_writes_hold_the_position_down(void **state UNUSED)
     w->row[0].elem = elem_make(0, 1);
     struct row_head *head = &w->row[0].elem->h;
     dirty_mark(&w->dirty, head, NULL, 5);
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), head);
+    assert_ptr_equal(take_any(w, &coll), head);
     dirty_mark(&w->dirty, head, NULL, 9);
     dirty_flight_failed(&w->dirty);
-    assert_ptr_equal(dirty_take(&w->dirty, &coll), head);
+    assert_ptr_equal(take_any(w, &coll), head);
     expect_u64(dirty_lowest_lsn(&w->dirty), UINT64_MAX);
     /* The entry says 9, but the store still lacks the change of 5. */
     dirty_flight_failed(&w->dirty);

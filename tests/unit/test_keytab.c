@@ -142,7 +142,7 @@ static void change(struct world *w, uint32_t number, struct keytab_ref *ref, uin
 {
     struct key *k = &w->key[number];
 
-    switch (rng_below(&w->rng, 4)) {
+    switch (rng_below(&w->rng, 3)) {
     case 0: {
         struct obj *obj = obj_make(number);
         keytab_set_hot(w->tab, ref, hash, obj);
@@ -160,12 +160,6 @@ static void change(struct world *w, uint32_t number, struct keytab_ref *ref, uin
         mem_free(old);
         break;
     }
-    case 2:
-        if (k->kind == KEYTAB_COLD) {
-            k->touched = !k->touched;
-            keytab_set_touched(ref, k->touched);
-        }
-        break;
     default:
         keytab_remove(w->tab, ref);
         uncount(w, number);

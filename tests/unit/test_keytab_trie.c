@@ -168,11 +168,9 @@ static void change(struct model *m, struct key *key, unsigned insert_percent)
         keytab_set_hot(m->t, &ref, key->hash, key->obj);
         break;
     default:
-        key->touched = rng_below(&m->rng, 2) != 0;
-        if (key->obj == NULL) {
-            keytab_set_touched(&ref, key->touched);
+        if (key->obj == NULL)
             break;
-        }
+        key->touched = rng_below(&m->rng, 2) != 0;
         keytab_set_cold(m->t, &ref, key->hash, key->type, key->ttl, key->touched);
         mem_free(key->obj);
         key->obj = NULL;
@@ -303,19 +301,6 @@ static void looking_ahead_finds_what_is_hot(void **state UNUSED)
     assert_true(hot > 1000);
     assert_true(found > hot / 2);
     model_deinit(&m);
-}
-
-static void hidden_keys_are_left_out_of_the_count_of_their_slot(void **state UNUSED)
-{
-    struct keytab *t = keytab_create(SEED);
-
-    keytab_insert_cold(t, 3, 1ull << 60, 0, false);
-    keytab_insert_cold(t, 3, 2ull << 60, 0, false);
-    keytab_hide(t, 3, 1);
-    expect_u64(keytab_count_slot(t, 3), 1);
-    keytab_hide(t, 3, -1);
-    expect_u64(keytab_count_slot(t, 3), 2);
-    keytab_destroy(t);
 }
 
 /* --- in order --- */
@@ -524,7 +509,6 @@ int main(void)
         cmocka_unit_test(all_hashes_may_begin_with_more_bits_than_the_directory_takes),
         cmocka_unit_test(equal_hashes_of_cold_keys_do_not_hide_a_hot_one),
         cmocka_unit_test(looking_ahead_finds_what_is_hot),
-        cmocka_unit_test(hidden_keys_are_left_out_of_the_count_of_their_slot),
         cmocka_unit_test(scans_meet_each_lasting_key_once_while_others_come_and_go),
         cmocka_unit_test(a_scan_shows_as_many_keys_as_were_asked_for),
         cmocka_unit_test(keys_with_the_same_cursor_come_together),

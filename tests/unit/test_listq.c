@@ -270,15 +270,11 @@ static void set_row(struct world *w)
     struct elem_model *e = &w->list.at[i];
     e->row = ++w->rows;
     w->lsn++;
-    if (rng_below(&w->rng, 2) == 0) {
-        listq_at_index(&w->q, i, &at);
-        listq_set_row(&w->q, &at, row_of(e->row, w->buffer), w->lsn);
-        check_elem(w, &at, i);
-    } else {
-        const struct listq_item item = {
-            .position = position_of(e), .row = row_of(e->row, w->buffer), .flags = LISTQ_DIRTY};
-        listq_insert(&w->q, &item, w->lsn);
-    }
+    const struct listq_item item = {
+        .position = position_of(e), .row = row_of(e->row, w->buffer), .flags = LISTQ_DIRTY};
+    listq_insert(&w->q, &item, w->lsn);
+    listq_at_index(&w->q, i, &at);
+    check_elem(w, &at, i);
     if (e->lsn == 0)
         e->lsn = w->lsn;
 }

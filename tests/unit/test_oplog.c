@@ -125,22 +125,6 @@ static void nothing_is_called_back_from_within_a_call(void **state)
     expect_u64(oplog_written_lsn(fx->log), 0);
 }
 
-static void an_aborted_record_leaves_no_trace(void **state)
-{
-    struct fx *fx = *state;
-
-    fx_start(fx);
-    (void)fx_append(fx);
-    assert_non_null(oplog_reserve(fx->log, 200));
-    oplog_abort(fx->log);
-    (void)fx_append(fx);
-    fx_settle(fx);
-    fx_close(fx);
-
-    fx_start(fx);
-    expect_u64(fx->replayed, 2);
-}
-
 static void without_a_policy_nothing_is_synced_until_asked(void **state)
 {
     struct fx *fx = *state;
@@ -410,7 +394,6 @@ int main(void)
         ON_BOTH(one_turn_makes_one_write),
         ON_BOTH(turns_gather_while_a_write_is_in_flight),
         ON_BOTH(nothing_is_called_back_from_within_a_call),
-        ON_BOTH(an_aborted_record_leaves_no_trace),
         ON_BOTH(without_a_policy_nothing_is_synced_until_asked),
         ON_BOTH(everysec_syncs_by_timer),
         ON_BOTH(a_change_to_always_syncs_what_was_only_written),

@@ -5,7 +5,6 @@
 
 #include "replication/oplog_mark.h"
 
-#include "tests/lib/seed.h"
 #include "tests/unit/test_oplog_fixture.h"
 
 static const struct segment_header sample_header = {

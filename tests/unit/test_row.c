@@ -140,36 +140,6 @@ static void a_counter_and_a_collection_show_their_numbers(void **state)
     assert_int_equal(row_check(bytes_of(row, len)), 0);
 }
 
-static void a_plain_collection_is_patched_in_place(void **state)
-{
-    uint8_t row[ROW_COLL_BYTES];
-    const size_t len = row_coll_store(row, VT_HASH, tag_of(9, 2), 3, 77);
-
-    (void)state;
-    assert_true(row_patch_coll(row, len, VT_HASH, tag_of(10, 2), 4, 78));
-    expect_u64(view_at(bytes_of(row, len), NOW_MS).count, 4);
-    assert_true(tag_eq(view_at(bytes_of(row, len), NOW_MS).tag, tag_of(10, 2)));
-    assert_false(row_patch_coll(row, len, VT_HASH, tag_of(11, 1), 5, 79));
-    assert_false(row_patch_coll(row, len, VT_SET, tag_of(11, 2), 5, 79));
-    assert_true(row_patch_count(row, len, 9, 80));
-    expect_u64(view_at(bytes_of(row, len), NOW_MS).count, 9);
-}
-
-static void a_count_is_patched_in_a_general_row_too(void **state)
-{
-    struct fixture *f = *state;
-    uint8_t row[ROW_COLL_BYTES];
-    const size_t len = row_coll_store(row, VT_HASH, tag_of(9, 2), 3, 77);
-
-    assert_int_equal(row_set_expiry(bytes_of(row, len), tag_of(10, 2), NOW_MS, &f->row), 0);
-    assert_int_equal(f->row.ptr[0], ROW_GENERAL);
-    assert_true(row_patch_count(f->row.ptr, f->row.len, 4, 78));
-    assert_int_equal(row_check(buf_bytes(&f->row)), 0);
-    expect_u64(view_at(buf_bytes(&f->row), 0).count, 4);
-    expect_u64(view_at(buf_bytes(&f->row), 0).expire_at_ms, NOW_MS);
-    assert_false(view_at(buf_bytes(&f->row), NOW_MS).present);
-}
-
 static void of_concurrent_expiries_the_longest_shows_and_persist_beats_all(void **state)
 {
     struct fixture *f = *state;
@@ -309,8 +279,6 @@ int main(void)
         TEST(the_greater_tag_shows_and_no_other_comes_back_when_it_expires),
         TEST(the_later_value_of_one_origin_replaces_the_former),
         TEST(a_counter_and_a_collection_show_their_numbers),
-        TEST(a_plain_collection_is_patched_in_place),
-        TEST(a_count_is_patched_in_a_general_row_too),
         TEST(of_concurrent_expiries_the_longest_shows_and_persist_beats_all),
         TEST(without_peers_an_expiry_keeps_a_value_simple),
         TEST(an_expiry_of_nothing_is_refused),

@@ -144,10 +144,6 @@ static void check_near(const struct world *w, double score, struct bytes member)
     expect_u64(zorder_rank(&w->z, score, member), model_rank(w, score, member));
     expect_u64(zorder_rank_score(&w->z, score, false), low);
     expect_u64(zorder_rank_score(&w->z, score, true), high);
-    expect_pos(w, zorder_seek_score(&w->z, score, false, &pos), &pos, low);
-    expect_pos(w, zorder_seek_score(&w->z, score, true, &pos), &pos, high);
-    expect_pos(w, zorder_seek_score_last(&w->z, score, false, &pos), &pos, (int64_t)high - 1);
-    expect_pos(w, zorder_seek_score_last(&w->z, score, true, &pos), &pos, (int64_t)low - 1);
     expect_pos(w, zorder_at(&w->z, high, &pos), &pos, high);
 }
 
@@ -264,17 +260,11 @@ static void members_of_one_score_are_sought_by_bytes(void **state UNUSED)
                 snprintf(text, sizeof(text), "%c%u", (int)('a' + rng_below(&w->rng, 28)),
                          (unsigned)rng_below(&w->rng, 5000));
             const struct bytes member = bytes_of(text, (size_t)len);
-            struct zorder_pos pos = {0};
             const uint32_t low = model_rank(w, 0.0, member);
             const bool there = low < w->count && bytes_eq(elem_sub(w->entry[low].elem), member);
             const uint32_t high = low + there;
             expect_u64(zorder_rank_lex(&w->z, member, false), low);
             expect_u64(zorder_rank_lex(&w->z, member, true), high);
-            expect_pos(w, zorder_seek_lex(&w->z, member, false, &pos), &pos, low);
-            expect_pos(w, zorder_seek_lex(&w->z, member, true, &pos), &pos, high);
-            expect_pos(w, zorder_seek_lex_last(&w->z, member, false, &pos), &pos,
-                       (int64_t)high - 1);
-            expect_pos(w, zorder_seek_lex_last(&w->z, member, true, &pos), &pos, (int64_t)low - 1);
         }
     }
     world_free(w);
@@ -315,7 +305,6 @@ static void an_empty_index_allocates_nothing(void **state UNUSED)
     assert_false(zorder_first(&z, &pos));
     assert_false(zorder_last(&z, &pos));
     assert_false(zorder_at(&z, 0, &pos));
-    assert_false(zorder_seek_lex(&z, BYTES_LIT(""), false, &pos));
     expect_u64(zorder_rank(&z, 1, BYTES_LIT("a")), 0);
     zorder_deinit(&z);
 }

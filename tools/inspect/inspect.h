@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "engine/base/attr.h"
-#include "engine/base/bytes.h"
 
 #include "engine/store/store.h"
 #include "engine/value/vv.h"

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "engine/base/buf.h"
-#include "engine/base/mem.h"
 
 #define TIME_BYTES 40
 #define NAME_WIDTH 20

@@ -19,7 +19,6 @@
 #include "engine/base/buf.h"
 #include "engine/base/crc16.h"
 #include "engine/base/err.h"
-#include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
 #include "engine/io/file.h"
