@@ -42,7 +42,20 @@ enum gs_fault {
     GS_OWN_CLOCK,     /* Expired rows are dropped by the own clock. */
     GS_EMPTY_COPY,    /* A new member throws away the rows of its copy. */
     GS_KEEP_FLUSHED,  /* Batches from before a flush are merged all the same. */
+    GS_SEAL_OF_SOME,  /* A history ends where the first who was asked has it. */
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
+};
+
+/* What a run is like; bits. */
+enum gs_shape {
+    GS_AS_IT_COMES = 0, /* The seed decides. */
+    GS_HARSH = 1,       /* Faults and collection, many changes; the rest only if it is named: */
+    GS_CRASHES = 2,
+    GS_EXPIRES = 4,
+    GS_JOINS = 8,
+    GS_FLUSHES = 16,
+    GS_UNLINKS = 32,
+    GS_SHAPES = 64 /* All of them together, and one. */
 };
 
 struct gs_record {
@@ -183,15 +196,18 @@ struct gs_totals {
     uint64_t bytes;
     uint64_t trimmed;
     uint64_t copied;
+    uint64_t unlinks;
+    uint64_t joins;
+    uint64_t flushes;
 };
 
 struct gs {
     struct rng rng;
-    uint64_t seed;
     enum gs_fault fault;
     bool trace;
     bool calm; /* No more ops and faults. */
     bool faults;
+    bool crashes;
     bool expiry;
     bool collect;
     uint64_t now; /* us */
@@ -225,7 +241,8 @@ struct gs {
 
 /* --- sim_group_run.c --- */
 
-void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault);
+/* `shape`: bits of enum gs_shape. */
+void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape);
 void gs_deinit(struct gs *gs);
 
 /* The whole run: chaos, heal, quiet. False: gs->why tells. */

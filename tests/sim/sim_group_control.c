@@ -45,10 +45,12 @@ static void prepare(struct gs *gs, struct gs_member *m)
 
 static void agree(struct gs *gs)
 {
-    for (unsigned i = 0; i < gs->members_count; i++) {
-        if (i != gs->unlinked && !gs->members[i].answered)
-            return;
-    }
+    unsigned answered = 0;
+
+    for (unsigned i = 0; i < gs->members_count; i++)
+        answered += gs->members[i].answered;
+    if (answered < (gs->fault == GS_SEAL_OF_SOME ? 1 : gs->members_count - 1))
+        return;
     gs->sealed = true;
     gs_trace(gs, "member %u is sealed at %llu", gs->unlinked, (unsigned long long)gs->sealed_seq);
     /* What it made beyond the seal was never made. */

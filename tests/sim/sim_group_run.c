@@ -126,11 +126,6 @@ static void isolate(struct gs *gs, unsigned member)
     }
 }
 
-static bool may_crash(const struct gs *gs)
-{
-    return gs->fault == GS_SOUND || gs->fault == GS_ACK_EARLY || gs->fault == GS_SHIP_EARLY;
-}
-
 static void crash(struct gs *gs, struct gs_member *m)
 {
     gs_member_crash(gs, m);
@@ -162,7 +157,7 @@ static void happen(struct gs *gs)
         if (m->up && !m->paused)
             pause(gs, m);
     } else if (what < 72) {
-        if (m->up && may_crash(gs))
+        if (m->up && gs->crashes)
             crash(gs, m);
     } else if (what < 80) {
         m->skew_ms += (int64_t)gs_pick(gs, 160) - 80;
@@ -568,31 +563,50 @@ static void check_collected(struct gs *gs)
 
 /* --- the run --- */
 
-void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
+/* Who comes, who goes. */
+static void pick_members(struct gs *gs, unsigned shape)
 {
-    memset(gs, 0, sizeof(*gs));
-    rng_seed(&gs->rng, seed);
-    gs->seed = seed;
-    gs->fault = fault;
-    gs->now = 1000000 * GS_MS;
+    const bool harsh = (shape & GS_HARSH) != 0;
+
     gs->members_count = 2 + gs_pick(gs, GS_MEMBERS_MAX - 1);
-    gs->faults = fault != GS_SOUND || gs_chance(gs, 85);
-    gs->expiry = gs_chance(gs, 60) || fault == GS_OWN_CLOCK;
-    gs->collect = gs_chance(gs, 80) || fault != GS_SOUND;
+    gs->joiner = gs->members_count;
     gs->unlinked = gs->members_count;
-    if (fault == GS_SOUND && gs->members_count >= 3 && gs->joiner == gs->members_count &&
-        gs_chance(gs, 50)) {
+    if (gs->members_count < 3)
+        return;
+    if ((shape & GS_JOINS) != 0 || (!harsh && gs_chance(gs, 30))) {
+        gs->joiner--;
+        gs->join_at = gs->now + gs_between(gs, 1000 * GS_MS, 3500 * GS_MS);
+    } else if ((shape & GS_UNLINKS) != 0 || (!harsh && gs_chance(gs, 50))) {
         gs->unlinked = gs_pick(gs, gs->members_count);
         gs->unlink_at = gs->now + gs_between(gs, 500 * GS_MS, CHAOS_US);
     }
-    gs->op_gap_us = gs_between(gs, 10 * GS_MS, (fault == GS_SOUND ? 150 : 40) * GS_MS);
+}
+
+/* One or two members empty the group, perhaps at the same time. */
+static void plan_flushes(struct gs *gs)
+{
+    const uint64_t at = gs_between(gs, 200 * GS_MS, CHAOS_US);
+
+    gs_at(gs, at, &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
+    gs_at(gs, at + gs_between(gs, 0, 100 * GS_MS),
+          &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
+}
+
+void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
+{
+    const bool harsh = (shape & GS_HARSH) != 0;
+
+    memset(gs, 0, sizeof(*gs));
+    rng_seed(&gs->rng, seed);
+    gs->fault = fault;
+    gs->now = 1000000 * GS_MS;
+    pick_members(gs, shape);
+    gs->faults = harsh || gs_chance(gs, 85);
+    gs->crashes = !harsh || (shape & GS_CRASHES) != 0;
+    gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
+    gs->collect = harsh || gs_chance(gs, 80);
+    gs->op_gap_us = gs_between(gs, 10 * GS_MS, (harsh ? 40 : 150) * GS_MS);
     gs->fault_gap_us = gs_between(gs, 30 * GS_MS, 500 * GS_MS);
-    gs->joiner = gs->members_count;
-    if (gs->members_count >= 3 &&
-        ((fault == GS_SOUND && gs_chance(gs, 30)) || fault == GS_EMPTY_COPY)) {
-        gs->joiner--;
-        gs->join_at = gs->now + gs_between(gs, 1000 * GS_MS, 3500 * GS_MS);
-    }
     for (unsigned i = 0; i < gs->members_count; i++)
         gs_member_init(gs, i);
     if (gs->joiner != gs->members_count)
@@ -604,14 +618,8 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault)
         for (unsigned j = 0; j < ARRAY_COUNT(kinds); j++)
             gs_at(gs, gs_between(gs, 0, 20 * GS_MS), &(struct gs_event){.kind = kinds[j], .a = i});
     }
-    /* One or two members empty the group, perhaps at the same time. */
-    if ((fault == GS_SOUND && gs_chance(gs, 25)) || fault == GS_KEEP_FLUSHED) {
-        const uint64_t at = gs_between(gs, 200 * GS_MS, CHAOS_US);
-
-        gs_at(gs, at, &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
-        gs_at(gs, at + gs_between(gs, 0, 100 * GS_MS),
-              &(struct gs_event){.kind = GS_EMPTY, .a = gs_pick(gs, gs->members_count)});
-    }
+    if ((shape & GS_FLUSHES) != 0 || (!harsh && gs_chance(gs, 25)))
+        plan_flushes(gs);
     gs_at(gs, 0, &(struct gs_event){.kind = GS_CONTROL});
     gs_at(gs, gs->fault_gap_us, &(struct gs_event){.kind = GS_FAULT});
 }
@@ -626,8 +634,11 @@ void gs_deinit(struct gs *gs)
     mem_free(gs->heap);
 }
 
-static void count_relayed(struct gs *gs)
+static void count_outcome(struct gs *gs)
 {
+    gs->totals.unlinks += gs->sealed;
+    gs->totals.joins += gs->joiner != gs->members_count && gs->members[gs->joiner].epoch == 3;
+    gs->totals.flushes += flush_of(gs);
     for (unsigned i = 0; i < gs->members_count; i++) {
         for (unsigned j = 0; j < gs->members_count; j++) {
             struct core_peer_info info;
@@ -662,6 +673,6 @@ bool gs_run(struct gs *gs)
         check_agreed(gs);
     if (gs->why[0] == '\0' && gs->fault == GS_SOUND)
         check_collected(gs);
-    count_relayed(gs);
+    count_outcome(gs);
     return gs->why[0] == '\0';
 }
