@@ -14,9 +14,10 @@
 #include "server/shard.h"
 #include "server/txn.h"
 
-/* A parked connection stops receiving when this much input waits. Bytes. */
-#define IN_PAUSE_BYTES (1u << 20)
-/* A buffer above this is given back when it is empty. Bytes. */
+/*
+ * A buffer above this is given back when it is empty, and so is one above a quarter of what may
+ * wait, if memory is so short that this is less. Bytes.
+ */
 #define BUF_KEEP_BYTES (64u << 10)
 /* Commands looked at behind a parked one. */
 #define LOOKAHEAD_COMMANDS 64
@@ -26,6 +27,11 @@
 static struct conn *conn_of(struct reactor_sock *s)
 {
     return container_of(s, struct conn, sock);
+}
+
+static size_t keep_bytes(const struct conn *c)
+{
+    return size_min(BUF_KEEP_BYTES, c->sh->input_bytes_max / 4);
 }
 
 void conn_touch(struct conn *c)
@@ -49,20 +55,32 @@ static bool in_keep(struct conn *c, struct bytes rest)
     return false;
 }
 
-/* Starts the reads of the commands that follow a parked one. */
-static void look_ahead(struct conn *c, struct bytes in)
+/*
+ * Starts the reads of the commands that follow a parked one, of `first` bytes at the start of `in`.
+ * Each is looked at once, however often the parked one is tried.
+ */
+static void look_ahead(struct conn *c, struct bytes in, size_t first)
 {
     struct resp_parser parser;
     struct resp_cmd *cmd = &c->sh->ahead_cmd;
     const struct resp_limits limits = shard_resp_limits(c->sh, c);
 
+    c->ahead_bytes = size_max(c->ahead_bytes, first);
     resp_parser_init(&parser);
-    for (int i = 0; i < LOOKAHEAD_COMMANDS; i++) {
-        if (resp_parse(&parser, &limits, in, cmd) != RESP_READY)
+    while (c->ahead_count < LOOKAHEAD_COMMANDS && ks_may_read_ahead(c->sh->ks)) {
+        if (resp_parse(&parser, &limits, bytes_from(in, c->ahead_bytes), cmd) != RESP_READY)
             return;
         dispatch_prefetch(c, cmd);
-        in = bytes_from(in, cmd->consumed);
+        c->ahead_bytes += cmd->consumed;
+        c->ahead_count++;
     }
+}
+
+/* A command is done with: the next is the first of the input. */
+static void ahead_consume(struct conn *c, size_t len)
+{
+    c->ahead_bytes -= size_min(c->ahead_bytes, len);
+    c->ahead_count -= c->ahead_count != 0;
 }
 
 /* The commands of one input while they run. */
@@ -87,9 +105,13 @@ static void run_command(struct conn *c, struct run *r, const struct resp_cmd *cm
     if (unlikely(parked)) {
         c->parked = true;
         c->parked_bytes = cmd->consumed;
-        look_ahead(c, bytes_from(r->rest, cmd->consumed));
+        /* What waits for room would only have less of it. */
+        if (c->wait.pending != 0)
+            look_ahead(c, r->rest, cmd->consumed);
         return;
     }
+    if (unlikely(c->ahead_bytes != 0))
+        ahead_consume(c, cmd->consumed);
     r->rest = bytes_from(r->rest, cmd->consumed);
     if (unlikely(++r->count == RUN_COMMANDS_MAX)) {
         c->parked = true;
@@ -170,7 +192,7 @@ static size_t conn_run(struct conn *c, struct bytes in)
 
 static void pause_if_full(struct conn *c)
 {
-    if (!c->paused && c->parked && c->in.len >= IN_PAUSE_BYTES) {
+    if (!c->paused && c->parked && c->in.len >= c->sh->input_bytes_max) {
         c->paused = true;
         reactor_sock_pause(&c->sock);
     }
@@ -182,10 +204,10 @@ static void run_kept_input(struct conn *c)
     if (c->closed)
         return;
     buf_consume(&c->in, done);
-    if (c->in.len == 0 && c->in.cap > BUF_KEEP_BYTES)
+    if (c->in.cap > keep_bytes(c) && c->in.len < c->in.cap / 4)
         buf_shrink(&c->in, 0);
     /* What nothing waits for is the start of a command: its rest must come, however long it is. */
-    if (c->paused && (!c->parked || c->in.len < IN_PAUSE_BYTES / 2)) {
+    if (c->paused && (!c->parked || c->in.len < c->sh->input_bytes_max / 2)) {
         c->paused = false;
         reactor_sock_resume(&c->sock);
     }
@@ -269,7 +291,7 @@ static void send_part(struct conn *c, size_t len)
     if (r < 0) {
         conn_close(c);
     } else if (r == 1) {
-        if (c->sending.cap > BUF_KEEP_BYTES)
+        if (c->sending.cap > keep_bytes(c))
             buf_deinit(&c->sending);
         else
             buf_clear(&c->sending);
@@ -363,7 +385,7 @@ static void on_sent(struct reactor_sock *s, int err)
         conn_close(c);
         return;
     }
-    if (c->sending.cap > BUF_KEEP_BYTES)
+    if (c->sending.cap > keep_bytes(c))
         buf_deinit(&c->sending);
     else
         buf_clear(&c->sending);

@@ -7,7 +7,9 @@
  * Commands are run straight from the receive buffer; bytes are copied only when a command is not
  * complete or has to wait. While a command waits for cold data (it is "parked") the connection
  * keeps the rest of its input and looks ahead in it, so that the reads of a pipeline run together;
- * commands of one connection still run in order.
+ * commands of one connection still run in order. When as much waits as its share of maxmemory
+ * allows (shard.h, input_bytes_max) it receives no more; the rest stays in the socket, and the
+ * client has to wait. A command that has begun is received whole, however long it is.
  *
  * Under `appendfsync always` every reply of a turn, reads included, leaves when the log is durable
  * up to what had been applied when it was made: else a reader could see what a crash would undo.
@@ -63,6 +65,8 @@ struct conn {
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
     size_t parked_bytes;      /* Length of that command. */
+    size_t ahead_bytes;       /* Of the input, from it on: looked at by looking ahead, */
+    uint32_t ahead_count;     /* and how many commands behind it these are. */
     bool delayed;             /* The parked command has served its delay. */
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
     bool waited;              /* The parked command has waited for cold data. */

@@ -168,14 +168,20 @@ static struct forward *forward_of(struct conn *agent)
     return container_of(agent, struct forward, agent);
 }
 
+/* Each command is looked at once; `pos` is behind the parked one, the `done`th. */
 static void look_ahead(struct forward *f, size_t pos)
 {
-    struct resp_cmd *cmd = &f->agent.sh->ahead_cmd;
+    struct conn *agent = &f->agent;
+    struct resp_cmd *cmd = &agent->sh->ahead_cmd;
 
-    for (int i = 0; i < LOOKAHEAD_COMMANDS && pos < f->batch.bytes.len; i++) {
-        batch_get(&f->batch, pos, cmd);
-        dispatch_prefetch(&f->agent, cmd);
-        pos += cmd->consumed;
+    agent->ahead_bytes = size_max(agent->ahead_bytes, pos);
+    agent->ahead_count = u32_max(agent->ahead_count, f->done);
+    while (agent->ahead_count < f->done + LOOKAHEAD_COMMANDS &&
+           agent->ahead_bytes < f->batch.bytes.len && ks_may_read_ahead(agent->sh->ks)) {
+        batch_get(&f->batch, agent->ahead_bytes, cmd);
+        dispatch_prefetch(agent, cmd);
+        agent->ahead_bytes += cmd->consumed;
+        agent->ahead_count++;
     }
 }
 
@@ -196,7 +202,8 @@ static void run(struct forward *f)
         dispatch_plan(agent->sh, &agent->cmd, &plan);
         if (dispatch(agent, &agent->cmd, &plan) == DISPATCH_PARKED) {
             agent->parked = true;
-            look_ahead(f, f->pos + agent->cmd.consumed);
+            if (agent->wait.pending != 0)
+                look_ahead(f, f->pos + agent->cmd.consumed);
             return;
         }
         if (agent->out.failed) {
@@ -214,6 +221,8 @@ static void on_batch(struct mail *mail)
     struct forward *f = container_of(mail, struct forward, mail);
 
     list_push_back(&f->agent.sh->forward.agents, &f->agent.link);
+    f->agent.ahead_bytes = 0;
+    f->agent.ahead_count = 0;
     if (f->release)
         txn_destroy(&f->agent);
     if (f->agent.sh->stopping) {

@@ -40,6 +40,8 @@
 /* Write-back of what is dirty starts earlier, when that is more than so much of maxmemory. */
 #define EARLY_PERCENT 65
 #define DIRTY_SHARE   8
+/* What reads under way may bring is at most this part of maxmemory. */
+#define READS_SHARE 32
 /* Beyond the limit by so much nothing that grows is let through. */
 #define HARD_PERCENT 102
 /* At the limit: until it is asked again. */
@@ -141,6 +143,9 @@ void node_press(struct shard *sh)
 
     ks_set_pressure(sh->ks, maxmemory != 0 && node_limit(&l->used) > node_limit(&l->soft));
     ks_set_scan_bytes_max(sh->ks, maxmemory == 0 ? UINT64_MAX : maxmemory / 4);
+    shard_set_input_bytes_max(sh);
+    ks_set_reads_bytes_max(
+        sh->ks, maxmemory == 0 ? UINT64_MAX : maxmemory / READS_SHARE / sh->node->shards_count);
 }
 
 void node_measure(struct node *node, uint64_t now_ms)

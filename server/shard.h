@@ -58,6 +58,7 @@ struct shard {
     struct keyspace *ks;
     struct oplog *log;
     struct mut *mut;
+    size_t input_bytes_max; /* What may wait behind a parked command of one connection. */
     struct rng rng;
 
     bool fenced; /* The log is, and who waited for it has been told. */
@@ -145,6 +146,8 @@ struct shard {
 
 struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c);
 size_t shard_query_bytes_max(const struct shard *sh);
+/* Sets input_bytes_max by maxmemory and the number of connections. */
+void shard_set_input_bytes_max(struct shard *sh);
 size_t shard_output_bytes_max(const struct shard *sh);
 uint64_t shard_bulk_bytes_max(const struct shard *sh);
 bool shard_needs_auth(const struct shard *sh);

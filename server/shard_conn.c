@@ -10,6 +10,15 @@
 #include "server/node.h"
 #include "server/shard.h"
 
+/*
+ * All clients' input that waits for parked commands may take this part of maxmemory: an eighth, as
+ * a buffer is up to twice as large as what it holds.
+ */
+#define INPUT_SHARE 16
+/* But one client's within these. Bytes. */
+#define INPUT_BYTES_MIN (16u << 10)
+#define INPUT_BYTES_MAX (1u << 20)
+
 struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c)
 {
     return (struct resp_limits){.bulk_bytes_max = sh->cfg->proto_max_bulk_len,
@@ -20,6 +29,16 @@ struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *
 size_t shard_query_bytes_max(const struct shard *sh)
 {
     return sh->cfg->client_query_buffer_limit;
+}
+
+void shard_set_input_bytes_max(struct shard *sh)
+{
+    const uint64_t conns = u64_max(sh->conns_count, 1);
+    const uint64_t share = sh->cfg->maxmemory / INPUT_SHARE / sh->node->shards_count / conns;
+
+    sh->input_bytes_max = sh->cfg->maxmemory == 0
+                              ? INPUT_BYTES_MAX
+                              : u64_max(INPUT_BYTES_MIN, u64_min(INPUT_BYTES_MAX, share));
 }
 
 size_t shard_output_bytes_max(const struct shard *sh)
@@ -65,6 +84,7 @@ void shard_conn_gone(struct shard *sh, struct conn *c)
 {
     (void)c;
     sh->conns_count--;
+    shard_set_input_bytes_max(sh);
     atomic_fetch_sub(&sh->conns_given, 1);
     atomic_fetch_sub(&sh->node->conns_count, 1);
 }
@@ -158,6 +178,7 @@ static void on_accepted(struct mail *mail)
         c = conn_open(sh, m->fd, m->local);
     mem_free(m);
     sh->conns_count++;
+    shard_set_input_bytes_max(sh);
     if (c == NULL) {
         shard_conn_gone(sh, NULL);
         return;

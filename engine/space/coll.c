@@ -227,6 +227,8 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
     struct elem *elem = find_any(coll, sub);
     const bool created = elem == NULL || !is_live(elem);
 
+    if (coll->reads != 0)
+        ks_flights_stale_elem(ks, coll, sub);
     if (elem == NULL)
         elem = elem_add(ks, coll, sub, row, coll->complete && !ks->recovering ? 0 : BLK_STORED);
     else
@@ -257,6 +259,8 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
     struct elem *elem = find_any(coll, sub);
 
     CHECK(elem != NULL && is_live(elem));
+    if (coll->reads != 0)
+        ks_flights_stale_elem(ks, coll, sub);
     if (coll->type == VT_ZSET) {
         zorder_remove(&coll->order, coll_score(elem), elem);
         coll_index_gone(coll, elem, coll_score(elem));
@@ -413,6 +417,12 @@ static bool shed_one(void *ctx, struct elem *elem)
     return true;
 }
 
+/* Whether an element that leaves cannot come back as it was before (flight.c). */
+static bool may_shed(const struct coll *coll)
+{
+    return coll->type == VT_HASH || coll->type == VT_SET ? coll->spans == 0 : coll->reads == 0;
+}
+
 void coll_shed(struct keyspace *ks, struct coll *coll)
 {
     struct shed s = {.ks = ks, .coll = coll};
@@ -423,7 +433,7 @@ void coll_shed(struct keyspace *ks, struct coll *coll)
         coll_list_shed(ks, coll);
         return;
     }
-    if (coll->reads != 0)
+    if (!may_shed(coll))
         return;
     if (coll->type == VT_STRING) {
         if (chunks_shed(&coll->chunks, SHED_LEAVES_MAX))

@@ -93,9 +93,11 @@ struct coll {
     uint64_t table_bytes;  /* Of the containers, as accounted. */
     uint64_t shed_hand;
     uint64_t dead;  /* Dead elements in `tab`. */
-    uint32_t reads; /* Reads under way: while there are any, no element leaves. */
+    uint32_t reads; /* Reads under way, */
+    uint32_t spans; /* and those of more than one row: what may leave meanwhile, flight.c tells. */
     uint16_t slot;
     uint8_t type;
+    bool held; /* The holder (wait.c) needs what is there. */
     bool complete;
     bool stored; /* The store may hold element rows. */
     struct elemtab tab;

@@ -97,6 +97,18 @@ struct hand {
     uint64_t start; /* ks->bytes when the slice began. */
 };
 
+/*
+ * A large hash may be pinned by one command after the other, all the time: of hashes and sets only
+ * the pins of the holder (wait.c) keep the elements as well.
+ */
+static bool keeps_all(const struct obj *obj)
+{
+    const struct coll *coll = obj_coll(obj);
+    const bool parts = coll->type == VT_HASH || coll->type == VT_SET;
+
+    return parts ? coll->held : obj->pins != 0;
+}
+
 static void visit(void *ctx, const struct keytab_entry *entry)
 {
     struct hand *h = ctx;
@@ -107,11 +119,12 @@ static void visit(void *ctx, const struct keytab_entry *entry)
         (void)ks_group_demote_dead(h->ks, &entry->ref);
         return;
     }
-    if (entry->kind != KEYTAB_HOT || (obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0 ||
-        obj->pins != 0)
+    if (entry->kind != KEYTAB_HOT || (obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0)
         return;
-    if ((obj->h.flags & BLK_COLL) != 0)
+    if ((obj->h.flags & BLK_COLL) != 0 && !keeps_all(obj))
         coll_shed(h->ks, obj_coll(obj));
+    if (obj->pins != 0)
+        return;
     if (obj->heat != 0) {
         obj->heat--;
         return;

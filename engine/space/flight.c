@@ -1,13 +1,18 @@
 /*
- * Reads under way, and who waits for them; resident.h tells the plan.
+ * Reads under way; resident.h tells the plan, wait.c has who waits for them.
  *
- * All flights of a key stand in the same bucket, so that a change of the key finds them. A key
+ * All flights of a key stand in the same bucket, so that a change of the key finds them. Those of
+ * elements, of which one collection may have thousands, have buckets of their own by key and
+ * element. How many there may be at a time is bounded by a share of the memory (flights_max). A key
  * flight reads the key row. An element flight reads one element row; it may start together with
  * the key flight, and if it comes back first it waits for it. A scan brings all rows of a
  * collection in slices; between two slices the shard goes on. flight_list.c reads parts of lists.
  *
- * While reads of a collection are under way none of its elements leaves DRAM, dead ones included
- * (coll->reads): so whatever the reads bring is older than what is found, and is dropped.
+ * While reads of several rows of a collection are under way (coll->spans; of lists, strings and
+ * sorted sets any reads) none of its elements leaves DRAM, dead ones included: so whatever the
+ * reads bring is older than what is found, and is dropped. A large hash may be read all the time,
+ * one field at a time; it would never lose any. There a change of an element makes the read of it
+ * stale, and elements leave meanwhile.
  */
 #include "engine/space/flight.h"
 
@@ -25,22 +30,25 @@
 #include "engine/space/resident.h"
 #include "engine/space/strval.h"
 
+/* Reads under way at a time: as many as a share of the memory can take, but within these. */
+#define FLIGHTS_MIN 64
+#define FLIGHTS_MAX 8192
+/* What one takes besides the row that it brings. */
+#define FLIGHT_OWN_BYTES 1024
+
 /* Rows of one batched read: RocksDB reads their blocks one after the other, threads do not. */
 #define READ_BATCH_MAX 4
-
-/* A waiter's place in a flight's queue. */
-struct flight_wait {
-    struct list_link flight_link;
-    struct list_link wait_link; /* In wait->flights; of a pin in wait->pins. */
-    struct ks_wait *wait;
-    struct keyspace *ks; /* Of a pin: */
-    uint64_t hash;
-    uint16_t slot;
-};
 
 static struct list *bucket(struct keyspace *ks, uint64_t hash)
 {
     return &ks->flights[hash & (KS_FLIGHT_BUCKETS - 1)];
+}
+
+static struct list *elem_bucket(struct keyspace *ks, const struct ks_key *key, struct bytes sub)
+{
+    const uint64_t hash = hash64(sub.ptr, sub.len, key->hash);
+
+    return &ks->elem_flights[hash & (KS_FLIGHT_BUCKETS - 1)];
 }
 
 static bool same_key(const struct flight *f, const struct ks_key *key)
@@ -51,12 +59,29 @@ static bool same_key(const struct flight *f, const struct ks_key *key)
 struct flight *flight_find(struct keyspace *ks, enum flight_kind kind, const struct ks_key *key,
                            struct bytes sub)
 {
+    if (kind == FLIGHT_ELEM) {
+        LIST_FOR_EACH(link, elem_bucket(ks, key, sub)) {
+            struct flight *f = LIST_ITEM(link, struct flight, elem_link);
+            if (!f->stale && same_key(f, key) && bytes_eq(flight_sub(f), sub))
+                return f;
+        }
+        return NULL;
+    }
     LIST_FOR_EACH(link, bucket(ks, key->hash)) {
         struct flight *f = LIST_ITEM(link, struct flight, bucket_link);
         if (f->kind == kind && !f->stale && same_key(f, key) && bytes_eq(flight_sub(f), sub))
             return f;
     }
     return NULL;
+}
+
+void ks_flights_stale_elem(struct keyspace *ks, const struct coll *coll, struct bytes sub)
+{
+    const struct ks_key key = ks_key_of_coll(coll);
+    struct flight *f = flight_find(ks, FLIGHT_ELEM, &key, sub);
+
+    if (f != NULL)
+        f->stale = true;
 }
 
 void ks_flights_stale(struct keyspace *ks, const struct ks_key *key)
@@ -79,129 +104,6 @@ bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key)
             return true;
     }
     return false;
-}
-
-/* --- waiting --- */
-
-static void wait_init(struct ks_wait *wait)
-{
-    if (wait->flights.head.next != NULL)
-        return;
-    list_init(&wait->flights);
-    list_init(&wait->pins);
-}
-
-void ks_wait_on(struct list *waiters, struct ks_wait *wait)
-{
-    struct flight_wait *w = mem_zalloc(sizeof(*w));
-
-    wait_init(wait);
-    w->wait = wait;
-    list_push_back(waiters, &w->flight_link);
-    list_push_back(&wait->flights, &w->wait_link);
-    wait->pending++;
-}
-
-/* The object of a key that is hot, or NULL. */
-static struct obj *hot_obj(const struct keyspace *ks, uint16_t slot, uint64_t hash)
-{
-    struct keytab_ref ref;
-
-    return keytab_find_hot(ks->tab, slot, hash, &ref) ? ref.obj : NULL;
-}
-
-/* Turns the place in a queue into a pin of the key, if that is hot. */
-static void pin(struct flight_wait *w, struct keyspace *ks, uint16_t slot, uint64_t hash)
-{
-    struct obj *obj = hot_obj(ks, slot, hash);
-
-    if (obj == NULL || obj->pins == UINT8_MAX) {
-        mem_free(w);
-        return;
-    }
-    obj->pins++;
-    w->ks = ks;
-    w->hash = hash;
-    w->slot = slot;
-    list_push_back(&w->wait->pins, &w->wait_link);
-}
-
-void ks_wait_pin(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
-{
-    struct flight_wait *w = mem_zalloc(sizeof(*w));
-
-    wait_init(wait);
-    w->wait = wait;
-    pin(w, ks, key->slot, key->hash);
-}
-
-static void unpin_all(struct list *pins)
-{
-    struct list_link *link;
-
-    while ((link = list_pop_front(pins)) != NULL) {
-        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, wait_link);
-        struct obj *obj = hot_obj(w->ks, w->slot, w->hash);
-        /* Another object may have taken its place meanwhile. */
-        if (obj != NULL && obj->pins != 0)
-            obj->pins--;
-        mem_free(w);
-    }
-}
-
-void ks_wait_release(struct ks_wait *wait)
-{
-    unpin_all(&wait->pins);
-}
-
-void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
-{
-    struct list_link *link;
-
-    (void)ks;
-    if (wait->flights.head.next == NULL)
-        return;
-    while ((link = list_pop_front(&wait->flights)) != NULL) {
-        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, wait_link);
-        list_remove(&w->flight_link);
-        mem_free(w);
-    }
-    unpin_all(&wait->pins);
-    wait->pending = 0;
-}
-
-/* `f`: the flight that has landed, or NULL if what has come is not to be pinned. */
-static void wake_all(struct list *waiters, const struct flight *f, int err)
-{
-    struct list_link *link;
-    struct list all;
-
-    /* What runs here may free what `waiters` is part of. */
-    list_init(&all);
-    list_splice_back(&all, waiters);
-    while ((link = list_pop_front(&all)) != NULL) {
-        struct flight_wait *w = LIST_ITEM(link, struct flight_wait, flight_link);
-        struct ks_wait *wait = w->wait;
-        list_remove(&w->wait_link);
-        if (wait->err == 0)
-            wait->err = err;
-        if (f != NULL)
-            pin(w, f->ks, f->slot, f->hash);
-        else
-            mem_free(w);
-        if (--wait->pending == 0)
-            wait->on_ready(wait);
-    }
-}
-
-void ks_wake(struct list *waiters, int err)
-{
-    struct list all;
-
-    /* Who is woken may free what the queue belongs to. */
-    list_init(&all);
-    list_splice_back(&all, waiters);
-    wake_all(&all, NULL, err);
 }
 
 /* --- life --- */
@@ -234,9 +136,13 @@ void flight_land(struct flight *f)
     struct coll *coll = flight_coll(f);
 
     list_remove(&f->bucket_link);
+    if (f->kind == FLIGHT_ELEM)
+        list_remove(&f->elem_link);
     f->ks->flights_count--;
-    if (coll != NULL)
-        coll->reads--;
+    if (coll == NULL)
+        return;
+    coll->reads--;
+    coll->spans -= f->kind != FLIGHT_ELEM;
 }
 
 /* Where a scan begins, and what it brings. */
@@ -284,10 +190,13 @@ struct flight *flight_create(struct keyspace *ks, const struct ks_key *key,
     buf_init(&f->last, ROWKEY_BYTES_MAX);
     f->job = (struct pool_job){.mail = {.fn = fn}, .reply_to = ks->options.mailbox};
     list_push_back(bucket(ks, key->hash), &f->bucket_link);
+    if (spec->kind == FLIGHT_ELEM)
+        list_push_back(elem_bucket(ks, key, sub), &f->elem_link);
     ks->flights_count++;
     if (spec->coll != NULL) {
         f->coll_id = spec->coll->id;
         spec->coll->reads++;
+        spec->coll->spans += spec->kind != FLIGHT_ELEM;
     }
     if (spec->kind == FLIGHT_SCAN)
         scan_prepare(f, spec->coll);
@@ -424,6 +333,7 @@ static void adopt(struct keyspace *ks, const struct ks_key *key, struct coll *co
         if (f->coll_id == 0 && f->kind != FLIGHT_KEY && same_key(f, key)) {
             f->coll_id = coll->id;
             coll->reads++;
+            coll->spans += f->kind != FLIGHT_ELEM;
         }
     }
 }
@@ -497,8 +407,11 @@ static void elem_landed(struct flight *f)
 
 void flight_finish(struct flight *f, int err)
 {
-    wake_all(&f->waiters, f, err);
+    struct keyspace *ks = f->ks;
+
+    ks_wake_pinning(&f->waiters, ks, f->slot, f->hash, err);
     flight_free(f);
+    ks_wake_room(ks);
 }
 
 void flight_part_land(struct flight *f, int (*install)(struct flight *f, struct coll *coll))
@@ -546,12 +459,38 @@ static bool park(struct flight *f)
     return first != NULL;
 }
 
+/* The mean size of what the last some hundred reads have brought. */
+static void note_size(struct keyspace *ks, size_t len)
+{
+    const uint64_t size = FLIGHT_OWN_BYTES + len;
+
+    ks->flight_bytes = ks->flight_bytes - ks->flight_bytes / 256 + size / 256 + 1;
+}
+
+uint32_t ks_flights_max(const struct keyspace *ks)
+{
+    return (uint32_t)u64_max(
+        FLIGHTS_MIN, u64_min(FLIGHTS_MAX, ks->flights_bytes_max / u64_max(ks->flight_bytes, 1)));
+}
+
+void ks_set_reads_bytes_max(struct keyspace *ks, uint64_t bytes)
+{
+    ks->flights_bytes_max = bytes;
+}
+
+bool ks_may_read_ahead(const struct keyspace *ks)
+{
+    /* The other half is for those who cannot go on without. */
+    return ks->flights_count < ks_flights_max(ks) / 2 && list_empty(&ks->room);
+}
+
 static void on_read(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
     struct list_link *link;
 
     f->err = read_error(f);
+    note_size(f->ks, f->value.row.len);
     f->ks->metrics.row_reads++;
     f->ks->metrics.stale_reads += f->stale;
     if (park(f))
@@ -640,6 +579,10 @@ static int need_read(struct keyspace *ks, const struct ks_key *key, const struct
     const bool scan = spec->kind == FLIGHT_SCAN;
     struct flight *f = flight_find(ks, spec->kind, key, spec->sub);
 
+    if (f == NULL && wait == NULL && !ks_may_read_ahead(ks))
+        return 1;
+    if (f == NULL && wait != NULL && ks_wait_for_room(ks, wait))
+        return 1;
     if (f == NULL) {
         f = flight_create(ks, key, spec, scan ? on_scanned : on_read);
         pool_submit(scan ? &ks->scan_class : &ks->read_class, &f->job);
@@ -778,6 +721,13 @@ void ks_flights_init(struct keyspace *ks)
                                          .ctx = ks};
     pool_add_class(ks->options.readers, &ks->read_class);
     pool_add_class(ks->options.readers, &ks->scan_class);
+    for (size_t i = 0; i < KS_FLIGHT_BUCKETS; i++) {
+        list_init(&ks->flights[i]);
+        list_init(&ks->elem_flights[i]);
+    }
+    list_init(&ks->room);
+    ks->flight_bytes = FLIGHT_OWN_BYTES;
+    ks->flights_bytes_max = UINT64_MAX;
     flight_list_init(ks);
     flight_zset_init(ks);
 }

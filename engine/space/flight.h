@@ -39,6 +39,7 @@ enum flight_kind {
 
 struct flight {
     struct list_link bucket_link;
+    struct list_link elem_link; /* Of an element flight. */
     struct list_link park_link; /* An element flight that waits for its key flight. */
     struct list parked;         /* Of a key flight: those. */
     struct list waiters;

@@ -20,8 +20,6 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks->options = *options;
     ks->tab = keytab_create(options->seed);
     dirty_init(&ks->dirty);
-    for (size_t i = 0; i < KS_FLIGHT_BUCKETS; i++)
-        list_init(&ks->flights[i]);
     list_init(&ks->sweeps);
     ks_probation_init(ks);
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;

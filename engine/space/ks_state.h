@@ -116,8 +116,13 @@ struct keyspace {
     struct ks_use use;
     struct ks_keys keys;
     struct ks_probation *probation;
-    struct list flights[KS_FLIGHT_BUCKETS];
+    struct list flights[KS_FLIGHT_BUCKETS];      /* By key. */
+    struct list elem_flights[KS_FLIGHT_BUCKETS]; /* Those of elements also by key and element. */
+    struct list room;                            /* Who waits to start a read (wait.c). */
+    const struct ks_wait *holder;                /* Whose pins keep elements, too. */
     uint32_t flights_count;
+    uint64_t flight_bytes;      /* Of one on average. */
+    uint64_t flights_bytes_max; /* Of all together. */
     struct pool_class read_class;
     struct pool_class scan_class;
     struct pool_class ends_class;
@@ -333,14 +338,28 @@ int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes spa
                  struct coll *coll, struct ks_wait *wait);
 
 void ks_flights_init(struct keyspace *ks);
-/* Puts `wait` into a queue of waiters. */
-void ks_wait_on(struct list *waiters, struct ks_wait *wait);
-/* Wakes all of a queue, which belongs to nothing that others can find any more or is done. */
-void ks_wake(struct list *waiters, int err);
+/* Reads that may be under way at a time. */
+uint32_t ks_flights_max(const struct keyspace *ks);
+/* An element was changed: a read of it that is under way brings old news. */
+void ks_flights_stale_elem(struct keyspace *ks, const struct coll *coll, struct bytes sub);
 /* A read of the key, or of a part of it, is under way. */
 bool ks_flights_any(const struct keyspace *ks, const struct ks_key *key);
 /* A row was changed or created: reads of it that are under way bring old news. */
 void ks_flights_stale(struct keyspace *ks, const struct ks_key *key);
+
+/* --- wait.c --- */
+
+/* Puts `wait` into a queue of waiters. */
+void ks_wait_on(struct list *waiters, struct ks_wait *wait);
+/* Wakes all of a queue, which belongs to nothing that others can find any more or is done. */
+void ks_wake(struct list *waiters, int err);
+/* The same; the key, whose read has come, is pinned for all of them. */
+void ks_wake_pinning(struct list *waiters, struct keyspace *ks, uint16_t slot, uint64_t hash,
+                     int err);
+/* True: there are too many reads, and `wait` queues for room to start one. */
+bool ks_wait_for_room(struct keyspace *ks, struct ks_wait *wait);
+/* A read has ended: those who queue for room may try again. */
+void ks_wake_room(struct keyspace *ks);
 
 /* --- clear.c --- */
 

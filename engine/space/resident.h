@@ -17,6 +17,13 @@
  * key row what else it needs, could chase them for ever when memory is short. The owner of the
  * struct ks_wait says when the command is over.
  *
+ * How many reads are under way is bounded (ks_set_reads_bytes_max); who needs one more queues, the
+ * oldest first, and reads ahead are not started at all when half of that is under way. A pin keeps
+ * the key row of a hash or set, but not its elements, or one that is read all the time would only
+ * grow. A command that had to try HOLD_ROUNDS times becomes the holder, if there is none: its pins
+ * keep the elements, too. So what all commands need together may be more than fits; each has its
+ * turn.
+ *
  * What a read brings becomes hot on probation: probationers stand in a small queue (probation.h)
  * and go cold again at its end unless they were touched a second time.
  *
@@ -41,7 +48,11 @@ struct ks_wait {
     struct list flights;                    /* Its places in the queues of flights. */
     struct list pins;                       /* What has come already, and must stay until then. */
     uint32_t pending;
-    int err; /* The first error of its reads; 0 if all is well. */
+    uint32_t rounds;        /* So often its reads have come, and it had to try again. */
+    bool queued;            /* For room to start a read, */
+    bool served;            /* and its turn has come. */
+    struct keyspace *holds; /* It is the holder of this one. */
+    int err;                /* The first error of its reads; 0 if all is well. */
 };
 
 /* The key row: type, expiry, count; all of a string. `wait` NULL: only start the read. */
@@ -93,9 +104,15 @@ void ks_wait_pin(struct keyspace *ks, const struct ks_key *key, struct ks_wait *
 void ks_wait_release(struct ks_wait *wait);
 static inline void ks_wait_unpin(struct ks_wait *wait)
 {
-    if (wait->pins.head.next != NULL && !list_empty(&wait->pins))
+    if (wait->rounds != 0 || (wait->pins.head.next != NULL && !list_empty(&wait->pins)))
         ks_wait_release(wait);
 }
+
+/* Whether a read that nobody waits for yet would be started. */
+bool ks_may_read_ahead(const struct keyspace *ks);
+
+/* How much the reads under way may bring, all together. Bytes. */
+void ks_set_reads_bytes_max(struct keyspace *ks, uint64_t bytes);
 
 /* The owner no longer wants to be called, nor anything kept. No effect on an idle one. */
 void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait);
