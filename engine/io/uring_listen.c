@@ -1,5 +1,4 @@
 /* The listeners of the reactor on io_uring: one multishot accept each. */
-#include <errno.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"

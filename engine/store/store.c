@@ -5,7 +5,8 @@
  * the usual one of such gates: a call counts itself, then looks at `closed`; a reopen sets
  * `closed`, then looks at the count; with sequentially consistent atomics at least one of them sees
  * the other. Who finds the gate closed by a reopen that is under way waits for its end: a reopen
- * takes a fraction of a second, and a read that waits need not be repeated.
+ * takes the time of an open, behind that of the calls it has to wait for, which its caller bounds;
+ * and a read that waits need not be repeated.
  *
  * A reopen keeps what is not persistent yet: it is taken out of the old files' memtables as one
  * batch before they are closed, and written before the gate opens. If the open fails the batch is
@@ -199,7 +200,7 @@ static int store_do_open(struct store *store, struct store_fault *fault)
     if (store->ops->explain != NULL)
         store->ops->explain(store, covered_key(), &why);
     store->ops->close(store);
-    return store_fault_set(fault, err, "the covered position cannot be read: %.450s",
+    return store_fault_set(fault, err, "the covered position cannot be read: %s",
                            why.err != 0 ? why.text : err_str(err));
 }
 
@@ -223,6 +224,7 @@ int store_start(struct store *take_store, const struct store_ops *ops, bool read
     atomic_init(&store->closed, false);
     atomic_init(&store->health, 0);
     atomic_init(&store->reopening, false);
+    store_batch_init(&store->saved, SAVED_BYTES_MAX);
     CHECK(pthread_mutex_init(&store->fault_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&store->gate_lock, NULL) == 0);
     CHECK(pthread_cond_init(&store->gate_moved, NULL) == 0);
@@ -244,8 +246,7 @@ void store_close(struct store *store)
     CHECK(atomic_load(&store->users) == 0);
     if (!atomic_load(&store->closed))
         store->ops->close(store);
-    if (store->saved_any)
-        store_batch_deinit(&store->saved);
+    store_batch_deinit(&store->saved);
     locks_destroy(store);
     store->ops->destroy(store);
 }
@@ -281,7 +282,6 @@ static int open_with_saved(struct store *store, struct store_fault *fault)
         return fault->err != 0 ? fault->err : store_fault_set(fault, err, "%s", err_str(err));
     }
     store_batch_deinit(&store->saved);
-    store->saved_any = false;
     return 0;
 }
 
@@ -289,14 +289,12 @@ static int open_with_saved(struct store *store, struct store_fault *fault)
 static int reopen_alone(struct store *store, bool was_closed, struct store_fault *fault)
 {
     if (!was_closed) {
-        store_batch_init(&store->saved, SAVED_BYTES_MAX);
         const int err = store->read_only ? 0 : store->ops->save(store, &store->saved, fault);
         if (err != 0) { /* As it was. */
             store_batch_deinit(&store->saved);
             atomic_store(&store->closed, false);
             return err;
         }
-        store->saved_any = true;
         store->ops->close(store);
     }
     const int err = open_with_saved(store, fault);

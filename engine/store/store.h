@@ -13,7 +13,7 @@
  * carries the covered position; after a crash store_covered says from where to replay.
  *
  * Threads: every call but those of store_batch.h may block on the disk and is therefore never made
- * on a shard thread, but for store_debt, store_stats and store_health. Reads (get, multi_get,
+ * on a shard thread, but for store_stats and store_health. Reads (get, multi_get,
  * iterators, covered, stats, health) may run on any number of threads at once, beside one writer
  * (write, flush, compact, checkpoint). A store never logs: the caller does.
  */

@@ -17,6 +17,8 @@
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
 
+#include "engine/store/store_impl.h"
+
 #define RECORDS_MIN 16u
 #define WORD_BYTES  8u
 
@@ -126,7 +128,7 @@ static bool find_items(const struct store_batch *batch, struct sort_item *items,
 
 uint8_t *store_batch_sorted(const struct store_batch *batch)
 {
-    const size_t n = batch->count + (batch->has_covered ? 1u : 0u);
+    const size_t n = store_batch_records_count(batch);
     uint8_t *sorted = NULL;
 
     if (n < RECORDS_MIN || batch->buf.len > UINT32_MAX)

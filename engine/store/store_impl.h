@@ -83,8 +83,7 @@ struct store {
     atomic_int health;     /* fault.err, readable without the lock. */
     atomic_bool reopening; /* Who finds it closed waits for the end of that. */
     bool read_only;
-    bool saved_any;           /* `saved` waits to be written; only while closed. */
-    struct store_batch saved; /* What the last close would have lost. */
+    struct store_batch saved; /* What the close of a reopen would have lost; until it is written. */
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_moved; /* `reopening` has become false. */
     uint64_t covered_lsn;      /* Of the last batch written; the writer's. */

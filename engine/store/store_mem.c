@@ -297,11 +297,11 @@ static int mem_flush(struct store *store, struct store_fault *fault)
 static int mem_save(struct store *store, struct store_batch *out, struct store_fault *fault)
 {
     struct store_mem *sm = mem_of(store);
-    const struct store_map *old = sm->disk->persisted;
     struct map_entry *e;
     int err = 0;
 
     disk_lock(sm->disk);
+    const struct store_map *old = sm->disk->persisted;
     struct map_place place = map_first(sm->live);
     for (; err == 0 && (e = map_at(sm->live, place)) != NULL; place = map_next(sm->live, place)) {
         if (map_find(old, map_entry_key(e)) != e)

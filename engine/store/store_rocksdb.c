@@ -124,13 +124,16 @@ static int rs_flush(struct store *store, struct store_fault *fault)
 
     rocksdb_flush_cf(rs->db, options, rs->cf, &error);
     rocksdb_flushoptions_destroy(options);
+    if (error != NULL)
+        return rocksdb_error_fault(rs->dir, error, fault);
     /* With nothing to flush RocksDB does not say that it takes no writes any more. */
-    if (error == NULL) {
-        rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
-        rocksdb_write(rs->db, rs->write_wait, nothing, &error);
-        rocksdb_writebatch_destroy(nothing);
-    }
-    return rocksdb_error_fault(rs->dir, error, fault);
+    rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+    rocksdb_write(rs->db, rs->write_no_wait, nothing, &error);
+    rocksdb_writebatch_destroy(nothing);
+    if (error == NULL || !rocksdb_error_incomplete(error))
+        return rocksdb_error_fault(rs->dir, error, fault);
+    rocksdb_free(error); /* It takes them when compactions have ended. */
+    return 0;
 }
 
 static int rs_checkpoint(struct store *store, const char *dir, struct store_fault *fault)
@@ -189,8 +192,7 @@ static void slice_release(void *owner)
 
 static struct store_value value_of_error(char *take_error)
 {
-    /* Checked by its text, because a busy lock has the same number. */
-    if (strncmp(take_error, "Result incomplete", strlen("Result incomplete")) == 0) {
+    if (rocksdb_error_incomplete(take_error)) {
         rocksdb_free(take_error);
         return store_value_none(STORE_INCOMPLETE, 0);
     }

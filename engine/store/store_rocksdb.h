@@ -64,6 +64,8 @@ bool rocksdb_dir_direct(const char *dir);
 
 /* --- store_rocksdb_error.c --- */
 
+/* It would have had to wait. Told by the text, because a busy lock has the same number. */
+bool rocksdb_error_incomplete(const char *error);
 /* The number for a text of RocksDB, which is freed. `error` NULL: 0. */
 MUST_USE int rocksdb_error_take(char *take_error);
 /* The same, and the text goes to `fault` with the name of the directory. */

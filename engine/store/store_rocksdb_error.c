@@ -14,9 +14,11 @@ struct error_text {
     int err;
 };
 
+#define INCOMPLETE "Result incomplete"
+
 /* In this order: a kind that says all, then details of an I/O error. */
 static const struct error_text error_kinds[] = {
-    {"Corruption", -ERR_CORRUPT},          {"Result incomplete", -ERR_BUSY},
+    {"Corruption", -ERR_CORRUPT},          {INCOMPLETE, -ERR_BUSY},
     {"Not implemented", -ERR_UNSUPPORTED}, {"Resource busy", -ERR_BUSY},
     {"Shutdown in progress", -ERR_CLOSED},
 };
@@ -45,6 +47,11 @@ static int error_number(const char *text)
             return error_details[i].err;
     }
     return -EIO;
+}
+
+bool rocksdb_error_incomplete(const char *error)
+{
+    return strncmp(error, INCOMPLETE, strlen(INCOMPLETE)) == 0;
 }
 
 int rocksdb_error_take(char *take_error)

@@ -7,16 +7,18 @@
  *
  *     keys   [ number 8 | length 4 | key ] ..     number: of the record, counted from the open on
  *
- * and each is looked up for the batch: a row, or a delete. Memtables become files in the order in
- * which they were filled; so with n records left in them, all up to `written` - n are persistent
+ * and each is looked up once for the batch: a row, or a delete. Memtables become files in the order
+ * in which they were filled; so with n records left in them, all up to `written` - n are persistent
  * and their notes are dropped. That is looked at when the notes have doubled: they take no more
  * memory than twice what the memtables need for the same keys, or NOTES_BYTES_MIN.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
+#include "engine/base/mem.h"
 
 #include "engine/store/store_rocksdb.h"
 
@@ -155,17 +157,46 @@ static int save_noted(struct store_rocksdb *rs, struct bytes key, struct store_b
                                       rs->dir, err_str(err));
 }
 
+static int key_cmp(const void *a, const void *b)
+{
+    const struct bytes *left = a, *right = b;
+
+    return bytes_cmp(*left, *right);
+}
+
+/* The keys of all notes in their order, in an array for the caller to free; they point into them.
+ */
+static struct bytes *noted_keys(const struct store_rocksdb *rs, size_t *out_n)
+{
+    const struct bytes all = buf_bytes(&rs->notes.keys);
+    struct bytes in = all, key;
+    uint64_t number;
+    size_t n = 0;
+
+    while (note_take(&in, &number, &key))
+        n++;
+    struct bytes *keys = mem_alloc(size_max(n, 1) * sizeof(*keys));
+    in = all;
+    for (size_t i = 0; i < n; i++)
+        CHECK(note_take(&in, &number, &keys[i]));
+    qsort(keys, n, sizeof(*keys), key_cmp);
+    *out_n = n;
+    return keys;
+}
+
 int rocksdb_unflushed_save(struct store *store, struct store_batch *out, struct store_fault *fault)
 {
     struct store_rocksdb *rs = rocksdb_of(store);
-    struct bytes key;
-    uint64_t number;
+    size_t n;
     int err;
 
     notes_trim(rs);
     err = save_puts(rs, out, fault);
-    struct bytes in = buf_bytes(&rs->notes.keys);
-    while (err == 0 && note_take(&in, &number, &key))
-        err = save_noted(rs, key, out, fault);
+    struct bytes *keys = noted_keys(rs, &n);
+    for (size_t i = 0; err == 0 && i < n; i++) {
+        if (i == 0 || !bytes_eq(keys[i - 1], keys[i]))
+            err = save_noted(rs, keys[i], out, fault);
+    }
+    mem_free(keys);
     return err;
 }

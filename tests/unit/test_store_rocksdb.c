@@ -286,6 +286,35 @@ static void stalled_write_is_busy_for_who_does_not_wait(void **state)
     assert_int_equal(store_write(f->store, &f->batch, 0), 0); /* Waits. */
 }
 
+/* Each flush makes a file, and the second stops writes until a compaction that cannot end. */
+static void flush_that_stops_writes_does_not_wait_for_the_compaction(void **state)
+{
+    struct fixture *f = *state;
+    struct store_stats stats;
+
+    fixture_close(f);
+    f->options.tuning = "level0_file_num_compaction_trigger=2;level0_slowdown_writes_trigger=2;"
+                        "level0_stop_writes_trigger=2";
+    f->gated = true;
+    f->options.filter = (struct store_filter_ops){
+        .begin = filter_begin, .drop = filter_drop, .end = filter_end, .ctx = f};
+    assert_int_equal(fixture_open(f), 0);
+    for (uint8_t round = 1; round <= 2; round++) {
+        put(f, 1, round);
+        put(f, 2, round); /* Files of one key are moved, not compacted. */
+        commit(f);
+        assert_int_equal(store_flush(f->store), 0);
+    }
+    store_stats(f->store, &stats);
+    expect_u64(stats.write_stopped, 1);
+    assert_int_equal(store_health(f->store, NULL, 0), 0);
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(sem_post(&f->gate), 0);
+    put(f, 1, 3);
+    commit(f); /* Waits. */
+    expect_row(f, 1, 3);
+}
+
 static void failed_flush_ends_with_a_reopen_that_loses_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -317,13 +346,14 @@ static void failed_flush_ends_with_a_reopen_that_loses_nothing(void **state)
     mem_free(away);
 }
 
-/* More deletes than are noted at once, flushes in between: notes of old ones are dropped. */
+/* More notes between two reopens than are kept at once, flushes in between: old ones are dropped.
+ */
 static void reopen_knows_the_deletes_since_the_last_flush(void **state)
 {
     struct fixture *f = *state;
     bool present[ROWS] = {false};
     struct rng rng;
-    uint8_t key[8];
+    uint8_t key[8], row[ROW_BYTES];
 
     f->options.memtable_bytes = 1 << 20;
     reopen(f);
@@ -331,14 +361,18 @@ static void reopen_knows_the_deletes_since_the_last_flush(void **state)
     for (size_t round = 0; round < 400; round++) {
         for (size_t i = 0; i < 500; i++) {
             const size_t index = rng_below(&rng, ROWS);
-            present[index] = rng_below(&rng, 4) == 0;
-            if (present[index])
+            const struct bytes k = key_of(index, key);
+            const uint64_t kind = rng_below(&rng, 8);
+            present[index] = kind < 2;
+            if (kind == 0)
                 put(f, index, 3);
+            else if (kind == 1)
+                assert_int_equal(store_batch_merge(&f->batch, k, row_of(index, 3, row)), 0);
             else
-                assert_int_equal(store_batch_delete(&f->batch, key_of(index, key)), 0);
+                assert_int_equal(store_batch_delete(&f->batch, k), 0);
         }
         commit(f);
-        if (round % 50 != 49)
+        if (round % 200 != 199)
             continue;
         assert_int_equal(store_reopen(f->store, 0, f->why, sizeof(f->why)), 0);
         for (size_t i = 0; i < ROWS; i++)
@@ -463,6 +497,7 @@ int main(void)
         TEST(memory_only_read_says_incomplete_until_the_block_is_cached),
         TEST(stores_share_a_cache),
         TEST(stalled_write_is_busy_for_who_does_not_wait),
+        TEST(flush_that_stops_writes_does_not_wait_for_the_compaction),
         TEST(reopen_knows_the_deletes_since_the_last_flush),
         TEST(failed_flush_ends_with_a_reopen_that_loses_nothing),
         TEST(figures_add_up),
