@@ -102,8 +102,9 @@ void evict_step(struct shard *sh)
         return;
     const uint64_t excess = policy == POLICY_NOEVICTION ? 0 : flash_excess(sh->node);
     note_time(sh, excess != 0);
-    if (excess == 0 || sh->flushing || ks_evict_busy(sh->ks) || oplog_fenced(sh->log, NULL) ||
-        shard_paused(sh))
+    /* While the store takes no writes it gets no deletes either, and they would free nothing. */
+    if (excess == 0 || sh->mend.ailing || sh->flushing || ks_evict_busy(sh->ks) ||
+        oplog_fenced(sh->log, NULL) || shard_paused(sh))
         return;
     const struct ks_evict_rule rule = {.by = order_of(policy),
                                        .expiring_only = expiring_only(policy),
