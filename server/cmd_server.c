@@ -97,8 +97,9 @@ void cmd_lastsave(struct request *rq)
 /* --- the end --- */
 
 /*
- * The end always brings everything to the store: NOSAVE and FORCE have nothing to leave out, and
- * as it begins at once there is none to abort.
+ * The op log has everything. SAVE brings all of it to the store too, NOW and NOSAVE nothing, else
+ * what goes within shutdown-timeout. FORCE has no error to pass over, and as the end begins at once
+ * there is none to abort.
  */
 void cmd_shutdown(struct request *rq)
 {

@@ -353,23 +353,42 @@ int node_run(struct node *node, char *why, size_t why_len)
     return NODE_EXIT_OK;
 }
 
-void node_stop(struct node *node, enum node_end_writes writes)
+/* False: the end had begun before. */
+static bool begin_end(struct node *node, enum node_end end)
 {
-    if (atomic_exchange(&node->stopping, true))
-        return;
-    atomic_store(&node->end_writes, (int)writes);
-    shard_stop(node->shards[0]);
+    int none = NODE_END_NOT_YET;
+
+    return atomic_compare_exchange_strong(&node->end, &none, (int)end);
+}
+
+void node_stop(struct node *node, enum node_end end)
+{
+    if (begin_end(node, end))
+        shard_stop(node->shards[0]);
+}
+
+/* One sets the end and then looks at the logs, the other the reverse: one of them sees both. */
+static void exit_if_at_once(const struct node *node)
+{
+    if (atomic_load(&node->logs_closed) == node->shards_count &&
+        atomic_load(&node->end) == NODE_END_AT_ONCE)
+        _exit(NODE_EXIT_OK);
 }
 
 void node_signal(struct node *node)
 {
-    if (!atomic_load(&node->stopping)) {
-        node_stop(node, NODE_END_BOUNDED);
+    if (begin_end(node, NODE_END_BOUNDED)) {
+        shard_stop(node->shards[0]);
         return;
     }
-    atomic_store(&node->end_writes, NODE_END_NOTHING);
-    if (atomic_load(&node->logs_closed) == node->shards_count)
-        _exit(NODE_EXIT_OK);
+    atomic_store(&node->end, NODE_END_AT_ONCE);
+    exit_if_at_once(node);
+}
+
+void node_log_closed(struct node *node)
+{
+    atomic_fetch_add(&node->logs_closed, 1);
+    exit_if_at_once(node);
 }
 
 int node_close(struct node *node)
@@ -378,7 +397,7 @@ int node_close(struct node *node)
 
     if (node == NULL)
         return code;
-    atomic_store(&node->stopping, true);
+    (void)begin_end(node, NODE_END_BOUNDED); /* If the start failed. */
     /* Up to its end a shard reads what the others have published, and readers wake it. */
     for (uint32_t i = 0; i < node->shards_count; i++)
         shard_join(node->shards[i]);

@@ -48,10 +48,12 @@ enum node_exit {
 
 /* What the end brings to the store; the op log has all of it, and the next start replays the rest.
  */
-enum node_end_writes {
+enum node_end {
+    NODE_END_NOT_YET = 0,
     NODE_END_BOUNDED, /* What goes within shutdown-timeout. */
     NODE_END_ALL,
-    NODE_END_NOTHING
+    NODE_END_NOTHING,
+    NODE_END_AT_ONCE /* Nothing, and the process exits when all logs are closed. */
 };
 
 /* What was measured last, and the limits that it is held against; shard 0 sets, any thread reads.
@@ -107,9 +109,8 @@ struct node {
     struct node_limits limits;
     struct node_budget budget;
     struct flash flash;
-    _Atomic bool stopping;           /* node_run is to end, or has. */
-    _Atomic int end_writes;          /* enum node_end_writes. */
-    _Atomic uint32_t logs_closed;    /* Shards whose log is closed, and so synced: the end. */
+    _Atomic int end;                 /* enum node_end. */
+    _Atomic uint32_t logs_closed;    /* Shards whose log is closed, and so synced. */
     _Atomic uint32_t conns_count;    /* Open ones, of all shards. */
     _Atomic uint32_t shards_serving; /* Shards whose connections are not all closed: the end. */
     _Atomic uint64_t next_slow_id;   /* Of SLOWLOG. */
@@ -131,14 +132,18 @@ MUST_USE int node_open(struct config *cfg, struct node **out, char *why, size_t 
 /* Listens, prints the ready line, runs until node_stop. Returns an enum node_exit. */
 MUST_USE int node_run(struct node *node, char *why, size_t why_len);
 
-/* Ends node_run soon. Any thread, and signal handlers. */
-void node_stop(struct node *node, enum node_end_writes writes);
+/* Ends node_run soon, unless that has been asked for before. Any thread, and signal handlers. */
+void node_stop(struct node *node, enum node_end end);
 
 /*
- * Of a signal handler: the first ends node_run. Another, also after node_stop, cuts the end short;
- * once all logs are closed the process exits in here.
+ * Of a signal handler: the first ends node_run. Another, also after node_stop, cuts the end short:
+ * the process exits as soon as all logs are closed, in here if they are.
  */
 void node_signal(struct node *node);
+
+/* The log of a shard is closed, and so synced; its thread. After a second signal the last
+ * does not return. */
+void node_log_closed(struct node *node);
 
 /* Writes back and closes. Returns an enum node_exit. NULL is allowed. */
 int node_close(struct node *node);

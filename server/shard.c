@@ -361,24 +361,26 @@ static void drain(struct shard *sh)
         one_more_turn(sh);
 }
 
-/* A write would wait for compactions. */
-static bool store_stopped(const struct shard *sh)
+/* A write or a flush would wait for compactions. */
+static bool store_stalls(const struct shard *sh)
 {
     struct store_stats stats;
 
     store_stats(sh->store, &stats);
-    return stats.write_stopped != 0;
+    return stats.write_stopped != 0 || stats.delayed_write_bytes_sec != 0;
 }
 
 /* The end may go on writing. */
 static bool may_write(const struct shard *sh, uint64_t until_ns)
 {
-    switch ((enum node_end_writes)atomic_load(&sh->node->end_writes)) {
+    switch ((enum node_end)atomic_load(&sh->node->end)) {
     case NODE_END_ALL:
         return true;
     case NODE_END_BOUNDED:
-        return clock_mono_ns() < until_ns && !store_stopped(sh);
+        return clock_mono_ns() < until_ns && !store_stalls(sh);
+    case NODE_END_NOT_YET: /* Another shard could not be started. */
     case NODE_END_NOTHING:
+    case NODE_END_AT_ONCE:
         break;
     }
     return false;
@@ -426,7 +428,7 @@ void shard_finish(struct shard *sh)
     err = oplog_close(sh->log);
     sh->log = NULL;
     if (err == 0) {
-        atomic_fetch_add(&sh->node->logs_closed, 1);
+        node_log_closed(sh->node);
         err = write_rest(sh);
     }
     sh->finish_err = err;

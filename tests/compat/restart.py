@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'torture',
                                 'crash'))
@@ -21,9 +22,11 @@ from node import Conn, Server, ServerGone  # noqa: E402
 # For what hangs, not for what is slow.
 WAIT_SECONDS_MAX = 120
 KEYS = 6000
+MANY_KEYS = 40000
 # A bound that is never reached.
 LONG = 1000000
 REST = 'the next start replays the rest'
+WRITES_BACK = 'writing back before the end'
 
 
 class Place:
@@ -61,6 +64,11 @@ class Place:
                 pass
         return self.server.process.wait(WAIT_SECONDS_MAX)
 
+    def wait_for_log(self, text):
+        """Until the server has logged it, or has ended."""
+        while text not in self.server.log_text() and self.server.process.poll() is None:
+            time.sleep(0.001)
+
     def replayed(self):
         """Records that the start replayed."""
         return int(re.search(r'recovered .* records=(\d+)', self.server.log_text())[1])
@@ -71,14 +79,14 @@ class Place:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-def fill(conn, name):
-    conn.pipeline([[b'SET', b'%s:%d' % (name, i), b'v%d' % i] for i in range(KEYS)])
+def fill(conn, name, value=b'v%d', keys=KEYS):
+    conn.pipeline([[b'SET', b'%s:%d' % (name, i), value % i] for i in range(keys)])
 
 
-def differs(conn, name):
+def differs(conn, name, value=b'v%d', keys=KEYS):
     """How many keys do not have their value."""
-    got = conn.pipeline([[b'GET', b'%s:%d' % (name, i)] for i in range(KEYS)])
-    return sum(v != b'v%d' % i for i, v in enumerate(got))
+    got = conn.pipeline([[b'GET', b'%s:%d' % (name, i)] for i in range(keys)])
+    return sum(v != value % i for i, v in enumerate(got))
 
 
 # The end, shutdown-timeout, and whether the start after it replays what was written.
@@ -112,8 +120,8 @@ def check_ends(place):
         place.check(what + ': the end of the start after it', place.end(conn, 'SAVE'), 0)
 
 
-def check_second_signal(place):
-    """Whenever it comes: while connections close, while the log does, while rows are written."""
+def check_signals_at_once(place):
+    """More than one while connections close, or while the log does."""
     for number in range(3):
         conn = place.start(shutdown_timeout=LONG)
         name = b'twice%d' % number
@@ -125,10 +133,35 @@ def check_second_signal(place):
         place.check('the end', place.end(conn), 0)
 
 
+def check_second_signal(place):
+    """While rows are written back it cuts that short, and the next start replays the rest.
+
+    Without it the end would write everything, and nothing would be replayed. Which of the two ends
+    first is not ours to say: in one of the rounds it has to be the signal.
+    """
+    value = b'%d' + b'x' * 1000
+    cut_short = 0
+    for number in range(5):
+        conn = place.start(shutdown_timeout=LONG)
+        name = b'second%d' % number
+        fill(conn, name, value, MANY_KEYS)
+        place.server.process.send_signal(signal.SIGTERM)
+        place.wait_for_log(WRITES_BACK)
+        place.check('exit code', place.end(conn, signal.SIGTERM), 0)
+        conn = place.start()
+        cut_short += place.replayed() > 0
+        place.check('after a second signal', differs(conn, name, value, MANY_KEYS), 0)
+        place.check('the end', place.end(conn, 'SAVE'), 0)
+        if cut_short:
+            return
+    place.check('rounds in which the second signal cut the end short', cut_short > 0, True)
+
+
 def main():
     place = Place(sys.argv[1])
     try:
         check_ends(place)
+        check_signals_at_once(place)
         check_second_signal(place)
     finally:
         place.close()
