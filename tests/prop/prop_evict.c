@@ -8,17 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/io/pool.h"
-#include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/evict.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"
-#include "engine/store/store.h"
 #include "engine/store/store_mem.h"
 
 #include "bench/load/bench_dist.h"
+#include "tests/lib/rig.h"
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 
@@ -34,11 +32,7 @@
 
 struct cache {
     struct store_mem_disk *disk;
-    struct store *store;
-    struct reactor *reactor;
-    struct mailbox mailbox;
-    struct pool *readers;
-    struct pool *maintainer;
+    struct rig rig;
     struct keyspace *ks;
     struct ks_wait wait;
     struct vv vv;
@@ -47,70 +41,21 @@ struct cache {
     uint64_t evicted;
 };
 
-static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
-                      const struct bytes *operands, size_t n, struct buf *out)
-{
-    (void)ctx;
-    (void)key;
-    return row_merge_store(existing, operands, n, out);
-}
-
-static void on_wake(void *ctx)
-{
-    struct cache *c = ctx;
-
-    (void)mailbox_drain(&c->mailbox, 1000);
-}
-
-/* There is no log: everything is durable at once. */
-static void request_sync(void *ctx)
-{
-    (void)ctx;
-}
-
-static void on_ready(struct ks_wait *wait)
-{
-    (void)wait;
-}
-
 static void cache_open(struct cache *c)
 {
-    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
-    const struct pool_options readers = {.name = "r", .threads = 2};
-    const struct pool_options maintainer = {.name = "m", .threads = 1};
-    const struct store_options store = {.merge = {.merge = merge_rows}};
-
-    *c = (struct cache){.now_ms = NOW_MS, .lsn = 1, .wait = {.on_ready = on_ready}};
+    *c = (struct cache){.now_ms = NOW_MS, .lsn = 1, .wait = {.on_ready = rig_on_ready}};
     c->disk = store_mem_disk_create();
-    assert_int_equal(reactor_create(&reactor, &c->reactor), 0);
-    reactor_set_wake_hook(c->reactor, on_wake, c);
-    mailbox_init(&c->mailbox, c->reactor);
-    assert_int_equal(pool_create(&readers, &c->readers), 0);
-    assert_int_equal(pool_create(&maintainer, &c->maintainer), 0);
-    assert_int_equal(store_mem_open(c->disk, &store, &c->store), 0);
-    const struct ks_options options = {.seed = HASH_SEED,
-                                       .store = c->store,
-                                       .readers = c->readers,
-                                       .maintainer = c->maintainer,
-                                       .mailbox = &c->mailbox,
-                                       .origin = 1,
-                                       .request_sync = request_sync,
-                                       .ctx = c};
+    rig_open(&c->rig, c->disk, 2);
+    const struct ks_options options = rig_options(&c->rig, HASH_SEED);
     assert_int_equal(ks_create(&options, &c->ks), 0);
     ks_set_pressure(c->ks, true);
 }
 
 static void cache_close(struct cache *c)
 {
-    while (ks_busy(c->ks))
-        reactor_run_once(c->reactor, 1);
-    pool_destroy(c->maintainer);
-    pool_destroy(c->readers);
-    ks_destroy(c->ks);
-    store_close(c->store);
+    rig_settle(&c->rig, c->ks);
+    rig_close(&c->rig, c->ks);
     store_mem_disk_destroy(c->disk);
-    mailbox_deinit(&c->mailbox);
-    reactor_destroy(c->reactor);
 }
 
 static struct tag tag_now(const struct cache *c)
@@ -154,7 +99,7 @@ static void evict_down(struct cache *c, const struct ks_evict_rule *rule, uint64
         const uint64_t over = ks_count(c->ks) - count;
         assert_true(ks_evict_start(c->ks, rule, (uint32_t)over, c->now_ms, evict, c));
         while (ks_evict_busy(c->ks))
-            reactor_run_once(c->reactor, 1);
+            rig_turn(&c->rig);
     }
 }
 
@@ -169,7 +114,7 @@ static bool get(struct cache *c, const struct ks_key *key)
 {
     while (ks_need_key(c->ks, key, c->now_ms, &c->wait) != 0) {
         while (c->wait.pending != 0)
-            reactor_run_once(c->reactor, 1);
+            rig_turn(&c->rig);
         assert_int_equal(c->wait.err, 0);
     }
     const bool there = ks_get(c->ks, key, c->now_ms) != NULL;
@@ -293,7 +238,7 @@ static void volatile_policies_take_keys_with_an_expiry_only(void **state)
             assert_true(rounds < 100000);
             (void)ks_evict_start(c.ks, &rule, 8, c.now_ms, evict, &c);
             while (ks_evict_busy(c.ks))
-                reactor_run_once(c.reactor, 1);
+                rig_turn(&c.rig);
         }
         expect_u64(ks_count(c.ks), 1980);
         assert_false(ks_evict_possible(c.ks, true));

@@ -6,8 +6,6 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
-#include "engine/io/pool.h"
-#include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/group.h"
@@ -25,21 +23,6 @@
 #include "tests/lib/tcase.h"
 #include "tests/lib/tmpdir.h"
 
-static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
-                      const struct bytes *operands, size_t n, struct buf *out)
-{
-    (void)ctx;
-    (void)key;
-    return row_merge_store(existing, operands, n, out);
-}
-
-static void on_wake(void *ctx)
-{
-    struct member *m = ctx;
-
-    (void)mailbox_drain(&m->mailbox, 1000);
-}
-
 static void on_durable(void *ctx, uint64_t lsn)
 {
     struct member *m = ctx;
@@ -53,11 +36,6 @@ static void request_sync(void *ctx)
     struct member *m = ctx;
 
     oplog_request_sync(m->log);
-}
-
-static void on_ready(struct ks_wait *wait)
-{
-    (void)wait;
 }
 
 static void on_change(void *ctx, const struct ks_key *key)
@@ -89,7 +67,7 @@ static void open_log(struct member *m)
 {
     char why[512];
     const struct oplog_options options = {.dir = m->log_dir,
-                                          .reactor = m->reactor,
+                                          .reactor = m->rig.reactor,
                                           .policy = OPLOG_SYNC_NO,
                                           .segment_bytes = 1u << 20,
                                           .on_durable = on_durable,
@@ -107,7 +85,7 @@ static void recover(struct member *m)
     struct replay r = {.ks = m->ks, .origin = m->origin, .group = true, .dirty_bytes_max = 20000};
 
     buf_init(&vv, 2 * VV_BYTES_MAX);
-    assert_int_equal(store_covered(m->store, true, &covered, &vv), 0);
+    assert_int_equal(store_covered(m->rig.store, true, &covered, &vv), 0);
     assert_int_equal(replay_covered(&r, buf_bytes(&vv)), 0);
     buf_deinit(&vv);
     if (ks_recover_table(m->ks, why, sizeof(why)) != 0)
@@ -130,29 +108,15 @@ static void recover(struct member *m)
 
 void member_open(struct member *m)
 {
-    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
-    const struct pool_options readers = {.name = "r", .threads = 1};
-    const struct pool_options maintainer = {.name = "m", .threads = 1};
-    const struct store_options store = {.merge = {.merge = merge_rows}};
-
-    assert_int_equal(reactor_create(&reactor, &m->reactor), 0);
-    reactor_set_wake_hook(m->reactor, on_wake, m);
-    mailbox_init(&m->mailbox, m->reactor);
-    assert_int_equal(pool_create(&readers, &m->readers), 0);
-    assert_int_equal(pool_create(&maintainer, &m->maintainer), 0);
-    assert_int_equal(store_mem_open(m->disk, &store, &m->store), 0);
-    const struct ks_options options = {.seed = GROUP_SEED,
-                                       .store = m->store,
-                                       .readers = m->readers,
-                                       .maintainer = m->maintainer,
-                                       .mailbox = &m->mailbox,
-                                       .origin = m->origin,
-                                       .group = true,
-                                       .keys_path = m->keys_path,
-                                       .request_sync = request_sync,
-                                       .ctx = m};
+    rig_open(&m->rig, m->disk, 1);
+    struct ks_options options = rig_options(&m->rig, GROUP_SEED);
+    options.origin = m->origin;
+    options.group = true;
+    options.keys_path = m->keys_path;
+    options.request_sync = request_sync;
+    options.ctx = m;
     assert_int_equal(ks_create(&options, &m->ks), 0);
-    m->wait = (struct ks_wait){.on_ready = on_ready};
+    m->wait = (struct ks_wait){.on_ready = rig_on_ready};
     open_log(m);
     recover(m);
 }
@@ -167,13 +131,8 @@ void member_close(struct member *m)
     oplog_cursor_close(m->cursor);
     m->cursor = NULL;
     assert_int_equal(oplog_close(m->log), 0);
-    pool_destroy(m->maintainer);
-    pool_destroy(m->readers);
-    ks_destroy(m->ks);
+    rig_close(&m->rig, m->ks);
     m->ks = NULL;
-    store_close(m->store);
-    mailbox_deinit(&m->mailbox);
-    reactor_destroy(m->reactor);
     m->recoveries++;
 }
 
@@ -210,7 +169,7 @@ void member_turn(struct member *m)
 {
     flush_step(m);
     oplog_turn_end(m->log);
-    reactor_run_once(m->reactor, 1);
+    rig_turn(&m->rig);
     show_records(m);
 }
 
@@ -240,7 +199,7 @@ void member_persist(struct member *m)
     /* A store has one writer at a time. */
     while (ks_busy(m->ks))
         member_turn(m);
-    assert_int_equal(store_flush(m->store), 0);
+    assert_int_equal(store_flush(m->rig.store), 0);
 }
 
 void member_cover(struct member *m, struct vv *out)
@@ -255,7 +214,7 @@ void member_cover(struct member *m, struct vv *out)
     }
     member_persist(m);
     buf_init(&covered, 2 * VV_BYTES_MAX);
-    assert_int_equal(store_covered(m->store, true, &lsn, &covered), 0);
+    assert_int_equal(store_covered(m->rig.store, true, &lsn, &covered), 0);
     struct bytes in = buf_bytes(&covered);
     vv_init(out);
     if (in.len != 0)

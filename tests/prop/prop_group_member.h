@@ -4,18 +4,16 @@
 
 #include <stdbool.h>
 
-#include "engine/io/mailbox.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"
 #include "engine/value/vv.h"
+
+#include "tests/lib/rig.h"
 
 struct mut;
 struct oplog;
 struct oplog_cursor;
 struct oplog_record;
-struct reactor;
-struct pool;
-struct store;
 struct store_mem_disk;
 
 #define GROUP_SEED 0x5eedu
@@ -26,11 +24,7 @@ struct member {
     char *log_dir;
     char *keys_path;
     struct store_mem_disk *disk;
-    struct store *store;
-    struct reactor *reactor;
-    struct mailbox mailbox;
-    struct pool *readers;
-    struct pool *maintainer;
+    struct rig rig;
     struct keyspace *ks;
     struct oplog *log;
     struct oplog_cursor *cursor;

@@ -256,7 +256,7 @@ static void expect_empty(struct member *m, const struct row *row)
     if (ks_count(m->ks) != 0 || ks_group_waiting(m->ks) != 0)
         fail_msg("%s: %llu keys are left, %llu wait", row->name,
                  (unsigned long long)ks_count(m->ks), (unsigned long long)ks_group_waiting(m->ks));
-    assert_int_equal(store_iter_open(m->store, &options, &it), 0);
+    assert_int_equal(store_iter_open(m->rig.store, &options, &it), 0);
     for (store_iter_seek(it, bytes_of(NULL, 0)); store_iter_valid(it); store_iter_next(it))
         rows_count += rowkey_parse(store_iter_key(it), &rk) == 0;
     store_iter_close(it);

@@ -445,7 +445,7 @@ static void checkpoint(struct core *c)
 
     if (rng_below(&c->rng, 2) == 0) {
         settle(c);
-        assert_int_equal(store_flush(c->store), 0);
+        assert_int_equal(store_flush(c->rig.store), 0);
     }
     (void)ks_keys_start(c->ks, NOW_MS);
     for (uint64_t turns = rng_below(&c->rng, 8); turns != 0; turns--)
@@ -462,7 +462,7 @@ static void checkpoint(struct core *c)
 static void flush_all(struct core *c)
 {
     struct store_mem_disk *disk = store_mem_disk_create();
-    const struct store_options options = {.merge = {.merge = merge_rows}};
+    const struct store_options options = {.merge = {.merge = rig_merge_rows}};
     const uint64_t lsn = oplog_applied_lsn(c->log);
 
     ks_keys_stop(c->ks);
@@ -479,9 +479,9 @@ static void flush_all(struct core *c)
     /* Its number is in the file's name; here the old file may even be in its place. */
     if (rng_below(&c->rng, 2) == 0)
         keyfile_remove(c->keys_path);
-    store_close(c->store);
+    store_close(c->rig.store);
     store_mem_disk_destroy(c->disk);
-    c->store = fresh;
+    c->rig.store = fresh;
     c->disk = disk;
     ks_set_store(c->ks, fresh, c->keys_path);
     memset(c->model, 0, sizeof(c->model));
@@ -495,7 +495,7 @@ static void crash(struct core *c)
 
     if (rng_below(&c->rng, 2) == 0) {
         settle(c);
-        assert_int_equal(store_flush(c->store), 0);
+        assert_int_equal(store_flush(c->rig.store), 0);
         if (rng_below(&c->rng, 2) == 0) {
             for (int i = 0; i < 3; i++)
                 write_back(c);

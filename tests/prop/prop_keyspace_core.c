@@ -7,7 +7,6 @@
 #include "engine/base/mem.h"
 
 #include "engine/io/pool.h"
-#include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyfile.h"
@@ -29,21 +28,6 @@
 #include "tests/lib/tcase.h"
 #include "tests/lib/tmpdir.h"
 
-int merge_rows(void *ctx, struct bytes key, struct bytes existing, const struct bytes *operands,
-               size_t n, struct buf *out)
-{
-    (void)ctx;
-    (void)key;
-    return row_merge_store(existing, operands, n, out);
-}
-
-static void on_wake(void *ctx)
-{
-    struct core *c = ctx;
-
-    (void)mailbox_drain(&c->mailbox, 1000);
-}
-
 static void on_durable(void *ctx, uint64_t lsn)
 {
     struct core *c = ctx;
@@ -59,11 +43,6 @@ static void request_sync(void *ctx)
     oplog_request_sync(c->log);
 }
 
-static void on_ready(struct ks_wait *wait)
-{
-    (void)wait;
-}
-
 /* The next slice of the batch that is being built. */
 void flush_step(struct core *c)
 {
@@ -75,7 +54,7 @@ void turn(struct core *c)
 {
     flush_step(c);
     oplog_turn_end(c->log);
-    reactor_run_once(c->reactor, 1);
+    rig_turn(&c->rig);
 }
 
 struct ks_key key_of(unsigned k, char name[16])
@@ -89,7 +68,7 @@ static void open_log(struct core *c)
 {
     char why[512];
     const struct oplog_options options = {.dir = c->log_dir,
-                                          .reactor = c->reactor,
+                                          .reactor = c->rig.reactor,
                                           .policy = OPLOG_SYNC_NO,
                                           .segment_bytes = 1u << 20,
                                           .on_durable = on_durable,
@@ -104,15 +83,9 @@ static void check_table(struct core *c)
 {
     char why[512], name[16];
     struct keyspace *ks;
-    const struct ks_options options = {.seed = HASH_SEED,
-                                       .store = c->store,
-                                       .readers = c->readers,
-                                       .maintainer = c->scratch_pool,
-                                       .mailbox = &c->mailbox,
-                                       .origin = ORIGIN,
-                                       .request_sync = request_sync,
-                                       .ctx = c};
+    struct ks_options options = rig_options(&c->rig, HASH_SEED);
 
+    options.maintainer = c->scratch_pool;
     assert_int_equal(ks_create(&options, &ks), 0);
     if (ks_recover_table(ks, why, sizeof(why)) != 0)
         fail_msg("%s", why);
@@ -133,7 +106,7 @@ static void recover(struct core *c)
     struct replay r = {.ks = c->ks, .origin = ORIGIN, .dirty_bytes_max = 20000};
 
     buf_init(&vv, VV_BYTES_MAX);
-    assert_int_equal(store_covered(c->store, true, &covered, &vv), 0);
+    assert_int_equal(store_covered(c->rig.store, true, &covered, &vv), 0);
     struct bytes in = buf_bytes(&vv);
     if (in.len != 0)
         assert_int_equal(vv_decode(&in, &r.vv), 0);
@@ -152,30 +125,18 @@ static void recover(struct core *c)
 
 void core_open(struct core *c)
 {
-    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
-    const struct pool_options readers = {.name = "r", .threads = 3};
-    const struct pool_options maintainer = {.name = "m", .threads = 1};
-    const struct store_options store = {.merge = {.merge = merge_rows}};
+    const struct pool_options scratch = {.name = "s", .threads = 1};
 
-    assert_int_equal(reactor_create(&reactor, &c->reactor), 0);
-    reactor_set_wake_hook(c->reactor, on_wake, c);
-    mailbox_init(&c->mailbox, c->reactor);
-    assert_int_equal(pool_create(&readers, &c->readers), 0);
-    assert_int_equal(pool_create(&maintainer, &c->maintainer), 0);
-    assert_int_equal(pool_create(&maintainer, &c->scratch_pool), 0);
-    assert_int_equal(store_mem_open(c->disk, &store, &c->store), 0);
-    const struct ks_options options = {.seed = HASH_SEED,
-                                       .store = c->store,
-                                       .readers = c->readers,
-                                       .maintainer = c->maintainer,
-                                       .mailbox = &c->mailbox,
-                                       .origin = ORIGIN,
-                                       .keys_path = c->keys_path,
-                                       .request_sync = request_sync,
-                                       .ctx = c};
+    rig_open(&c->rig, c->disk, 3);
+    assert_int_equal(pool_create(&scratch, &c->scratch_pool), 0);
+    struct ks_options options = rig_options(&c->rig, HASH_SEED);
+    options.origin = ORIGIN;
+    options.keys_path = c->keys_path;
+    options.request_sync = request_sync;
+    options.ctx = c;
     assert_int_equal(ks_create(&options, &c->ks), 0);
     ks_keys_set_due(c->ks, 1);
-    c->wait = (struct ks_wait){.on_ready = on_ready};
+    c->wait = (struct ks_wait){.on_ready = rig_on_ready};
     open_log(c);
     recover(c);
 }
@@ -208,14 +169,9 @@ void core_close(struct core *c)
     ks_wait_cancel(c->ks, &c->wait);
     mut_destroy(c->mut);
     assert_int_equal(oplog_close(c->log), 0);
-    pool_destroy(c->maintainer);
     pool_destroy(c->scratch_pool);
-    pool_destroy(c->readers);
-    ks_destroy(c->ks);
+    rig_close(&c->rig, c->ks);
     c->ks = NULL;
-    store_close(c->store);
-    mailbox_deinit(&c->mailbox);
-    reactor_destroy(c->reactor);
 }
 
 void core_init(struct core *c)

@@ -4,13 +4,12 @@
 
 #include "engine/base/rng.h"
 
-#include "engine/io/mailbox.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"
 
+#include "tests/lib/rig.h"
 #include "tests/prop/prop_keyspace_model.h"
 
-struct buf;
 struct mut;
 struct oplog;
 struct store_mem_disk;
@@ -23,11 +22,7 @@ struct core {
     char *keys_old;   /* An earlier copy of the file, */
     char *keys_alien; /* and one of another store. */
     struct store_mem_disk *disk;
-    struct store *store;
-    struct reactor *reactor;
-    struct mailbox mailbox;
-    struct pool *readers;
-    struct pool *maintainer;
+    struct rig rig;
     struct pool *scratch_pool; /* Of the keyspace that is compared with. */
     struct keyspace *ks;
     struct oplog *log;
@@ -47,9 +42,6 @@ struct core {
     uint64_t flushes;
 };
 
-/* store_merge_ops.merge. */
-int merge_rows(void *ctx, struct bytes key, struct bytes existing, const struct bytes *operands,
-               size_t n, struct buf *out);
 /* Goes on with the batch that is being built. */
 void flush_step(struct core *c);
 /* One turn of the loop. */

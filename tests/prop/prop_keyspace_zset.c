@@ -110,7 +110,7 @@ void check_index(struct core *c)
     }
     while (ks_busy(c->ks))
         turn(c);
-    assert_int_equal(store_iter_open(c->store, &options, &it), 0);
+    assert_int_equal(store_iter_open(c->rig.store, &options, &it), 0);
     for (store_iter_seek(it, bytes_of(NULL, 0)); store_iter_valid(it); store_iter_next(it)) {
         if (rowkey_parse(store_iter_key(it), &rk) != 0 || rk.kind != ROWKEY_KIND_ZINDEX)
             continue;

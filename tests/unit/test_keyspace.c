@@ -82,7 +82,7 @@ static void lose_a_row(struct core *c, const struct ks_key *key)
                                          bytes_cstr("member:7"));
     store_batch_init(&batch, 1u << 20);
     assert_int_equal(store_batch_delete(&batch, bytes_of(name, len)), 0);
-    assert_int_equal(store_write(c->store, &batch, 0), 0);
+    assert_int_equal(store_write(c->rig.store, &batch, 0), 0);
     store_batch_deinit(&batch);
 }
 

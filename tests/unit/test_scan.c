@@ -5,16 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/io/pool.h"
-#include "engine/io/reactor.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/resident.h"
 #include "engine/space/scan.h"
-#include "engine/store/store.h"
 #include "engine/store/store_mem.h"
 
+#include "tests/lib/rig.h"
 #include "tests/lib/tcase.h"
 
 #define KEYS      300
@@ -25,11 +23,7 @@
 
 struct fixture {
     struct store_mem_disk *disk;
-    struct store *store;
-    struct reactor *reactor;
-    struct mailbox mailbox;
-    struct pool *readers;
-    struct pool *maintainer;
+    struct rig rig;
     struct keyspace *ks;
     struct ks_wait wait;
     struct vv vv;
@@ -38,68 +32,20 @@ struct fixture {
     uint32_t expired[KEYS];
 };
 
-static int merge_rows(void *ctx, struct bytes key, struct bytes existing,
-                      const struct bytes *operands, size_t n, struct buf *out)
-{
-    (void)ctx;
-    (void)key;
-    return row_merge_store(existing, operands, n, out);
-}
-
-static void on_wake(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    (void)mailbox_drain(&f->mailbox, 1000);
-}
-
-static void request_sync(void *ctx)
-{
-    (void)ctx;
-}
-
-static void on_ready(struct ks_wait *wait)
-{
-    (void)wait;
-}
-
 static void fixture_open(struct fixture *f)
 {
-    const struct reactor_options reactor = {.backend = REACTOR_EPOLL};
-    const struct pool_options readers = {.name = "r", .threads = 1};
-    const struct pool_options maintainer = {.name = "m", .threads = 1};
-    const struct store_options store = {.merge = {.merge = merge_rows}};
-
-    *f = (struct fixture){.lsn = 1, .wait = {.on_ready = on_ready}};
+    *f = (struct fixture){.lsn = 1, .wait = {.on_ready = rig_on_ready}};
     f->disk = store_mem_disk_create();
-    assert_int_equal(reactor_create(&reactor, &f->reactor), 0);
-    reactor_set_wake_hook(f->reactor, on_wake, f);
-    mailbox_init(&f->mailbox, f->reactor);
-    assert_int_equal(pool_create(&readers, &f->readers), 0);
-    assert_int_equal(pool_create(&maintainer, &f->maintainer), 0);
-    assert_int_equal(store_mem_open(f->disk, &store, &f->store), 0);
-    const struct ks_options options = {.seed = HASH_SEED,
-                                       .store = f->store,
-                                       .readers = f->readers,
-                                       .maintainer = f->maintainer,
-                                       .mailbox = &f->mailbox,
-                                       .origin = 1,
-                                       .request_sync = request_sync,
-                                       .ctx = f};
+    rig_open(&f->rig, f->disk, 1);
+    const struct ks_options options = rig_options(&f->rig, HASH_SEED);
     assert_int_equal(ks_create(&options, &f->ks), 0);
 }
 
 static void fixture_close(struct fixture *f)
 {
-    while (ks_busy(f->ks))
-        reactor_run_once(f->reactor, 1);
-    pool_destroy(f->maintainer);
-    pool_destroy(f->readers);
-    ks_destroy(f->ks);
-    store_close(f->store);
+    rig_settle(&f->rig, f->ks);
+    rig_close(&f->rig, f->ks);
     store_mem_disk_destroy(f->disk);
-    mailbox_deinit(&f->mailbox);
-    reactor_destroy(f->reactor);
 }
 
 static struct ks_key key_of(uint32_t i, char name[24])
@@ -167,7 +113,7 @@ static void read_names(struct fixture *f)
 {
     assert_int_equal(scan(f), 1);
     while (f->wait.pending != 0)
-        reactor_run_once(f->reactor, 1);
+        rig_turn(&f->rig);
     assert_int_equal(f->wait.err, 0);
 }
 
