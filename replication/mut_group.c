@@ -371,9 +371,9 @@ void mut_group_del(struct mut *m, const struct ks_key *key)
     write_whole(m, key, &op);
 }
 
-void mut_group_expired(struct mut *m, const struct ks_key *key)
+bool mut_group_expired(struct mut *m, const struct ks_key *key)
 {
-    ks_group_collect_key(m->options.ks, key);
+    return ks_group_collect_key(m->options.ks, key);
 }
 
 /* The value that the batch has given the string, changed, as a SET. */

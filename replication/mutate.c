@@ -321,13 +321,12 @@ void mut_del(struct mut *m, const struct ks_key *key)
     remove_key(m, key, OP_DEL);
 }
 
-void mut_reclaim(struct mut *m, const struct ks_key *key)
+bool mut_reclaim(struct mut *m, const struct ks_key *key)
 {
-    if (unlikely(m->group != NULL)) {
-        mut_group_expired(m, key);
-        return;
-    }
+    if (unlikely(m->group != NULL))
+        return mut_group_expired(m, key);
     remove_key(m, key, OP_RECLAIM);
+    return true;
 }
 
 /* The key row after a change of a string, logged as a SET because the batch has one already. */

@@ -97,9 +97,10 @@ void mut_del(struct mut *m, const struct ks_key *key);
 
 /*
  * The key expired: removes it here only. No peer hears of it. In a group nothing happens: the key
- * stays hidden until garbage collection finds that it is so everywhere.
+ * stays hidden until garbage collection finds that it is so everywhere. False if that was noted
+ * before.
  */
-void mut_reclaim(struct mut *m, const struct ks_key *key);
+bool mut_reclaim(struct mut *m, const struct ks_key *key);
 
 /* EXPIRE and PERSIST (`expire_at_ms` 0) of a key that is hot. */
 void mut_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms);

@@ -89,7 +89,7 @@ void mut_group_logged(struct mut *m);
 void mut_group_set(struct mut *m, const struct ks_key *key, struct bytes value,
                    uint64_t expire_at_ms);
 void mut_group_del(struct mut *m, const struct ks_key *key);
-void mut_group_expired(struct mut *m, const struct ks_key *key);
+bool mut_group_expired(struct mut *m, const struct ks_key *key);
 void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms);
 MUST_USE int mut_group_incr(struct mut *m, const struct ks_key *key, int64_t delta, int64_t *out);
 MUST_USE int mut_group_incr_float(struct mut *m, const struct ks_key *key, long double delta,

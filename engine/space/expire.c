@@ -11,6 +11,10 @@
 #define HEAP_CAP_MIN 256u
 /* Index rows of one look. */
 #define LOOK_ROWS 1024
+/* From one walk from the begin to the next, at least. */
+#define AGAIN_MS 10000
+/* The same by its rows, so that reading them is a small part of the maintenance thread's work. */
+#define AGAIN_ROWS_PER_MS 10
 
 struct due {
     uint64_t at_ms;
@@ -22,11 +26,12 @@ struct cold_look {
     struct keyspace *ks;
     struct pool_class cls;
     struct pool_job job;
-    struct store_batch batch; /* Removes the index rows that were dealt with. */
+    struct store_batch batch; /* Removes the index rows that have done their work. */
     struct buf keys;          /* Names of expired keys: u16 length, name. */
     struct buf resume;
     uint64_t now_ms;
-    uint64_t resume_reset_ms;
+    uint64_t begun_ms; /* The walk from the begin of the index; */
+    uint64_t walked;   /* index rows since. */
     ks_expire_fn fn;
     void *ctx;
     int err;
@@ -151,20 +156,29 @@ void ks_expire_put(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms
     CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len), bytes_of(mark, 1)) == 0);
 }
 
-/* Whether the key row says that the key has expired; an absent key has nothing to reclaim. */
-static bool row_expired(struct cold_look *l, struct store_iter *it, const struct rowkey *rk)
+/* What the key row says of an index row whose time has come. */
+enum verdict {
+    VERDICT_DONE,    /* Absent, or it expires later, by an index row of its own. */
+    VERDICT_DUE,     /* The index row stays until the reclaim is in the store. */
+    VERDICT_UNKNOWN, /* It cannot be read now. */
+};
+
+static enum verdict judge(const struct cold_look *l, struct store_iter *it, const struct rowkey *rk)
 {
+    enum verdict verdict = VERDICT_UNKNOWN;
     struct store_value value;
     struct row_view view;
     uint8_t *name = mem_alloc(rowkey_size(rk->key, ROWKEY_KIND_KEY, bytes_of(NULL, 0)));
     const size_t len = rowkey_store_key(name, rk->slot, rk->hash, rk->key);
 
     store_iter_get(it, bytes_of(name, len), STORE_READ_NO_FILL, &value);
-    const bool expired =
-        value.status == STORE_FOUND && row_view(value.row, l->now_ms, &view) == 0 && view.expired;
+    if (value.status == STORE_ABSENT)
+        verdict = VERDICT_DONE;
+    else if (value.status == STORE_FOUND && row_view(value.row, l->now_ms, &view) == 0)
+        verdict = view.expired ? VERDICT_DUE : VERDICT_DONE;
     store_value_release(&value);
     mem_free(name);
-    return expired;
+    return verdict;
 }
 
 static void look(struct cold_look *l)
@@ -195,15 +209,19 @@ static void look(struct cold_look *l)
             l->more = true;
             break;
         }
-        if (row_expired(l, it, &rk)) {
+        l->walked++;
+        const enum verdict verdict = judge(l, it, &rk);
+        if (verdict == VERDICT_DUE) {
             le16_store(head, (uint16_t)rk.key.len);
             l->err = buf_append(&l->keys, head, 2);
             if (l->err == 0)
                 l->err = buf_append_bytes(&l->keys, rk.key);
         }
-        if (l->err == 0)
+        if (l->err == 0 && verdict == VERDICT_DONE)
             l->err = store_batch_delete(&l->batch, name);
     }
+    if (l->err == 0)
+        l->err = store_iter_status(it);
     store_iter_close(it);
     if (l->err == 0 && store_batch_count(&l->batch) != 0)
         l->err = store_write(l->ks->options.store, &l->batch, 0);
@@ -248,10 +266,10 @@ void ks_expire_look_cold(struct keyspace *ks, uint64_t now_ms, ks_expire_fn fn, 
 
     if (l->busy)
         return;
-    /* Now and then from the start: index rows with an earlier time may have come since. */
-    if (now_ms >= l->resume_reset_ms) {
+    if (now_ms >= l->begun_ms + u64_max(AGAIN_MS, l->walked / AGAIN_ROWS_PER_MS)) {
         buf_clear(&l->resume);
-        l->resume_reset_ms = now_ms + 10000;
+        l->begun_ms = now_ms;
+        l->walked = 0;
     }
     l->busy = true;
     l->now_ms = now_ms;

@@ -7,8 +7,12 @@
  *     in DRAM    a heap of {time, slot, hash}, for keys that were hot when their expiry was set or
  *                read. Entries are not removed when the expiry changes: a stale one is noticed when
  *                it comes up.
- *     on flash   index rows, in the order of time, written with the key row. The look goes on from
- *                a remembered place, so that it never walks again over what it has removed.
+ *     on flash   index rows, in the order of time, written with the key row. One is removed by the
+ *                look that finds its key row gone or changed, so that nothing is forgotten if the
+ *                key is not reclaimed when it is found: the log may take nothing just then, or a
+ *                crash may come before it does. The look goes on from a remembered place, and
+ *                begins anew from time to time, for those, and for rows with an earlier time that
+ *                have come since.
  *
  * Owned by one shard thread.
  */

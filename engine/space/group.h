@@ -92,8 +92,8 @@ void ks_group_set_horizons(struct keyspace *ks, const struct row_horizons *horiz
  */
 bool ks_group_collect_some(struct keyspace *ks, uint32_t max);
 
-/* The key may have something to collect: it has expired. */
-void ks_group_collect_key(struct keyspace *ks, const struct ks_key *key);
+/* The key may have something to collect: it has expired. False: that was known, or no room. */
+bool ks_group_collect_key(struct keyspace *ks, const struct ks_key *key);
 
 /* Keys that wait for the horizons. */
 uint64_t ks_group_waiting(const struct keyspace *ks);

@@ -87,12 +87,12 @@ static struct gc_key *find(const struct group_gc *gc, const struct ks_key *key)
     return NULL;
 }
 
-void ks_group_collect_key(struct keyspace *ks, const struct ks_key *key)
+bool ks_group_collect_key(struct keyspace *ks, const struct ks_key *key)
 {
     struct group_gc *gc = ks->group->gc;
 
     if (gc->count == KEYS_MAX || find(gc, key) != NULL)
-        return;
+        return false;
     struct gc_key *k = mem_zalloc(sizeof(*k) + key->name.len);
     k->hash = key->hash;
     k->slot = key->slot;
@@ -102,12 +102,13 @@ void ks_group_collect_key(struct keyspace *ks, const struct ks_key *key)
     list_push_back(&gc->queue, &k->link);
     list_push_back(&gc->buckets[key->hash & (BUCKETS - 1)], &k->bucket);
     gc->count++;
+    return true;
 }
 
 void group_gc_note(struct keyspace *ks, const struct ks_key *key, struct bytes row)
 {
     if (row.len != 0 && row.ptr[0] == ROW_GENERAL)
-        ks_group_collect_key(ks, key);
+        (void)ks_group_collect_key(ks, key);
 }
 
 void ks_group_note_row(struct keyspace *ks, const struct ks_key *key, struct bytes row)
