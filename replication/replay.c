@@ -243,6 +243,22 @@ int replay_covered(struct replay *r, struct bytes covered)
     return err;
 }
 
+/*
+ * Writes what is replayed, and lets some of it go. What cannot leave is no reason to do that again
+ * after each record.
+ */
+static int make_room(struct replay *r)
+{
+    const int err = ks_recover_flush(r->ks, r->lsn, &r->vv);
+
+    if (err != 0)
+        return err;
+    ks_recover_demote(r->ks);
+    r->rooms++;
+    r->bytes_max = u64_max(r->bytes_max, ks_recover_held(r->ks) + r->room_bytes_min);
+    return 0;
+}
+
 int replay_record(void *ctx, const struct oplog_record *record)
 {
     struct replay *r = ctx;
@@ -270,7 +286,7 @@ int replay_record(void *ctx, const struct oplog_record *record)
         err = vv_raise(&r->seqs, tag_of(record->seq, record->origin));
         ks_flush_seqs(r->ks, &r->seqs);
     }
-    if (err == 0 && ks_flush_backlog(r->ks) > r->dirty_bytes_max)
-        err = ks_recover_flush(r->ks, r->lsn, &r->vv);
+    if (err == 0 && unlikely(ks_recover_held(r->ks) > r->bytes_max))
+        err = make_room(r);
     return err;
 }

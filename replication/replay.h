@@ -20,9 +20,10 @@ struct keyspace;
 
 struct replay {
     struct keyspace *ks;
-    uint8_t origin;           /* Our own. */
-    bool group;               /* Of a group: ops are joined (space/group.h). */
-    uint64_t dirty_bytes_max; /* Rows are written to the store in between, beyond this. */
+    uint8_t origin;     /* Our own. */
+    bool group;         /* Of a group: ops are joined (space/group.h). */
+    uint64_t bytes_max; /* Beyond this (ks_recover_held) rows are written and demoted in between, */
+    uint64_t room_bytes_min; /* but not before it has grown by so many since the last time. */
     /* Results. */
     struct vv vv;   /* Starts as that of the covered position. */
     struct vv seqs; /* In a group: the last sequence number of each origin; starts likewise. */
@@ -31,6 +32,7 @@ struct replay {
     uint64_t records;
     uint64_t ops;
     uint64_t bytes; /* Of the records. */
+    uint64_t rooms; /* How often room was made. */
 };
 
 /*

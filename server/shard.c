@@ -36,8 +36,12 @@
 #define RECV_BUFS_SHARE      64
 #define RECV_BUFS_MIN        32
 #define RECV_BUF_BYTES       (16u << 10)
-/* Replay: dirty rows kept in DRAM before they are written. Bytes. */
-#define REPLAY_DIRTY_BYTES (64u << 20)
+/*
+ * Replay: up to this part of maxmemory nothing is written; and by how much the keyspace may grow in
+ * any case between two times that it is. Bytes.
+ */
+#define REPLAY_PERCENT   82
+#define REPLAY_BYTES_MIN (1u << 20)
 /* The longest turn of a shard that ends. Milliseconds. */
 #define FINISH_TURN_MS 10
 /* Our origin number until the node joins a group. */
@@ -139,10 +143,25 @@ static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t wh
     return oplog_open(&options, &sh->log, why, why_len);
 }
 
+/*
+ * What the keyspace may hold during replay: its part of what is free. The write buffers fill when
+ * room is made, the keyspaces of later shards are empty yet.
+ */
+static uint64_t replay_bytes_max(const struct shard *sh)
+{
+    const uint64_t most = sh->cfg->maxmemory / 100 * REPLAY_PERCENT;
+    const uint64_t taken = mem_rss_bytes() + node_memtable_bytes(sh->node);
+
+    if (sh->cfg->maxmemory == 0)
+        return UINT64_MAX;
+    const uint64_t room = most > taken ? (most - taken) / (sh->node->shards_count - sh->id) : 0;
+    return ks_recover_held(sh->ks) + u64_max(room, REPLAY_BYTES_MIN);
+}
+
 /* Brings the keyspace to where the log ends, and makes the write path ready. */
 static int recover(struct shard *sh, char *why, size_t why_len)
 {
-    struct replay r = {.ks = sh->ks, .origin = ORIGIN_ALONE, .dirty_bytes_max = REPLAY_DIRTY_BYTES};
+    struct replay r = {.ks = sh->ks, .origin = ORIGIN_ALONE, .room_bytes_min = REPLAY_BYTES_MIN};
     struct buf vv;
     uint64_t covered = 0;
 
@@ -163,6 +182,7 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     r.lsn = covered;
     /* Alone every record is ours, and none is skipped: the sequence number of one is its LSN. */
     r.seq = covered;
+    r.bytes_max = replay_bytes_max(sh);
     const uint64_t began_ns = clock_mono_ns();
     err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
     if (err != 0)
@@ -176,8 +196,8 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     const uint64_t took_ms = (clock_mono_ns() - began_ns) / 1000000;
     LOG_NOTICE("server",
                "recovered shard=%u keys=%" PRIu64 " covered=%" PRIu64 " records=%" PRIu64
-               " ops=%" PRIu64 " log_bytes=%" PRIu64 " replay_ms=%" PRIu64,
-               sh->id, ks_count(sh->ks), covered, r.records, r.ops, r.bytes, took_ms);
+               " ops=%" PRIu64 " log_bytes=%" PRIu64 " writes=%" PRIu64 " replay_ms=%" PRIu64,
+               sh->id, ks_count(sh->ks), covered, r.records, r.ops, r.bytes, r.rooms, took_ms);
     const struct mut_options options = {.ks = sh->ks,
                                         .log = sh->log,
                                         .origin = ORIGIN_ALONE,

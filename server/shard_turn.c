@@ -28,8 +28,14 @@
 #define FLUSH_BATCH_DRAM_SHARE 64
 /* After a slice of demotion that freed nothing, unless a batch is written before. */
 #define DEMOTE_REST_MS 10
-/* The part of the log that a restart replays is kept below this. Bytes. */
-#define LOG_TAIL_BYTES (256u << 20)
+/*
+ * The part of the log that a restart replays is kept below this, of all shards together, but for
+ * what is in the write buffers of the store: what replays within two seconds, and does not fill
+ * DRAM. Bytes, and parts of maxmemory.
+ */
+#define LOG_TAIL_BYTES_MAX  (128u << 20)
+#define LOG_TAIL_BYTES_MIN  (4u << 20)
+#define LOG_TAIL_DRAM_SHARE 4
 /* Rows that wait longer than this are written even without need. Milliseconds. */
 #define FLUSH_IDLE_MS 2000
 
@@ -101,13 +107,23 @@ static void send_held(struct shard *sh)
         conn_release(LIST_ITEM(link, struct conn, held_link), safe);
 }
 
+static uint64_t log_tail_bytes(const struct shard *sh)
+{
+    const uint64_t dram = sh->cfg->maxmemory;
+    const uint64_t all =
+        dram == 0 ? LOG_TAIL_BYTES_MAX : u64_min(dram / LOG_TAIL_DRAM_SHARE, LOG_TAIL_BYTES_MAX);
+
+    return flash_log_tail_bytes(sh->node,
+                                u64_max(all / sh->node->shards_count, LOG_TAIL_BYTES_MIN));
+}
+
 /* Whether the store should be given rows now. */
 static bool flush_due(const struct shard *sh)
 {
     if (node_wants_flush(sh))
         return true;
-    if (sh->log_bytes_since_covered > flash_log_tail_bytes(sh->node, LOG_TAIL_BYTES) ||
-        save_wants_flush(sh) || flash_level(&sh->node->flash) != FLASH_FREE)
+    if (sh->log_bytes_since_covered > log_tail_bytes(sh) || save_wants_flush(sh) ||
+        flash_level(&sh->node->flash) != FLASH_FREE)
         return true;
     return reactor_now_ms(sh->reactor) - sh->busy_at_ms > FLUSH_IDLE_MS;
 }

@@ -268,8 +268,12 @@ void ks_recover_list(struct keyspace *ks, struct coll *coll, const struct ks_ele
 
     CHECK(ks->recovering);
     coll_gap_close(coll);
+    /*
+     * Also of one that goes: where the store has a later state of the key, without the list, this
+     * may be the first that is heard of it, and a list of elements must know positions.
+     */
+    note_position(ks, coll, elem->sub);
     if (!bytes_empty(elem->row)) {
-        note_position(ks, coll, elem->sub);
         listq_insert(&coll->seq, &item, elem->lsn);
     } else if (listq_find(&coll->seq, elem->sub, &at)) {
         listq_remove(&coll->seq, &at, elem->lsn);

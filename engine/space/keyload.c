@@ -17,6 +17,8 @@
 
 /* Keys given to the table at once. */
 #define LOAD_KEYS 512
+/* Changes whose places in the table are loaded into the processor's cache together. */
+#define AHEAD_CHANGES 32
 
 /* --- from the checkpoint --- */
 
@@ -45,15 +47,21 @@ struct loading {
 static int apply_row(void *ctx, struct bytes entries)
 {
     const struct loading *l = ctx;
-    uint16_t slot;
-    uint64_t state;
+    struct keytab_ahead ahead[AHEAD_CHANGES];
+    uint64_t states[AHEAD_CHANGES];
 
     while (entries.len != 0) {
-        const int err = keylog_entry_get(&entries, &slot, &state);
-        if (err != 0)
-            return err;
-        apply(l->tab, slot, state);
-        l->out->changes++;
+        uint32_t n = 0;
+        for (; entries.len != 0 && n < AHEAD_CHANGES; n++) {
+            const int err = keylog_entry_get(&entries, &ahead[n].slot, &states[n]);
+            if (err != 0)
+                return err;
+            ahead[n].hash = keystate_hash(states[n]);
+        }
+        keytab_ahead(l->tab, ahead, n);
+        for (uint32_t i = 0; i < n; i++)
+            apply(l->tab, ahead[i].slot, states[i]);
+        l->out->changes += n;
     }
     return 0;
 }

@@ -3,8 +3,12 @@
 
 #include "engine/base/err.h"
 
+#include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/ks_state.h"
+
+/* No loop waits. */
+#define DEMOTE_SLICE_NS 1000000000
 
 int ks_recover_done(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
 {
@@ -89,6 +93,21 @@ void ks_recover_put(struct keyspace *ks, struct coll *coll, const struct ks_elem
     coll->tag = tag_before;
     coll->lsn = lsn_before;
     coll->count = count_before;
+}
+
+uint64_t ks_recover_held(const struct keyspace *ks)
+{
+    /* The ring doubles: up to two places for each that is used. */
+    return ks_bytes(ks) + 2 * sizeof(struct dirty_entry) * (uint64_t)dirty_waiting(&ks->dirty);
+}
+
+void ks_recover_demote(struct keyspace *ks)
+{
+    const uint64_t keep = ks->bytes / 2;
+
+    /* A look takes back second touches only, so that there may be a second one. */
+    while (ks->bytes > keep && ks_demote_some(ks, ks->bytes - keep, DEMOTE_SLICE_NS) != 0) {
+    }
 }
 
 int ks_recover_flush(struct keyspace *ks, uint64_t lsn, const struct vv *vv)

@@ -60,6 +60,12 @@ void ks_recover_list(struct keyspace *ks, struct coll *coll, const struct ks_ele
 void ks_recover_put(struct keyspace *ks, struct coll *coll, const struct ks_elem *elem,
                     uint64_t count);
 
+/* DRAM of the keyspace and of the list of what the store lacks, as far as replay makes it grow. */
+uint64_t ks_recover_held(const struct keyspace *ks);
+
+/* Makes a half of what is hot and clean cold. */
+void ks_recover_demote(struct keyspace *ks);
+
 /* Writes all dirty rows to the store; `lsn` and `vv` as of ks_flush_point. 0 or the store's error.
  */
 MUST_USE int ks_recover_flush(struct keyspace *ks, uint64_t lsn, const struct vv *vv);

@@ -82,7 +82,11 @@ static void recover(struct member *m)
     char why[512];
     uint64_t covered;
     struct buf vv;
-    struct replay r = {.ks = m->ks, .origin = m->origin, .group = true, .dirty_bytes_max = 20000};
+    struct replay r = {.ks = m->ks,
+                       .origin = m->origin,
+                       .group = true,
+                       .bytes_max = 20000,
+                       .room_bytes_min = 1000};
 
     buf_init(&vv, 2 * VV_BYTES_MAX);
     assert_int_equal(store_covered(m->rig.store, true, &covered, &vv), 0);

@@ -506,6 +506,7 @@ static void crash(struct core *c)
     keys_file_harm(&c->rng, c->keys_path, c->keys_old, c->keys_alien);
     core_open(c);
     c->recoveries++;
+    c->rooms += c->replay_rooms;
     ks_keys_info(c->ks, &info);
     c->loaded += info.loaded;
     c->scanned += !info.loaded;
@@ -522,7 +523,7 @@ static void crash(struct core *c)
 static bool has_met_all(const struct core *c)
 {
     return c->waits > 0 && c->partial > 0 && c->partial_zsets > 0 && c->recoveries > 0 &&
-           c->checkpoints > 0 && c->flushes > 0 && c->loaded > 0 && c->scanned > 0;
+           c->checkpoints > 0 && c->flushes > 0 && c->loaded > 0 && c->scanned > 0 && c->rooms > 0;
 }
 
 static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)

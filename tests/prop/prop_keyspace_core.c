@@ -98,28 +98,49 @@ static void check_table(struct core *c)
     ks_destroy(ks);
 }
 
+struct observed_replay {
+    struct replay r;
+    struct core *c;
+};
+
+static int replay_observed(void *ctx, const struct oplog_record *record)
+{
+    struct observed_replay *o = ctx;
+    const int err = replay_record(&o->r, record);
+
+    o->c->replay_bytes_seen = u64_max(o->c->replay_bytes_seen, ks_recover_held(o->c->ks));
+    return err;
+}
+
 static void recover(struct core *c)
 {
     char why[512];
     uint64_t covered;
     struct buf vv;
-    struct replay r = {.ks = c->ks, .origin = ORIGIN, .dirty_bytes_max = 20000};
+    struct observed_replay o = {.r = {.ks = c->ks,
+                                      .origin = ORIGIN,
+                                      .bytes_max = c->replay_bytes_max,
+                                      .room_bytes_min = REPLAY_ROOM_BYTES_MIN},
+                                .c = c};
+    struct replay *r = &o.r;
 
     buf_init(&vv, VV_BYTES_MAX);
     assert_int_equal(store_covered(c->rig.store, true, &covered, &vv), 0);
     struct bytes in = buf_bytes(&vv);
     if (in.len != 0)
-        assert_int_equal(vv_decode(&in, &r.vv), 0);
+        assert_int_equal(vv_decode(&in, &r->vv), 0);
     buf_deinit(&vv);
     if (ks_recover_table(c->ks, why, sizeof(why)) != 0)
         fail_msg("%s", why);
     check_table(c);
-    r.lsn = covered;
-    if (oplog_recover(c->log, covered, replay_record, &r, why, sizeof(why)) != 0)
+    r->lsn = covered;
+    c->replay_bytes_seen = 0;
+    if (oplog_recover(c->log, covered, replay_observed, &o, why, sizeof(why)) != 0)
         fail_msg("%s", why);
-    assert_int_equal(ks_recover_done(c->ks, r.lsn, &r.vv), 0);
+    assert_int_equal(ks_recover_done(c->ks, r->lsn, &r->vv), 0);
+    c->replay_rooms = r->rooms;
     const struct mut_options options = {
-        .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r.seq, .vv = r.vv};
+        .ks = c->ks, .log = c->log, .origin = ORIGIN, .seq_seen = r->seq, .vv = r->vv};
     mut_create(&options, &c->mut);
 }
 
@@ -183,6 +204,7 @@ void core_init(struct core *c)
     c->keys_old = tmpdir_path(c->dir, "keys-old");
     c->keys_alien = tmpdir_path(c->dir, "keys-alien");
     c->disk = store_mem_disk_create();
+    c->replay_bytes_max = 20000;
     core_open(c);
 }
 

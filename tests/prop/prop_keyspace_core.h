@@ -14,6 +14,9 @@ struct mut;
 struct oplog;
 struct store_mem_disk;
 
+/* struct replay.room_bytes_min. */
+#define REPLAY_ROOM_BYTES_MIN 1000
+
 struct core {
     struct rng rng;
     char *dir;
@@ -40,6 +43,10 @@ struct core {
     uint64_t loaded; /* Recoveries from a checkpoint. */
     uint64_t scanned;
     uint64_t flushes;
+    uint64_t rooms;             /* Made in all recoveries. */
+    uint64_t replay_bytes_max;  /* As of struct replay. */
+    uint64_t replay_rooms;      /* Of the last recovery. */
+    uint64_t replay_bytes_seen; /* The most that the keyspace held in it. */
 };
 
 /* Goes on with the batch that is being built. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "engine/base/err.h"
+#include "engine/base/le.h"
 
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
@@ -18,8 +19,10 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_keyspace_core.h"
 
-#define MEMBERS 40
-#define NOW_MS  1700000000000ull
+#define MEMBERS      40
+#define STRINGS      2000
+#define STRING_BYTES 1000
+#define NOW_MS       1700000000000ull
 
 static void add_all(struct core *c, const struct ks_key *key)
 {
@@ -121,11 +124,91 @@ static void test_a_lost_row_is_an_error(void **state)
     core_deinit(&c);
 }
 
+static struct ks_key string_key(unsigned k, char name[16])
+{
+    const int len = snprintf(name, 16, "string:%u", k);
+
+    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
+}
+
+/* Each value begins with the number of its key. */
+static void set_strings(struct core *c)
+{
+    char name[16];
+    uint8_t value[STRING_BYTES] = {0};
+
+    for (unsigned k = 0; k < STRINGS; k++) {
+        const struct ks_key key = string_key(k, name);
+        le32_store(value, k);
+        mut_begin(c->mut, NOW_MS);
+        mut_set(c->mut, &key, bytes_of(value, sizeof(value)), 0);
+        (void)mut_end(c->mut);
+        oplog_turn_end(c->log);
+    }
+}
+
+static void check_strings(struct core *c)
+{
+    char name[16];
+    struct row_view view;
+
+    for (unsigned k = 0; k < STRINGS; k++) {
+        const struct ks_key key = string_key(k, name);
+        need_key(c, &key);
+        const struct obj *obj = ks_get(c->ks, &key, NOW_MS);
+        assert_non_null(obj);
+        assert_int_equal(row_view(obj_row(obj), NOW_MS, &view), 0);
+        assert_int_equal(view.value.len, STRING_BYTES);
+        expect_u64(le32_load(view.value.ptr), k);
+        ks_wait_unpin(&c->wait);
+    }
+}
+
+/* Replay used to hold all that it replayed, whatever maxmemory was. */
+static void test_replay_stays_within_its_bytes(void **state)
+{
+    static struct core c;
+    const uint64_t row_bytes_max = 2 * STRING_BYTES;
+
+    (void)state;
+    core_init(&c);
+    set_strings(&c);
+    core_close(&c);
+    c.replay_bytes_max = STRINGS * STRING_BYTES / 4;
+    core_open(&c);
+
+    assert_true(c.replay_rooms >= 4);
+    assert_true(c.replay_bytes_seen <= c.replay_bytes_max + REPLAY_ROOM_BYTES_MIN + row_bytes_max);
+    expect_u64(ks_count(c.ks), STRINGS);
+    check_strings(&c);
+    core_deinit(&c);
+}
+
+/* It wrote to the store whatever was dirty beyond some MB, also where there was room for all. */
+static void test_replay_with_room_writes_nothing(void **state)
+{
+    static struct core c;
+
+    (void)state;
+    core_init(&c);
+    set_strings(&c);
+    core_close(&c);
+    c.replay_bytes_max = 4 * STRINGS * STRING_BYTES;
+    core_open(&c);
+
+    expect_u64(c.replay_rooms, 0);
+    expect_u64(ks_count_hot(c.ks), STRINGS);
+    check_strings(&c);
+    core_deinit(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_slice_beside_the_callers_writes),
         cmocka_unit_test(test_a_lost_row_is_an_error),
+        cmocka_unit_test(test_replay_stays_within_its_bytes),
+        cmocka_unit_test(test_replay_with_room_writes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
