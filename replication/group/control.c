@@ -139,7 +139,7 @@ void control_adopt(struct control *control, const struct membership *members)
     control->self = membership_by_incarnation(members, control->stored.incarnation);
     control->stored.flush_epoch = u64_max(control->stored.flush_epoch, members->flush_epoch);
     control_accept_reset(control);
-    control_propose_end(control, rng_below(&control->rng, 50));
+    control_propose_end(control, rng_below(&control->rng, CONTROL_EPOCH_RANDOM_MS));
     control->waits_for = 0;
     note_new_peers(control, count_before);
     drop_wishes(control);

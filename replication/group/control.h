@@ -3,7 +3,7 @@
  *
  * No I/O, no clock, no thread, no global state: the node's control thread calls the functions below
  * with what happened and does what struct control_host says; so does tests/sim/sim_control, where
- * many nodes run in one process. README.md tells the rules, control_msg.h the bytes.
+ * many nodes run in one process. CONTROL.md tells the rules, control_msg.h the bytes.
  *
  * Each change of the membership (membership.h) is the next epoch. Which change that is, is agreed
  * by single-decree Paxos among the active members of the epoch before: prepare, promise, accept,
@@ -21,7 +21,7 @@
  * - By force. If the survivors are no majority, their change begins a new lineage. All of them must
  *   accept it; it is an agreement of its own beside the ordinary one, since the two may have
  *   different outcomes: then they are told apart by the lineage and refuse each other.
- * - Any member finishes what is begun and not committed for `takeover_ms`.
+ * - Any member finishes what is begun, when it has heard of no work on it for `takeover_ms`.
  *
  * Host functions are called from within these functions only, and must not call back. Owned by one
  * thread.

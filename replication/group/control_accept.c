@@ -82,7 +82,8 @@ void control_on_prepare(struct control *control, uint8_t origin, const struct co
         debt->version[msg->mode] = control_dirty(control);
         if (control->proposal.active && control->proposal.mode == msg->mode &&
             !control->proposal.accepting)
-            control_propose_end(control, 200 + rng_below(&control->rng, 800));
+            control_propose_end(control, CONTROL_YIELD_MS +
+                                             rng_below(&control->rng, CONTROL_YIELD_RANDOM_MS));
     }
     /* The same once more: the answer may have been lost. */
     debt->promise[msg->mode] = true;

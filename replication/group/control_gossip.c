@@ -5,6 +5,7 @@
  * answers with it. That is all there is to a commit, and to catching up. The unlinked are told the
  * same way: by the membership that they are no longer in.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -217,7 +218,8 @@ static void on_group_msg(struct control *control, const char *from, const struct
         return;
     }
     if (memcmp(msg->group_id, m->group_id, MEMBERSHIP_ID_BYTES) != 0) {
-        control_send_refuse(control, from, CONTROL_WHY_GROUP, "belongs to another group");
+        control_send_refuse(control, from, CONTROL_WHY_GROUP,
+                            "belongs to another group: check linked-databases");
         return;
     }
     if (msg->kind == CONTROL_VALUE) {
@@ -241,8 +243,13 @@ void control_receive(struct control *control, const char *from, struct bytes byt
 
     if (!control->started || !membership_address_valid(bytes_cstr(from)))
         return;
-    if (err == -ERR_UNSUPPORTED)
-        control_send_refuse(control, from, CONTROL_WHY_VERSION, "speaks protocol version 1");
+    if (err == -ERR_UNSUPPORTED) {
+        char text[CONTROL_TEXT_BYTES];
+
+        (void)snprintf(text, sizeof(text), "speaks protocol version %u: upgrade the older node",
+                       CONTROL_PROTOCOL);
+        control_send_refuse(control, from, CONTROL_WHY_VERSION, text);
+    }
     if (err != 0 || msg.incarnation == control->stored.incarnation)
         return;
     if (msg.kind == CONTROL_JOIN) {

@@ -13,6 +13,13 @@
 #define CONTROL_JOINS_MAX        4u /* Nodes that wait here to be proposed; others ask again. */
 #define CONTROL_STORED_BYTES_MAX (512u << 10)
 
+/* How long until the next own proposal, each with a random part, lest all try at the same time: */
+#define CONTROL_YIELD_MS         200u /* after one gave way to another's, */
+#define CONTROL_YIELD_RANDOM_MS  800u
+#define CONTROL_REJECT_MS        100u /* after one was rejected, */
+#define CONTROL_REJECT_RANDOM_MS 400u
+#define CONTROL_EPOCH_RANDOM_MS  50u /* in a new epoch. */
+
 /* --- what is on disk: control_stored.c --- */
 
 /*

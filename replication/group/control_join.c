@@ -117,8 +117,9 @@ uint8_t control_judge_join(struct control *control, uint64_t incarnation,
     struct buf diff;
 
     if (strcmp(join->nickname, m->nickname) != 0) {
-        (void)snprintf(text, CONTROL_TEXT_BYTES, "this is group %s, not %s", m->nickname,
-                       join->nickname);
+        (void)snprintf(text, CONTROL_TEXT_BYTES,
+                       "this is group %s, not %s: check group-nickname and linked-databases",
+                       m->nickname, join->nickname);
         return CONTROL_WHY_GROUP;
     }
     if (known != 0) {
@@ -144,17 +145,23 @@ uint8_t control_judge_join(struct control *control, uint64_t incarnation,
     if (differs)
         return CONTROL_WHY_CONFIG;
     if (membership_by_name(m, bytes_cstr(join->name)) != 0 || address_used(m, join->address)) {
-        (void)snprintf(text, CONTROL_TEXT_BYTES,
-                       "the name %s or the address %s is in use by another member", join->name,
-                       join->address);
+        (void)snprintf(
+            text, CONTROL_TEXT_BYTES,
+            "the name %s or the address %s is in use by another member: choose another, or "
+            "unlink that member first",
+            join->name, join->address);
         return CONTROL_WHY_NAME;
     }
-    if (membership_set_count(membership_live_set(m)) == MEMBERS_MAX ||
-        m->count == MEMBERSHIP_EVER_MAX) {
+    if (membership_set_count(membership_live_set(m)) == MEMBERS_MAX) {
         (void)snprintf(text, CONTROL_TEXT_BYTES,
-                       "the group has %d members, or had %d over time: "
-                       "no more",
-                       MEMBERS_MAX, MEMBERSHIP_EVER_MAX);
+                       "the group has %d members, no more are possible: unlink one first",
+                       MEMBERS_MAX);
+        return CONTROL_WHY_FULL;
+    }
+    if (m->count == MEMBERSHIP_EVER_MAX) {
+        (void)snprintf(text, CONTROL_TEXT_BYTES,
+                       "the group had %d members over time, no more are possible: make a new group",
+                       MEMBERSHIP_EVER_MAX);
         return CONTROL_WHY_FULL;
     }
     return CONTROL_OK;
@@ -187,12 +194,13 @@ void control_on_join(struct control *control, const char *from, const struct con
         return;
     }
     if (memcmp(msg->group_id, no_group, sizeof(no_group)) != 0) {
-        control_send_refuse(control, from, CONTROL_WHY_GROUP, "belongs to another group");
+        control_send_refuse(control, from, CONTROL_WHY_GROUP,
+                            "belongs to another group: check linked-databases");
         return;
     }
     if (!control_is_live(control)) {
         control_send_refuse(control, from, CONTROL_WHY_FENCED,
-                            "was unlinked from the group itself");
+                            "was unlinked from the group itself: ask another member");
         return;
     }
     const uint8_t known = membership_by_incarnation(m, msg->incarnation);

@@ -44,7 +44,7 @@ int control_force_unlink(struct control *control, const struct bytes *names, uns
         set |= membership_bit(origin);
     }
     if ((membership_active(m) & ~set) == 0) {
-        SAY(text, "no active member would stay");
+        SAY(text, "no active member would stay: name fewer");
         return -ERR_REFUSED;
     }
     /* What was said of others, or of fewer, does not count. */

@@ -398,5 +398,6 @@ void control_on_reject(struct control *control, const struct control_msg *msg)
     const struct control_proposal *p = &control->proposal;
 
     if (p->active && p->mode == msg->mode && control_ballot_cmp(p->ballot, msg->ballot) < 0)
-        control_propose_end(control, 100 + rng_below(&control->rng, 400));
+        control_propose_end(control,
+                            CONTROL_REJECT_MS + rng_below(&control->rng, CONTROL_REJECT_RANDOM_MS));
 }

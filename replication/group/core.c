@@ -3,6 +3,7 @@
  */
 #include "replication/group/core.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -14,7 +15,13 @@
 #include "replication/group/core_impl.h"
 #include "replication/group/pack.h"
 
-/* How long a link is refused after it ended for a reason. */
+#define CHECK_LOG_MS 1000u /* Between two looks at the retention of peers. */
+
+/* How long a link is refused after it ended: */
+#define PARK_ORDINARY_MS 100u
+#define PARK_WRONG_MS    1000u  /* for what may pass by itself, */
+#define PARK_LASTING_MS  10000u /* for what needs an upgrade, another membership or an operator. */
+
 static uint32_t park_ms(uint8_t reason)
 {
     switch ((enum wire_reason)reason) {
@@ -25,12 +32,12 @@ static uint32_t park_ms(uint8_t reason)
     case WIRE_IDENTITY:
     case WIRE_WENT_BACK:
     case WIRE_REMOVED:
-        return 10000;
+        return PARK_LASTING_MS;
     case WIRE_CLOCK:
     case WIRE_DAMAGED:
     case WIRE_PROTOCOL_ERR:
     case WIRE_SEALED:
-        return 1000;
+        return PARK_WRONG_MS;
     case WIRE_OK:
     case WIRE_CLOSED:
     case WIRE_EPOCH:
@@ -38,8 +45,16 @@ static uint32_t park_ms(uint8_t reason)
     case WIRE_TIMEOUT:
     case WIRE_REASON_END:
     default:
-        return 100;
+        return PARK_ORDINARY_MS;
     }
+}
+
+uint8_t core_reason_of(int err)
+{
+    if (err == -ENOMEM)
+        return WIRE_CLOSED; /* Nothing is wrong with the peer. */
+    return err == -ERR_PROTOCOL || err == -ERR_UNSUPPORTED ? (uint8_t)WIRE_UNSUPPORTED
+                                                           : (uint8_t)WIRE_DAMAGED;
 }
 
 /* --- origins and peers --- */
@@ -442,7 +457,7 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
     }
     const int err = wire_open(bytes, core->pack, &core->scratch, &frame);
     if (err != 0) {
-        core_park(core, peer, err == -ERR_PROTOCOL ? WIRE_UNSUPPORTED : WIRE_DAMAGED, 0);
+        core_park(core, peer, core_reason_of(err), 0);
         return;
     }
     bool sound = true;
@@ -666,7 +681,7 @@ void core_tick(struct core *core, const struct core_time *now)
     core_sync_tick(core);
     core_plan(core);
     core_clock_check(core);
-    if (now->mono_ms - core->checked_ms >= 1000) {
+    if (now->mono_ms - core->checked_ms >= CHECK_LOG_MS) {
         core->checked_ms = now->mono_ms;
         core_log_check(core);
     }

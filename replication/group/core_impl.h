@@ -24,8 +24,6 @@
 /* A batch that waits for what it depends on, or for room. */
 struct parked {
     struct list_link link;
-    struct pos pos;
-    bool relayed;
     size_t len;
     uint8_t bytes[];
 };
@@ -239,6 +237,9 @@ void core_send(struct core *core, struct peer *peer);
 
 /* Ends a link, with a BYE that says why, and refuses it for a while. */
 void core_park(struct core *core, struct peer *peer, uint8_t reason, uint64_t detail);
+
+/* Why a link ends over an error of wire.h; no error of ours is the peer's. */
+uint8_t core_reason_of(int err);
 
 /* The core forgets the connection. */
 void core_disconnected(struct core *core, struct peer *peer);

@@ -105,7 +105,7 @@ static bool park(struct core *core, struct origin *o, struct pos pos, struct byt
     struct parked *p = mem_try_alloc(size);
     if (p == NULL)
         return false;
-    *p = (struct parked){.pos = pos, .len = bytes.len};
+    *p = (struct parked){.len = bytes.len};
     memcpy(p->bytes, bytes.ptr, bytes.len);
     list_push_back(&o->queue, &p->link);
     o->queue_bytes += size;
@@ -272,11 +272,6 @@ static int take_batch(struct core *core, struct peer *peer, unsigned index, stru
     return TAKEN;
 }
 
-static uint8_t reason_of(int err)
-{
-    return err == -ERR_UNSUPPORTED ? (uint8_t)WIRE_UNSUPPORTED : (uint8_t)WIRE_DAMAGED;
-}
-
 /* All batches of a frame, or as many as can be taken. */
 static void take_batches(struct core *core, struct peer *peer, unsigned index,
                          struct wire_reader *reader)
@@ -299,7 +294,7 @@ static void take_batches(struct core *core, struct peer *peer, unsigned index,
         in->next_seq++;
     }
     if (step != WIRE_END)
-        core_park(core, peer, reason_of(step), in->next_seq);
+        core_park(core, peer, core_reason_of(step), in->next_seq);
     else if (in->next_seq > in->to_seq)
         in->active = false;
 }

@@ -13,6 +13,8 @@
 
 #include "replication/group/core_impl.h"
 
+#define FETCH_RETRY_MS 100u /* After the log could not be read. */
+
 /* --- the tail --- */
 
 static struct tail_item *tail_at(struct core *core, uint64_t seq)
@@ -261,7 +263,7 @@ void core_fetched(struct core *core, uint64_t id, int err, const struct core_rec
     if (err == 0)
         send_records(core, peer, records, count);
     else if (err != -ERR_NOT_FOUND)
-        peer->fetch_retry_ms = core->now.mono_ms + 100;
+        peer->fetch_retry_ms = core->now.mono_ms + FETCH_RETRY_MS;
     else if (out->verify)
         out->verify = false; /* The one before is gone; perhaps only that. */
     else

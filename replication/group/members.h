@@ -3,8 +3,8 @@
  *
  * A list of members with a number, the epoch: each change makes the next one. An origin number is
  * given once and never again; a member that lost its data comes back under another. Sealed members
- * stay in the list as long as batches of theirs may be around. Who decides on changes and keeps the
- * list is not the business of this file.
+ * stay in the list for ever. Who decides on changes and keeps the list is not the business of this
+ * file: see membership.h, of which this is what one shard sees.
  */
 #ifndef TIERRA_REPLICATION_GROUP_MEMBERS_H
 #define TIERRA_REPLICATION_GROUP_MEMBERS_H
@@ -14,9 +14,9 @@
 
 #include "engine/value/vv.h"
 
-#define MEMBERS_MAX       5 /* That are not sealed. */
-#define MEMBER_NAME_BYTES 61
+#define MEMBERS_MAX 5 /* That are not sealed. */
 
+/* The numbers are part of membership.h's format. */
 enum member_state {
     MEMBER_NONE = 0,
     MEMBER_JOINING = 1, /* Receives; makes no batches yet. */
@@ -29,7 +29,6 @@ struct member {
     uint8_t state; /* enum member_state */
     uint64_t incarnation;
     uint64_t sealed_seq;
-    char name[MEMBER_NAME_BYTES];
 };
 
 struct members {

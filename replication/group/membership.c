@@ -258,10 +258,8 @@ void membership_shard(const struct membership *m, unsigned shard, struct members
         seen->state = membership_live(member) ? member->state : (uint8_t)MEMBER_SEALED;
         seen->incarnation = member->incarnation;
         seen->sealed_seq = membership_live(member) ? 0 : member->sealed_seq[shard];
-        memcpy(seen->name, member->name, sizeof(seen->name));
     }
 }
 
-STATIC_ASSERT((int)MEMBERSHIP_JOINING == (int)MEMBER_JOINING);
-STATIC_ASSERT((int)MEMBERSHIP_ACTIVE == (int)MEMBER_ACTIVE);
+STATIC_ASSERT(MEMBERSHIP_LEFT == 4);
 STATIC_ASSERT(MEMBERSHIP_EVER_MAX <= 32);

@@ -49,6 +49,7 @@
 #define MEMBERSHIP_ID_BYTES       16u
 #define MEMBERSHIP_EVER_MAX       VV_ORIGINS_MAX
 #define MEMBERSHIP_SHARDS_MAX     256u
+#define MEMBER_NAME_BYTES         61u  /* With the zero. */
 #define MEMBERSHIP_ADDRESS_BYTES  128u /* With the zero. */
 #define MEMBERSHIP_SKU_BYTES      32u
 #define MEMBERSHIP_POLICY_BYTES   32u
@@ -75,11 +76,11 @@ struct membership_config {
 };
 
 enum membership_state {
-    MEMBERSHIP_NONE = 0,
-    MEMBERSHIP_JOINING = 1, /* Receives; does not vote and does not write yet. */
-    MEMBERSHIP_ACTIVE = 2,
-    MEMBERSHIP_SEALED = 3, /* Unlinked by force. */
-    MEMBERSHIP_LEFT = 4    /* Left by itself. */
+    MEMBERSHIP_NONE = MEMBER_NONE,
+    MEMBERSHIP_JOINING = MEMBER_JOINING, /* Receives; does not vote and does not write yet. */
+    MEMBERSHIP_ACTIVE = MEMBER_ACTIVE,
+    MEMBERSHIP_SEALED = MEMBER_SEALED, /* Unlinked by force. */
+    MEMBERSHIP_LEFT                    /* Left by itself; for a shard it is sealed as well. */
 };
 
 struct membership_member {

@@ -69,12 +69,7 @@ bool posv_leq(const struct posv *a, const struct posv *b);
 
 void posv_to_vv(const struct posv *posv, struct vv *out);
 
-static inline size_t posv_size(const struct posv *posv)
-{
-    return 1 + (size_t)posv->count * POSV_ITEM_BYTES;
-}
-
-/* Writes posv_size bytes; returns their number. */
+/* Writes up to POSV_BYTES_MAX bytes; returns their number. */
 size_t posv_encode(const struct posv *posv, uint8_t *dst);
 
 /* Reads from the front of `*in` and moves it on. 0, -ERR_TRUNCATED or -ERR_CORRUPT. */

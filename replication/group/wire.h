@@ -110,7 +110,7 @@ enum wire_kind {
 /* Why a link ends, or why one is refused. The numbers are part of the format. */
 enum wire_reason {
     WIRE_OK = 0,
-    WIRE_CLOSED = 1,       /* The sender stops. */
+    WIRE_CLOSED = 1,       /* The sender stops, or has no memory to go on. */
     WIRE_GROUP = 2,        /* Another group. */
     WIRE_VERSION = 3,      /* Another protocol version. */
     WIRE_IDENTITY = 4,     /* Not the member, incarnation or shard that was expected. */
@@ -257,7 +257,10 @@ MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows 
 /* Appends the frame around a body, packed if that pays. 0, -ENOMEM or -ERR_LIMIT. */
 MUST_USE int wire_put_body(struct buf *out, uint8_t kind, struct bytes body, struct pack *pack);
 
-/* 0 or -ERR_CORRUPT; all rows have been checked. */
+/*
+ * 0 or -ERR_CORRUPT. All rows are sound (row.h) and their keys rise; the keys are not looked into:
+ * the host parses them (rowkey.h) and refuses what is none.
+ */
 MUST_USE int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out);
 MUST_USE int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out);
 

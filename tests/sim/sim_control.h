@@ -58,7 +58,6 @@ struct cs_epoch {
     uint64_t lineage;
     uint64_t epoch;
     uint64_t sum;
-    uint64_t prev_sum;
 };
 
 enum cs_event_kind {
@@ -101,7 +100,6 @@ struct cs_totals {
 
 struct cs {
     struct rng rng;
-    uint64_t seed;
     enum cs_fault fault;
     bool trace;
     bool calm;

@@ -51,10 +51,8 @@ static void check_committed(struct cs_node *node, const struct membership *m)
         cs_fail(cs, "too many epochs");
         return;
     }
-    cs->epochs[cs->epochs_count++] = (struct cs_epoch){.lineage = membership_lineage(m),
-                                                       .epoch = m->epoch,
-                                                       .sum = m->sum,
-                                                       .prev_sum = m->prev_sum};
+    cs->epochs[cs->epochs_count++] =
+        (struct cs_epoch){.lineage = membership_lineage(m), .epoch = m->epoch, .sum = m->sum};
     cs->totals.epochs++;
     cs->totals.forks += m->forks_count > 1 && m->forks[m->forks_count - 1].epoch == m->epoch;
 }

@@ -259,7 +259,6 @@ void cs_init(struct cs *cs, uint64_t seed, enum cs_fault fault, bool harsh)
 {
     memset(cs, 0, sizeof(*cs));
     rng_seed(&cs->rng, seed);
-    cs->seed = seed;
     cs->fault = fault;
     cs->now = 1000;
     cs->nodes_count = harsh ? 3 + cs_pick(cs, 3) : 1 + cs_pick(cs, CS_NODES_MAX);

@@ -120,8 +120,6 @@ struct gs_member {
     uint32_t put_flush;                    /* of this flush epoch. */
     struct posv put_at;
     struct posv newest; /* Persisted with the copy. */
-
-    uint64_t alarms; /* Events that must not be in a sound run. */
 };
 
 struct gs_frame {

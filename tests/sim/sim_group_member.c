@@ -329,7 +329,6 @@ static void host_event(void *ctx, const struct core_event *event)
         return; /* It may be left behind. */
     if (event->kind == CORE_SELF_BEHIND && h.m->index == h.gs->joiner)
         return; /* Others trimmed before they knew of it; its donor did not. */
-    h.m->alarms++;
     gs_fail(h.gs, "member %u: %s, peer %u %s", h.m->index, names[event->kind],
             GS_INDEX(event->peer), wire_reason_str(event->reason));
 }

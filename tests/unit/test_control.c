@@ -328,7 +328,7 @@ static void a_sixth_member_is_refused(void **state)
     form(w, 5);
     start(w, 5);
     run(w, 10000);
-    expect_refused(w, 5, CONTROL_WHY_FULL, "no more");
+    expect_refused(w, 5, CONTROL_WHY_FULL, "has 5 members, no more are possible: unlink one first");
 }
 
 static void differences_of_the_configuration_are_listed(void **state)
@@ -391,7 +391,8 @@ static void a_name_in_use_is_refused(void **state)
     options.seed = 4711;
     start_with(w, 1, &options);
     run(w, 5000);
-    expect_refused(w, 1, CONTROL_WHY_NAME, "in use by another member");
+    expect_refused(w, 1, CONTROL_WHY_NAME,
+                   "in use by another member: choose another, or unlink that member first");
 }
 
 static void another_protocol_version_is_refused(void **state)
@@ -417,6 +418,7 @@ static void another_protocol_version_is_refused(void **state)
     assert_int_equal(control_msg_decode(bytes_of(letter->bytes, letter->len), &msg), 0);
     expect_u64(msg.kind, CONTROL_REFUSE);
     expect_u64(msg.reason, CONTROL_WHY_VERSION);
+    expect_str(msg.text, "speaks protocol version 1: upgrade the older node");
     buf_deinit(&out);
 }
 

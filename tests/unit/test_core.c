@@ -82,6 +82,29 @@ static void damaged_and_unknown_frames_end_the_link(void **state)
     expect_bye(f, PEER, WIRE_UNSUPPORTED);
 }
 
+static void a_lack_of_memory_is_not_told_as_damage(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t zeros[4000];
+    const struct op set = {.kind = OP_SET, .key = BYTES_LIT("k"), .value = bytes_of(zeros, 4000)};
+    struct wire_batches_head head = {.origin = PEER, .epoch = 5, .first_seq = 1};
+    struct vv none;
+
+    vv_init(&none);
+    link_peer(f, PEER);
+    head.generation = f->generation;
+    store_batch(f, &set, tag_of(HLC(1), PEER), 1, &none);
+    wire_writer_begin(&f->writer, &head);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_writer_end(&f->writer, f->pack, &f->out), 0);
+    assert_in_range(f->out.len, 1, 1000); /* Packed. */
+    mem_fault_set(1, 0);
+    deliver(f, PEER);
+    expect_u64(mem_fault_hits(), 1);
+    mem_fault_set(0, 0);
+    expect_bye(f, PEER, WIRE_CLOSED);
+}
+
 static void silence_ends_the_link(void **state)
 {
     struct fixture *f = *state;
@@ -554,6 +577,7 @@ int main(void)
         CORE_TEST(frames_before_the_greeting_break_the_protocol, setup),
         CORE_TEST(a_frame_before_the_greeting_is_not_even_opened, setup),
         CORE_TEST(damaged_and_unknown_frames_end_the_link, setup),
+        CORE_TEST(a_lack_of_memory_is_not_told_as_damage, setup),
         CORE_TEST(silence_ends_the_link, setup),
         CORE_TEST(lost_own_batches_are_pulled_back_before_writes, setup_recovered),
         CORE_TEST(another_history_of_our_own_stops_writes_for_good, setup_recovered),
