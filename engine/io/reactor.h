@@ -275,6 +275,13 @@ bool reactor_sock_sending(const struct reactor_sock *s);
 void reactor_sock_close(struct reactor_sock *s);
 
 /*
+ * The same, except that the descriptor stays open: in on_closed it is `s->fd`, and the caller's,
+ * to be opened on another reactor, say. Bytes that arrive after this call may be lost, so that it
+ * is for a moment in which the peer has to wait. Nothing may be on its way to be sent.
+ */
+void reactor_sock_release(struct reactor_sock *s);
+
+/*
  * The address of the peer, or our own. Returns 0 or -errno. A system call: remember the result.
  */
 MUST_USE int reactor_sock_addr(const struct reactor_sock *s, bool peer,

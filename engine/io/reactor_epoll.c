@@ -186,7 +186,12 @@ static int epoll_sock_send(struct reactor *r, struct reactor_sock *s)
 
 static void epoll_sock_close(struct reactor *r, struct reactor_sock *s)
 {
-    /* Closing takes it out of the set. Events already fetched find SOCK_CLOSING. */
+    /*
+     * Closing takes it out of the set, if it is closed. Events already fetched find SOCK_CLOSING.
+     * An error would mean that it is not in the set.
+     */
+    if ((s->flags & SOCK_KEEP_FD) != 0)
+        (void)epoll_ctl(epoll_of(r)->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
     reactor_sock_finish(r, s);
 }
 

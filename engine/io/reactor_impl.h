@@ -32,6 +32,7 @@ enum {
     SOCK_NO_RECV = 1 << 5,    /* The receiving side has ended, or was never there. */
     SOCK_END_DUE = 1 << 6,    /* on_end is to be called with end_err. */
     SOCK_FINISHED = 1 << 7,   /* reactor_sock_finish was called. */
+    SOCK_KEEP_FD = 1 << 8,    /* Closing, but the descriptor is the user's. */
 };
 
 struct reactor_vtable {

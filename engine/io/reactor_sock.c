@@ -160,6 +160,13 @@ void reactor_sock_close(struct reactor_sock *s)
     s->r->vt->sock_close(s->r, s);
 }
 
+void reactor_sock_release(struct reactor_sock *s)
+{
+    CHECK((s->flags & (SOCK_CLOSING | SOCK_CONNECTING | SOCK_SENDING)) == 0);
+    s->flags |= SOCK_KEEP_FD;
+    reactor_sock_close(s);
+}
+
 int reactor_sock_addr(const struct reactor_sock *s, bool peer, struct sockaddr_storage *out)
 {
     return s->r->vt->sock_addr(s, peer, out);
@@ -179,9 +186,11 @@ void reactor_sock_finish(struct reactor *r, struct reactor_sock *s)
     CHECK((s->flags & SOCK_FINISHED) == 0);
     CHECK(s->ring_ops == 0);
     s->flags |= SOCK_FINISHED;
-    if (s->fd >= 0)
-        (void)close(s->fd); /* Nothing can be done about an error, the descriptor is gone. */
-    s->fd = -1;
+    if ((s->flags & SOCK_KEEP_FD) == 0) {
+        if (s->fd >= 0)
+            (void)close(s->fd); /* Nothing can be done about an error, the descriptor is gone. */
+        s->fd = -1;
+    }
     if (list_linked(&s->link))
         list_remove(&s->link);
     list_push_back(&r->closed, &s->link);

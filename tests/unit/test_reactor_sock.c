@@ -355,6 +355,33 @@ static void sends_after_a_close_are_refused(void **state)
     close(far);
 }
 
+static void a_released_descriptor_goes_on_at_another_reactor(void **state)
+{
+    struct fixture *f = *state;
+    const struct reactor_options options = {.backend = fixture_backend, .max_conns = 10};
+    struct fixture other = {0};
+    int far;
+    struct probe *p = probe_pair(f, &far);
+
+    assert_int_equal(reactor_create(&options, &other.r), 0);
+    write_all(far, "one", 3);
+    RUN_UNTIL(f, p->got.len == 3);
+    p->must_rest = true;
+    reactor_sock_release(&p->sock);
+    RUN_UNTIL(f, p->closes == 1);
+    struct probe *q = probe_open(&other, p->sock.fd);
+    probe_free(p);
+    write_all(far, "two", 3);
+    RUN_UNTIL(&other, q->got.len == 3);
+    run_a_while(f);
+    expect_bytes(buf_bytes(&q->got), BYTES_LIT("two"));
+
+    close(far);
+    RUN_UNTIL(&other, q->ends == 1);
+    probe_destroy(q);
+    reactor_destroy(other.r);
+}
+
 static void a_paused_socket_that_holds_data_can_be_closed(void **state)
 {
     struct fixture *f = *state;
@@ -510,6 +537,7 @@ int main(void)
         REACTOR_TEST(closing_ends_everything_in_flight),
         REACTOR_TEST(a_socket_may_be_closed_in_each_of_its_callbacks),
         REACTOR_TEST(sends_after_a_close_are_refused),
+        REACTOR_TEST(a_released_descriptor_goes_on_at_another_reactor),
         REACTOR_TEST(a_paused_socket_that_holds_data_can_be_closed),
         REACTOR_TEST(random_use_of_many_sockets_keeps_every_stream_whole),
     };
