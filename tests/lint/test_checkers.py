@@ -71,6 +71,23 @@ class Layers(unittest.TestCase):
         self.expect({"engine/store/other.c": HEAD + "#include <rocksdb/c.h>\n"}, "rocksdb/c.h")
         self.expect({"tools/inspect/a.c": HEAD + "#include <rocksdb/c.h>\n"}, "")
         self.expect({"tests/unit/a.c": HEAD + "#include <cmocka.h>\n"}, "cmocka.h")
+        self.expect({"replication/link/mac.c": HEAD + "#include <openssl/evp.h>\n"}, "")
+        self.expect({"replication/link/link.c": HEAD + "#include <openssl/evp.h>\n"},
+                    "openssl/evp.h")
+
+    def test_links_know_nothing_of_the_group(self):
+        self.expect({
+            "replication/group/a.h": header("replication/group/a.h"),
+            "replication/link/b.c": HEAD + '#include "replication/group/a.h"\n',
+        }, "replication/link/b.c:4:")
+        self.expect({
+            "replication/link/a.h": header("replication/link/a.h"),
+            "replication/group/b.c": HEAD + '#include "replication/link/a.h"\n',
+        }, "replication/group/b.c:4:")
+        self.expect({
+            "replication/link/a.h": header("replication/link/a.h"),
+            "server/b.c": HEAD + '#include "replication/link/a.h"\n',
+        }, "")
 
     def test_cycles_are_found(self):
         self.expect({
