@@ -539,6 +539,9 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
 
     if (unlikely(m->group != NULL))
         return mut_group_elem_set(m, coll, sub, value);
+    /* Only another member's concurrent removal would make a difference. */
+    if (coll->type == VT_SET && coll_find(coll, sub) != NULL)
+        return false;
     mut_begin_op(m);
     (void)void_elem(m, &key, sub);
     buf_clear(&m->row);

@@ -144,6 +144,7 @@ struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type);
 /*
  * Adds or replaces one element. `value` empty for sets; 8 bytes for sorted sets
  * (row_score_store). What is known of the element must be resident. True if it is new.
+ * A member that a set has already is no change, and logs nothing, on a node without peers.
  */
 bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value);
 

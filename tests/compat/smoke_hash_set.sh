@@ -25,6 +25,21 @@ expect "ERR hash value is not an integer" hincrby h c 1
 expect 0 hsetnx h a 9
 expect 3 sadd s x y z y
 expect 3 sadd t y z w
+
+# A member that is there already changes nothing: nothing is logged, who watches is not told.
+applied() {
+    cli info tiering | grep applied_lsn
+}
+before=$(applied)
+expect 0 sadd s x z
+[ "$(applied)" = "$before" ] || { echo "SADD of old members was logged"; exit 1; }
+printf 'watch s\nsadd s x\nmulti\nping\nexec\n' | redis-cli -s "$socket" | grep -qx PONG || {
+    echo "SADD of an old member broke a WATCH"
+    exit 1
+}
+expect 1 sadd s x v
+[ "$(applied)" != "$before" ] || { echo "SADD of a new member was not logged"; exit 1; }
+expect 1 srem s v
 expect "y z" sinter s t
 expect 1 sintercard 2 s t limit 1
 expect "w x y z" sunion s t
