@@ -27,8 +27,9 @@ struct keymerge;
 struct ks_expire;
 struct ks_wait;
 
-/* Buckets of the table of flights; a power of two. */
+/* Buckets of the tables of flights and of sweeps; powers of two. */
 #define KS_FLIGHT_BUCKETS 4096
+#define KS_SWEEP_BUCKETS  4096
 /* Positions (lsn, vv) remembered for the covered position. */
 #define KS_POINTS_MAX 1024
 /* Keys on probation; beyond it the oldest leave. A power of two. */
@@ -134,6 +135,7 @@ struct keyspace {
     uint32_t names_count;
     uint32_t names_reading;
     struct list sweeps;
+    struct list *sweep_buckets; /* By the hash of the key; NULL: there was no sweep yet. */
     uint32_t sweeps_count;
     uint64_t tombstones; /* Dead objects in the table. */
     uint64_t hot_ttl;    /* Living hot keys with an expiry. */

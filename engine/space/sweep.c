@@ -5,7 +5,7 @@
  * nobody must see, until a sweep has removed them. A sweep is {key, limit}: rows of the key whose
  * tag is at or below the limit are garbage. It lives
  *
- *     in DRAM     in a short list and a table by key, asked when an element row is read;
+ *     in DRAM     in a list and a table by key, asked when an element row is read;
  *     on flash    as a sweep row, written in the same batch as the key row that made it
  *                 necessary, removed by a batch after the last slice.
  *
@@ -36,6 +36,7 @@ enum sweep_row {
 
 struct sweep {
     struct list_link link;
+    struct list_link bucket_link;
     struct keyspace *ks;
     struct pool_job job;
     struct tag limit;
@@ -59,10 +60,17 @@ static struct ks_key sweep_key(const struct sweep *s)
     return (struct ks_key){.name = bytes_of(s->key, s->key_len), .hash = s->hash, .slot = s->slot};
 }
 
+static struct list *bucket(const struct keyspace *ks, uint64_t hash)
+{
+    return &ks->sweep_buckets[hash & (KS_SWEEP_BUCKETS - 1)];
+}
+
 static struct sweep *find(const struct keyspace *ks, const struct ks_key *key)
 {
-    LIST_FOR_EACH(link, &ks->sweeps) {
-        struct sweep *s = LIST_ITEM(link, struct sweep, link);
+    if (ks->sweeps_count == 0)
+        return NULL;
+    LIST_FOR_EACH(link, bucket(ks, key->hash)) {
+        struct sweep *s = LIST_ITEM(link, struct sweep, bucket_link);
         if (s->hash == key->hash && bytes_eq(sweep_key(s).name, key->name))
             return s;
     }
@@ -71,18 +79,24 @@ static struct sweep *find(const struct keyspace *ks, const struct ks_key *key)
 
 bool ks_sweep_pending(const struct keyspace *ks, const struct ks_key *key)
 {
-    return ks->sweeps_count != 0 && find(ks, key) != NULL;
+    return find(ks, key) != NULL;
 }
 
 bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct tag tag)
 {
-    if (likely(ks->sweeps_count == 0))
-        return false;
     const struct sweep *s = find(ks, key);
+
     return s != NULL && tag_cmp(tag, s->limit) <= 0;
 }
 
 static void on_slice(struct mail *mail);
+
+static void buckets_create(struct keyspace *ks)
+{
+    ks->sweep_buckets = mem_alloc(KS_SWEEP_BUCKETS * sizeof(struct list));
+    for (size_t i = 0; i < KS_SWEEP_BUCKETS; i++)
+        list_init(&ks->sweep_buckets[i]);
+}
 
 static struct sweep *sweep_new(struct keyspace *ks, const struct ks_key *key)
 {
@@ -97,7 +111,10 @@ static struct sweep *sweep_new(struct keyspace *ks, const struct ks_key *key)
     store_batch_init(&s->batch, 64u << 20);
     s->name = mem_alloc(rowkey_sweep_size(key->name));
     s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
+    if (ks->sweep_buckets == NULL)
+        buckets_create(ks);
     list_push_back(&ks->sweeps, &s->link);
+    list_push_back(bucket(ks, key->hash), &s->bucket_link);
     ks->sweeps_count++;
     return s;
 }
@@ -105,6 +122,7 @@ static struct sweep *sweep_new(struct keyspace *ks, const struct ks_key *key)
 static void sweep_free(struct sweep *s)
 {
     list_remove(&s->link);
+    list_remove(&s->bucket_link);
     s->ks->sweeps_count--;
     buf_deinit(&s->resume);
     store_batch_deinit(&s->batch);
@@ -324,4 +342,6 @@ void ks_sweep_deinit(struct keyspace *ks)
 {
     while (!list_empty(&ks->sweeps))
         sweep_free(LIST_ITEM(list_first(&ks->sweeps), struct sweep, link));
+    mem_free(ks->sweep_buckets);
+    ks->sweep_buckets = NULL;
 }
