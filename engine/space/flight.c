@@ -118,7 +118,8 @@ static void flight_free(struct flight *f)
     mem_free(f);
 }
 
-struct coll *flight_coll(const struct flight *f)
+/* The collection that it is for, if it is still there. */
+static struct coll *coll_of(const struct flight *f)
 {
     struct keytab_ref ref;
     const struct ks_key key = flight_key(f);
@@ -133,7 +134,7 @@ struct coll *flight_coll(const struct flight *f)
 
 void flight_land(struct flight *f)
 {
-    struct coll *coll = flight_coll(f);
+    struct coll *coll = coll_of(f);
 
     list_remove(&f->bucket_link);
     if (f->kind == FLIGHT_ELEM)
@@ -389,7 +390,7 @@ bool flight_row_ok(struct flight *f, const struct coll *coll, const struct ks_ke
 
 static void elem_landed(struct flight *f)
 {
-    struct coll *coll = flight_coll(f);
+    struct coll *coll = coll_of(f);
 
     if (coll == NULL)
         return;
@@ -416,7 +417,7 @@ void flight_finish(struct flight *f, int err)
 
 void flight_part_land(struct flight *f, int (*install)(struct flight *f, struct coll *coll))
 {
-    struct coll *coll = f->stale ? NULL : flight_coll(f);
+    struct coll *coll = f->stale ? NULL : coll_of(f);
     int err = f->err;
 
     f->ks->metrics.row_reads++;
@@ -547,7 +548,7 @@ static int check_count(const struct keyspace *ks, const struct coll *coll)
 static void on_scanned(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
-    struct coll *coll = f->stale ? NULL : flight_coll(f);
+    struct coll *coll = f->stale ? NULL : coll_of(f);
     int err = f->err;
 
     if (coll != NULL && err == 0)

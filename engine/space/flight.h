@@ -1,7 +1,7 @@
 /*
  * A read under way, for the files that start one: flight.c (keys, elements, whole collections),
- * flight_list.c (ends of lists), flight_zset.c (ranges of sorted sets). Not for users of the
- * keyspace.
+ * flight_list.c (ends of lists), flight_zset.c (ranges of sorted sets), group_load.c (keys of a
+ * group). Not for users of the keyspace.
  */
 #ifndef TIERRA_ENGINE_SPACE_FLIGHT_H
 #define TIERRA_ENGINE_SPACE_FLIGHT_H
@@ -55,7 +55,7 @@ struct flight {
     uint32_t range;    /* Of a sorted set: which one of its ranges becomes longer. */
     bool near_in;      /* The bounds are rows to be read. */
     bool far_in;
-    bool back; /* Of a sorted set: downwards. */
+    bool back; /* Downwards. */
     int err;
     bool end; /* There are no more rows. */
     bool stale;
@@ -104,9 +104,6 @@ struct flight *flight_create(struct keyspace *ks, const struct ks_key *key,
 /* The command waits for it, if there is one that waits. Returns 1. */
 int flight_wait(struct flight *f, struct ks_wait *wait);
 
-/* The collection that it is for, if it is still there. */
-struct coll *flight_coll(const struct flight *f);
-
 /* It has come back: nobody joins it any more, the collection no longer counts it. */
 void flight_land(struct flight *f);
 
@@ -125,6 +122,14 @@ bool flight_row_ok(struct flight *f, const struct coll *coll, const struct ks_ke
 
 /* On a thread of the pool: appends an element to the rows. 0 or -ENOMEM. */
 MUST_USE int flight_rows_add(struct flight *f, struct bytes sub, struct bytes row);
+
+/*
+ * On a thread of the pool: gives `take` the rows of the store from `from` on (which is left out
+ * unless near_in), backwards if `back`, until it returns false, with f->err or because what follows
+ * is not wanted, or rows_max or the bytes of a slice were taken. f->end: there was no more to take.
+ */
+typedef bool flight_take_fn(struct flight *f, struct store_iter *it, void *ctx);
+void flight_walk(struct flight *f, struct bytes from, flight_take_fn *take, void *ctx);
 
 /* Back on the shard's thread: takes the first of `*rows`; false at the end. */
 bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *out_row);

@@ -18,18 +18,19 @@
 /* --- on the pool's threads --- */
 
 /* Appends the row at the cursor; false if it is beyond the gap. */
-static bool take_row(struct flight *f, struct store_iter *it)
+static bool take_row(struct flight *f, struct store_iter *it, void *ctx)
 {
     struct rowkey rk;
     struct bytes row;
     const struct bytes name = store_iter_key(it);
     const struct bytes far = buf_bytes(&f->far);
 
+    (void)ctx;
     if (rowkey_parse(name, &rk) != 0 || rk.kind != ROWKEY_KIND_LIST ||
         !bytes_eq(rk.key, flight_key(f).name))
         return false;
     if (far.len != 0) {
-        const int order = f->kind == FLIGHT_FRONT ? bytes_cmp(far, name) : bytes_cmp(name, far);
+        const int order = f->back ? bytes_cmp(name, far) : bytes_cmp(far, name);
         if (order < 0 || (order == 0 && !f->far_in))
             return false;
     }
@@ -41,50 +42,13 @@ static bool take_row(struct flight *f, struct store_iter *it)
     return f->err == 0;
 }
 
-/* To the first row of the gap on its side. */
-static void seek(const struct flight *f, struct store_iter *it)
-{
-    const struct bytes from = flight_row_key(f);
-
-    if (f->kind == FLIGHT_FRONT) {
-        store_iter_seek(it, from);
-        if (!f->near_in && store_iter_valid(it) && bytes_eq(store_iter_key(it), from))
-            store_iter_next(it);
-    } else {
-        store_iter_seek_prev(it, from);
-        if (!f->near_in && store_iter_valid(it) && bytes_eq(store_iter_key(it), from))
-            store_iter_prev(it);
-    }
-}
-
-static void read_slice(struct flight *f)
-{
-    struct store_iter *it;
-    const struct store_iter_options options = {0};
-    uint32_t rows = 0;
-
-    f->err = store_iter_open(f->ks->options.store, &options, &it);
-    if (f->err != 0)
-        return;
-    for (seek(f, it); store_iter_valid(it); rows++) {
-        if (rows == f->rows_max || f->rows.len >= FLIGHT_SLICE_BYTES || !take_row(f, it))
-            break;
-        if (f->kind == FLIGHT_FRONT)
-            store_iter_next(it);
-        else
-            store_iter_prev(it);
-    }
-    f->end = rows < f->rows_max && f->rows.len < FLIGHT_SLICE_BYTES;
-    if (f->err == 0)
-        f->err = store_iter_status(it);
-    store_iter_close(it);
-}
-
 static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
 {
     (void)ctx;
-    for (uint32_t i = 0; i < n; i++)
-        read_slice(container_of(jobs[i], struct flight, job));
+    for (uint32_t i = 0; i < n; i++) {
+        struct flight *f = container_of(jobs[i], struct flight, job);
+        flight_walk(f, flight_row_key(f), take_row, NULL);
+    }
 }
 
 /* --- back on the shard's thread --- */
@@ -100,7 +64,7 @@ static int install(struct flight *f, struct coll *coll)
             return -ERR_CORRUPT;
         if (!flight_row_ok(f, coll, &key, &row))
             return f->err;
-        coll_gap_fill(f->ks, coll, pos, row, f->kind == FLIGHT_FRONT);
+        coll_gap_fill(f->ks, coll, pos, row, !f->back);
     }
     if (f->end || (coll->gap != NULL && coll->gap->count == 0))
         coll_gap_end(f->ks, coll);
@@ -138,6 +102,7 @@ static int fill(struct keyspace *ks, const struct ks_key *key, struct coll *coll
             rowkey_store_elem(ks->name, key->slot, key->hash, key->name, ROWKEY_KIND_LIST, far);
         CHECK(buf_append(&f->far, ks->name, len) == 0);
     }
+    f->back = !front;
     f->near_in = front ? gap->low_in : gap->high_in;
     f->far_in = front ? gap->high_in : gap->low_in;
     f->rows_max = (uint32_t)u64_min(u64_max(n, ROWS_MIN), FLIGHT_SLICE_ROWS);

@@ -11,6 +11,7 @@
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
+#include "engine/base/mem.h"
 
 #include "engine/space/flight.h"
 #include "engine/space/ks_state.h"
@@ -61,9 +62,10 @@ static int take_member(struct flight *f, struct store_iter *it, const struct row
     return err;
 }
 
-/* Appends the row at the cursor; false if it is beyond what is wanted. */
-static bool take_row(struct flight *f, struct store_iter *it, uint8_t *name)
+/* Appends the row at the cursor; false if it is beyond what is wanted. `ctx`: for a row key. */
+static bool take_row(struct flight *f, struct store_iter *it, void *ctx)
 {
+    uint8_t *name = ctx;
     struct rowkey rk;
     struct bytes row;
     const struct bytes far = buf_bytes(&f->far);
@@ -82,8 +84,8 @@ static bool take_row(struct flight *f, struct store_iter *it, uint8_t *name)
     return f->err == 0;
 }
 
-/* To the first row: of the index, or at the near bound. */
-static void seek(const struct flight *f, struct store_iter *it, uint8_t *name)
+/* The first row: of the index, or at the near bound. */
+static struct bytes first_row(const struct flight *f, uint8_t *name)
 {
     const struct bytes prefix = flight_row_key(f);
     size_t len = prefix.len;
@@ -94,41 +96,14 @@ static void seek(const struct flight *f, struct store_iter *it, uint8_t *name)
     else if (f->back)
         name[len - 1]++;
     len += f->resume.len;
-    const struct bytes from = bytes_of(name, len);
-    if (f->back)
-        store_iter_seek_prev(it, from);
-    else
-        store_iter_seek(it, from);
-    if (f->near_in || !store_iter_valid(it) || !bytes_eq(store_iter_key(it), from))
-        return;
-    if (f->back)
-        store_iter_prev(it);
-    else
-        store_iter_next(it);
+    return bytes_of(name, len);
 }
 
 static void read_slice(struct flight *f)
 {
-    struct store_iter *it;
-    const struct store_iter_options options = {0};
     uint8_t *name = mem_alloc(ROWKEY_BYTES_MAX);
-    uint32_t rows = 0;
 
-    f->err = store_iter_open(f->ks->options.store, &options, &it);
-    if (f->err == 0) {
-        for (seek(f, it, name); store_iter_valid(it); rows++) {
-            if (rows == f->rows_max || f->rows.len >= FLIGHT_SLICE_BYTES || !take_row(f, it, name))
-                break;
-            if (f->back)
-                store_iter_prev(it);
-            else
-                store_iter_next(it);
-        }
-        f->end = rows < f->rows_max && f->rows.len < FLIGHT_SLICE_BYTES;
-        if (f->err == 0)
-            f->err = store_iter_status(it);
-        store_iter_close(it);
-    }
+    flight_walk(f, first_row(f, name), take_row, name);
     mem_free(name);
 }
 
