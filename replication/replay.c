@@ -119,9 +119,6 @@ static int replay_list(struct replay *r, const struct op *op, const struct ks_ke
     return 0;
 }
 
-static int replay_elem_incr(struct replay *r, const struct batch *batch, const struct op *op,
-                            struct coll *coll, uint64_t lsn, struct buf *out);
-
 struct elem_join {
     struct bytes row;
     struct buf *out;

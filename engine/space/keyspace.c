@@ -101,7 +101,6 @@ void ks_obj_set_ttl(struct keyspace *ks, struct obj *obj, bool ttl)
         ks->hot_ttl--;
 }
 
-/* Frees the block and, of a collection, its elements. It is in no table. */
 void ks_obj_free(struct keyspace *ks, struct obj *obj)
 {
     if ((obj->h.flags & BLK_DEAD) != 0)
@@ -114,8 +113,7 @@ void ks_obj_free(struct keyspace *ks, struct obj *obj)
     obj_free(obj);
 }
 
-/* Room for a row of `row_len`; table and ring learn the new address. */
-static struct obj *resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
+struct obj *ks_obj_resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
                           uint64_t hash, size_t row_len)
 {
     struct obj *const before = obj;
@@ -130,12 +128,6 @@ static struct obj *resize(struct keyspace *ks, struct obj *obj, const struct key
             obj_coll(obj)->obj = obj;
     }
     return obj;
-}
-
-struct obj *ks_obj_resize(struct keyspace *ks, struct obj *obj, const struct keytab_ref *ref,
-                          uint64_t hash, size_t row_len)
-{
-    return resize(ks, obj, ref, hash, row_len);
 }
 
 /* One use more, where uses are kept. */
@@ -338,7 +330,7 @@ static struct obj *replace(struct keyspace *ks, const struct ks_key *key, struct
     struct obj *obj;
 
     if (at->kind == KEYTAB_HOT && (at->ref.obj->h.flags & BLK_COLL) == 0) {
-        obj = resize(ks, at->ref.obj, &at->ref, key->hash, row_len);
+        obj = ks_obj_resize(ks, at->ref.obj, &at->ref, key->hash, row_len);
         revive(ks, obj);
         count_use(ks, key);
         obj->h.type = type;
@@ -416,7 +408,7 @@ void ks_apply_expire(struct keyspace *ks, const struct ks_key *key, uint64_t lsn
     CHECK(kind == KEYTAB_HOT);
     struct obj *obj = ref.obj;
     if ((obj->h.flags & BLK_COLL) == 0) {
-        obj = resize(ks, obj, &ref, key->hash, row.len);
+        obj = ks_obj_resize(ks, obj, &ref, key->hash, row.len);
         memcpy(obj_row_ptr(obj), row.ptr, row.len);
     } else {
         obj_coll(obj)->expire_at_ms = expire_at_ms;

@@ -135,11 +135,11 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
 /* The object if the key is hot and alive, else NULL. */
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
-/* The collection at a hot key that is not deleted, else NULL. Does not count as a use of it. */
-struct coll *ks_peek_coll(struct keyspace *ks, const struct ks_key *key);
-
 /* The same, but it does not count as a use. */
 struct obj *ks_peek(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
+
+/* The collection at a hot key that is not deleted, else NULL. Does not count as a use of it. */
+struct coll *ks_peek_coll(struct keyspace *ks, const struct ks_key *key);
 
 /* Its type, enum value_type, in either tier; VT_NONE if it is absent. */
 uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);

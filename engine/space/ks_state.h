@@ -1,7 +1,6 @@
 /*
- * The inside of a keyspace, shared by the files that implement it: keyspace.c (look-up, keys),
- * coll.c (elements), flush.c (write-back), flight.c (reads), demote.c (clock and probation),
- * expire.c, sweep.c. Not for users of the keyspace.
+ * The inside of a keyspace, shared by the files that implement it; README.md lists them. Not for
+ * users of the keyspace.
  */
 #ifndef TIERRA_ENGINE_SPACE_KS_STATE_H
 #define TIERRA_ENGINE_SPACE_KS_STATE_H
@@ -32,8 +31,8 @@ struct ks_wait;
 #define KS_SWEEP_BUCKETS  4096
 /* Positions (lsn, vv) remembered for the covered position. */
 #define KS_POINTS_MAX 1024
-/* Keys on probation; beyond it the oldest leave. A power of two. */
-#define KS_PROBATION_MAX 65536 /* A power of two, as the fewer that a small budget allows. */
+/* Keys on probation; beyond it the oldest leave. A small budget allows fewer. Powers of two. */
+#define KS_PROBATION_MAX 65536
 #define KS_PROBATION_MIN 4096
 
 /* A position of the log with the version vector that it stands for. */

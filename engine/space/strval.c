@@ -146,8 +146,6 @@ static void account(struct keyspace *ks, struct coll *coll)
 void strval_deinit(struct keyspace *ks, struct coll *coll)
 {
     dirty_shrink(&ks->dirty, coll->unsaved);
-    if (list_linked(&coll->flush_link))
-        list_remove(&coll->flush_link);
     chunks_deinit(&coll->chunks);
 }
 

@@ -158,19 +158,17 @@ void ks_sweep_load(struct keyspace *ks, const struct ks_key *key, struct tag lim
 /* Appends the sweep row to the batch that brings the key row. */
 void ks_sweep_put(struct keyspace *ks, const struct ks_key *key)
 {
-    uint8_t row[TAG_BYTES];
+    /* The store keeps rows of at least one byte whose first is none of its own: a tag's would be.
+     */
+    uint8_t row[1 + TAG_BYTES] = {0x01};
     struct sweep *s = find(ks, key);
 
     if (s == NULL || s->row != SWEEP_ROW_WANTED)
         return;
-    tag_store(row, s->limit);
+    tag_store(row + 1, s->limit);
     const size_t len = rowkey_store_sweep(ks->name, key->slot, key->hash, key->name);
-    /* The store keeps rows of at least one byte whose first is none of its own: a tag's would be.
-     */
-    uint8_t framed[1 + TAG_BYTES] = {0x01};
-    memcpy(framed + 1, row, TAG_BYTES);
-    CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len),
-                          bytes_of(framed, sizeof(framed))) == 0);
+    CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len), bytes_of(row, sizeof(row))) ==
+          0);
     s->row = SWEEP_ROW_PUT;
 }
 
