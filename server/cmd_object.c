@@ -112,7 +112,7 @@ void cmd_object_encoding(struct request *rq)
         return;
     }
     /* Few elements: all of them are looked at. */
-    if (!rq->nested && ks_need_whole(rq->ks, &key, rq->now_ms, &rq->conn->wait) > 0) {
+    if (!rq->nested && ks_need_whole(rq->ks, &key, &rq->conn->wait) > 0) {
         rq->parked = true;
         return;
     }

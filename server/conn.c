@@ -442,7 +442,7 @@ void conn_close(struct conn *c)
         return;
     c->closed = true;
     c->closing = true;
-    ks_wait_cancel(c->sh->ks, &c->wait);
+    ks_wait_cancel(&c->wait);
     reactor_timer_stop(c->sh->reactor, &c->retry);
     if (c->fw != NULL)
         forward_close(c);

@@ -59,7 +59,7 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
         need_result(n, strspan_need(n->ks, key, &asked, n->now_ms, n->wait));
         return;
     }
-    const int waiting = ks_need_key(n->ks, key, n->now_ms, n->wait);
+    const int waiting = ks_need_key(n->ks, key, n->wait);
     const struct coll *coll = ks_peek_coll(n->ks, key);
 
     if (waiting != 0 || coll == NULL || coll->complete) {
@@ -70,24 +70,24 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
     if (coll->type == VT_ZSET && n->zset_parts++ < ZSET_RANGES_MAX) {
         const struct zset_asked asked = {
             .cmd = n->cmd, .spec = n->spec, .argc = argc, .argv = argv, .moved = n->moved};
-        need_result(n, need_zset(n->ks, key, coll, &asked, n->now_ms, n->wait));
+        need_result(n, need_zset(n->ks, key, coll, &asked, n->wait));
         return;
     }
     if (coll->type != VT_LIST) {
-        need_result(n, ks_need_whole(n->ks, key, n->now_ms, n->wait));
+        need_result(n, ks_need_whole(n->ks, key, n->wait));
         return;
     }
     const struct list_need need = list_need(n->cmd, n->spec, argc, argv, coll, n->moved);
-    need_result(n, ks_need_list(n->ks, key, need.front, need.back, n->now_ms, n->wait));
+    need_result(n, ks_need_list(n->ks, key, need.front, need.back, n->wait));
 }
 
 static void need_subkeys(struct needs *n, const struct ks_key *key, const struct cmd_need *need,
                          uint32_t argc, const struct bytes *argv)
 {
-    n->waiting += ks_need_key(n->ks, key, n->now_ms, n->wait);
+    n->waiting += ks_need_key(n->ks, key, n->wait);
     for (uint32_t i = need->first; i < need->end && i < argc; i += need->step) {
         if (argv[i].len <= KS_NAME_BYTES_MAX)
-            n->waiting += ks_need_elem(n->ks, key, argv[i], n->now_ms, n->wait);
+            n->waiting += ks_need_elem(n->ks, key, argv[i], n->wait);
     }
 }
 
@@ -100,10 +100,10 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     }
     switch (need->kind) {
     case NEED_NOTHING:
-        n->waiting += ks_need_existence(n->ks, key, n->now_ms, n->wait);
+        n->waiting += ks_need_existence(n->ks, key, n->wait);
         return;
     case NEED_KEY:
-        n->waiting += ks_need_key(n->ks, key, n->now_ms, n->wait);
+        n->waiting += ks_need_key(n->ks, key, n->wait);
         return;
     case NEED_SUBKEYS:
         need_subkeys(n, key, need, argc, argv);
@@ -115,7 +115,7 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     case NEED_RANDOM:
     case NEED_RANK:
     case NEED_WHOLE:
-        need_result(n, ks_need_whole(n->ks, key, n->now_ms, n->wait));
+        need_result(n, ks_need_whole(n->ks, key, n->wait));
         return;
     case NEED_BLIND: /* Not even whether the key exists. */
         return;
@@ -229,7 +229,7 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
     else
         need_all(&n, sh, plan, argc, argv);
     if (unlikely(n.err != 0)) {
-        ks_wait_cancel(sh->ks, &c->wait);
+        ks_wait_cancel(&c->wait);
         *err = n.err;
         return false;
     }

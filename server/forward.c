@@ -248,7 +248,7 @@ void forward_stop(struct shard *sh)
         if (!agent->parked)
             continue;
         agent->parked = false;
-        ks_wait_cancel(sh->ks, &agent->wait);
+        ks_wait_cancel(&agent->wait);
         reactor_timer_stop(sh->reactor, &agent->retry);
         if (list_linked(&agent->retry_link))
             list_remove(&agent->retry_link);

@@ -130,7 +130,6 @@ struct ask {
     const struct ks_key *key;
     const struct coll *coll;
     const struct zset_asked *asked;
-    uint64_t now_ms;
     struct ks_wait *wait;
 };
 
@@ -156,7 +155,7 @@ static int need_places(const struct ask *ask, uint32_t at, struct zrange *range)
         want = (struct ks_zset_need){
             .low = buf_bytes(&low), .high = buf_bytes(&high), .n = n, .back = range->reverse};
     if (range->min.infinite <= 0 && range->max.infinite >= 0)
-        result = ks_need_zset(ask->ks, ask->key, &want, ask->now_ms, ask->wait);
+        result = ks_need_zset(ask->ks, ask->key, &want, ask->wait);
     buf_deinit(&low);
     buf_deinit(&high);
     return result;
@@ -209,7 +208,7 @@ static struct ks_zset_need of_zmpop(const struct zset_asked *a)
 }
 
 int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *coll,
-              const struct zset_asked *a, uint64_t now_ms, struct ks_wait *wait)
+              const struct zset_asked *a, struct ks_wait *wait)
 {
     struct zrange range;
     struct ks_zset_need want;
@@ -219,23 +218,22 @@ int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *
     case CMD_ID_zpopmin:
     case CMD_ID_zpopmax:
         want = at_end(a->cmd->id == CMD_ID_zpopmax, plus(count_at(2, a, 1), a->moved));
-        return ks_need_zset(ks, key, &want, now_ms, wait);
+        return ks_need_zset(ks, key, &want, wait);
     case CMD_ID_zmpop:
         want = of_zmpop(a);
         want.n = plus(want.n, a->moved);
-        return ks_need_zset(ks, key, &want, now_ms, wait);
+        return ks_need_zset(ks, key, &want, wait);
     default:
         break;
     }
     if (!range_of(a, &at, &range))
-        return ks_need_whole(ks, key, now_ms, wait);
-    const struct ask ask = {
-        .ks = ks, .key = key, .coll = coll, .asked = a, .now_ms = now_ms, .wait = wait};
+        return ks_need_whole(ks, key, wait);
+    const struct ask ask = {.ks = ks, .key = key, .coll = coll, .asked = a, .wait = wait};
     if (range.by != BY_RANK)
         return need_places(&ask, at, &range);
     if (!want_ranks(coll, a, &a->argv[at], range.reverse, &want))
         return 0;
-    return ks_need_zset(ks, key, &want, now_ms, wait);
+    return ks_need_zset(ks, key, &want, wait);
 }
 
 uint64_t need_zset_moved(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)

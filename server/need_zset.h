@@ -29,7 +29,7 @@ struct zset_asked {
 
 /* Asks for it: results as ks_need_zset. `coll` is hot and not complete. */
 MUST_USE int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *coll,
-                       const struct zset_asked *asked, uint64_t now_ms, struct ks_wait *wait);
+                       const struct zset_asked *asked, struct ks_wait *wait);
 
 /* Members that a call of the command adds and removes. */
 uint64_t need_zset_moved(const struct cmd *cmd, uint32_t argc, const struct bytes *argv);

@@ -47,13 +47,12 @@ bool strspan_is(const struct cmd *cmd)
 struct span {
     struct keyspace *ks;
     const struct ks_key *key;
-    uint64_t now_ms;
     struct ks_wait *wait;
 };
 
 static int need(const struct span *s, uint64_t first, uint64_t end)
 {
-    return ks_need_bytes(s->ks, s->key, first, end, s->now_ms, s->wait);
+    return ks_need_bytes(s->ks, s->key, first, end, s->wait);
 }
 
 /* Bytes that are written over: only of the chunks at both ends something else is kept. */
@@ -136,9 +135,9 @@ static int need_of(const struct span *s, const struct strspan_asked *asked, uint
 int strspan_need(struct keyspace *ks, const struct ks_key *key, const struct strspan_asked *asked,
                  uint64_t now_ms, struct ks_wait *wait)
 {
-    const struct span s = {.ks = ks, .key = key, .now_ms = now_ms, .wait = wait};
+    const struct span s = {.ks = ks, .key = key, .wait = wait};
 
-    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    const int waiting = ks_need_key(ks, key, wait);
     if (waiting != 0)
         return waiting;
     const struct obj *obj = ks_get(ks, key, now_ms);

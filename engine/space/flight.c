@@ -617,35 +617,30 @@ static int need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wai
     return need_key_row(ks, key, wait);
 }
 
-int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                struct ks_wait *wait)
+int ks_need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
 {
     struct keytab_ref ref;
 
-    (void)now_ms;
     return need_key(ks, key, wait, &ref);
 }
 
-int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                      struct ks_wait *wait)
+int ks_need_existence(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
 {
     struct keytab_ref ref;
 
-    (void)now_ms;
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD ||
         (!keytab_has_ttl(&ref) && keytab_type(&ref) != KS_MAYBE))
         return 0;
     return need_key_row(ks, key, wait);
 }
 
-int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub, uint64_t now_ms,
+int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
                  struct ks_wait *wait)
 {
     struct keytab_ref ref;
     struct coll *coll = NULL;
     uint8_t type;
 
-    (void)now_ms;
     switch (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref)) {
     case KEYTAB_NONE:
         return 0;
@@ -689,20 +684,18 @@ int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes spa
     return need_read(ks, key, &spec, wait);
 }
 
-int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                  struct ks_wait *wait)
+int ks_need_whole(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
 {
     struct keytab_ref ref;
     const int waiting = need_key(ks, key, wait, &ref);
 
-    (void)now_ms;
     if (waiting != 0 || ref.obj == NULL || (ref.obj->h.flags & (BLK_COLL | BLK_DEAD)) != BLK_COLL)
         return waiting;
     struct coll *coll = obj_coll(ref.obj);
     if (coll->complete)
         return 0;
     if (coll->type == VT_LIST)
-        return ks_need_list(ks, key, coll->count, 0, now_ms, wait);
+        return ks_need_list(ks, key, coll->count, 0, wait);
     if (coll->type == VT_STRING && coll->count > ks->scan_bytes_max)
         return -ERR_LIMIT;
     return ks_need_scan(ks, key, bytes_of(NULL, 0), coll, wait);

@@ -111,9 +111,9 @@ static int fill(struct keyspace *ks, const struct ks_key *key, struct coll *coll
 }
 
 int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front, uint64_t back,
-                 uint64_t now_ms, struct ks_wait *wait)
+                 struct ks_wait *wait)
 {
-    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    const int waiting = ks_need_key(ks, key, wait);
     if (waiting != 0)
         return waiting;
     struct coll *coll = ks_peek_coll(ks, key);

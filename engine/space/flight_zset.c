@@ -164,9 +164,9 @@ static void bound(struct buf *to, struct bytes zkey)
 }
 
 int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_zset_need *want,
-                 uint64_t now_ms, struct ks_wait *wait)
+                 struct ks_wait *wait)
 {
-    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    const int waiting = ks_need_key(ks, key, wait);
     if (waiting != 0)
         return waiting;
     struct coll *coll = ks_peek_coll(ks, key);

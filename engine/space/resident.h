@@ -56,23 +56,21 @@ struct ks_wait {
 };
 
 /* The key row: type, expiry, count; all of a string. `wait` NULL: only start the read. */
-MUST_USE int ks_need_key(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                         struct ks_wait *wait);
+MUST_USE int ks_need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
 
 /* Existence and type alone: reads only if the key table cannot tell. */
-MUST_USE int ks_need_existence(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                               struct ks_wait *wait);
+MUST_USE int ks_need_existence(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
 
 /* The key row, and one element (field, member) if the key is a hash, set or sorted set. */
 MUST_USE int ks_need_elem(struct keyspace *ks, const struct ks_key *key, struct bytes sub,
-                          uint64_t now_ms, struct ks_wait *wait);
+                          struct ks_wait *wait);
 
 /*
  * The key row and, if the key is a list, its first `front` and last `back` elements (or all that
  * there are). < 0: -ERR_LIMIT, they do not fit into a quarter of the memory; nothing was started.
  */
 MUST_USE int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front,
-                          uint64_t back, uint64_t now_ms, struct ks_wait *wait);
+                          uint64_t back, struct ks_wait *wait);
 
 /*
  * A part of the order of a sorted set, between two places (score bytes | member, rowkey.h; empty:
@@ -88,11 +86,10 @@ struct ks_zset_need {
 
 /* The key row and, if the key is a sorted set, that part of it. < 0 as ks_need_list. */
 MUST_USE int ks_need_zset(struct keyspace *ks, const struct ks_key *key,
-                          const struct ks_zset_need *want, uint64_t now_ms, struct ks_wait *wait);
+                          const struct ks_zset_need *want, struct ks_wait *wait);
 
 /* Everything. < 0 as ks_need_list. */
-MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
-                           struct ks_wait *wait);
+MUST_USE int ks_need_whole(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
 
 /*
  * The key is hot already: it stays so while the others that the command names are read, and until
@@ -115,6 +112,6 @@ bool ks_may_read_ahead(const struct keyspace *ks);
 void ks_set_reads_bytes_max(struct keyspace *ks, uint64_t bytes);
 
 /* The owner no longer wants to be called, nor anything kept. No effect on an idle one. */
-void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait);
+void ks_wait_cancel(struct ks_wait *wait);
 
 #endif

@@ -62,11 +62,11 @@ static int need_chunks(struct keyspace *ks, const struct ks_key *key, struct col
 }
 
 int ks_need_bytes(struct keyspace *ks, const struct ks_key *key, uint64_t first, uint64_t end,
-                  uint64_t now_ms, struct ks_wait *wait)
+                  struct ks_wait *wait)
 {
     struct keytab_ref ref;
 
-    const int waiting = ks_need_key(ks, key, now_ms, wait);
+    const int waiting = ks_need_key(ks, key, wait);
     if (waiting != 0)
         return waiting;
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_HOT ||

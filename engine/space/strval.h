@@ -56,7 +56,7 @@ void strval_copy(const struct coll *coll, uint64_t offset, uint8_t *dst, uint64_
  * -ERR_LIMIT: they are too many.
  */
 MUST_USE int ks_need_bytes(struct keyspace *ks, const struct ks_key *key, uint64_t first,
-                           uint64_t end, uint64_t now_ms, struct ks_wait *wait);
+                           uint64_t end, struct ks_wait *wait);
 
 /* --- writing; the rules of ks_apply_* --- */
 

@@ -117,11 +117,10 @@ void ks_wait_release(struct ks_wait *wait)
     wait->served = false;
 }
 
-void ks_wait_cancel(struct keyspace *ks, struct ks_wait *wait)
+void ks_wait_cancel(struct ks_wait *wait)
 {
     struct list_link *link;
 
-    (void)ks;
     if (wait->flights.head.next == NULL)
         return;
     while ((link = list_pop_front(&wait->flights)) != NULL) {

@@ -112,7 +112,7 @@ static struct ks_key key_of(uint64_t i, char name[24])
 /* True: it was there. */
 static bool get(struct cache *c, const struct ks_key *key)
 {
-    while (ks_need_key(c->ks, key, c->now_ms, &c->wait) != 0) {
+    while (ks_need_key(c->ks, key, &c->wait) != 0) {
         while (c->wait.pending != 0)
             rig_turn(&c->rig);
         assert_int_equal(c->wait.err, 0);

@@ -130,7 +130,7 @@ void member_close(struct member *m)
     while (ks_busy(m->ks))
         member_turn(m);
     member_turn(m);
-    ks_wait_cancel(m->ks, &m->wait);
+    ks_wait_cancel(&m->wait);
     mut_destroy(m->mut);
     oplog_cursor_close(m->cursor);
     m->cursor = NULL;
@@ -246,7 +246,7 @@ void member_need(struct member *m, const struct ks_key *keys, size_t n)
     for (;;) {
         int waiting = 0;
         for (size_t i = 0; i < n; i++)
-            waiting += ks_need_key(m->ks, &keys[i], m->now_ms, &m->wait);
+            waiting += ks_need_key(m->ks, &keys[i], &m->wait);
         if (waiting == 0)
             break;
         while (m->wait.pending != 0)

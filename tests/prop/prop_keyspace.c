@@ -51,8 +51,8 @@
 static void need_elem(struct core *c, const struct ks_key *key, struct bytes sub)
 {
     for (;;) {
-        int waiting = ks_need_key(c->ks, key, NOW_MS, &c->wait);
-        waiting += ks_need_elem(c->ks, key, sub, NOW_MS, &c->wait);
+        int waiting = ks_need_key(c->ks, key, &c->wait);
+        waiting += ks_need_elem(c->ks, key, sub, &c->wait);
         if (waiting == 0)
             return;
         wait_ready(c);
@@ -72,7 +72,7 @@ static void check_string(const struct obj *obj, int64_t expected)
 
 static void need_bytes(struct core *c, const struct ks_key *key, uint64_t first, uint64_t end)
 {
-    while (ks_need_bytes(c->ks, key, first, end, NOW_MS, &c->wait) != 0)
+    while (ks_need_bytes(c->ks, key, first, end, &c->wait) != 0)
         wait_ready(c);
 }
 

@@ -172,7 +172,7 @@ void wait_ready(struct core *c)
 
 void need_key(struct core *c, const struct ks_key *key)
 {
-    while (ks_need_key(c->ks, key, NOW_MS, &c->wait) != 0)
+    while (ks_need_key(c->ks, key, &c->wait) != 0)
         wait_ready(c);
 }
 
@@ -187,7 +187,7 @@ void core_close(struct core *c)
 {
     while (ks_busy(c->ks))
         turn(c);
-    ks_wait_cancel(c->ks, &c->wait);
+    ks_wait_cancel(&c->wait);
     mut_destroy(c->mut);
     assert_int_equal(oplog_close(c->log), 0);
     pool_destroy(c->scratch_pool);

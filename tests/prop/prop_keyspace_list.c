@@ -20,7 +20,7 @@ static struct coll *need_list(struct core *c, const struct ks_key *key, uint64_t
                               uint64_t back)
 {
     for (;;) {
-        const int waiting = ks_need_list(c->ks, key, front, back, NOW_MS, &c->wait);
+        const int waiting = ks_need_list(c->ks, key, front, back, &c->wait);
         assert_true(waiting >= 0);
         if (waiting == 0)
             break;

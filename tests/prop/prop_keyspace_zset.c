@@ -14,7 +14,7 @@
 static void need_zset(struct core *c, const struct ks_key *key, const struct ks_zset_need *want)
 {
     for (;;) {
-        const int waiting = ks_need_zset(c->ks, key, want, NOW_MS, &c->wait);
+        const int waiting = ks_need_zset(c->ks, key, want, &c->wait);
         assert_true(waiting >= 0);
         if (waiting == 0)
             return;

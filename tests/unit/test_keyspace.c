@@ -92,7 +92,7 @@ static void lose_a_row(struct core *c, const struct ks_key *key)
 static int load_whole(struct core *c, const struct ks_key *key)
 {
     for (;;) {
-        const int err = ks_need_whole(c->ks, key, NOW_MS, &c->wait);
+        const int err = ks_need_whole(c->ks, key, &c->wait);
         if (err <= 0)
             return err;
         while (c->wait.pending != 0)
