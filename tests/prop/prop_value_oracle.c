@@ -209,7 +209,6 @@ static void show_elem(const struct history *h, unsigned type, unsigned sub, stru
 
 void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct sim_shown *out)
 {
-    static const uint8_t types[SIM_TYPES] = {VT_HASH, VT_SET};
     static struct history h;
     struct tag tag;
     struct tag target;
@@ -224,14 +223,14 @@ void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct si
         if (!is_elem(e) || key_gone(&h, e->batch->tag) || tag_cmp(e->batch->tag, tag) <= 0)
             continue;
         tag = e->batch->tag;
-        out->type = types[e->change->type_index];
+        out->type = sim_types[e->change->type_index];
         target_type = out->type;
         target = tag;
     }
     out->expire_at_ms = out->type == VT_NONE ? 0 : expiry_of(&h, target_type, target);
     out->present = out->type != VT_NONE && (out->expire_at_ms == 0 || out->expire_at_ms > now_ms);
     for (unsigned type = 0; out->present && type < SIM_TYPES; type++) {
-        for (unsigned sub = 0; types[type] == out->type && sub < SIM_SUBS; sub++)
+        for (unsigned sub = 0; sim_types[type] == out->type && sub < SIM_SUBS; sub++)
             show_elem(&h, type, sub, out);
     }
 }

@@ -12,8 +12,6 @@
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
-static const uint8_t types[SIM_TYPES] = {VT_HASH, VT_SET};
-
 static bool chance(struct sim *sim, unsigned percent)
 {
     return rng_below(&sim->rng, 100) < percent;
@@ -103,7 +101,7 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
 
     if (row_kind != ROWKEY_KIND_KEY) {
         CHECK(bytes_eq(sub, bytes_cstr(change->sub)));
-        CHECK(row_kind == op_row_kind(types[change->type_index]));
+        CHECK(row_kind == op_row_kind(sim_types[change->type_index]));
         index = elem_slot_of(change->key_index, change->type_index, change->sub_index);
     }
     struct sim_slot *slot = &apply->replica->slots[index];
@@ -170,32 +168,6 @@ static struct bytes elem_row(struct sim_replica *replica, unsigned key, unsigned
     return buf_bytes(&slot->row);
 }
 
-static struct sim_change *add_change(struct sim_batch *batch, unsigned key, uint8_t kind)
-{
-    struct sim_change *change = &batch->changes[batch->changes_count++];
-
-    memset(change, 0, sizeof(*change));
-    change->key_index = key;
-    change->op.kind = kind;
-    snprintf(change->key, sizeof(change->key), "k%u", key);
-    return change;
-}
-
-static void set_elem(struct sim_change *change, unsigned type, unsigned sub)
-{
-    change->type_index = type;
-    change->sub_index = sub;
-    change->op.type = types[type];
-    snprintf(change->sub, sizeof(change->sub), "m%u", sub);
-}
-
-static void random_value(struct sim *sim, struct sim_change *change)
-{
-    static const char *const values[] = {"10", "0", "-7", "2.5", "abc"};
-
-    snprintf(change->value, sizeof(change->value), "%s", values[pick(sim, 5)]);
-}
-
 /* An increment of `row`. False if Redis would refuse it. */
 static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag tag,
                       struct bytes row, struct sim_change *change)
@@ -238,7 +210,7 @@ static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag t
 static void make_expire(struct sim *sim, struct sim_replica *replica, const struct row_view *view,
                         struct sim_batch *batch, unsigned key)
 {
-    struct sim_change *change = add_change(batch, key, OP_EXPIRE);
+    struct sim_change *change = sim_change_add(batch, key, OP_EXPIRE);
     const uint64_t now_ms = replica_now(sim, replica);
 
     change->op.expire_at_ms = chance(sim, 25) ? 0 : now_ms + 1 + pick(sim, 30);
@@ -246,17 +218,6 @@ static void make_expire(struct sim *sim, struct sim_replica *replica, const stru
     change->op.target = view->target;
     CHECK(row_set_expiry(key_row(replica, key), batch->tag, change->op.expire_at_ms,
                          &replica->edited) == 0);
-}
-
-/* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
-static bool has_counters(struct bytes row)
-{
-    struct buf seen = new_buf();
-
-    CHECK(row_seen(row, &seen) == 0);
-    const bool some = seen.len != 0;
-    buf_deinit(&seen);
-    return some;
 }
 
 /* SET, DEL, INCR, EXPIRE and elements of two collection types, on one key. */
@@ -271,17 +232,17 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
 
     CHECK(row_view(row, now_ms, &view) == 0);
     if (kind < 20) {
-        change = add_change(batch, key, OP_SET);
-        random_value(sim, change);
+        change = sim_change_add(batch, key, OP_SET);
+        sim_change_value(change, pick(sim, SIM_VALUES));
         if (!view.present)
             change->op.flags = OP_COVER;
         if (sim->expiry && chance(sim, 40))
             change->op.expire_at_ms = now_ms + 1 + pick(sim, 30);
     } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {
         if (view.type != VT_NONE)
-            add_change(batch, key, OP_DEL);
+            sim_change_add(batch, key, OP_DEL);
     } else if (kind < 60) {
-        change = add_change(batch, key, OP_INCR);
+        change = sim_change_add(batch, key, OP_INCR);
         if (!make_incr(sim, replica, batch->tag, row, change))
             batch->changes_count--;
     } else if (kind < 75) {
@@ -290,18 +251,18 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
     } else {
         const unsigned type = view.present && view.type == VT_SET ? 1 : pick(sim, 2);
 
-        if (view.present && view.type != types[type])
+        if (view.present && view.type != sim_types[type])
             return;
-        if (!view.present && (has_counters(row) || (view.type != VT_NONE && chance(sim, 50))))
-            add_change(batch, key, OP_DEL);
-        change = add_change(batch, key, OP_ELEM_SET);
-        set_elem(change, type, pick(sim, SIM_SUBS));
+        if (!view.present && (sim_has_counters(row) || (view.type != VT_NONE && chance(sim, 50))))
+            sim_change_add(batch, key, OP_DEL);
+        change = sim_change_add(batch, key, OP_ELEM_SET);
+        sim_change_elem(change, type, pick(sim, SIM_SUBS));
         if (!view.present)
             change->op.flags = OP_COVER;
         else if (chance(sim, 35))
             change->op.kind = OP_ELEM_DEL;
         if (type == 0 && change->op.kind == OP_ELEM_SET)
-            random_value(sim, change);
+            sim_change_value(change, pick(sim, SIM_VALUES));
     }
 }
 
@@ -311,12 +272,12 @@ static void change_counters(struct sim *sim, struct sim_replica *replica, struct
     const unsigned sub = pick(sim, SIM_SUBS);
     const struct bytes row = elem_row(replica, SIM_COUNTER_KEY, 0, sub);
     const unsigned kind = pick(sim, 10);
-    struct sim_change *change = add_change(
+    struct sim_change *change = sim_change_add(
         batch, SIM_COUNTER_KEY, kind < 6 ? OP_ELEM_INCR : (kind < 8 ? OP_ELEM_SET : OP_ELEM_DEL));
 
-    set_elem(change, 0, sub);
+    sim_change_elem(change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
-        random_value(sim, change);
+        sim_change_value(change, pick(sim, SIM_VALUES));
     if (change->op.kind == OP_ELEM_INCR && !make_incr(sim, replica, batch->tag, row, change))
         batch->changes_count--;
 }
@@ -488,7 +449,7 @@ static void collect_key(struct sim *sim, struct sim_replica *replica, unsigned k
     horizons->swept_types = 0;
     collect_row(sim, slot, horizons, &sweep_types);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; (sweep_types & 1u << types[t]) != 0 && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; (sweep_types & 1u << sim_types[t]) != 0 && s < SIM_SUBS; s++) {
             struct sim_slot *elem = &replica->slots[elem_slot_of(key, t, s)];
             struct buf clipped = new_buf();
 
@@ -660,14 +621,6 @@ struct bytes sim_key_row(struct sim *sim, unsigned replica, unsigned key)
     return key_row(&sim->replicas[replica], key);
 }
 
-static void show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
-{
-    char tmp[ROW_TEXT_BYTES];
-    const struct bytes shown = row_text(view, tmp);
-
-    snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
-}
-
 void sim_show(struct sim *sim, unsigned index, unsigned key, uint64_t now_ms, struct sim_shown *out)
 {
     struct sim_replica *replica = &sim->replicas[index];
@@ -679,15 +632,15 @@ void sim_show(struct sim *sim, unsigned index, unsigned key, uint64_t now_ms, st
     out->type = view.type;
     out->expire_at_ms = view.expire_at_ms;
     if (view.present && view.type == VT_STRING)
-        show_text(&view, out->text);
+        sim_show_text(&view, out->text);
     for (unsigned t = 0; view.present && t < SIM_TYPES; t++) {
-        for (unsigned s = 0; view.type == types[t] && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; view.type == sim_types[t] && s < SIM_SUBS; s++) {
             struct row_view elem;
 
             CHECK(row_view(elem_row(replica, key, t, s), now_ms, &elem) == 0);
             out->elem_present[t][s] = elem.present;
             if (elem.present)
-                show_text(&elem, out->elem_text[t][s]);
+                sim_show_text(&elem, out->elem_text[t][s]);
         }
     }
 }

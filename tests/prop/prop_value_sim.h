@@ -25,6 +25,7 @@
 #define SIM_COUNTER_KEY 2 /* This key is a hash of counters and never removed as a whole. */
 #define SIM_TYPES       2 /* Hash and set. */
 #define SIM_SUBS        2
+#define SIM_VALUES      5
 #define SIM_ROWS        (SIM_KEYS * (1 + SIM_TYPES * SIM_SUBS))
 #define SIM_BATCHES_MAX 256
 #define SIM_PENDING_MAX 6
@@ -135,6 +136,21 @@ uint64_t sim_end_ms(const struct sim *sim);
 
 /* The key row at a replica, with all its operands folded. */
 struct bytes sim_key_row(struct sim *sim, unsigned replica, unsigned key);
+
+/* prop_value_change.c */
+
+/* Of collections. */
+extern const uint8_t sim_types[SIM_TYPES];
+
+/* One more change of the batch. */
+struct sim_change *sim_change_add(struct sim_batch *batch, unsigned key, uint8_t kind);
+/* It is one of that element. */
+void sim_change_elem(struct sim_change *change, unsigned type, unsigned sub);
+/* Its value is that of SIM_VALUES. */
+void sim_change_value(struct sim_change *change, unsigned number);
+/* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
+bool sim_has_counters(struct bytes row);
+void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES]);
 
 /* prop_value_oracle.c */
 void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct sim_shown *out);

@@ -291,7 +291,6 @@ void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_show
 /* Logs and applies a batch; a local one is the history's last. */
 uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *batch,
                        struct bytes bytes, unsigned index);
-extern const uint8_t gs_types[SIM_TYPES];
 
 /* --- sim_group_copy.c --- */
 

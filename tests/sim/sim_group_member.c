@@ -18,8 +18,6 @@
 
 #include "tests/sim/sim_group.h"
 
-const uint8_t gs_types[SIM_TYPES] = {VT_HASH, VT_SET};
-
 static struct buf new_buf(void)
 {
     struct buf b;
@@ -554,7 +552,7 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     horizons->swept_types = 0;
     collect_row(gs, row, horizons, &sweep_types);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; (sweep_types & 1u << gs_types[t]) != 0 && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; (sweep_types & 1u << sim_types[t]) != 0 && s < SIM_SUBS; s++) {
             struct gs_row *elem = &m->rows[elem_at(key, t, s)];
             struct buf clipped = new_buf();
 
@@ -628,14 +626,6 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
 
 /* --- what clients see --- */
 
-static void show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
-{
-    char tmp[ROW_TEXT_BYTES];
-    const struct bytes shown = row_text(view, tmp);
-
-    snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
-}
-
 void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_shown *out)
 {
     struct row_view view;
@@ -646,15 +636,15 @@ void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_show
     out->type = view.type;
     out->expire_at_ms = view.expire_at_ms;
     if (view.present && view.type == VT_STRING)
-        show_text(&view, out->text);
+        sim_show_text(&view, out->text);
     for (unsigned t = 0; view.present && t < SIM_TYPES; t++) {
-        for (unsigned s = 0; view.type == gs_types[t] && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; view.type == sim_types[t] && s < SIM_SUBS; s++) {
             struct row_view elem;
 
             CHECK(row_view(gs_elem_row(m, key, t, s), now_ms, &elem) == 0);
             out->elem_present[t][s] = elem.present;
             if (elem.present)
-                show_text(&elem, out->elem_text[t][s]);
+                sim_show_text(&elem, out->elem_text[t][s]);
         }
     }
 }

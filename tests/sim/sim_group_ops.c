@@ -10,32 +10,6 @@
 
 #include "tests/sim/sim_group.h"
 
-static struct sim_change *add_change(struct sim_batch *batch, unsigned key, uint8_t kind)
-{
-    struct sim_change *change = &batch->changes[batch->changes_count++];
-
-    memset(change, 0, sizeof(*change));
-    change->key_index = key;
-    change->op.kind = kind;
-    snprintf(change->key, sizeof(change->key), "k%u", key);
-    return change;
-}
-
-static void set_elem(struct sim_change *change, unsigned type, unsigned sub)
-{
-    change->type_index = type;
-    change->sub_index = sub;
-    change->op.type = gs_types[type];
-    snprintf(change->sub, sizeof(change->sub), "m%u", sub);
-}
-
-static void random_value(struct gs *gs, struct sim_change *change)
-{
-    static const char *const values[] = {"10", "0", "-7", "2.5", "abc"};
-
-    snprintf(change->value, sizeof(change->value), "%s", values[gs_pick(gs, 5)]);
-}
-
 static uint64_t random_deadline(struct gs *gs, const struct gs_member *m)
 {
     return gs_now_ms(gs, m) + 1 + gs_pick(gs, gs_chance(gs, 50) ? 60 : 1500);
@@ -79,37 +53,26 @@ static void make_expire(struct gs *gs, const struct gs_member *m, const struct r
     change->op.target = view->target;
 }
 
-static bool has_counters(struct bytes row)
-{
-    struct buf seen;
-
-    buf_init(&seen, SIZE_MAX);
-    CHECK(row_seen(row, &seen) == 0);
-    const bool some = seen.len != 0;
-    buf_deinit(&seen);
-    return some;
-}
-
 static void change_elem(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key,
                         const struct row_view *view)
 {
     const unsigned type = view->present && view->type == VT_SET ? 1 : gs_pick(gs, 2);
     struct sim_change *change;
 
-    if (view->present && view->type != gs_types[type])
+    if (view->present && view->type != sim_types[type])
         return;
     /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
     if (!view->present &&
-        (has_counters(gs_key_row(m, key)) || (view->type != VT_NONE && gs_chance(gs, 50))))
-        add_change(batch, key, OP_DEL);
-    change = add_change(batch, key, OP_ELEM_SET);
-    set_elem(change, type, gs_pick(gs, SIM_SUBS));
+        (sim_has_counters(gs_key_row(m, key)) || (view->type != VT_NONE && gs_chance(gs, 50))))
+        sim_change_add(batch, key, OP_DEL);
+    change = sim_change_add(batch, key, OP_ELEM_SET);
+    sim_change_elem(change, type, gs_pick(gs, SIM_SUBS));
     if (!view->present)
         change->op.flags = OP_COVER;
     else if (gs_chance(gs, 35))
         change->op.kind = OP_ELEM_DEL;
     if (type == 0 && change->op.kind == OP_ELEM_SET)
-        random_value(gs, change);
+        sim_change_value(change, gs_pick(gs, SIM_VALUES));
 }
 
 static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key)
@@ -120,22 +83,22 @@ static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *bat
 
     CHECK(row_view(gs_key_row(m, key), gs_now_ms(gs, m), &view) == 0);
     if (kind < 20) {
-        change = add_change(batch, key, OP_SET);
-        random_value(gs, change);
+        change = sim_change_add(batch, key, OP_SET);
+        sim_change_value(change, gs_pick(gs, SIM_VALUES));
         if (!view.present)
             change->op.flags = OP_COVER;
         if (gs->expiry && gs_chance(gs, 40))
             change->op.expire_at_ms = random_deadline(gs, m);
     } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {
         if (view.type != VT_NONE)
-            add_change(batch, key, OP_DEL);
+            sim_change_add(batch, key, OP_DEL);
     } else if (kind < 60) {
-        change = add_change(batch, key, OP_INCR);
+        change = sim_change_add(batch, key, OP_INCR);
         if (!make_incr(gs, m, batch->tag, gs_key_row(m, key), change))
             batch->changes_count--;
     } else if (kind < 75) {
         if (view.present && gs->expiry)
-            make_expire(gs, m, &view, add_change(batch, key, OP_EXPIRE));
+            make_expire(gs, m, &view, sim_change_add(batch, key, OP_EXPIRE));
     } else {
         change_elem(gs, m, batch, key, &view);
     }
@@ -147,12 +110,12 @@ static void change_counters(struct gs *gs, struct gs_member *m, struct sim_batch
     const unsigned sub = gs_pick(gs, SIM_SUBS);
     const struct bytes row = gs_elem_row(m, SIM_COUNTER_KEY, 0, sub);
     const unsigned kind = gs_pick(gs, 10);
-    struct sim_change *change = add_change(
+    struct sim_change *change = sim_change_add(
         batch, SIM_COUNTER_KEY, kind < 6 ? OP_ELEM_INCR : (kind < 8 ? OP_ELEM_SET : OP_ELEM_DEL));
 
-    set_elem(change, 0, sub);
+    sim_change_elem(change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
-        random_value(gs, change);
+        sim_change_value(change, gs_pick(gs, SIM_VALUES));
     if (change->op.kind == OP_ELEM_INCR && !make_incr(gs, m, batch->tag, row, change))
         batch->changes_count--;
 }
