@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
@@ -139,18 +140,6 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
 
 /* --- reading --- */
 
-static int slice_get(struct bytes *in, size_t len_max, struct bytes *out)
-{
-    uint64_t len;
-    const int err = varint_get(in, &len);
-
-    if (err != 0)
-        return err;
-    if (len > len_max || len > in->len)
-        return -ERR_CORRUPT;
-    return bytes_take(in, (size_t)len, out) ? 0 : -ERR_CORRUPT;
-}
-
 static int run_get(struct bytes *in, uint64_t hlc, bool is_float, struct op *op)
 {
     uint64_t age;
@@ -173,7 +162,7 @@ static int run_get(struct bytes *in, uint64_t hlc, bool is_float, struct op *op)
 
 static int sub_get(struct bytes *in, struct op *op)
 {
-    if (u8_get(in, &op->type) != 0 || slice_get(in, ROWKEY_NAME_BYTES_MAX, &op->sub) != 0)
+    if (u8_get(in, &op->type) != 0 || codec_get_bytes(in, ROWKEY_NAME_BYTES_MAX, &op->sub) != 0)
         return -ERR_CORRUPT;
     if (op->kind == OP_ROW_MERGE)
         return op->type == ROWKEY_KIND_KEY ? -ERR_CORRUPT : 0;
@@ -238,7 +227,7 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
     if ((is_float && (parts & HAS_RUN) == 0) ||
         ((op->flags & OP_F_EXPIRE) != 0 && op->kind != OP_SET))
         return -ERR_CORRUPT;
-    if (slice_get(in, ROWKEY_NAME_BYTES_MAX, &op->key) != 0)
+    if (codec_get_bytes(in, ROWKEY_NAME_BYTES_MAX, &op->key) != 0)
         return -ERR_CORRUPT;
     if ((parts & HAS_SUB) != 0 && sub_get(in, op) != 0)
         return -ERR_CORRUPT;
@@ -249,12 +238,12 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
     if ((parts & HAS_RUN) != 0 && run_get(in, hlc, is_float, op) != 0)
         return -ERR_CORRUPT;
     if ((op->flags & OP_F_SEEN) != 0 &&
-        (slice_get(in, SIZE_MAX, &op->seen) != 0 || row_cuts_check(op->seen) != 0))
+        (codec_get_bytes(in, SIZE_MAX, &op->seen) != 0 || row_cuts_check(op->seen) != 0))
         return -ERR_CORRUPT;
     op->has_count = (op->flags & OP_F_COUNT) != 0;
     if (op->has_count && varint_get(in, &op->count) != 0)
         return -ERR_CORRUPT;
-    if ((parts & HAS_VALUE) != 0 && slice_get(in, SIZE_MAX, &op->value) != 0)
+    if ((parts & HAS_VALUE) != 0 && codec_get_bytes(in, SIZE_MAX, &op->value) != 0)
         return -ERR_CORRUPT;
     return op->kind == OP_CHUNK && op->value.len > ROW_CHUNK_BYTES ? -ERR_CORRUPT : 0;
 }

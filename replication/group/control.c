@@ -299,12 +299,8 @@ void control_link(struct control *control, uint8_t origin, bool up, const char *
     seen->up = up;
     if (up)
         seen->forked = false;
-    if (why != NULL) {
-        const size_t len = size_min(strlen(why), CONTROL_TEXT_BYTES - 1);
-
-        memcpy(seen->error, why, len);
-        seen->error[len] = '\0';
-    }
+    if (why != NULL)
+        control_text_cut(seen->error, why);
 }
 
 /* --- questions --- */

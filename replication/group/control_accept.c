@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
@@ -151,10 +152,8 @@ static void send_positions(struct control *control, uint8_t mode, membership_set
     buf_clear(&control->file);
     for (unsigned i = 0; i < MEMBERSHIP_EVER_MAX; i++) {
         for (unsigned shard = 0; shard < shards && (set >> i & 1) != 0; shard++) {
-            if (buf_reserve(&control->file, VARINT_BYTES_MAX) != 0)
+            if (codec_put_varint(&control->file, control->frozen_seqs[i][shard]) != 0)
                 return;
-            buf_commit(&control->file,
-                       varint_put(buf_end(&control->file), control->frozen_seqs[i][shard]));
         }
     }
     msg.value = buf_bytes(&control->file);

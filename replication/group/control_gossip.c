@@ -64,11 +64,10 @@ void control_send_refuse(struct control *control, const char *address, uint8_t r
                          const char *text)
 {
     struct control_msg msg;
-    const size_t len = size_min(strlen(text), CONTROL_TEXT_BYTES - 1);
 
     control_msg_begin(control, &msg, CONTROL_REFUSE);
     msg.reason = reason;
-    memcpy(msg.text, text, len);
+    control_text_cut(msg.text, text);
     control_send(control, address, &msg);
 }
 

@@ -5,6 +5,8 @@
 #ifndef TIERRA_REPLICATION_GROUP_CONTROL_IMPL_H
 #define TIERRA_REPLICATION_GROUP_CONTROL_IMPL_H
 
+#include <string.h>
+
 #include "engine/base/rng.h"
 
 #include "replication/group/control.h"
@@ -195,6 +197,15 @@ static inline membership_set control_freeze_set(const struct control *control,
 static inline bool control_is_live(const struct control *control)
 {
     return control->self != 0 && membership_live(&control->stored.members.at[control->self - 1]);
+}
+
+/* Into CONTROL_TEXT_BYTES, cut if need be. */
+static inline void control_text_cut(char *out, const char *text)
+{
+    const size_t len = size_min(strlen(text), CONTROL_TEXT_BYTES - 1);
+
+    memcpy(out, text, len);
+    out[len] = '\0';
 }
 
 /* --- control_gossip.c --- */

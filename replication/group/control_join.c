@@ -13,10 +13,7 @@
 
 static void refuse_self(struct control *control, uint8_t reason, const char *text)
 {
-    const size_t len = size_min(strlen(text), CONTROL_TEXT_BYTES - 1);
-
-    memcpy(control->refused_text, text, len);
-    control->refused_text[len] = '\0';
+    control_text_cut(control->refused_text, text);
     if (control->refused != reason)
         control_event(control, CONTROL_REFUSED, reason, 0, 0);
     control->refused = reason;

@@ -6,27 +6,16 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/sum.h"
 
-#define BALLOT_BYTES 9u
-
-static int put_ballot(struct buf *out, struct control_ballot ballot)
+int control_ballot_put(struct buf *out, struct control_ballot ballot)
 {
-    uint8_t bytes[BALLOT_BYTES];
+    const int err = codec_put_le64(out, ballot.round);
 
-    le64_store(bytes, ballot.round);
-    bytes[8] = ballot.origin;
-    return buf_append(out, bytes, sizeof(bytes));
-}
-
-static int put_set(struct buf *out, membership_set set)
-{
-    uint8_t bytes[4];
-
-    le32_store(bytes, set);
-    return buf_append(out, bytes, sizeof(bytes));
+    return err != 0 ? err : buf_append_u8(out, ballot.origin);
 }
 
 static int put_join(struct buf *out, const struct control_join *join)
@@ -44,12 +33,10 @@ static int put_join(struct buf *out, const struct control_join *join)
 static int put_refuse(struct buf *out, const struct control_msg *msg)
 {
     const struct bytes text = bytes_cstr(msg->text);
-    uint8_t len[2];
     int err;
 
-    le16_store(len, (uint16_t)text.len);
     if ((err = buf_append_u8(out, msg->reason)) != 0 ||
-        (err = buf_append(out, len, sizeof(len))) != 0)
+        (err = codec_put_le16(out, (uint16_t)text.len)) != 0)
         return err;
     return buf_append_bytes(out, text);
 }
@@ -64,23 +51,24 @@ static int put_body(struct buf *out, const struct control_msg *msg)
     case CONTROL_VALUE:
         return buf_append_bytes(out, msg->value);
     case CONTROL_PREPARE:
-        err = put_ballot(out, msg->ballot);
-        return err != 0 ? err : put_set(out, msg->set);
+        err = control_ballot_put(out, msg->ballot);
+        return err != 0 ? err : codec_put_le32(out, msg->set);
     case CONTROL_PROMISE:
-        if ((err = put_ballot(out, msg->ballot)) != 0 ||
-            (err = put_ballot(out, msg->accepted)) != 0)
+        if ((err = control_ballot_put(out, msg->ballot)) != 0 ||
+            (err = control_ballot_put(out, msg->accepted)) != 0)
             return err;
         return buf_append_bytes(out, msg->value);
     case CONTROL_POSITIONS:
-        if ((err = put_ballot(out, msg->ballot)) != 0 || (err = put_set(out, msg->set)) != 0)
+        if ((err = control_ballot_put(out, msg->ballot)) != 0 ||
+            (err = codec_put_le32(out, msg->set)) != 0)
             return err;
         return buf_append_bytes(out, msg->value);
     case CONTROL_ACCEPT:
-        err = put_ballot(out, msg->ballot);
+        err = control_ballot_put(out, msg->ballot);
         return err != 0 ? err : buf_append_bytes(out, msg->value);
     case CONTROL_ACCEPTED:
     case CONTROL_REJECT:
-        return put_ballot(out, msg->ballot);
+        return control_ballot_put(out, msg->ballot);
     case CONTROL_JOIN:
         return put_join(out, &msg->join);
     case CONTROL_REFUSE:
@@ -113,7 +101,7 @@ int control_msg_encode(const struct control_msg *msg, struct buf *out)
     return 0;
 }
 
-static int get_ballot(struct bytes *in, struct control_ballot *out)
+int control_ballot_get(struct bytes *in, struct control_ballot *out)
 {
     if (le64_get(in, &out->round) != 0 || u8_get(in, &out->origin) != 0)
         return -ERR_CORRUPT;
@@ -171,21 +159,24 @@ static int get_body(struct bytes *in, struct control_msg *out)
     case CONTROL_VALUE:
         return get_value(in, out);
     case CONTROL_PREPARE:
-        return get_ballot(in, &out->ballot) != 0 || le32_get(in, &out->set) != 0 ? -ERR_CORRUPT : 0;
+        return control_ballot_get(in, &out->ballot) != 0 || le32_get(in, &out->set) != 0
+                   ? -ERR_CORRUPT
+                   : 0;
     case CONTROL_PROMISE:
-        if (get_ballot(in, &out->ballot) != 0 || get_ballot(in, &out->accepted) != 0)
+        if (control_ballot_get(in, &out->ballot) != 0 ||
+            control_ballot_get(in, &out->accepted) != 0)
             return -ERR_CORRUPT;
         (void)get_value(in, out); /* Cannot fail. */
         return (out->accepted.round == 0) == (out->value.len == 0) ? 0 : -ERR_CORRUPT;
     case CONTROL_POSITIONS:
-        if (get_ballot(in, &out->ballot) != 0 || le32_get(in, &out->set) != 0)
+        if (control_ballot_get(in, &out->ballot) != 0 || le32_get(in, &out->set) != 0)
             return -ERR_CORRUPT;
         return get_value(in, out);
     case CONTROL_ACCEPT:
-        return get_ballot(in, &out->ballot) != 0 ? -ERR_CORRUPT : get_value(in, out);
+        return control_ballot_get(in, &out->ballot) != 0 ? -ERR_CORRUPT : get_value(in, out);
     case CONTROL_ACCEPTED:
     case CONTROL_REJECT:
-        return get_ballot(in, &out->ballot);
+        return control_ballot_get(in, &out->ballot);
     case CONTROL_JOIN:
         return get_join(in, &out->join);
     case CONTROL_REFUSE:

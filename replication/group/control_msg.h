@@ -107,6 +107,11 @@ struct control_msg {
     char text[CONTROL_TEXT_BYTES];
 };
 
+/* Appends a ballot. 0, -ENOMEM or -ERR_LIMIT. Cuts one off the front of `*in`. 0 or -ERR_CORRUPT.
+ */
+MUST_USE int control_ballot_put(struct buf *out, struct control_ballot ballot);
+MUST_USE int control_ballot_get(struct bytes *in, struct control_ballot *out);
+
 /* Replaces the content of `out`. 0, -ENOMEM or -ERR_LIMIT. */
 MUST_USE int control_msg_encode(const struct control_msg *msg, struct buf *out);
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/sum.h"
@@ -24,7 +25,6 @@
 #include "replication/group/control_impl.h"
 
 #define HEAD_BYTES 28u
-#define SLOT_BYTES 26u
 
 static const uint8_t magic[5] = {'T', 'G', 'R', 'P', 1};
 
@@ -49,17 +49,14 @@ void control_stored_deinit(struct control_stored *stored)
 
 static int put_slot(struct buf *out, const struct control_slot *slot)
 {
-    uint8_t bytes[SLOT_BYTES];
     int err;
 
-    le64_store(bytes, slot->promised.round);
-    bytes[8] = slot->promised.origin;
-    le64_store(bytes + 9, slot->accepted.round);
-    bytes[17] = slot->accepted.origin;
-    le32_store(bytes + 18, slot->unlink);
-    le32_store(bytes + 22, (uint32_t)slot->value.len);
-    err = buf_append(out, bytes, sizeof(bytes));
-    return err != 0 ? err : buf_append_bytes(out, buf_bytes(&slot->value));
+    if ((err = control_ballot_put(out, slot->promised)) != 0 ||
+        (err = control_ballot_put(out, slot->accepted)) != 0 ||
+        (err = codec_put_le32(out, slot->unlink)) != 0 ||
+        (err = codec_put_le32(out, (uint32_t)slot->value.len)) != 0)
+        return err;
+    return buf_append_bytes(out, buf_bytes(&slot->value));
 }
 
 int control_stored_encode(struct control_stored *stored, struct buf *out)
@@ -86,13 +83,11 @@ int control_stored_encode(struct control_stored *stored, struct buf *out)
             return err;
     }
     for (unsigned i = 0; i < shards; i++) {
-        le64_store(bytes, stored->leave_seqs[i]);
-        err = buf_append(out, bytes, 8);
+        err = codec_put_le64(out, stored->leave_seqs[i]);
         if (err != 0)
             return err;
     }
-    le64_store(bytes, sum64(out->ptr, out->len));
-    return buf_append(out, bytes, 8);
+    return codec_put_le64(out, sum64(out->ptr, out->len));
 }
 
 static int get_slot(struct bytes *in, struct control_slot *slot)
@@ -100,10 +95,10 @@ static int get_slot(struct bytes *in, struct control_slot *slot)
     struct bytes value;
     uint32_t len;
 
-    if (le64_get(in, &slot->promised.round) != 0 || u8_get(in, &slot->promised.origin) != 0 ||
-        le64_get(in, &slot->accepted.round) != 0 || u8_get(in, &slot->accepted.origin) != 0 ||
-        le32_get(in, &slot->unlink) != 0 || le32_get(in, &len) != 0 || len > MEMBERSHIP_BYTES_MAX ||
-        !bytes_take(in, len, &value) || (len == 0) != (slot->accepted.round == 0))
+    if (control_ballot_get(in, &slot->promised) != 0 ||
+        control_ballot_get(in, &slot->accepted) != 0 || le32_get(in, &slot->unlink) != 0 ||
+        le32_get(in, &len) != 0 || len > MEMBERSHIP_BYTES_MAX || !bytes_take(in, len, &value) ||
+        (len == 0) != (slot->accepted.round == 0))
         return -ERR_CORRUPT;
     buf_clear(&slot->value);
     return buf_append_bytes(&slot->value, value);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/sum.h"
@@ -13,21 +14,6 @@
 static const uint8_t magic[8] = {'T', 'M', 'B', 'R', MEMBERSHIP_FORMAT, 0, 0, 0};
 
 /* --- writing --- */
-
-static int put_u64(struct buf *out, uint64_t value)
-{
-    uint8_t bytes[8];
-
-    le64_store(bytes, value);
-    return buf_append(out, bytes, sizeof(bytes));
-}
-
-static int put_varint(struct buf *out, uint64_t value)
-{
-    uint8_t bytes[VARINT_BYTES_MAX];
-
-    return buf_append(out, bytes, varint_put(bytes, value));
-}
 
 int membership_text_put(struct buf *out, const char *text)
 {
@@ -41,16 +27,14 @@ int membership_text_put(struct buf *out, const char *text)
 
 int membership_config_encode(const struct membership_config *config, struct buf *out)
 {
-    uint8_t shards[2];
     int err;
 
-    le16_store(shards, config->shards);
     if ((err = membership_text_put(out, config->sku)) != 0 ||
-        (err = put_u64(out, config->maxmemory_bytes)) != 0 ||
-        (err = put_u64(out, config->maxflash_bytes)) != 0 ||
+        (err = codec_put_le64(out, config->maxmemory_bytes)) != 0 ||
+        (err = codec_put_le64(out, config->maxflash_bytes)) != 0 ||
         (err = membership_text_put(out, config->eviction)) != 0 ||
         (err = membership_text_put(out, config->clustering)) != 0 ||
-        (err = buf_append(out, shards, sizeof(shards))) != 0 ||
+        (err = codec_put_le16(out, config->shards)) != 0 ||
         (err = membership_text_put(out, config->modules)) != 0)
         return err;
     return buf_append_u8(out, config->tls ? 1 : 0);
@@ -61,12 +45,12 @@ static int put_member(struct buf *out, const struct membership_member *member, u
     int err;
 
     if ((err = buf_append_u8(out, member->state)) != 0 ||
-        (err = put_u64(out, member->incarnation)) != 0 ||
+        (err = codec_put_le64(out, member->incarnation)) != 0 ||
         (err = membership_text_put(out, member->name)) != 0 ||
         (err = membership_text_put(out, member->address)) != 0)
         return err;
     for (unsigned i = 0; i < shards && !membership_live(member); i++) {
-        err = put_varint(out, member->sealed_seq[i]);
+        err = codec_put_varint(out, member->sealed_seq[i]);
         if (err != 0)
             return err;
     }
@@ -79,13 +63,14 @@ static int put_all(const struct membership *m, struct buf *out)
 
     if ((err = buf_append(out, magic, sizeof(magic))) != 0 ||
         (err = buf_append(out, m->group_id, sizeof(m->group_id))) != 0 ||
-        (err = put_u64(out, m->epoch)) != 0 || (err = put_u64(out, m->prev_sum)) != 0 ||
-        (err = put_u64(out, m->flush_epoch)) != 0 ||
+        (err = codec_put_le64(out, m->epoch)) != 0 ||
+        (err = codec_put_le64(out, m->prev_sum)) != 0 ||
+        (err = codec_put_le64(out, m->flush_epoch)) != 0 ||
         (err = buf_append_u8(out, m->forks_count)) != 0)
         return err;
     for (unsigned i = 0; i < m->forks_count; i++) {
-        if ((err = put_u64(out, m->forks[i].epoch)) != 0 ||
-            (err = put_u64(out, m->forks[i].lineage)) != 0)
+        if ((err = codec_put_le64(out, m->forks[i].epoch)) != 0 ||
+            (err = codec_put_le64(out, m->forks[i].lineage)) != 0)
             return err;
     }
     if ((err = membership_text_put(out, m->nickname)) != 0 ||
@@ -107,7 +92,7 @@ int membership_encode(struct membership *m, struct buf *out)
 
     if (err == 0) {
         m->sum = sum64(out->ptr + start, out->len - start);
-        err = put_u64(out, m->sum);
+        err = codec_put_le64(out, m->sum);
     }
     if (err != 0)
         buf_truncate(out, start);

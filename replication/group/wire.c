@@ -14,6 +14,14 @@
 #include "replication/group/pack.h"
 
 #define FLAG_PACKED 1u
+/* Bodies, or what stands before their vectors. */
+#define HELLO_BYTES     48u
+#define ACK_BYTES       8u
+#define HEARTBEAT_BYTES 56u
+#define REQUEST_BYTES   21u
+#define CREDIT_BYTES    8u
+#define NACK_BYTES      14u
+#define BYE_BYTES       9u
 /* A frame that gets shorter by less than one part in so many was not worth it, */
 #define PACK_GAIN_MIN 16u
 /* and so many are then sent as they are. */
@@ -159,7 +167,6 @@ int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
     const size_t start = out->len;
 
     CHECK(w->count != 0);
-    le32_store(w->body.ptr + 33, w->count);
     if (w->plain != 0) {
         w->plain--;
         return put_plain(out, WIRE_BATCHES, body);
@@ -177,7 +184,7 @@ int wire_put_hello(struct buf *out, const struct wire_hello *hello)
 {
     int err;
     uint8_t *body = frame_begin(out, WIRE_SMALL_BYTES_MAX, &err);
-    size_t len = 48;
+    size_t len = HELLO_BYTES;
 
     if (body == NULL)
         return err;
@@ -200,19 +207,19 @@ int wire_put_hello(struct buf *out, const struct wire_hello *hello)
 int wire_put_ack(struct buf *out, const struct wire_ack *ack)
 {
     int err;
-    uint8_t *body = frame_begin(out, 8 + POSV_BYTES_MAX, &err);
+    uint8_t *body = frame_begin(out, ACK_BYTES + POSV_BYTES_MAX, &err);
 
     if (body == NULL)
         return err;
     le64_store(body, ack->as_of_seq);
-    frame_end(out, WIRE_ACK, 0, 8 + posv_encode(&ack->durable, body + 8));
+    frame_end(out, WIRE_ACK, 0, ACK_BYTES + posv_encode(&ack->durable, body + ACK_BYTES));
     return 0;
 }
 
 int wire_put_heartbeat(struct buf *out, const struct wire_heartbeat *heartbeat)
 {
     int err;
-    uint8_t *body = frame_begin(out, 56, &err);
+    uint8_t *body = frame_begin(out, HEARTBEAT_BYTES, &err);
 
     if (body == NULL)
         return err;
@@ -224,14 +231,14 @@ int wire_put_heartbeat(struct buf *out, const struct wire_heartbeat *heartbeat)
     le64_store(body + 40, heartbeat->held_ms);
     le32_store(body + 48, heartbeat->flush);
     le32_store(body + 52, 0);
-    frame_end(out, WIRE_HEARTBEAT, 0, 56);
+    frame_end(out, WIRE_HEARTBEAT, 0, HEARTBEAT_BYTES);
     return 0;
 }
 
 int wire_put_request(struct buf *out, const struct wire_request *request)
 {
     int err;
-    uint8_t *body = frame_begin(out, 21, &err);
+    uint8_t *body = frame_begin(out, REQUEST_BYTES, &err);
 
     if (body == NULL)
         return err;
@@ -239,26 +246,26 @@ int wire_put_request(struct buf *out, const struct wire_request *request)
     le32_store(body + 1, request->generation);
     le64_store(body + 5, request->from_seq);
     le64_store(body + 13, request->to_seq);
-    frame_end(out, WIRE_REQUEST, 0, 21);
+    frame_end(out, WIRE_REQUEST, 0, REQUEST_BYTES);
     return 0;
 }
 
 int wire_put_credit(struct buf *out, uint64_t total)
 {
     int err;
-    uint8_t *body = frame_begin(out, 8, &err);
+    uint8_t *body = frame_begin(out, CREDIT_BYTES, &err);
 
     if (body == NULL)
         return err;
     le64_store(body, total);
-    frame_end(out, WIRE_CREDIT, 0, 8);
+    frame_end(out, WIRE_CREDIT, 0, CREDIT_BYTES);
     return 0;
 }
 
 int wire_put_nack(struct buf *out, const struct wire_nack *nack)
 {
     int err;
-    uint8_t *body = frame_begin(out, 14, &err);
+    uint8_t *body = frame_begin(out, NACK_BYTES, &err);
 
     if (body == NULL)
         return err;
@@ -266,20 +273,20 @@ int wire_put_nack(struct buf *out, const struct wire_nack *nack)
     le32_store(body + 1, nack->generation);
     body[5] = nack->reason;
     le64_store(body + 6, nack->trimmed_seq);
-    frame_end(out, WIRE_NACK, 0, 14);
+    frame_end(out, WIRE_NACK, 0, NACK_BYTES);
     return 0;
 }
 
 int wire_put_bye(struct buf *out, const struct wire_bye *bye)
 {
     int err;
-    uint8_t *body = frame_begin(out, 9, &err);
+    uint8_t *body = frame_begin(out, BYE_BYTES, &err);
 
     if (body == NULL)
         return err;
     body[0] = bye->reason;
     le64_store(body + 1, bye->detail);
-    frame_end(out, WIRE_BYE, 0, 9);
+    frame_end(out, WIRE_BYE, 0, BYE_BYTES);
     return 0;
 }
 
@@ -317,7 +324,7 @@ int wire_get_ack(struct bytes body, struct wire_ack *out)
 
 int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
 {
-    if (body.len != 56 || le32_load(body.ptr + 52) != 0)
+    if (body.len != HEARTBEAT_BYTES || le32_load(body.ptr + 52) != 0)
         return -ERR_CORRUPT;
     out->hlc = le64_load(body.ptr);
     out->seq = le64_load(body.ptr + 8);
@@ -331,7 +338,7 @@ int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
 
 int wire_get_request(struct bytes body, struct wire_request *out)
 {
-    if (body.len != 21)
+    if (body.len != REQUEST_BYTES)
         return -ERR_CORRUPT;
     out->origin = body.ptr[0];
     out->generation = le32_load(body.ptr + 1);
@@ -342,7 +349,7 @@ int wire_get_request(struct bytes body, struct wire_request *out)
 
 int wire_get_credit(struct bytes body, uint64_t *out)
 {
-    if (body.len != 8)
+    if (body.len != CREDIT_BYTES)
         return -ERR_CORRUPT;
     *out = le64_load(body.ptr);
     return 0;
@@ -350,7 +357,7 @@ int wire_get_credit(struct bytes body, uint64_t *out)
 
 int wire_get_nack(struct bytes body, struct wire_nack *out)
 {
-    if (body.len != 14)
+    if (body.len != NACK_BYTES)
         return -ERR_CORRUPT;
     out->origin = body.ptr[0];
     out->generation = le32_load(body.ptr + 1);
@@ -361,7 +368,7 @@ int wire_get_nack(struct bytes body, struct wire_nack *out)
 
 int wire_get_bye(struct bytes body, struct wire_bye *out)
 {
-    if (body.len != 9)
+    if (body.len != BYE_BYTES)
         return -ERR_CORRUPT;
     out->reason = body.ptr[0];
     out->detail = le64_load(body.ptr + 1);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
@@ -18,6 +19,7 @@
 #include "replication/group/wire.h"
 
 #define HEAD_BYTES 37u
+#define COUNT_AT   (HEAD_BYTES - 4u)
 /* What stands before the ops of one batch. */
 #define BATCH_BYTES_MAX (3u * VARINT_BYTES_MAX + 1u + VV_ORIGINS_MAX * (1u + VARINT_BYTES_MAX))
 
@@ -85,7 +87,7 @@ static int put_head(struct wire_writer *w)
     le64_store(at + 13, w->head.first_seq);
     le64_store(at + 21, w->head.prev_hlc);
     le32_store(at + 29, w->head.flush);
-    le32_store(at + 33, 0);
+    le32_store(at + COUNT_AT, 0);
     buf_commit(&w->body, HEAD_BYTES);
     return 0;
 }
@@ -197,6 +199,7 @@ int wire_writer_add(struct wire_writer *w, struct bytes bytes)
     w->prev.hlc = batch.hlc;
     vv_copy(&w->prev.ctx, &ctx);
     w->count++;
+    le32_store(w->body.ptr + COUNT_AT, w->count);
     return 0;
 }
 
@@ -262,13 +265,11 @@ static int get_batch(struct wire_reader *r, struct buf *out)
 {
     uint64_t age;
     uint64_t nops;
-    uint64_t ops_len;
     struct bytes ops;
 
     if (varint_get(&r->left, &age) != 0 || age == 0 || age > UINT64_MAX - r->prev.hlc ||
         varint_get(&r->left, &nops) != 0 || nops > UINT32_MAX || get_ctx(r) != 0 ||
-        varint_get(&r->left, &ops_len) != 0 || ops_len > r->left.len ||
-        !bytes_take(&r->left, (size_t)ops_len, &ops))
+        codec_get_bytes(&r->left, SIZE_MAX, &ops) != 0)
         return -ERR_CORRUPT;
     r->prev.hlc += age;
     buf_clear(out);

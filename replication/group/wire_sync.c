@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
@@ -12,28 +13,13 @@
 
 #include "replication/group/wire.h"
 
-static int slice_get(struct bytes *in, size_t len_max, struct bytes *out)
-{
-    uint64_t len;
-
-    if (varint_get(in, &len) != 0 || len > len_max || len > in->len)
-        return -ERR_CORRUPT;
-    return bytes_take(in, (size_t)len, out) ? 0 : -ERR_CORRUPT;
-}
-
-static int slice_put(struct buf *out, struct bytes slice)
-{
-    const int err = buf_reserve(out, VARINT_BYTES_MAX + slice.len);
-
-    if (err != 0)
-        return err;
-    buf_commit(out, varint_put(buf_end(out), slice.len));
-    return buf_append_bytes(out, slice);
-}
+/* id, last, flush epoch, count. */
+#define ROWS_HEAD_BYTES 13u
 
 int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
 {
-    if (le32_get(&body, &out->id) != 0 || slice_get(&body, ROWKEY_BYTES_MAX, &out->after) != 0)
+    if (le32_get(&body, &out->id) != 0 ||
+        codec_get_bytes(&body, ROWKEY_BYTES_MAX, &out->after) != 0)
         return -ERR_CORRUPT;
     return body.len == 0 ? 0 : -ERR_CORRUPT;
 }
@@ -43,12 +29,8 @@ int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask)
     int err;
 
     buf_clear(body);
-    err = buf_reserve(body, 4);
-    if (err != 0)
-        return err;
-    le32_store(buf_end(body), ask->id);
-    buf_commit(body, 4);
-    return slice_put(body, ask->after);
+    err = codec_put_le32(body, ask->id);
+    return err != 0 ? err : codec_put_bytes(body, ask->after);
 }
 
 int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
@@ -57,7 +39,7 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     int err;
 
     buf_clear(body);
-    err = buf_reserve(body, 13 + 2 * POSV_BYTES_MAX);
+    err = buf_reserve(body, ROWS_HEAD_BYTES + 2 * POSV_BYTES_MAX);
     if (err != 0)
         return err;
     uint8_t *at = buf_end(body);
@@ -65,13 +47,13 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     at[4] = head->last;
     le32_store(at + 5, head->flush);
     le32_store(at + 9, count);
-    size_t len = 13 + posv_encode(&head->at, at + 13);
+    size_t len = ROWS_HEAD_BYTES + posv_encode(&head->at, at + ROWS_HEAD_BYTES);
     len += posv_encode(&head->newest, at + len);
     buf_commit(body, len);
     for (uint32_t i = 0; err == 0 && i < count; i++) {
-        err = slice_put(body, rows[i].key);
+        err = codec_put_bytes(body, rows[i].key);
         if (err == 0)
-            err = slice_put(body, rows[i].row);
+            err = codec_put_bytes(body, rows[i].row);
     }
     return err;
 }
@@ -80,8 +62,8 @@ bool wire_sync_next(struct wire_sync_rows *rows, struct wire_row *out)
 {
     if (rows->read == rows->count)
         return false;
-    CHECK(slice_get(&rows->left, ROWKEY_BYTES_MAX, &out->key) == 0);
-    CHECK(slice_get(&rows->left, SIZE_MAX, &out->row) == 0);
+    CHECK(codec_get_bytes(&rows->left, ROWKEY_BYTES_MAX, &out->key) == 0);
+    CHECK(codec_get_bytes(&rows->left, SIZE_MAX, &out->row) == 0);
     rows->read++;
     return true;
 }
@@ -95,8 +77,8 @@ static int check_rows(struct wire_sync_rows *rows)
 
     rows->last_key = bytes_of(NULL, 0);
     for (uint32_t i = 0; i < rows->count; i++) {
-        if (slice_get(&left, ROWKEY_BYTES_MAX, &key) != 0 ||
-            slice_get(&left, SIZE_MAX, &row) != 0 || row_check(row) != 0 ||
+        if (codec_get_bytes(&left, ROWKEY_BYTES_MAX, &key) != 0 ||
+            codec_get_bytes(&left, SIZE_MAX, &row) != 0 || row_check(row) != 0 ||
             bytes_cmp(key, rows->last_key) <= 0)
             return -ERR_CORRUPT;
         rows->last_key = key;

@@ -20,16 +20,25 @@ uint64_t seed_get(void)
 
     if (known)
         return seed;
-    const char *given = getenv("TIERRA_SEED");
-    if (given != NULL)
-        CHECK(num_parse_u64(bytes_cstr(given), &seed));
-    else
-        CHECK(rng_os_bytes(&seed, sizeof(seed)) == 0);
+    CHECK(rng_os_bytes(&seed, sizeof(seed)) == 0);
+    seed = seed_number("TIERRA_SEED", seed);
     known = true;
     printf("seed %" PRIu64 ", to repeat: TIERRA_SEED=%" PRIu64 " %s\n", seed, seed,
            program_invocation_name);
     (void)fflush(stdout); /* A crash must not swallow the seed. */
     return seed;
+}
+
+uint64_t seed_number(const char *name, uint64_t by_default)
+{
+    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe) */
+    uint64_t number = by_default;
+
+    if (text != NULL && !num_parse_u64(bytes_cstr(text), &number)) {
+        (void)fprintf(stderr, "%s is not a number\n", name);
+        exit(2); /* NOLINT(concurrency-mt-unsafe) */
+    }
+    return number;
 }
 
 void seed_rng_fixed(struct rng *rng, uint64_t seed, uint64_t stream)

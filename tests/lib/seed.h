@@ -14,6 +14,9 @@
 /* The seed of this process: the same at every call, printed at the first. */
 uint64_t seed_get(void);
 
+/* A knob of a test: the number in an environment variable, or what it is without. */
+uint64_t seed_number(const char *name, uint64_t by_default);
+
 /*
  * Seeds `rng` from seed_get and `stream`: each test of a program takes a stream number of its
  * own.

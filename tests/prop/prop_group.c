@@ -382,20 +382,6 @@ static void world_close(struct world *w)
     oracle_destroy(w->net.oracle);
 }
 
-static unsigned first_run(void)
-{
-    const char *text = getenv("TIERRA_GROUP_FIRST");
-
-    return text == NULL ? 0 : (unsigned)strtoul(text, NULL, 10);
-}
-
-static unsigned runs(void)
-{
-    const char *text = getenv("TIERRA_GROUP_RUNS");
-
-    return text == NULL ? 8 : (unsigned)strtoul(text, NULL, 10);
-}
-
 static void run(uint64_t stream, bool expiries)
 {
     struct world w = {.expiries = expiries};
@@ -415,18 +401,25 @@ static void run(uint64_t stream, bool expiries)
     world_close(&w);
 }
 
+static void run_all(uint64_t stream, bool expiries)
+{
+    const uint64_t first = seed_number("TIERRA_GROUP_FIRST", 0);
+    const uint64_t runs = seed_number("TIERRA_GROUP_RUNS", 8);
+
+    for (uint64_t i = first; i < first + runs; i++)
+        run(stream + i, expiries);
+}
+
 static void members_converge_to_what_the_ops_say(void **state)
 {
     (void)state;
-    for (unsigned i = first_run(); i < first_run() + runs(); i++)
-        run(i, false);
+    run_all(0, false);
 }
 
 static void members_agree_on_what_has_expired(void **state)
 {
     (void)state;
-    for (unsigned i = first_run(); i < first_run() + runs(); i++)
-        run(1000000 + i, true);
+    run_all(1000000, true);
 }
 
 /*

@@ -529,12 +529,11 @@ static bool has_met_all(const struct core *c)
 static void keyspace_equals_the_model_through_tiers_and_crashes(void **state)
 {
     static struct core c;
-    const char *runs = getenv("TIERRA_PROP_RUNS");
-    const long steps = runs != NULL ? atol(runs) : 12000; /* tidy: allow atol, a test's knob */
+    const uint64_t steps = seed_number("TIERRA_PROP_RUNS", 12000);
 
     (void)state;
     core_init(&c);
-    for (long i = 0; i < steps || (!has_met_all(&c) && i < steps * PATIENCE); i++) {
+    for (uint64_t i = 0; i < steps || (!has_met_all(&c) && i < steps * PATIENCE); i++) {
         const unsigned what = (unsigned)rng_below(&c.rng, 1000);
         if (what < 60)
             write_back(&c);

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/num.h"
-
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_value_sim.h"
@@ -18,16 +16,6 @@
 #define RUNS_CONTROL_MAX 20000
 
 static struct sim sim;
-
-static uint64_t runs_wanted(void)
-{
-    const char *text = getenv("TIERRA_PROP_RUNS"); /* NOLINT(concurrency-mt-unsafe) */
-    uint64_t runs = RUNS_DEFAULT;
-
-    if (text != NULL && !num_parse_u64(bytes_cstr(text), &runs))
-        fail_msg("TIERRA_PROP_RUNS is not a number");
-    return runs;
-}
 
 /* Whether all replicas and the oracle agree on all keys, now and later. */
 static bool agreed(bool loud)
@@ -88,7 +76,7 @@ static void run_one(uint64_t seed, enum sim_fault fault)
 
 static void replicas_converge_to_what_the_history_means(void **state)
 {
-    const uint64_t runs = runs_wanted();
+    const uint64_t runs = seed_number("TIERRA_PROP_RUNS", RUNS_DEFAULT);
     uint64_t collected = 0;
     uint64_t batches = 0;
     struct rng rng;

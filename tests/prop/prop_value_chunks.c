@@ -488,12 +488,11 @@ static void replicas_of_a_string_in_chunks_agree_with_the_oracle(void **state)
 {
     struct rng rng;
     static struct sim sim;
-    const char *text = getenv("TIERRA_PROP_RUNS");
-    const long runs = text != NULL ? atol(text) : 300; /* tidy: allow atol, a test's knob */
+    const uint64_t runs = seed_number("TIERRA_PROP_RUNS", 300);
 
     (void)state;
     seed_rng(&rng, 1);
-    for (long i = 0; i < runs; i++)
+    for (uint64_t i = 0; i < runs; i++)
         run(&sim, rng_u64(&rng));
 }
 

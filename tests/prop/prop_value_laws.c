@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
-#include "engine/base/num.h"
 
 #include "engine/value/op.h"
 #include "engine/value/row.h"
@@ -192,16 +191,6 @@ static void expect_triple_law(struct bytes a, struct bytes b, struct bytes c)
     buf_deinit(&whole);
 }
 
-static uint64_t runs_wanted(void)
-{
-    const char *text = getenv("TIERRA_PROP_RUNS"); /* NOLINT(concurrency-mt-unsafe) */
-    uint64_t runs = RUNS_DEFAULT;
-
-    if (text != NULL && !num_parse_u64(bytes_cstr(text), &runs))
-        fail_msg("TIERRA_PROP_RUNS is not a number");
-    return runs;
-}
-
 /* Folds all rows in random order and grouping. */
 static struct buf join_at_random(struct laws *laws)
 {
@@ -249,7 +238,7 @@ static void random_operands_join_in_any_order_and_grouping(void **unused)
 
     (void)unused;
     seed_rng(&laws.rng, 1);
-    expect_laws_at_random(&laws, runs_wanted());
+    expect_laws_at_random(&laws, seed_number("TIERRA_PROP_RUNS", RUNS_DEFAULT));
 }
 
 static void expect_laws_exhaustively(struct laws *laws)

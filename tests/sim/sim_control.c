@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/num.h"
-
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 
@@ -20,16 +18,6 @@
 #define RUNS_CONTROL_MAX 20000
 
 static struct cs cs;
-
-static uint64_t number_of(const char *name, uint64_t by_default)
-{
-    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe) */
-    uint64_t number = by_default;
-
-    if (text != NULL && !num_parse_u64(bytes_cstr(text), &number))
-        fail_msg("%s is not a number", name);
-    return number;
-}
 
 static void add_totals(struct cs_totals *sum, const struct cs_totals *t)
 {
@@ -47,14 +35,14 @@ static void add_totals(struct cs_totals *sum, const struct cs_totals *t)
 
 static void nodes_agree_on_who_is_a_member(void **state)
 {
-    const uint64_t runs = number_of("TIERRA_SIM_RUNS", RUNS_DEFAULT);
+    const uint64_t runs = seed_number("TIERRA_SIM_RUNS", RUNS_DEFAULT);
     const uint64_t base = seed_get();
     struct cs_totals sum = {0};
 
     (void)state;
     for (uint64_t run = 0; run < runs; run++) {
         cs_init(&cs, base + run, CS_SOUND, (base + run) % 2 != 0);
-        cs.trace = number_of("TIERRA_SIM_TRACE", 0) != 0;
+        cs.trace = seed_number("TIERRA_SIM_TRACE", 0) != 0;
         if (!cs_run(&cs))
             fail_msg("%s; to repeat: TIERRA_SEED=%" PRIu64 " TIERRA_SIM_RUNS=1", cs.why,
                      base + run);

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/num.h"
-
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 
@@ -20,16 +18,6 @@
 #define RUNS_CONTROL_MAX 5000
 
 static struct gs gs;
-
-static uint64_t number_of(const char *name, uint64_t by_default)
-{
-    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe) */
-    uint64_t number = by_default;
-
-    if (text != NULL && !num_parse_u64(bytes_cstr(text), &number))
-        fail_msg("%s is not a number", name);
-    return number;
-}
 
 static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
 {
@@ -57,14 +45,14 @@ static unsigned shape_of(uint64_t seed)
 
 static void groups_converge_to_what_the_history_means(void **state)
 {
-    const uint64_t runs = number_of("TIERRA_SIM_RUNS", RUNS_DEFAULT);
+    const uint64_t runs = seed_number("TIERRA_SIM_RUNS", RUNS_DEFAULT);
     const uint64_t base = seed_get();
     struct gs_totals sum = {0};
 
     (void)state;
     for (uint64_t run = 0; run < runs; run++) {
         gs_init(&gs, base + run, GS_SOUND, shape_of(base + run));
-        gs.trace = number_of("TIERRA_SIM_TRACE", 0) != 0;
+        gs.trace = seed_number("TIERRA_SIM_TRACE", 0) != 0;
         if (!gs_run(&gs))
             fail_msg("%s; to repeat: TIERRA_SEED=%" PRIu64 " TIERRA_SIM_RUNS=1", gs.why,
                      base + run);
