@@ -291,10 +291,11 @@ static bool scan_row(struct flight *f, struct store_iter *it)
     return f->err == 0;
 }
 
-static void scan_slice(struct flight *f)
+void flight_read_slice(struct flight *f, bool (*take)(struct flight *f, struct store_iter *it))
 {
     struct store_iter *it;
     const struct store_iter_options options = {.readahead_bytes = 128u << 10};
+    const size_t from = f->rows.len;
     uint32_t rows = 0;
 
     f->err = store_iter_open(f->ks->options.store, &options, &it);
@@ -303,13 +304,13 @@ static void scan_slice(struct flight *f)
     f->end = true;
     store_iter_seek(it, f->resume.len != 0 ? buf_bytes(&f->resume) : flight_row_key(f));
     for (; store_iter_valid(it); store_iter_next(it)) {
-        if (rows++ == FLIGHT_SLICE_ROWS || f->rows.len >= FLIGHT_SLICE_BYTES) {
+        if (rows++ == FLIGHT_SLICE_ROWS || f->rows.len - from >= FLIGHT_SLICE_BYTES) {
             buf_clear(&f->resume);
             f->err = buf_append_bytes(&f->resume, store_iter_key(it));
             f->end = false;
             break;
         }
-        if (!scan_row(f, it))
+        if (!take(f, it))
             break;
     }
     if (f->err == 0)
@@ -321,7 +322,7 @@ static void scan_batch(void *ctx, struct pool_job **jobs, uint32_t n)
 {
     (void)ctx;
     for (uint32_t i = 0; i < n; i++)
-        scan_slice(container_of(jobs[i], struct flight, job));
+        flight_read_slice(container_of(jobs[i], struct flight, job), scan_row);
 }
 
 /* --- back on the shard's thread --- */

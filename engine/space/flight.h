@@ -134,6 +134,13 @@ void flight_walk(struct flight *f, struct bytes from, flight_take_fn *take, void
 /* Back on the shard's thread: takes the first of `*rows`; false at the end. */
 bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *out_row);
 
+/*
+ * On a thread of the pool: the next slice of a scan, from `resume` or the flight's row key on.
+ * `take` adds the row at the cursor to `rows`; false: it is behind the last one, or f->err says
+ * what is wrong. `end` is false if a slice follows, from `resume` on.
+ */
+void flight_read_slice(struct flight *f, bool (*take)(struct flight *f, struct store_iter *it));
+
 /* --- flight_list.c --- */
 
 void flight_list_init(struct keyspace *ks);

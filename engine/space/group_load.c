@@ -43,38 +43,11 @@ static bool take_row(struct flight *f, struct store_iter *it)
     return f->err == 0;
 }
 
-static void read_slice(struct flight *f)
-{
-    struct store_iter *it;
-    const struct store_iter_options options = {.readahead_bytes = 128u << 10};
-    const size_t from = f->rows.len;
-    uint32_t rows = 0;
-
-    f->err = store_iter_open(f->ks->options.store, &options, &it);
-    if (f->err != 0)
-        return;
-    f->end = true;
-    store_iter_seek(it, f->resume.len != 0 ? buf_bytes(&f->resume) : flight_row_key(f));
-    for (; store_iter_valid(it); store_iter_next(it)) {
-        if (rows++ == FLIGHT_SLICE_ROWS || f->rows.len - from >= FLIGHT_SLICE_BYTES) {
-            buf_clear(&f->resume);
-            f->err = buf_append_bytes(&f->resume, store_iter_key(it));
-            f->end = false;
-            break;
-        }
-        if (!take_row(f, it))
-            break;
-    }
-    if (f->err == 0)
-        f->err = store_iter_status(it);
-    store_iter_close(it);
-}
-
 static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
 {
     (void)ctx;
     for (uint32_t i = 0; i < n; i++)
-        read_slice(container_of(jobs[i], struct flight, job));
+        flight_read_slice(container_of(jobs[i], struct flight, job), take_row);
 }
 
 /* --- what was read --- */
