@@ -21,6 +21,7 @@ struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t 
     coll->slot = key->slot;
     coll->id = ++ks->coll_ids;
     coll->type = type;
+    coll->fresh_bytes = &ks->fresh_bytes;
     elemtab_init(&coll->tab, ks->options.seed);
     if (type == VT_ZSET)
         zorder_init(&coll->order);
@@ -47,8 +48,18 @@ void coll_account(struct keyspace *ks, struct coll *coll)
     coll->table_bytes = bytes;
 }
 
-static void elem_drop(struct keyspace *ks, struct elem *elem)
+/* The element is used, or leaves. */
+static void not_fresh(const struct coll *coll, struct elem *elem)
 {
+    if (likely((elem->h.flags & BLK_FRESH) == 0))
+        return;
+    elem->h.flags &= (uint8_t)~BLK_FRESH;
+    *coll->fresh_bytes -= elem_bytes(elem);
+}
+
+static void elem_drop(struct keyspace *ks, const struct coll *coll, struct elem *elem)
+{
+    not_fresh(coll, elem);
     dirty_forget(&ks->dirty, &elem->h);
     ks->bytes -= elem_bytes(elem);
     elem_free(elem);
@@ -62,7 +73,7 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
         elemtab_remove(&coll->tab, elem);
-        elem_drop(ks, elem);
+        elem_drop(ks, coll, elem);
     }
     elemtab_deinit(&coll->tab);
     if (list_linked(&coll->flush_link))
@@ -107,7 +118,10 @@ struct elem *coll_find(const struct coll *coll, struct bytes sub)
 {
     struct elem *elem = find_any(coll, sub);
 
-    if (elem == NULL || !is_live(elem))
+    if (elem == NULL)
+        return NULL;
+    not_fresh(coll, elem);
+    if (!is_live(elem))
         return NULL;
     elem->h.flags |= BLK_TOUCHED;
     return elem;
@@ -229,10 +243,12 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 
     if (coll->reads != 0)
         ks_flights_stale_elem(ks, coll, sub);
-    if (elem == NULL)
+    if (elem == NULL) {
         elem = elem_add(ks, coll, sub, row, coll->complete && !ks->recovering ? 0 : BLK_STORED);
-    else
+    } else {
+        not_fresh(coll, elem);
         elem = elem_change(ks, coll, elem, row);
+    }
     if (created) {
         coll->dead -= !is_live(elem);
         elem->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_UNKNOWN);
@@ -250,7 +266,7 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 static void elem_remove(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     elemtab_remove(&coll->tab, elem);
-    elem_drop(ks, elem);
+    elem_drop(ks, coll, elem);
 }
 
 void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
@@ -261,6 +277,7 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
     CHECK(elem != NULL && is_live(elem));
     if (coll->reads != 0)
         ks_flights_stale_elem(ks, coll, sub);
+    not_fresh(coll, elem);
     if (coll->type == VT_ZSET) {
         zorder_remove(&coll->order, coll_score(elem), elem);
         coll_index_gone(coll, elem, coll_score(elem));
@@ -313,6 +330,16 @@ void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, stru
     coll_account(ks, coll);
 }
 
+void coll_install_fresh(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row)
+{
+    if (find_any(coll, sub) != NULL)
+        return;
+    coll_install(ks, coll, sub, row);
+    struct elem *elem = find_any(coll, sub);
+    elem->h.flags |= BLK_FRESH;
+    ks->fresh_bytes += elem_bytes(elem);
+}
+
 void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     if (is_live(elem) || elem->h.row_len != 0)
@@ -326,7 +353,13 @@ void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem)
     coll_account(ks, coll);
 }
 
-bool coll_clean(const struct coll *coll)
+/* Somebody waits for it, or did: of these no more is kept than may wait (resident.h). */
+static bool is_kept(const struct keyspace *ks, const struct elem *elem)
+{
+    return (elem->h.flags & BLK_FRESH) != 0 && !ks_fresh_full(ks);
+}
+
+bool coll_clean(const struct keyspace *ks, const struct coll *coll)
 {
     struct elemtab_iter it;
     const struct elem *elem;
@@ -339,7 +372,7 @@ bool coll_clean(const struct coll *coll)
         return true; /* Its object is dirty if a chunk is. */
     elemtab_iter_init(&coll->tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
-        if (elem->h.dirty != 0)
+        if (elem->h.dirty != 0 || is_kept(ks, elem))
             return false;
     }
     return true;
@@ -397,7 +430,7 @@ static bool shed_one(void *ctx, struct elem *elem)
 {
     const struct shed *s = ctx;
 
-    if (elem->h.dirty != 0)
+    if (elem->h.dirty != 0 || is_kept(s->ks, elem))
         return false;
     if ((elem->h.flags & BLK_TOUCHED) != 0) {
         elem->h.flags &= (uint8_t)~BLK_TOUCHED;
@@ -413,7 +446,7 @@ static bool shed_one(void *ctx, struct elem *elem)
     } else {
         s->coll->dead--;
     }
-    elem_drop(s->ks, elem);
+    elem_drop(s->ks, s->coll, elem);
     return true;
 }
 

@@ -92,8 +92,9 @@ struct coll {
     uint64_t expire_at_ms; /* 0: never. */
     uint64_t table_bytes;  /* Of the containers, as accounted. */
     uint64_t shed_hand;
-    uint64_t dead;  /* Dead elements in `tab`. */
-    uint32_t reads; /* Reads under way, */
+    uint64_t *fresh_bytes; /* That of the keyspace. */
+    uint64_t dead;         /* Dead elements in `tab`. */
+    uint32_t reads;        /* Reads under way, */
     uint32_t spans; /* and those of more than one row: what may leave meanwhile, flight.c tells. */
     uint16_t slot;
     uint8_t type;

@@ -400,7 +400,7 @@ static void elem_landed(struct flight *f)
     if (!flight_row_ok(f, coll, &key, &row))
         return;
     if (coll->type != VT_STRING) {
-        coll_install(f->ks, coll, flight_sub(f), row);
+        coll_install_fresh(f->ks, coll, flight_sub(f), row);
         return;
     }
     f->err = strval_install(coll, flight_sub(f), row);
@@ -480,10 +480,18 @@ void ks_set_reads_bytes_max(struct keyspace *ks, uint64_t bytes)
     ks->flights_bytes_max = bytes;
 }
 
+bool ks_fresh_full(const struct keyspace *ks)
+{
+    return ks->fresh_bytes > ks->flights_bytes_max;
+}
+
 bool ks_may_read_ahead(const struct keyspace *ks)
 {
+    const uint64_t coming = ks->flights_count * ks->flight_bytes;
+
     /* The other half is for those who cannot go on without. */
-    return ks->flights_count < ks_flights_max(ks) / 2 && list_empty(&ks->room);
+    return ks->flights_count < ks_flights_max(ks) / 2 && list_empty(&ks->room) &&
+           ks->fresh_bytes + coming < ks->flights_bytes_max;
 }
 
 static void on_read(struct mail *mail)

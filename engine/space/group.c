@@ -713,7 +713,7 @@ bool ks_group_demote_dead(struct keyspace *ks, const struct keytab_ref *ref)
     const struct ks_key key = ks_key_of_obj(ks, obj);
 
     if (obj->h.dirty != 0 || obj->pins != 0 ||
-        ((obj->h.flags & BLK_COLL) != 0 && !coll_clean(obj_coll(obj))))
+        ((obj->h.flags & BLK_COLL) != 0 && !coll_clean(ks, obj_coll(obj))))
         return false;
     if (obj->h.row_len == 0) {
         keytab_remove(ks->tab, ref);

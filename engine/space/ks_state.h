@@ -123,6 +123,7 @@ struct keyspace {
     uint32_t flights_count;
     uint64_t flight_bytes;      /* Of one on average. */
     uint64_t flights_bytes_max; /* Of all together. */
+    uint64_t fresh_bytes;       /* Elements that reads have brought and nobody has used. */
     struct pool_class read_class;
     struct pool_class scan_class;
     struct pool_class ends_class;
@@ -242,12 +243,14 @@ void coll_account(struct keyspace *ks, struct coll *coll);
 struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll);
 /* Installs an element that was read; empty: it is not there. Ignored if it is known. */
 void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row);
+/* The same for a command that waits for it, or will ask for it soon: it stays until it is used. */
+void coll_install_fresh(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row);
 /* The element was written and is clean: a dead one goes. */
 void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem);
 /* Recovery: the element is dead, whatever DRAM and the store have of it. */
 void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_t lsn);
-/* Nothing of it is dirty or being read. */
-bool coll_clean(const struct coll *coll);
+/* Nothing of it is dirty, being read, or fresh and within what is kept (ks_fresh_full). */
+bool coll_clean(const struct keyspace *ks, const struct coll *coll);
 /* Lets some clean elements go that were not touched lately. */
 void coll_shed(struct keyspace *ks, struct coll *coll);
 /* Kind of the row keys of a collection's elements. */
@@ -341,6 +344,8 @@ int ks_need_scan(struct keyspace *ks, const struct ks_key *key, struct bytes spa
 void ks_flights_init(struct keyspace *ks);
 /* Reads that may be under way at a time. */
 uint32_t ks_flights_max(const struct keyspace *ks);
+/* What reads have brought for commands that have not run yet is more than is kept for them. */
+bool ks_fresh_full(const struct keyspace *ks);
 /* An element was changed: a read of it that is under way brings old news. */
 void ks_flights_stale_elem(struct keyspace *ks, const struct coll *coll, struct bytes sub);
 /* A read of the key, or of a part of it, is under way. */

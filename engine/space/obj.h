@@ -44,6 +44,7 @@ enum blk_flag {
     BLK_UNKNOWN = 1 << 4,   /* elem, dead: stands for a row that was read and is not there. */
     BLK_TOUCHED = 1 << 5,   /* elem: used since the shedding hand passed. */
     BLK_PROBATION = 1 << 6, /* obj: loaded by a read, not yet admitted. */
+    BLK_FRESH = 1 << 6,     /* elem: loaded by a read of its own, not yet used. */
     BLK_NOTED = 1 << 7      /* elem: the index row of the score that the store has is to go. */
 };
 

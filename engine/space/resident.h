@@ -24,6 +24,10 @@
  * keep the elements, too. So what all commands need together may be more than fits; each has its
  * turn.
  *
+ * An element that a read of its own has brought is fresh until a command finds or changes it, and
+ * does not leave meanwhile: else a command of one field might read its row twice. What is fresh is
+ * bounded as reads under way are; beyond that it may leave, and nothing more is read ahead.
+ *
  * What a read brings becomes hot on probation: probationers stand in a small queue (probation.h)
  * and go cold again at its end unless they were touched a second time.
  *

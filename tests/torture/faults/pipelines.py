@@ -40,8 +40,9 @@ def value_of(key, field):
 class Client:
     """Sends what it has to as the socket takes it, and checks each reply as it comes."""
 
-    def __init__(self, number, path):
+    def __init__(self, number, path, pipeline_bytes=PIPELINE_BYTES):
         self.number = number
+        self.pipeline_bytes = pipeline_bytes
         self.rng = random.Random(number)
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(path)
@@ -60,7 +61,7 @@ class Client:
 
     def refill(self):
         """The pipeline is kept at its length."""
-        while len(self.out) < PIPELINE_BYTES:
+        while len(self.out) < self.pipeline_bytes:
             command, wanted = next(self.todo, (None, None))
             if command is None:
                 return
