@@ -63,9 +63,11 @@ static bool apply_budget(void *ctx, const struct config *cfg, const char **out_r
 
 static bool apply_maxmemory(void *ctx, const struct config *cfg, const char **out_reason)
 {
-    STATIC_ASSERT(NODE_MAXMEMORY_MIN == 16u << 20);
-    if (cfg->maxmemory != 0 && cfg->maxmemory < NODE_MAXMEMORY_MIN) {
-        *out_reason = "the process needs 16mb without data; at least 32mb is useful";
+    struct node *node = ctx;
+
+    if (!node_budget_ok(cfg->maxmemory, node->shards_count, node->budget.why,
+                        sizeof(node->budget.why))) {
+        *out_reason = node->budget.why;
         return false;
     }
     return apply_budget(ctx, cfg, out_reason);

@@ -111,6 +111,17 @@ static uint32_t shards_wanted(const struct node *node)
     return node->cfg->clustering_policy == CLUSTERING_ENTERPRISE ? thread_cpu_count() : 1;
 }
 
+/* A budget that nothing can work in is refused before anything is touched. */
+static int budget_check(const struct config *cfg, uint64_t shards, char *why, size_t why_len)
+{
+    char reason[NODE_BUDGET_WHY_BYTES];
+
+    if (node_budget_ok(cfg->maxmemory, (uint32_t)shards, reason, sizeof(reason)))
+        return 0;
+    (void)snprintf(why, why_len, "maxmemory %" PRIu64 " is too small: %s", cfg->maxmemory, reason);
+    return -ERR_CONFIG;
+}
+
 /* A new directory. Where only this file is missing, another seed would make the data unreadable. */
 static int format_create(struct node *node, const char *path, struct datadir_format *out, char *why,
                          size_t why_len)
@@ -128,6 +139,8 @@ static int format_create(struct node *node, const char *path, struct datadir_for
     *out =
         (struct datadir_format){.version = DATADIR_FORMAT_VERSION, .shards = shards_wanted(node)};
     int err = policy_check(node, out->shards, "shards", why, why_len);
+    if (err == 0)
+        err = budget_check(node->cfg, out->shards, why, why_len);
     if (err != 0)
         return err;
     err = rng_seed_from_os(&rng);
@@ -159,6 +172,8 @@ static int format_open(struct node *node, char *why, size_t why_len)
             err = format_check(node, &f, path, why, why_len);
         if (err == 0)
             err = policy_check(node, f.shards, path, why, why_len);
+        if (err == 0)
+            err = budget_check(node->cfg, f.shards, why, why_len);
     } else {
         (void)snprintf(why, why_len, "cannot read %s: %s", path, err_str(err));
     }
@@ -254,18 +269,6 @@ static int open_shards(struct node *node, char *why, size_t why_len)
     return 0;
 }
 
-/* A budget that nothing can work in is refused before anything is touched. */
-static int budget_check(const struct config *cfg, char *why, size_t why_len)
-{
-    if (cfg->maxmemory == 0 || cfg->maxmemory >= NODE_MAXMEMORY_MIN)
-        return 0;
-    (void)snprintf(why, why_len,
-                   "maxmemory %" PRIu64 " is less than the %u MB that the process needs without "
-                   "data; at least 32mb is useful",
-                   cfg->maxmemory, NODE_MAXMEMORY_MIN >> 20);
-    return -ERR_CONFIG;
-}
-
 int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
 {
     struct node *node = mem_zalloc(sizeof(*node));
@@ -276,7 +279,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     node->started_ms = clock_wall_ms();
     save_init(&node->save, node->started_ms / 1000);
     node->commands = command_table_create();
-    int err = budget_check(cfg, why, why_len);
+    int err = budget_check(cfg, 1, why, why_len);
     if (err != 0)
         return NODE_EXIT_CONFIG;
     err = make_run_id(node);

@@ -35,6 +35,10 @@ struct store_cache;
 #define NODE_SHARDS_MAX    256
 /* Code and libraries alone take 15 MB of the resident set. */
 #define NODE_MAXMEMORY_MIN (16u << 20)
+/* Of several shards, each beside these: stores, logs and buffers, and some keys (README.md). */
+#define NODE_MAXMEMORY_SHARD (8u << 20)
+/* Room for what node_budget_ok says. */
+#define NODE_BUDGET_WHY_BYTES 160
 
 /* What ends the program, told apart for service managers. */
 enum node_exit {
@@ -86,6 +90,7 @@ struct node_budget {
     struct pool_class purge_class;
     struct pool_job purge_job;
     bool purging;
+    char why[NODE_BUDGET_WHY_BYTES]; /* CONFIG SET was refused. */
 };
 
 struct node_listener {
@@ -178,6 +183,8 @@ bool node_wants_flush(const struct shard *sh);
 
 /* Makes ready to measure; the readers' pool and the shards are open. */
 void node_budget_init(struct node *node);
+/* Whether so many shards can work in it (0: no limit); if not, `why` says what they need. */
+MUST_USE bool node_budget_ok(uint64_t maxmemory, uint32_t shards, char *why, size_t why_len);
 
 /* Something of it runs on another thread. */
 bool node_budget_busy(const struct node *node);

@@ -12,6 +12,7 @@
  * Around the middle between soft and maxmemory inflow and write-back balance. Growth is refused
  * only when neither demotion nor write-back has made any progress for seconds.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "engine/base/log.h"
@@ -100,6 +101,22 @@ void node_budget_init(struct node *node)
     pool_add_class(node->readers, &b->purge_class);
     b->purge_job =
         (struct pool_job){.mail = {.fn = on_purged}, .reply_to = &node->shards[0]->mailbox};
+}
+
+bool node_budget_ok(uint64_t maxmemory, uint32_t shards, char *why, size_t why_len)
+{
+    const uint64_t several = shards > 1 ? (uint64_t)shards * NODE_MAXMEMORY_SHARD : 0;
+    const uint64_t least = NODE_MAXMEMORY_MIN + several;
+
+    if (maxmemory == 0 || maxmemory >= least)
+        return true;
+    if (shards > 1)
+        (void)snprintf(why, why_len, "%u shards need at least %" PRIu64 "mb", shards, least >> 20);
+    else
+        (void)snprintf(why, why_len,
+                       "the process needs %" PRIu64 "mb without data; at least 32mb is useful",
+                       least >> 20);
+    return false;
 }
 
 bool node_budget_busy(const struct node *node)

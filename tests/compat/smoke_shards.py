@@ -284,12 +284,30 @@ def run(server, directory):
     node.process.terminate()
     check('exit status', node.end(), 0)
     for more, words in ((['--clustering-policy', 'enterprise', '--shards', '3'], b'4 shards'),
+                        ([*POLICY, '--maxmemory', '47mb'], b'4 shards need at least 48mb'),
                         ([], b'clustering-policy')):
         status, text = node.refused(*more)
         check('start with %r' % more, (status in (2, 3), words in text), (True, True))
     shutil.rmtree(os.path.join(directory, 'data'))
     status, text = node.refused('--shards', '2')
     check('several shards under policy none', (status, b'enterprise' in text), (2, True))
+    check_budget(node, directory)
+
+
+def check_budget(node, directory):
+    """The smallest maxmemory by the number of shards, in a new directory."""
+    shards = [*POLICY, '--shards', '2', '--maxmemory']
+    status, text = node.refused(*shards, '31mb')
+    check('31mb for two shards', (status, b'2 shards need at least 32mb' in text), (2, True))
+    check('what it left', os.path.exists(os.path.join(directory, 'data', 'FORMAT')), False)
+    c = node.start(*shards, '32mb')
+    check('at the smallest', c.call('SET', 'k', 'v'), ('+', b'OK'))
+    kind, text = c.call('CONFIG', 'SET', 'maxmemory', '31mb')
+    check('CONFIG SET', (kind, b'2 shards need at least 32mb' in text), ('-', True))
+    check('is not taken', value(c, 'CONFIG', 'GET', 'maxmemory')[1][1], b'%d' % (32 << 20))
+    check('CONFIG SET', c.call('CONFIG', 'SET', 'maxmemory', '33mb'), ('+', b'OK'))
+    node.process.terminate()
+    check('exit status', node.end(), 0)
 
 
 def main():
