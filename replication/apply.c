@@ -52,7 +52,8 @@ static int check_order(const struct mut *m, const struct batch *batch)
 
     if (batch->seq <= seq)
         return APPLY_KNOWN;
-    if (batch->seq != seq + 1 || batch->hlc <= vv_get(&m->vv, batch->origin))
+    if (batch->flush > m->flush || batch->seq != seq + 1 ||
+        batch->hlc <= vv_get(&m->vv, batch->origin))
         return -ERR_RANGE;
     for (unsigned i = 0; i < batch->ctx.count; i++) {
         const uint8_t origin = batch->ctx.origin[i];
@@ -75,32 +76,47 @@ static void apply_ops(struct mut *m, struct batch *batch, uint64_t lsn)
     }
 }
 
+int apply_check(struct mut *m, const struct batch *batch)
+{
+    struct vv vv;
+
+    CHECK(m->group != NULL && m->depth == 0);
+    int err = check_order(m, batch);
+    if (err != 0)
+        return err;
+    vv_copy(&vv, &m->vv);
+    err = vv_raise(&vv, batch_tag(batch));
+    return err != 0 ? err : check_ops(m, *batch);
+}
+
+uint64_t apply_checked(struct mut *m, const struct batch *batch, struct bytes bytes)
+{
+    struct batch ops = *batch;
+
+    CHECK(m->depth == 0 && batch->flush <= m->flush);
+    hlc_observe(&m->hlc, batch->hlc);
+    const uint64_t lsn = oplog_append(m->options.log, bytes, batch->origin, batch->seq);
+    CHECK(vv_raise(&m->vv, batch_tag(batch)) == 0);
+    if (batch->origin == m->options.origin)
+        m->seq = batch->seq;
+    CHECK(vv_raise(&m->seqs, tag_of(batch->seq, batch->origin)) == 0);
+    ks_flush_seqs(m->options.ks, &m->seqs);
+    if (batch->flush == m->flush)
+        apply_ops(m, &ops, lsn);
+    return lsn;
+}
+
 int apply_remote(struct mut *m, struct bytes bytes, uint64_t *out_lsn)
 {
     struct batch batch;
-    struct vv vv = m->vv;
 
-    CHECK(m->group != NULL && m->depth == 0);
     int err = batch_open(bytes, &batch);
     if (err == 0)
-        err = check_order(m, &batch);
-    if (err != 0)
-        return err;
-    err = vv_raise(&vv, batch_tag(&batch));
-    if (err == 0)
-        err = check_ops(m, batch);
+        err = apply_check(m, &batch);
     if (err == 0)
         err = mut_check(m, bytes.len);
     if (err != 0)
         return err;
-    hlc_observe(&m->hlc, batch.hlc);
-    const uint64_t lsn = oplog_append(m->options.log, bytes, batch.origin, batch.seq);
-    m->vv = vv;
-    if (batch.origin == m->options.origin)
-        m->seq = batch.seq;
-    CHECK(vv_raise(&m->seqs, tag_of(batch.seq, batch.origin)) == 0);
-    ks_flush_seqs(m->options.ks, &m->seqs);
-    apply_ops(m, &batch, lsn);
-    *out_lsn = lsn;
+    *out_lsn = apply_checked(m, &batch, bytes);
     return APPLY_DONE;
 }

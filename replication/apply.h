@@ -9,6 +9,9 @@
  * watches its keys hears of it. Nothing of it is durable yet: acknowledge by the log's durable
  * position.
  *
+ * A batch of a lower flush epoch than that of the keys is logged, and has no other effect; one of a
+ * higher epoch is refused (-ERR_RANGE): the keys have to go first (mut_set_flush).
+ *
  * A batch of our own origin is one that was lost here and that a peer has: it is taken like any
  * other, and the next local batch comes after it.
  *
@@ -44,6 +47,12 @@ enum apply_outcome {
  *     -ERR_BUSY, -ERR_FENCED, -ENOSPC   the log does not take it now, as mut_check
  */
 MUST_USE int apply_remote(struct mut *m, struct bytes batch, uint64_t *out_lsn);
+
+/* The same in two steps. The first does not ask the log: 0, APPLY_KNOWN or an error as above. */
+MUST_USE int apply_check(struct mut *m, const struct batch *batch);
+
+/* After apply_check said 0 and mut_check, too. `bytes`: of the batch. Returns its position. */
+uint64_t apply_checked(struct mut *m, const struct batch *batch, struct bytes bytes);
 
 /* The last sequence number applied of each origin, the own one included. */
 const struct vv *apply_seqs(const struct mut *m);

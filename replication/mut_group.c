@@ -118,7 +118,9 @@ size_t mut_group_open(struct mut *m, uint8_t *dst)
             CHECK(vv_raise(&b->ctx, tag_of(m->vv.hlc[i], m->vv.origin[i])) == 0);
     }
     b->has_ctx = !vv_empty(&b->ctx);
-    const size_t len = batch_header_store(dst, m->tag, m->seq + 1, 0, b->has_ctx ? &b->ctx : NULL);
+    b->flush = m->flush;
+    const size_t len =
+        batch_header_store_flush(dst, m->tag, m->seq + 1, 0, m->flush, b->has_ctx ? &b->ctx : NULL);
     CHECK(vv_raise(&b->ctx, tag_of(m->tag.hlc - 1, own)) == 0);
     return len;
 }

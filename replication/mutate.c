@@ -51,7 +51,9 @@ void mut_create(const struct mut_options *options, struct mut **out)
     m->names_cap = NAMES_CAP_MIN;
     m->names = mem_zalloc_array(m->names_cap, sizeof(*m->names));
     if (options->group) {
+        CHECK(options->origin != 0 || vv_empty(&options->vv));
         m->seqs = options->seqs;
+        m->flush = options->flush;
         mut_group_create(m);
         ks_flush_seqs(options->ks, &m->seqs);
     }
@@ -69,6 +71,40 @@ void mut_destroy(struct mut *m)
     mem_free(m->refs);
     mem_free(m->names);
     mem_free(m);
+}
+
+void mut_set_origin(struct mut *m, uint8_t origin)
+{
+    CHECK(m->group != NULL && m->options.origin == 0 && vv_empty(&m->vv) && m->depth == 0);
+    m->options.origin = origin;
+    ks_set_origin(m->options.ks, origin);
+}
+
+void mut_set_flush(struct mut *m, uint32_t flush)
+{
+    CHECK(m->group != NULL && m->depth == 0 && flush >= m->flush);
+    m->flush = flush;
+}
+
+void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs)
+{
+    CHECK(m->group != NULL && m->depth == 0 && vv_empty(&m->vv));
+    vv_copy(&m->vv, vv);
+    vv_copy(&m->seqs, seqs);
+    m->seq = vv_get(seqs, m->options.origin);
+    for (uint8_t i = 0; i < vv->count; i++)
+        hlc_observe(&m->hlc, vv->hlc[i]);
+    ks_flush_seqs(m->options.ks, seqs);
+}
+
+void mut_observe(struct mut *m, uint64_t hlc)
+{
+    hlc_observe(&m->hlc, hlc);
+}
+
+uint64_t mut_hlc(const struct mut *m)
+{
+    return m->hlc.last;
 }
 
 const struct vv *mut_vv(const struct mut *m)

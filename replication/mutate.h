@@ -47,6 +47,7 @@ struct mut_options {
      */
     bool group;
     struct vv seqs; /* In a group: the last sequence number applied of each origin, at recovery. */
+    uint32_t flush; /* In a group: the flush epoch of the keys. */
     /* In a group: a batch was logged here at `lsn`; the bytes are borrowed. May be NULL. */
     void (*on_logged)(void *ctx, uint64_t lsn, const struct batch *batch, struct bytes bytes);
     /* A key was changed: WATCH, keyspace events. May be NULL. */
@@ -56,6 +57,26 @@ struct mut_options {
 
 void mut_create(const struct mut_options *options, struct mut **out);
 void mut_destroy(struct mut *m);
+
+/* --- a member of a group; between batches --- */
+
+/* Of a shard that was opened with origin 0, and its keyspace; nothing has been applied yet. */
+void mut_set_origin(struct mut *m, uint8_t origin);
+
+/*
+ * The flush epoch that batches carry from now on. Batches of a lower one have no effect any more;
+ * the caller has emptied the keyspace.
+ */
+void mut_set_flush(struct mut *m, uint32_t flush);
+
+/* Everything up to these vectors is here, without having passed through the log, which is empty. */
+void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs);
+
+/* The clock is at least at `hlc` from now on: local batches are above it. */
+void mut_observe(struct mut *m, uint64_t hlc);
+
+/* The clock: local batches are above it. */
+uint64_t mut_hlc(const struct mut *m);
 
 /*
  * Whether a batch of about `len` bytes can be logged now: 0, -ERR_BUSY (try again next turn),

@@ -44,6 +44,7 @@ struct mut {
     struct list_meta meta;   /* Scratch: the ends of one list. */
     struct mut_group *group; /* NULL: a node without peers. */
     struct vv seqs;          /* Of a group: the last sequence number of each origin. */
+    uint32_t flush;          /* Of a group: the flush epoch of the keys. */
     uint32_t depth;
     uint32_t nops;
     struct tag tag;

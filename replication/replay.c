@@ -263,9 +263,12 @@ int replay_record(void *ctx, const struct oplog_record *record)
     struct op op;
 
     int err = batch_open(record->payload, &batch);
+    /* The keys went before the first batch of a higher epoch was taken. */
+    if (err == 0 && r->group && batch.flush > r->flush)
+        err = -ERR_CORRUPT;
     if (err != 0)
         return err;
-    for (;;) {
+    while (!r->group || batch.flush == r->flush) {
         const int step = batch_next(&batch, &op);
         if (step == BATCH_END)
             break;

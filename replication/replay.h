@@ -22,6 +22,7 @@ struct replay {
     struct keyspace *ks;
     uint8_t origin;     /* Our own. */
     bool group;         /* Of a group: ops are joined (space/group.h). */
+    uint32_t flush;     /* In a group: batches of a lower flush epoch have no effect. */
     uint64_t bytes_max; /* Beyond this (ks_recover_held) rows are written and demoted in between, */
     uint64_t room_bytes_min; /* but not before it has grown by so many since the last time. */
     /* Results. */
@@ -36,7 +37,8 @@ struct replay {
 };
 
 /*
- * Reads what the store keeps with its covered position into vv, seqs and seq. 0 or -ERR_CORRUPT.
+ * Reads the vectors that the store keeps with its covered position into vv, seqs and seq; what is
+ * behind them is not looked at. 0 or -ERR_CORRUPT.
  */
 MUST_USE int replay_covered(struct replay *r, struct bytes covered);
 

@@ -67,6 +67,16 @@ void ks_flush_seqs(struct keyspace *ks, const struct vv *seqs)
     vv_copy(&f->seqs, seqs);
 }
 
+void ks_flush_note(struct keyspace *ks, struct bytes note)
+{
+    struct ks_flush *f = &ks->flush;
+
+    CHECK(note.len <= sizeof(f->note));
+    f->note_len = (uint32_t)note.len;
+    if (note.len != 0)
+        memcpy(f->note, note.ptr, note.len);
+}
+
 /* The latest point at or below `lsn`, or NULL; drops those before it. */
 static const struct ks_point *point_at(struct ks_flush *f, uint64_t lsn)
 {
@@ -315,16 +325,19 @@ static void build_end(struct keyspace *ks)
     f->building = false;
     if (unlikely(ks->sweeps_count != 0))
         ks_sweep_take(ks);
-    ks_keys_put(ks);
+    ks_keys_put(ks, &f->batch);
     /* What is left in the ring is what the store will not have. */
     const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);
     const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
     f->covered_building = 0;
     if (p != NULL && p->lsn >= f->covered_lsn) {
-        uint8_t vv[2 * VV_BYTES_MAX];
+        uint8_t vv[2 * VV_BYTES_MAX + KS_NOTE_BYTES_MAX];
         size_t len = vv_encode(&p->vv, vv);
         if (unlikely(f->point_seqs != NULL))
             len += vv_encode(&f->point_seqs[p - f->points], vv + len);
+        if (unlikely(f->note_len != 0))
+            memcpy(vv + len, f->note, f->note_len);
+        len += f->note_len;
         CHECK(store_batch_set_covered(&f->batch, p->lsn, bytes_of(vv, len)) == 0);
         f->covered_building = p->lsn;
     }

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/base/attr.h"
+#include "engine/base/bytes.h"
 
 struct keyspace;
 struct store_debt;
@@ -36,6 +37,13 @@ void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
  * the store keeps with the covered position is then the vector of HLCs followed by this one.
  */
 void ks_flush_seqs(struct keyspace *ks, const struct vv *seqs);
+
+/*
+ * In a group: bytes that the store keeps behind the two vectors from the next batch on; at most
+ * KS_NOTE_BYTES_MAX. Copied.
+ */
+#define KS_NOTE_BYTES_MAX 768u
+void ks_flush_note(struct keyspace *ks, struct bytes note);
 
 /*
  * Begins a batch of up to `bytes_max` bytes of rows, if nothing is under way. Returns false if

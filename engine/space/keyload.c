@@ -160,9 +160,7 @@ static int take_key(struct scan *s, struct store_iter *it, struct buf *after)
     err = row_view(row, 0, &view);
     if (err != 0)
         return err;
-    uint8_t type = row_table_type(&view);
-    if (s->ks->group != NULL && type != VT_STRING && type != VT_CHUNKED)
-        type = type == VT_NONE ? KS_GHOST : KS_MAYBE; /* It may have no elements. */
+    const uint8_t type = s->ks->group != NULL ? ks_group_cold_type(&view) : row_table_type(&view);
     if (type != VT_NONE) {
         const bool ttl = view.expire_at_ms != 0;
         keytab_insert_cold(s->ks->tab, rk.slot, rk.hash, type, ttl);

@@ -75,15 +75,15 @@ void ks_keys_note(struct keyspace *ks, const struct ks_key *key, uint8_t type, b
     buf_commit(&k->entries, KEYLOG_ENTRY_BYTES);
 }
 
-void ks_keys_put(struct keyspace *ks)
+void ks_keys_put(struct keyspace *ks, struct store_batch *batch)
 {
     const struct ks_keys *k = &ks->keys;
     const struct keylog_head head = {.id = k->head.id, .last = k->head.last + 1};
 
     if (k->entries.len == 0)
         return;
-    keylog_put(&ks->flush.batch, head.last, buf_bytes(&k->entries));
-    keylog_put_head(&ks->flush.batch, &head);
+    keylog_put(batch, head.last, buf_bytes(&k->entries));
+    keylog_put_head(batch, &head);
 }
 
 void ks_keys_done(struct keyspace *ks, bool written)

@@ -66,6 +66,12 @@ void ks_set_store(struct keyspace *ks, struct store *store, const char *keys_pat
     ks->flush.covered_lsn = ks->applied_lsn;
 }
 
+void ks_set_origin(struct keyspace *ks, uint8_t origin)
+{
+    CHECK(ks->options.origin == 0 && ks->applied_lsn == 0);
+    ks->options.origin = origin;
+}
+
 uint64_t ks_seed(const struct keyspace *ks)
 {
     return ks->options.seed;

@@ -116,6 +116,9 @@ static inline struct ks_key ks_key_of_coll(const struct coll *coll)
 
 uint64_t ks_seed(const struct keyspace *ks);
 
+/* Of a member of a group that had none: nothing has been written yet. */
+void ks_set_origin(struct keyspace *ks, uint8_t origin);
+
 /* --- reading --- */
 
 enum ks_where {

@@ -12,6 +12,7 @@
 #include "engine/io/pool.h"
 #include "engine/space/demote.h"
 #include "engine/space/dirty.h"
+#include "engine/space/flush.h"
 #include "engine/space/keylog.h"
 #include "engine/space/keyspace.h"
 #include "engine/space/strval.h"
@@ -64,8 +65,10 @@ struct ks_flush {
     uint32_t points_first; /* A ring, oldest first. */
     uint32_t points_count;
     struct ks_point points[KS_POINTS_MAX];
-    struct vv *point_seqs;     /* Of each point, in a group; else NULL. */
-    struct vv seqs;            /* As they are now. */
+    struct vv *point_seqs; /* Of each point, in a group; else NULL. */
+    struct vv seqs;        /* As they are now. */
+    uint32_t note_len;     /* Of a group. */
+    uint8_t note[KS_NOTE_BYTES_MAX];
     uint64_t covered_lsn;      /* Of the last batch that was written. */
     uint64_t covered_building; /* Of the batch being written; 0: it has none. */
 };
@@ -227,6 +230,9 @@ int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
 /* A row of the overlay is to go into the batch; it was written. */
 void ks_group_put(struct keyspace *ks, struct row_head *row);
 void ks_group_written(struct keyspace *ks, struct row_head *row);
+/* The type that the table has of a cold key with this key row: one that has elements may have none.
+ */
+uint8_t ks_group_cold_type(const struct row_view *view);
 /* A row of a hot key is on its way to the store: garbage collection may want it. */
 void ks_group_note_row(struct keyspace *ks, const struct ks_key *key, struct bytes row);
 /* A dead object that the store knows and that nothing waits for: leaves DRAM. */
@@ -415,7 +421,7 @@ void ks_keys_deinit(struct keyspace *ks);
 /* The batch that is being built brings the key row, or removes it (VT_NONE). */
 void ks_keys_note(struct keyspace *ks, const struct ks_key *key, uint8_t type, bool has_ttl);
 /* Appends what was noted to the batch. */
-void ks_keys_put(struct keyspace *ks);
+void ks_keys_put(struct keyspace *ks, struct store_batch *batch);
 /* The batch was written, or not. */
 void ks_keys_done(struct keyspace *ks, bool written);
 bool ks_keys_merging(const struct keyspace *ks);

@@ -38,6 +38,7 @@ struct core;
  */
 struct core_fetch {
     uint64_t id;
+    uint8_t peer; /* That it is for: a later one for the same peer makes this one worthless. */
     uint8_t origin;
     uint64_t from_seq;
     uint64_t to_seq;
@@ -76,8 +77,11 @@ struct core_host {
     void (*send)(void *ctx, uint8_t peer, struct bytes frame);
     /* Ends the link, after what is queued. For the core it is down already. */
     void (*close)(void *ctx, uint8_t peer);
-    /* Whether a batch of `len` bytes can be logged and applied now; false: ask again later. */
-    bool (*can_apply)(void *ctx, size_t len);
+    /*
+     * Whether the batch can be logged and applied now: 0; -ERR_BUSY: asked again later; another
+     * error: never by this host (-ERR_UNSUPPORTED, -ERR_CORRUPT): the link that brought it ends.
+     */
+    int (*can_apply)(void *ctx, const struct batch *batch, struct bytes bytes);
     /*
      * Logs the batch and merges it into the keyspace: cannot fail after can_apply said yes. The
      * host's HLC observes the batch's. Returns the LSN. The batch may be of our own origin: one
@@ -86,7 +90,8 @@ struct core_host {
     uint64_t (*apply)(void *ctx, const struct batch *batch, struct bytes bytes);
     /*
      * The group was emptied: all keys go, and local batches get this flush epoch from now on. A
-     * batch of a lower one is still given to apply: it is logged and has no other effect.
+     * batch of a lower one is still given to apply: it is logged and has no other effect. A host
+     * that takes its time for it says -ERR_BUSY to can_apply until then.
      */
     void (*flush)(void *ctx, uint32_t flush);
     /* Starts reading records; core_fetched brings them, never from within. */
@@ -223,7 +228,8 @@ void core_fetched(struct core *core, uint64_t id, int err, const struct core_rec
  */
 void core_sync_start(struct core *core);
 bool core_syncing(const struct core *core);
-void core_sync_stored(struct core *core);
+/* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
+void core_sync_stored(struct core *core, int err);
 void core_sync_finished(struct core *core);
 
 /* `at` and `flush`: of the checkpoint. `err` not 0: it could not be made. */
@@ -301,6 +307,12 @@ struct core_peer_info {
 
 /* False if it is no peer. */
 bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_info *out);
+
+/* All that is applied. */
+void core_position(const struct core *core, struct posv *out);
+
+/* All that is applied is durable, and every peer has acknowledged it. */
+bool core_drained(const struct core *core);
 
 /* Of the whole core: buffers, queues. Bounded by the options. */
 size_t core_memory_bytes(const struct core *core);

@@ -96,6 +96,23 @@ void core_send_heartbeat(struct core *core, struct peer *peer)
         core_send(core, peer);
 }
 
+void core_position(const struct core *core, struct posv *out)
+{
+    core_applied_posv(core, out);
+}
+
+bool core_drained(const struct core *core)
+{
+    struct posv applied, durable;
+
+    core_applied_posv(core, &applied);
+    core_durable_posv(core, &durable);
+    bool all = posv_leq(&applied, &durable);
+    for (unsigned i = 0; i < core->peers_count; i++)
+        all = all && posv_leq(&applied, &core->peers[i]->durable);
+    return all;
+}
+
 /* --- horizons --- */
 
 /* All of a sealed origin's history is durable here. */

@@ -24,6 +24,8 @@
 /* A batch that waits for what it depends on, or for room. */
 struct parked {
     struct list_link link;
+    struct pos pos;
+    uint8_t from; /* The peer that sent it. */
     size_t len;
     uint8_t bytes[];
 };
@@ -258,6 +260,8 @@ bool core_note_own(struct core *core, const struct peer *peer, struct pos pos);
 void core_on_batches(struct core *core, struct peer *peer, struct bytes body, size_t frame_len);
 /* Applies what waits and can be applied. */
 void core_drain(struct core *core);
+/* Why a link ends over an error of what it brought. */
+uint8_t core_reason_of(int err);
 /* Asks for what is missing. */
 void core_plan(struct core *core);
 void core_queue_clear(struct origin *origin);

@@ -28,24 +28,42 @@ static bool is_causal(const struct core *core, const struct batch *batch)
     return true;
 }
 
-static bool can_apply(struct core *core, const struct batch *batch, size_t len)
+/* 0; -ERR_BUSY: not yet; or why never. */
+static int can_apply(struct core *core, const struct batch *batch, struct bytes bytes)
 {
     if (!is_causal(core, batch))
-        return false;
-    if (!core->host->can_apply(core->ctx, len)) {
+        return -ERR_BUSY;
+    /* Before the host is asked: emptying the keys takes it some time. */
+    core_flush(core, batch->flush);
+    const int err = core->host->can_apply(core->ctx, batch, bytes);
+    if (err == -ERR_BUSY)
         core->blocked = true;
-        return false;
-    }
-    return true;
+    return err;
+}
+
+uint8_t core_reason_of(int err)
+{
+    return err == -ERR_UNSUPPORTED ? (uint8_t)WIRE_UNSUPPORTED : (uint8_t)WIRE_DAMAGED;
 }
 
 static void apply(struct core *core, unsigned index, const struct batch *batch, struct bytes bytes)
 {
-    core_flush(core, batch->flush);
-
     const uint64_t lsn = core->host->apply(core->ctx, batch, bytes);
 
     core_note_record(core, index, lsn, (struct pos){batch->seq, batch->hlc}, bytes.len);
+}
+
+/* The first of a queue can never be applied: the queue goes, and who sent it is told. */
+static void refuse_parked(struct core *core, unsigned index, int err)
+{
+    struct origin *o = &core->origins[index];
+    const struct parked *p = LIST_ITEM(list_first(&o->queue), struct parked, link);
+    struct peer *peer = core_peer_find(core, p->from);
+    const uint64_t seq = p->pos.seq;
+
+    core_queue_clear(o);
+    if (peer != NULL && peer->state == CORE_LINK_UP)
+        core_park(core, peer, core_reason_of(err), seq);
 }
 
 /* Applies the first of a queue if it can be. */
@@ -60,7 +78,10 @@ static bool apply_parked(struct core *core, unsigned index)
     struct parked *p = LIST_ITEM(link, struct parked, link);
     const struct bytes bytes = bytes_of(p->bytes, p->len);
     CHECK(batch_open(bytes, &batch) == 0);
-    if (!can_apply(core, &batch, p->len))
+    const int err = can_apply(core, &batch, bytes);
+    if (err != 0 && err != -ERR_BUSY)
+        refuse_parked(core, index, err);
+    if (err != 0)
         return false;
     list_remove(link);
     o->queue_bytes -= sizeof(*p) + p->len;
@@ -94,7 +115,7 @@ void core_queue_clear(struct origin *o)
     o->queued = o->applied;
 }
 
-static bool park(struct core *core, struct origin *o, struct pos pos, struct bytes bytes)
+static bool park(struct core *core, struct origin *o, const struct parked *what, struct bytes bytes)
 {
     const size_t size = sizeof(struct parked) + bytes.len;
 
@@ -105,11 +126,12 @@ static bool park(struct core *core, struct origin *o, struct pos pos, struct byt
     struct parked *p = mem_try_alloc(size);
     if (p == NULL)
         return false;
-    *p = (struct parked){.len = bytes.len};
+    *p = *what;
+    p->len = bytes.len;
     memcpy(p->bytes, bytes.ptr, bytes.len);
     list_push_back(&o->queue, &p->link);
     o->queue_bytes += size;
-    o->queued = pos;
+    o->queued = what->pos;
     o->progress_ms = core->now.mono_ms;
     o->relay_wait_ms = 0;
     return true;
@@ -262,9 +284,13 @@ static int take_batch(struct core *core, struct peer *peer, unsigned index, stru
     const int judged = judge(core, o, out);
     if (judged != WIRE_OK)
         return judged;
-    if (list_empty(&o->queue) && can_apply(core, out, bytes.len))
+    const int err = list_empty(&o->queue) ? can_apply(core, out, bytes) : -ERR_BUSY;
+    if (err != 0 && err != -ERR_BUSY)
+        return core_reason_of(err);
+    const struct parked waiting = {.pos = {out->seq, out->hlc}, .from = peer->origin};
+    if (err == 0)
         apply(core, index, out, bytes);
-    else if (!park(core, o, (struct pos){out->seq, out->hlc}, bytes))
+    else if (!park(core, o, &waiting, bytes))
         return STOP;
     o->refused_bytes = 0;
     peer->batches_in++;

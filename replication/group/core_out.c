@@ -132,6 +132,7 @@ static void start_fetch(struct core *core, struct peer *peer, unsigned index, ui
 {
     const struct stream_out *out = &peer->out[index];
     const struct core_fetch fetch = {.id = ++core->fetch_last,
+                                     .peer = peer->origin,
                                      .origin = core->origins[index].origin,
                                      .from_seq = out->next_seq - (out->verify ? 1 : 0),
                                      .to_seq = to_seq,

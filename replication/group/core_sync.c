@@ -154,11 +154,36 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     return true;
 }
 
-void core_sync_stored(struct core *core)
+/*
+ * Rows that make no sense: another donor may have better ones, from the first key on. What was
+ * stored stays, hence the vectors do.
+ */
+static void refuse_rows(struct core *core, int err)
+{
+    struct sync_in *in = &core->sync_in;
+    struct peer *donor = core_peer_find(core, in->donor);
+
+    in->storing = false;
+    if (in->stale) {
+        in->stale = false;
+        restart(core);
+    }
+    in->donor = 0;
+    in->id++;
+    buf_clear(&in->after);
+    if (donor != NULL && donor->state == CORE_LINK_UP)
+        core_park(core, donor, core_reason_of(err), 0);
+}
+
+void core_sync_stored(struct core *core, int err)
 {
     struct sync_in *in = &core->sync_in;
 
     CHECK(in->storing);
+    if (err != 0) {
+        refuse_rows(core, err);
+        return;
+    }
     if (in->stale) {
         in->storing = in->stale = false;
         restart(core);

@@ -86,14 +86,14 @@ static void deliver_some(struct world *w)
 
 /* --- commands --- */
 
-static uint64_t expiry(struct world *w, const struct member *m)
+static uint64_t expiry(struct world *w, const struct prop_member *m)
 {
     if (!w->expiries || below(w, 3) != 0)
         return 0;
     return m->now_ms + 1 + below(w, 40);
 }
 
-static void set_long(struct world *w, struct member *m, const struct ks_key *key)
+static void set_long(struct world *w, struct prop_member *m, const struct ks_key *key)
 {
     uint8_t *big = mem_alloc(LONG_BYTES);
 
@@ -102,7 +102,7 @@ static void set_long(struct world *w, struct member *m, const struct ks_key *key
     mem_free(big);
 }
 
-static void string_command(struct world *w, struct member *m, const struct ks_key *key)
+static void string_command(struct world *w, struct prop_member *m, const struct ks_key *key)
 {
     char text[32];
     const int len = snprintf(text, sizeof(text), "%lld", (long long)++w->next_value);
@@ -133,7 +133,8 @@ static void string_command(struct world *w, struct member *m, const struct ks_ke
     }
 }
 
-static void elem_command(struct world *w, struct member *m, const struct ks_key *key, uint8_t type)
+static void elem_command(struct world *w, struct prop_member *m, const struct ks_key *key,
+                         uint8_t type)
 {
     char name[16], text[32];
     uint8_t score[ROW_SCORE_BYTES];
@@ -165,7 +166,7 @@ static void elem_command(struct world *w, struct member *m, const struct ks_key 
     }
 }
 
-static void list_command(struct world *w, struct member *m, const struct ks_key *key)
+static void list_command(struct world *w, struct prop_member *m, const struct ks_key *key)
 {
     char text[32];
     struct listq_at at;
@@ -199,7 +200,7 @@ static void list_command(struct world *w, struct member *m, const struct ks_key 
     }
 }
 
-static void command(struct world *w, struct member *m, unsigned k)
+static void command(struct world *w, struct prop_member *m, unsigned k)
 {
     char name[16];
     const struct ks_key key = key_of(k, name);
@@ -225,7 +226,7 @@ static void command(struct world *w, struct member *m, unsigned k)
         elem_command(w, m, &key, type);
 }
 
-static void run_batch(struct world *w, struct member *m)
+static void run_batch(struct world *w, struct prop_member *m)
 {
     unsigned ks[OPS_MAX];
     char names[OPS_MAX][16];
@@ -260,7 +261,7 @@ static void differ(struct world *w, const char *name, const char *who, const str
 }
 
 /* Keys that have an object: those that expired count until they are collected. */
-static uint64_t keys_there(struct member *m)
+static uint64_t keys_there(struct prop_member *m)
 {
     uint64_t there = 0;
     char name[16];
@@ -305,7 +306,7 @@ static void check(struct world *w)
 static void check_counts(struct world *w)
 {
     for (unsigned i = 0; i < w->net.members; i++) {
-        struct member *m = &w->net.member[i];
+        struct prop_member *m = &w->net.member[i];
         member_settle(m);
         const uint64_t count = ks_count(m->ks);
         assert_int_equal(count, keys_there(m));
@@ -317,7 +318,7 @@ static void check_counts(struct world *w)
 
 static void crash(struct world *w, unsigned i)
 {
-    struct member *m = &w->net.member[i];
+    struct prop_member *m = &w->net.member[i];
 
     /* Nothing that was shown to others is lost: the log is closed in order. */
     if (below(w, 2) == 0)
@@ -330,7 +331,7 @@ static void crash(struct world *w, unsigned i)
 static void step(struct world *w)
 {
     const unsigned i = below(w, w->net.members);
-    struct member *m = &w->net.member[i];
+    struct prop_member *m = &w->net.member[i];
 
     m->now_ms += below(w, 4);
     switch (below(w, 24)) {

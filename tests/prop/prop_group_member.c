@@ -25,7 +25,7 @@
 
 static void on_durable(void *ctx, uint64_t lsn)
 {
-    struct member *m = ctx;
+    struct prop_member *m = ctx;
 
     if (m->ks != NULL)
         ks_flush_on_durable(m->ks, lsn);
@@ -33,29 +33,29 @@ static void on_durable(void *ctx, uint64_t lsn)
 
 static void request_sync(void *ctx)
 {
-    struct member *m = ctx;
+    struct prop_member *m = ctx;
 
     oplog_request_sync(m->log);
 }
 
 static void on_change(void *ctx, const struct ks_key *key)
 {
-    struct member *m = ctx;
+    struct prop_member *m = ctx;
 
     (void)key;
     m->changes++;
 }
 
-void member_create(struct member *m, uint8_t origin)
+void member_create(struct prop_member *m, uint8_t origin)
 {
-    *m = (struct member){.origin = origin, .dir = tmpdir_create(), .cursor_lsn = 1};
+    *m = (struct prop_member){.origin = origin, .dir = tmpdir_create(), .cursor_lsn = 1};
     m->log_dir = tmpdir_path(m->dir, "log");
     m->keys_path = tmpdir_path(m->dir, "keys");
     m->disk = store_mem_disk_create();
     m->now_ms = 1000000;
 }
 
-void member_destroy(struct member *m)
+void member_destroy(struct prop_member *m)
 {
     store_mem_disk_destroy(m->disk);
     mem_free(m->log_dir);
@@ -63,7 +63,7 @@ void member_destroy(struct member *m)
     tmpdir_remove(m->dir);
 }
 
-static void open_log(struct member *m)
+static void open_log(struct prop_member *m)
 {
     char why[512];
     const struct oplog_options options = {.dir = m->log_dir,
@@ -77,7 +77,7 @@ static void open_log(struct member *m)
         fail_msg("%s", why);
 }
 
-static void recover(struct member *m)
+static void recover(struct prop_member *m)
 {
     char why[512];
     uint64_t covered;
@@ -110,7 +110,7 @@ static void recover(struct member *m)
     mut_create(&options, &m->mut);
 }
 
-void member_open(struct member *m)
+void member_open(struct prop_member *m)
 {
     rig_open(&m->rig, m->disk, 1);
     struct ks_options options = rig_options(&m->rig, GROUP_SEED);
@@ -125,7 +125,7 @@ void member_open(struct member *m)
     recover(m);
 }
 
-void member_close(struct member *m)
+void member_close(struct prop_member *m)
 {
     while (ks_busy(m->ks))
         member_turn(m);
@@ -141,7 +141,7 @@ void member_close(struct member *m)
 }
 
 /* Own records that the log has written. */
-static void show_records(struct member *m)
+static void show_records(struct prop_member *m)
 {
     struct oplog_record record;
 
@@ -162,14 +162,14 @@ static void show_records(struct member *m)
     }
 }
 
-static void flush_step(struct member *m)
+static void flush_step(struct prop_member *m)
 {
     ks_flush_point(m->ks, oplog_applied_lsn(m->log), mut_vv(m->mut));
     if (ks_flush_step(m->ks))
         ks_flush_on_durable(m->ks, oplog_durable_lsn(m->log));
 }
 
-void member_turn(struct member *m)
+void member_turn(struct prop_member *m)
 {
     flush_step(m);
     oplog_turn_end(m->log);
@@ -177,28 +177,28 @@ void member_turn(struct member *m)
     show_records(m);
 }
 
-void member_show_all(struct member *m)
+void member_show_all(struct prop_member *m)
 {
     do {
         member_turn(m);
     } while (m->cursor_lsn <= oplog_applied_lsn(m->log));
 }
 
-void member_idle(struct member *m)
+void member_idle(struct prop_member *m)
 {
     do {
         member_turn(m);
     } while (ks_busy(m->ks));
 }
 
-void member_write_back(struct member *m, uint64_t bytes_max)
+void member_write_back(struct prop_member *m, uint64_t bytes_max)
 {
     ks_flush_point(m->ks, oplog_applied_lsn(m->log), mut_vv(m->mut));
     (void)ks_flush_start(m->ks, bytes_max, m->now_ms);
     flush_step(m);
 }
 
-void member_persist(struct member *m)
+void member_persist(struct prop_member *m)
 {
     /* A store has one writer at a time. */
     while (ks_busy(m->ks))
@@ -206,7 +206,7 @@ void member_persist(struct member *m)
     assert_int_equal(store_flush(m->rig.store), 0);
 }
 
-void member_cover(struct member *m, struct vv *out)
+void member_cover(struct prop_member *m, struct vv *out)
 {
     struct buf covered;
     uint64_t lsn;
@@ -226,7 +226,7 @@ void member_cover(struct member *m, struct vv *out)
     buf_deinit(&covered);
 }
 
-void member_collect(struct member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms)
+void member_collect(struct prop_member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms)
 {
     const struct row_horizons h = {.stable = stable, .lst = lst, .now_ms = now_ms};
 
@@ -235,13 +235,13 @@ void member_collect(struct member *m, const struct vv *stable, uint64_t lst, uin
         member_turn(m);
 }
 
-void member_demote(struct member *m)
+void member_demote(struct prop_member *m)
 {
     for (int i = 0; i < 8; i++)
         (void)ks_demote_some(m->ks, UINT64_MAX, 10000000);
 }
 
-void member_need(struct member *m, const struct ks_key *keys, size_t n)
+void member_need(struct prop_member *m, const struct ks_key *keys, size_t n)
 {
     for (;;) {
         int waiting = 0;
@@ -256,7 +256,7 @@ void member_need(struct member *m, const struct ks_key *keys, size_t n)
     ks_wait_unpin(&m->wait);
 }
 
-void member_settle(struct member *m)
+void member_settle(struct prop_member *m)
 {
     while (ks_group_step(m->ks))
         member_turn(m);

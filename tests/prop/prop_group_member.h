@@ -18,7 +18,7 @@ struct store_mem_disk;
 
 #define GROUP_SEED 0x5eedu
 
-struct member {
+struct prop_member {
     uint8_t origin;
     char *dir;
     char *log_dir;
@@ -40,34 +40,34 @@ struct member {
 };
 
 /* A new one; `origin` from 1. */
-void member_create(struct member *m, uint8_t origin);
-void member_destroy(struct member *m);
+void member_create(struct prop_member *m, uint8_t origin);
+void member_destroy(struct prop_member *m);
 
 /* Opens store, log and keyspace, and recovers. */
-void member_open(struct member *m);
+void member_open(struct prop_member *m);
 /* Ends it without writing anything back: what the store did not flush is lost with the store. */
-void member_close(struct member *m);
+void member_close(struct prop_member *m);
 
 /* One turn of the loop; own records that were written are shown. */
-void member_turn(struct member *m);
+void member_turn(struct prop_member *m);
 /* Until all own records are written and shown. */
-void member_show_all(struct member *m);
+void member_show_all(struct prop_member *m);
 /* Until nothing is under way. */
-void member_idle(struct member *m);
+void member_idle(struct prop_member *m);
 /* Writes back what waits, or some of it. */
-void member_write_back(struct member *m, uint64_t bytes_max);
+void member_write_back(struct prop_member *m, uint64_t bytes_max);
 /* What was written survives a crash. */
-void member_persist(struct member *m);
+void member_persist(struct prop_member *m);
 /* All that is clean becomes cold. */
-void member_demote(struct member *m);
+void member_demote(struct prop_member *m);
 /* The keys are hot or absent. */
-void member_need(struct member *m, const struct ks_key *keys, size_t n);
+void member_need(struct prop_member *m, const struct ks_key *keys, size_t n);
 /* Everything is in the store, persistently; `*out`: what was applied there. */
-void member_cover(struct member *m, struct vv *out);
+void member_cover(struct prop_member *m, struct vv *out);
 /* Collects garbage, as far as these horizons allow. */
-void member_collect(struct member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms);
+void member_collect(struct prop_member *m, const struct vv *stable, uint64_t lst, uint64_t now_ms);
 /* All keys are settled. */
-void member_settle(struct member *m);
+void member_settle(struct prop_member *m);
 
 struct ks_key member_key(const char *name);
 

@@ -38,7 +38,7 @@ void net_open(struct net *n, unsigned members)
     n->members = members;
     n->causal = true;
     for (unsigned i = 0; i < members; i++) {
-        struct member *m = &n->member[i];
+        struct prop_member *m = &n->member[i];
         member_create(m, (uint8_t)(i + 1));
         n->end[i] = (struct net_end){.net = n, .from = i};
         m->on_record = on_record;
@@ -59,7 +59,7 @@ void net_close(struct net *n)
 }
 
 /* As apply_remote, but what the batch has seen need not be here. */
-static int apply_too_early(struct member *m, struct bytes bytes, uint64_t *out_lsn)
+static int apply_too_early(struct prop_member *m, struct bytes bytes, uint64_t *out_lsn)
 {
     struct batch batch;
     struct vv vv = m->mut->vv;
@@ -79,7 +79,7 @@ static int apply_too_early(struct member *m, struct bytes bytes, uint64_t *out_l
 
 bool net_deliver(struct net *n, struct parcel *p, unsigned to)
 {
-    struct member *m = &n->member[to];
+    struct prop_member *m = &n->member[to];
     const struct bytes bytes = buf_bytes(&p->bytes);
     uint64_t lsn;
 
@@ -115,7 +115,7 @@ void net_collect(struct net *n, unsigned who)
     uint64_t lst = UINT64_MAX, now_ms = UINT64_MAX;
 
     for (unsigned i = 0; i < n->members; i++) {
-        struct member *m = &n->member[i];
+        struct prop_member *m = &n->member[i];
         member_cover(m, &one);
         if (i == 0)
             stable = one;
@@ -209,7 +209,7 @@ static void show_long(const struct obj *obj, struct buf *out)
     say(out, bytes_of(",", 1));
 }
 
-void net_show(struct member *m, const struct ks_key *key, uint64_t now_ms, struct buf *out)
+void net_show(struct prop_member *m, const struct ks_key *key, uint64_t now_ms, struct buf *out)
 {
     char text[64];
 

@@ -29,7 +29,7 @@ struct net_end {
 struct net {
     unsigned members;
     bool causal; /* Else a batch is taken although what it has seen is missing. */
-    struct member member[NET_MEMBERS_MAX];
+    struct prop_member member[NET_MEMBERS_MAX];
     struct net_end end[NET_MEMBERS_MAX];
     struct parcel *parcels;
     size_t parcels_count;
@@ -53,6 +53,6 @@ void net_collect(struct net *n, unsigned who);
  * values in the order of names, each with a comma; @ and the time if it expires. Nothing if it is
  * absent.
  */
-void net_show(struct member *m, const struct ks_key *key, uint64_t now_ms, struct buf *out);
+void net_show(struct prop_member *m, const struct ks_key *key, uint64_t now_ms, struct buf *out);
 
 #endif

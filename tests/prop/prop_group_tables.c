@@ -149,7 +149,7 @@ static int64_t int_of(const char *word)
     return value;
 }
 
-static void elem_command(struct member *m, const struct ks_key *key, char **word)
+static void elem_command(struct prop_member *m, const struct ks_key *key, char **word)
 {
     uint8_t score[ROW_SCORE_BYTES];
     int64_t i;
@@ -176,7 +176,7 @@ static void elem_command(struct member *m, const struct ks_key *key, char **word
     }
 }
 
-static void list_command(struct member *m, const struct ks_key *key, char **word)
+static void list_command(struct prop_member *m, const struct ks_key *key, char **word)
 {
     struct listq_at at;
     const char *cmd = word[0];
@@ -202,7 +202,7 @@ static void list_command(struct member *m, const struct ks_key *key, char **word
     }
 }
 
-static void command(struct member *m, const struct ks_key *key, char **word)
+static void command(struct prop_member *m, const struct ks_key *key, char **word)
 {
     const char *cmd = word[0];
     int64_t i;
@@ -234,7 +234,7 @@ static void expect(struct net *n, unsigned i, const struct ks_key *key, const ch
                    const struct row *row)
 {
     struct buf out;
-    struct member *m = &n->member[i];
+    struct prop_member *m = &n->member[i];
 
     buf_init(&out, UINT32_MAX);
     net_show(m, key, mut_now_ms(m->mut, m->now_ms), &out);
@@ -246,7 +246,7 @@ static void expect(struct net *n, unsigned i, const struct ks_key *key, const ch
 }
 
 /* Neither keys nor rows of keys are left. */
-static void expect_empty(struct member *m, const struct row *row)
+static void expect_empty(struct prop_member *m, const struct row *row)
 {
     struct store_iter *it;
     const struct store_iter_options options = {0};
@@ -264,7 +264,7 @@ static void expect_empty(struct member *m, const struct row *row)
         fail_msg("%s: %u rows are left", row->name, rows_count);
 }
 
-static void cold(struct member *m)
+static void cold(struct prop_member *m)
 {
     do {
         member_write_back(m, 1u << 20);
@@ -276,7 +276,7 @@ static void cold(struct member *m)
 static void all(struct net *n, const char *what)
 {
     for (unsigned i = 0; i < n->members; i++) {
-        struct member *m = &n->member[i];
+        struct prop_member *m = &n->member[i];
         if (strcmp(what, "cold") == 0) {
             cold(m);
         } else if (strcmp(what, "wait") == 0) {
@@ -462,7 +462,7 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
     (void)state;
     n = (struct net){0};
     net_open(&n, 2);
-    struct member *to = &n.member[1];
+    struct prop_member *to = &n.member[1];
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
         send(&n, ops[i]);
         const uint64_t reads = ks_metrics(to->ks)->row_reads;

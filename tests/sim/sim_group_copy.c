@@ -145,7 +145,7 @@ static void put_rows(struct gs_member *m)
         CHECK(buf_append(&row->mem, left.ptr + 3, len) == 0);
         left = bytes_from(left, 3 + len);
     }
-    core_sync_stored(m->core);
+    core_sync_stored(m->core, 0);
 }
 
 static void finish(struct gs *gs, struct gs_member *m)

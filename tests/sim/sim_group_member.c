@@ -246,10 +246,11 @@ static void host_close(void *ctx, uint8_t peer)
     gs_net_close(h.gs, h.m->index, GS_INDEX(peer));
 }
 
-static bool host_can_apply(void *ctx, size_t len)
+static int host_can_apply(void *ctx, const struct batch *batch, struct bytes bytes)
 {
-    (void)len;
-    return !host_of(ctx).m->refuses;
+    (void)batch;
+    (void)bytes;
+    return host_of(ctx).m->refuses ? -ERR_BUSY : 0;
 }
 
 /* The batch that came is the one that was made. */

@@ -327,6 +327,45 @@ static void what_did_not_fit_is_asked_for_when_it_does(void **state)
     expect_u64(f->applied_count, 3);
 }
 
+static void what_the_host_can_never_apply_ends_the_link(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    f->refuses = -ERR_UNSUPPORTED;
+    f->refused_seq = 2;
+    send_batch(f, 1, HLC(1), tag_of(0, 0));
+    send_batch(f, 2, HLC(2), tag_of(0, 0));
+    expect_bye(f, PEER, WIRE_UNSUPPORTED);
+    expect_u64(f->applied_count, 1);
+    assert_int_equal(f->closed_count, 1);
+    assert_false(core_may_link(f->core, PEER));
+}
+
+static void what_waited_and_can_never_be_applied_ends_the_link(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_request request;
+
+    link_peer(f, PEER);
+    f->refuses = -ERR_CORRUPT;
+    f->refused_seq = 2;
+    f->full = true;
+    for (uint64_t seq = 1; seq <= 3; seq++)
+        send_batch(f, seq, HLC(seq), tag_of(0, 0));
+    expect_u64(f->applied_count, 0);
+    f->full = false;
+    tick(f, 10);
+    expect_u64(f->applied_count, 1);
+    expect_bye(f, PEER, WIRE_DAMAGED);
+    /* The others went with it, and are asked for again. */
+    f->refuses = 0;
+    tick(f, 1000);
+    link_peer(f, PEER);
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    expect_u64(request.from_seq, 2);
+}
+
 static void answers_to_an_older_request_are_thrown_away(void **state)
 {
     struct fixture *f = *state;
@@ -589,6 +628,8 @@ int main(void)
         CORE_TEST(what_finds_no_room_is_asked_for_again, setup),
         CORE_TEST(what_was_received_is_granted_again, setup),
         CORE_TEST(what_did_not_fit_is_asked_for_when_it_does, setup),
+        CORE_TEST(what_the_host_can_never_apply_ends_the_link, setup),
+        CORE_TEST(what_waited_and_can_never_be_applied_ends_the_link, setup),
         CORE_TEST(answers_to_an_older_request_are_thrown_away, setup),
         CORE_TEST(batches_from_the_future_park_the_link, setup),
         CORE_TEST(an_op_of_a_later_version_parks_the_link, setup),

@@ -55,6 +55,8 @@ struct fixture {
     uint64_t applied_seq;
     uint8_t applied_origin;
     bool full;
+    int refuses; /* What can_apply says to this one. */
+    uint64_t refused_seq;
     struct core_fetch fetch;
     unsigned fetch_count;
     uint32_t flush;
@@ -103,12 +105,14 @@ static void on_close(void *ctx, uint8_t peer)
     f->closed_count++;
 }
 
-static bool on_can_apply(void *ctx, size_t len)
+static int on_can_apply(void *ctx, const struct batch *batch, struct bytes bytes)
 {
-    struct fixture *f = ctx;
+    const struct fixture *f = ctx;
 
-    (void)len;
-    return !f->full;
+    assert_true(bytes.len >= BATCH_HEADER_BYTES);
+    if (f->refuses != 0 && batch->seq == f->refused_seq)
+        return f->refuses;
+    return f->full ? -ERR_BUSY : 0;
 }
 
 static uint64_t on_apply(void *ctx, const struct batch *batch, struct bytes bytes)

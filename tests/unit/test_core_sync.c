@@ -70,7 +70,7 @@ static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
     answer(f, first, &head, "bb");
     expect_u64(f->put_count, 1);
     forget_sent(f);
-    core_sync_stored(f->core);
+    core_sync_stored(f->core, 0);
     assert_int_equal(asked(f, &ask), first); /* Only now the next piece. */
     expect_bytes(ask.after, BYTES_LIT("bb"));
 
@@ -87,7 +87,7 @@ static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
     assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){6, HLC(-2)}), 0);
     answer(f, second, &head, "cc");
     expect_u64(f->put_rows, 2);
-    core_sync_stored(f->core);
+    core_sync_stored(f->core, 0);
 
     /* Of both vectors what is less. */
     expect_u64(f->finish_count, 1);
@@ -139,6 +139,26 @@ static void a_silent_donor_is_left(void **state)
     assert_int_not_equal(asked(f, &ask), first);
 }
 
+static void rows_that_make_no_sense_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+                                  .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
+
+    start_joiner(f);
+    const uint8_t first = asked(f, &ask);
+    head.id = ask.id;
+    answer(f, first, &head, "bb");
+    core_sync_stored(f->core, -ERR_CORRUPT);
+    expect_bye(f, first, WIRE_DAMAGED);
+    assert_true(core_syncing(f->core));
+    forget_sent(f);
+    tick(f, 1);
+    assert_int_not_equal(asked(f, &ask), first);
+    expect_u64(ask.after.len, 0);
+}
+
 static void a_flush_on_the_way_starts_the_copy_anew(void **state)
 {
     struct fixture *f = *state;
@@ -153,7 +173,7 @@ static void a_flush_on_the_way_starts_the_copy_anew(void **state)
     core_flush(f->core, 1); /* While the rows are being stored. */
     expect_u64(f->flush, 1);
     forget_sent(f);
-    core_sync_stored(f->core);
+    core_sync_stored(f->core, 0);
     tick(f, 1);
     const uint8_t donor = asked(f, &ask);
     expect_u64(ask.after.len, 0);
@@ -257,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(a_copy_goes_on_with_another_donor_behind_the_last_key, setup),
         CORE_TEST(a_silent_donor_is_left, setup),
+        CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
         CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
         CORE_TEST(a_joiner_is_no_donor, setup),

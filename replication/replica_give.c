@@ -1,0 +1,345 @@
+/*
+ * A copy for a new member: the rows of the store as they are at one moment, read piece by piece on
+ * the readers' threads.
+ *
+ * A cursor over the store is the checkpoint. What it shows has everything up to the covered
+ * position that was read before it was opened. Rows came to the store when the log was durable up
+ * to their last change, so that nothing in it is beyond what is durable here.
+ *
+ * The joiner says behind which key it wants to go on. That may be a key that another donor gave,
+ * in whose directory keys have other hashes and hence another order; but slots are the same
+ * everywhere, and come first. So the slot of such a key is given once more from its begin.
+ *
+ * There is one struct for each peer, with at most one job. What is asked for meanwhile replaces
+ * what was asked for before.
+ */
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/sum.h"
+
+#include "engine/space/keyspace.h"
+#include "engine/value/rowkey.h"
+
+#include "replication/replica_impl.h"
+
+#define READAHEAD_BYTES (1u << 20)
+#define SLOT_BYTES      2u
+#define ROWS_CAP_MIN    256u
+
+enum give_want {
+    GIVE_NOTHING,
+    GIVE_OPEN,
+    GIVE_READ,
+    GIVE_CLOSE
+};
+
+struct give {
+    struct list_link link;
+    struct replica *r;
+    uint8_t peer;
+    enum give_want want; /* Not begun yet. */
+    uint32_t id;
+    struct buf after;
+    size_t bytes_max;
+    /* The job's while it runs. */
+    struct pool_job job;
+    bool busy;
+    enum give_want doing;
+    uint32_t doing_id;
+    struct buf from; /* The last key that the peer has. */
+    size_t piece_bytes;
+    struct store *store;
+    uint64_t seed;
+    struct store_iter *it;
+    uint32_t it_id;
+    struct buf last; /* The last key given; the cursor is behind it. */
+    struct replica_note note;
+    int err;
+    bool end;
+    struct buf bytes;
+    struct wire_row *rows; /* Slices of `bytes`, of lengths until the end. */
+    uint32_t count;
+    uint32_t cap;
+};
+
+/* --- on a reader's thread --- */
+
+static void close_cursor(struct give *g)
+{
+    if (g->it != NULL)
+        store_iter_close(g->it);
+    g->it = NULL;
+}
+
+static int open_cursor(struct give *g)
+{
+    static const uint8_t beyond[1] = {0x80}; /* Special rows are not given. */
+    const struct store_iter_options options = {.upper = bytes_of(beyond, 1),
+                                               .readahead_bytes = READAHEAD_BYTES};
+    struct buf covered;
+    uint64_t lsn;
+
+    close_cursor(g);
+    buf_clear(&g->last);
+    buf_init(&covered, UINT32_MAX);
+    int err = store_covered(g->store, false, &lsn, &covered);
+    if (err == 0)
+        err = replica_note_parse(buf_bytes(&covered), &g->note);
+    buf_deinit(&covered);
+    if (err == 0)
+        err = store_iter_open(g->store, &options, &g->it);
+    g->it_id = g->doing_id;
+    return err;
+}
+
+/* To the first row that the peer lacks. */
+static void seek(struct give *g)
+{
+    const struct bytes from = buf_bytes(&g->from);
+    struct rowkey rk;
+
+    if (from.len != 0 && bytes_eq(from, buf_bytes(&g->last)))
+        return;
+    if (from.len != 0 && rowkey_parse(from, &rk) == 0 &&
+        hash64(rk.key.ptr, rk.key.len, g->seed) != rk.hash) {
+        store_iter_seek(g->it, bytes_of(from.ptr, SLOT_BYTES));
+        return;
+    }
+    store_iter_seek(g->it, from);
+    if (from.len != 0 && store_iter_valid(g->it) && bytes_eq(store_iter_key(g->it), from))
+        store_iter_next(g->it);
+}
+
+static int take_row(struct give *g)
+{
+    struct bytes row;
+
+    if (store_iter_row(g->it, &row) != STORE_FOUND)
+        return -ERR_CORRUPT;
+    const struct bytes key = store_iter_key(g->it);
+    if (g->count == g->cap) {
+        g->cap = g->cap == 0 ? ROWS_CAP_MIN : 2 * g->cap;
+        g->rows = mem_realloc(g->rows, g->cap * sizeof(*g->rows));
+    }
+    g->rows[g->count++] =
+        (struct wire_row){.key = bytes_of(NULL, key.len), .row = {.len = row.len}};
+    buf_clear(&g->last);
+    int err = buf_append_bytes(&g->last, key);
+    if (err == 0)
+        err = buf_append_bytes(&g->bytes, key);
+    if (err == 0)
+        err = buf_append_bytes(&g->bytes, row);
+    store_iter_next(g->it);
+    return err;
+}
+
+static int read_piece(struct give *g)
+{
+    int err = 0;
+    size_t at = 0;
+
+    g->count = 0;
+    buf_clear(&g->bytes);
+    if (g->it == NULL || g->it_id != g->doing_id)
+        return -ERR_CLOSED;
+    seek(g);
+    while (err == 0 && store_iter_valid(g->it) && g->bytes.len < g->piece_bytes)
+        err = take_row(g);
+    if (err == 0 && !store_iter_valid(g->it))
+        err = store_iter_status(g->it);
+    if (err != 0) {
+        buf_clear(&g->last); /* Where the cursor is does not count. */
+        return err;
+    }
+    g->end = !store_iter_valid(g->it);
+    for (uint32_t i = 0; i < g->count; i++) {
+        struct wire_row *row = &g->rows[i];
+        row->key.ptr = g->bytes.ptr + at;
+        row->row.ptr = row->key.ptr + row->key.len;
+        at += row->key.len + row->row.len;
+    }
+    return 0;
+}
+
+static void run_gives(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    (void)ctx;
+    CHECK(n == 1);
+    struct give *g = container_of(jobs[0], struct give, job);
+
+    g->err = 0;
+    if (g->doing == GIVE_OPEN)
+        g->err = open_cursor(g);
+    else if (g->doing == GIVE_READ)
+        g->err = read_piece(g);
+    else
+        close_cursor(g);
+}
+
+/* --- on the shard's thread --- */
+
+static void on_given(struct mail *mail);
+
+/* Begins what is wanted, if nothing is under way. */
+static void step(struct give *g)
+{
+    struct replica *r = g->r;
+
+    if (g->busy || g->want == GIVE_NOTHING)
+        return;
+    if (g->want == GIVE_CLOSE && g->it == NULL) {
+        g->want = GIVE_NOTHING;
+        return;
+    }
+    g->doing = g->want;
+    g->doing_id = g->id;
+    g->want = GIVE_NOTHING;
+    g->store = r->options.store;
+    g->seed = ks_seed(r->options.ks);
+    g->piece_bytes = g->bytes_max;
+    buf_clear(&g->from);
+    CHECK(buf_append_bytes(&g->from, buf_bytes(&g->after)) == 0);
+    g->busy = true;
+    g->job = (struct pool_job){.mail = {.fn = on_given}, .reply_to = r->options.mailbox};
+    r->jobs++;
+    pool_submit(&r->give_class, &g->job);
+}
+
+static void answer(struct give *g)
+{
+    struct replica *r = g->r;
+
+    if (g->err != 0)
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
+                     "cannot read the store for a new member peer=%u err=\"%s\"", g->peer,
+                     err_str(g->err));
+    if (g->doing == GIVE_OPEN) {
+        r->metrics.copies_given++;
+        core_sync_opened(r->core, g->peer, g->doing_id, g->err, &g->note.covered, g->note.flush);
+        return;
+    }
+    const struct core_piece piece = {.rows = g->rows, .count = g->count, .last = g->end};
+    r->metrics.copied_rows_out += g->err == 0 ? g->count : 0;
+    core_sync_rows(r->core, g->peer, g->doing_id, g->err, &piece);
+}
+
+static void on_given(struct mail *mail)
+{
+    struct give *g = container_of(container_of(mail, struct pool_job, mail), struct give, job);
+
+    g->r->jobs--;
+    g->busy = false;
+    if (g->want == GIVE_NOTHING && g->doing != GIVE_CLOSE && !g->r->stopping)
+        answer(g);
+    buf_shrink(&g->bytes, g->piece_bytes * 2);
+    step(g);
+}
+
+static struct give *give_of(struct replica *r, uint8_t peer)
+{
+    LIST_FOR_EACH(link, &r->gives) {
+        struct give *g = LIST_ITEM(link, struct give, link);
+
+        if (g->peer == peer)
+            return g;
+    }
+    struct give *g = mem_zalloc(sizeof(*g));
+    g->r = r;
+    g->peer = peer;
+    buf_init(&g->after, UINT32_MAX);
+    buf_init(&g->from, UINT32_MAX);
+    buf_init(&g->last, UINT32_MAX);
+    buf_init(&g->bytes, SIZE_MAX);
+    list_push_back(&r->gives, &g->link);
+    return g;
+}
+
+static void want(struct give *g, enum give_want what)
+{
+    g->want = g->r->stopping ? GIVE_CLOSE : what;
+    step(g);
+}
+
+void replica_give_open(struct replica *r, uint8_t peer, uint32_t id)
+{
+    struct give *g = give_of(r, peer);
+
+    g->id = id;
+    buf_clear(&g->after);
+    want(g, GIVE_OPEN);
+}
+
+void replica_give_read(struct replica *r, uint8_t peer, uint32_t id, struct bytes after,
+                       size_t bytes_max)
+{
+    struct give *g = give_of(r, peer);
+
+    g->id = id;
+    buf_clear(&g->after);
+    CHECK(buf_append_bytes(&g->after, after) == 0);
+    g->bytes_max = bytes_max;
+    want(g, GIVE_READ);
+}
+
+void replica_give_close(struct replica *r, uint8_t peer)
+{
+    want(give_of(r, peer), GIVE_CLOSE);
+}
+
+bool replica_give_close_all(struct replica *r)
+{
+    bool open = false;
+
+    LIST_FOR_EACH(link, &r->gives) {
+        struct give *g = LIST_ITEM(link, struct give, link);
+
+        want(g, GIVE_CLOSE);
+        open = open || g->busy || g->it != NULL;
+    }
+    return !open;
+}
+
+void replica_give_init(struct replica *r)
+{
+    list_init(&r->gives);
+    r->give_class = (struct pool_class){.name = "copy",
+                                        .priority = POOL_BACKGROUND,
+                                        .batch_max = 1,
+                                        .run_batch = run_gives,
+                                        .ctx = r};
+    pool_add_class(r->options.readers, &r->give_class);
+}
+
+void replica_give_deinit(struct replica *r)
+{
+    struct list_link *link;
+
+    while ((link = list_pop_front(&r->gives)) != NULL) {
+        struct give *g = LIST_ITEM(link, struct give, link);
+
+        CHECK(!g->busy);
+        close_cursor(g);
+        buf_deinit(&g->after);
+        buf_deinit(&g->from);
+        buf_deinit(&g->last);
+        buf_deinit(&g->bytes);
+        mem_free(g->rows);
+        mem_free(g);
+    }
+}
+
+size_t replica_give_bytes(const struct replica *r)
+{
+    size_t bytes = 0;
+
+    LIST_FOR_EACH(link, &r->gives) {
+        const struct give *g = LIST_ITEM(link, struct give, link);
+
+        bytes += sizeof(*g) + (g->busy ? g->bytes_max : g->bytes.cap);
+    }
+    return bytes;
+}

@@ -1,0 +1,175 @@
+/*
+ * The inside of a replica, shared by the files that implement it: replica.c (inputs, questions,
+ * the host's functions of the core), replica_log.c (records for peers that lag), replica_give.c (a
+ * copy for a new member), replica_take.c (a copy made here), replica_lease.c (the clock),
+ * replica_note.c (what the store says of itself). Not for users of replica.h.
+ */
+#ifndef TIERRA_REPLICATION_REPLICA_IMPL_H
+#define TIERRA_REPLICATION_REPLICA_IMPL_H
+
+#include "engine/base/buf.h"
+#include "engine/base/list.h"
+
+#include "engine/io/mailbox.h"
+#include "engine/io/pool.h"
+#include "engine/store/store.h"
+#include "engine/store/store_batch.h"
+
+#include "replication/replica.h"
+
+#define REPLICA_RETRY_MS 1000u /* After an error of the disk. */
+
+/* --- the lease of the clock --- */
+
+#define LEASE_BYTES 24u
+
+struct lease {
+    struct pool_class cls;
+    struct pool_job job;
+    char *path;
+    uint8_t bytes[LEASE_BYTES];
+    uint64_t hlc;     /* On disk. */
+    uint64_t writing; /* Being written; 0: nothing is. */
+    uint64_t retry_ms;
+    int err; /* The job's. */
+};
+
+/* --- records from the log --- */
+
+/* Of each origin, no record up to `lsn` that can still be read is beyond these numbers. */
+struct log_place {
+    uint64_t lsn;
+    struct vv seqs;
+};
+
+#define LOG_PLACES_MAX 512u
+
+struct log_reads {
+    struct pool_class read_class;
+    struct pool_class close_class;
+    struct list slots;   /* One for each peer that something is read for. */
+    struct list cursors; /* Not in use, the one used last in front. */
+    uint32_t cursors_count;
+    struct log_place *places; /* Ascending. */
+    uint32_t places_count;
+    uint64_t step;  /* Bytes of log between two places. */
+    uint64_t bytes; /* Logged since the last one. */
+};
+
+/* --- a copy made here --- */
+
+enum take_state {
+    TAKE_IDLE,     /* The core asks, or no copy is wanted. */
+    TAKE_ROWS,     /* Rows are to be stored. */
+    TAKE_WRITING,  /* They are being. */
+    TAKE_FINISH,   /* That was all: to be made durable. */
+    TAKE_FINISHING /* Is being. */
+};
+
+struct take {
+    struct pool_class cls;
+    struct pool_job job;
+    struct store_batch batch;
+    struct buf rows; /* key length 4, row length 4, key, row; little-endian. */
+    uint32_t count;
+    enum take_state state;
+    bool copying; /* The store has a part of a copy, or will soon. */
+    bool stale;   /* What waits is from before a flush. */
+    bool flush;   /* The job's: make it persistent. */
+    int refused;  /* What waits makes no sense. */
+    int err;      /* The job's. */
+    uint64_t retry_ms;
+    struct posv at; /* Of TAKE_FINISH. */
+    struct posv newest;
+};
+
+/* --- all of it --- */
+
+struct replica {
+    struct replica_options options;
+    struct core *core;
+    struct replica_metrics metrics;
+    uint64_t now_ms; /* Monotonic. */
+    uint64_t wall_ms;
+    uint32_t jobs; /* On the pools. */
+    bool stopping;
+    bool has_members;
+    uint32_t flush;        /* Of the keys. */
+    uint32_t flush_wanted; /* Of the group: the keys go when it is higher. */
+    uint64_t empty_retry_ms;
+    struct posv newest; /* What the rows of a copy may hold. */
+    uint64_t durable_lsn;
+    uint64_t horizons_at_ms;
+    uint64_t trim_lsn;
+    struct lease lease;
+    struct log_reads reads;
+    struct pool_class give_class;
+    struct list gives; /* One for each peer that was ever given a copy. */
+    struct take take;
+};
+
+/* The keys are about to go. */
+static inline bool replica_flush_due(const struct replica *r)
+{
+    return r->flush_wanted != r->flush;
+}
+
+/* --- replica_note.c --- */
+
+/* What the store keeps behind the two vectors, as it is now; into `dst`. */
+size_t replica_note_store(const struct replica *r, uint8_t *dst);
+/* The vectors, then the note. */
+size_t replica_covered_store(const struct replica *r, const struct vv *vv, const struct vv *seqs,
+                             uint8_t *dst);
+/* Tells the keyspace of the note as it is now. */
+void replica_note_changed(struct replica *r);
+/* What the store keeps; all but covered_lsn. 0 or -ERR_CORRUPT. */
+MUST_USE int replica_note_parse(struct bytes covered, struct replica_note *out);
+
+/* --- replica_lease.c --- */
+
+MUST_USE int replica_lease_open(struct replica *r, char *why, size_t why_len);
+void replica_lease_close(struct replica *r);
+void replica_lease_tick(struct replica *r);
+/* What every local batch from now on is above, also after a crash. */
+uint64_t replica_lease_hlc(const struct replica *r);
+
+/* --- replica_log.c --- */
+
+void replica_log_init(struct replica *r);
+void replica_log_deinit(struct replica *r);
+/* A record was logged. */
+void replica_log_note(struct replica *r, uint64_t lsn, size_t len);
+void replica_log_tick(struct replica *r);
+void replica_log_fetch(struct replica *r, const struct core_fetch *fetch);
+/* Closes what is not in use. */
+void replica_log_stop(struct replica *r);
+size_t replica_log_bytes(const struct replica *r);
+
+/* --- replica_give.c --- */
+
+void replica_give_init(struct replica *r);
+void replica_give_deinit(struct replica *r);
+void replica_give_open(struct replica *r, uint8_t peer, uint32_t id);
+void replica_give_read(struct replica *r, uint8_t peer, uint32_t id, struct bytes after,
+                       size_t bytes_max);
+void replica_give_close(struct replica *r, uint8_t peer);
+/* Closes all. True: nothing is open on the store. */
+bool replica_give_close_all(struct replica *r);
+size_t replica_give_bytes(const struct replica *r);
+
+/* --- replica_take.c --- */
+
+void replica_take_init(struct replica *r);
+void replica_take_deinit(struct replica *r);
+void replica_take_begin(struct replica *r);
+void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
+void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest);
+/* The group was emptied: what waits is worthless. */
+void replica_take_flushed(struct replica *r);
+/* Goes on with what waits, answers the core. Never from within it. */
+void replica_take_tick(struct replica *r);
+/* Nothing is being written. */
+bool replica_take_idle(const struct replica *r);
+
+#endif
