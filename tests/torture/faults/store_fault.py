@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
 """RocksDB's writes and syncs fail under a running server; it mends itself when they no longer do.
 
-For each fault (fault_shim.c): under load until a write is refused with MISCONF and the reason. Then
-reads of what is resident and of what is cold go on, deletes are taken, SAVE says that it failed,
-INFO tells the state. When the fault has gone writes are taken again without a restart. Everything
-acknowledged is there, at once and after a kill. Faults that stay: the server is killed, or stopped,
-within the fault, and the next start has everything.
+For each fault (fault_shim.c): all keys are made cold, and overwritten until a write is refused with
+MISCONF and the reason. Then reads of what is resident and of what is cold go on, deletes are taken,
+SAVE says that it failed and why, INFO tells the state. When the fault has gone writes are taken
+again without a restart. Everything acknowledged is there, read from the store that mended itself
+and after a kill. Nothing is evicted while the store takes no writes. Faults that stay: the server
+is killed, or stopped, within the fault, and the next start has everything.
 """
 
 import errno
 import sys
 
 from faultctl import Faults
-from faultlib import Fixture, main_of, wait_until
+from faultlib import MB, Conn, Fixture, main_of, wait_until
 
 OPTIONS = {'maxmemory': '64mb', 'store-memtable-bytes': '2mb', 'appendfsync': 'no', 'save': '',
-           'oplog-segment-bytes': '1mb'}
+           'oplog-segment-bytes': '1mb', 'enable-debug-command': 'yes'}
 KEYS = 3000
 
 # What fails, with what, and a part of the reason that the client is to see.
@@ -49,6 +50,28 @@ def overwrite_until_refused(fix, generation):
     raise AssertionError('no write was refused although the store cannot be written')
 
 
+def reload_all(fix):
+    """Everything is cold then: whoever reads it reads the store, write buffers and tables."""
+    shards = int(fix.options.get('shards', 1))
+    # DEBUG runs on the shard of the connection, and a new one goes where there are the fewest.
+    others = [Conn(fix.server.socket_path) for _ in range(shards - 1)]
+
+    def all_cold():
+        for conn in [fix.conn] + others:
+            assert conn.call('DEBUG', 'RELOAD') == b'OK'
+        return fix.number('cold_keys') == fix.conn.call('DBSIZE')
+
+    wait_until('all is cold', 60, all_cold)
+    for conn in others:
+        conn.close()
+
+
+def kill_and_start(fix):
+    assert fix.server.kill() is None, 'the server ended by itself'
+    fix.start()
+    fix.check(sorted(fix.model))
+
+
 def ailing(fix, key, reason):
     """What holds while it cannot be written, and `key` was refused."""
     keys = sorted(fix.model)
@@ -62,14 +85,16 @@ def ailing(fix, key, reason):
     fix.check(keys[::101])
     save = fix.conn.call('SAVE')
     assert save.startswith(b'ERR the checkpoint failed'), save
+    assert reason.lower() in save.lower(), save
 
 
-def goes_away(args, fault, reason, options=None):
+def goes_away(args, fault, reason, saves, options=None):
     fix = Fixture(args, options or OPTIONS, 'store')
     faults = Faults(args.shim, fix.work)
     try:
         fix.start(env=faults.env)
         fix.fill(0, KEYS, 1)
+        reload_all(fix)
         rule = faults.add(fault[0], fault[1], err=fault[2], writing=True)
         key, refusal = overwrite_until_refused(fix, 2)
         assert refusal.startswith(b'MISCONF'), refusal
@@ -78,14 +103,14 @@ def goes_away(args, fault, reason, options=None):
         faults.clear()
         wait_until('all is well', 60, lambda: fix.info('tiering', 'store_status') == 'ok')
         assert fix.probe()
-        fix.check(sorted(fix.model)[::7])
-        assert fix.conn.call('SAVE') == b'OK'
-        fix.fill(0, KEYS, 100)
-        fix.check(sorted(fix.model)[::7])
         reopens = fix.number('store_reopens')
-        assert fix.server.kill() is None, 'the server ended by itself'
-        fix.start()
+        reload_all(fix)
         fix.check(sorted(fix.model))
+        if saves:
+            assert fix.conn.call('SAVE') == b'OK'
+        kill_and_start(fix)
+        fix.fill(0, KEYS, 100)
+        kill_and_start(fix)
         assert fix.conn.call('DBSIZE') == len(fix.model) + 1
         assert fix.stop() == 0
     except BaseException:
@@ -121,11 +146,38 @@ def stays(args, end):
     print('%s within the fault: nothing lost' % end)
 
 
+def evicts_nothing(args):
+    """With a maxflash far below what there is, until the store takes writes again."""
+    fix = Fixture(args, OPTIONS, 'store')
+    faults = Faults(args.shim, fix.work)
+    try:
+        fix.start(env=faults.env)
+        fix.fill(0, KEYS, 1)
+        faults.add('sync', '.sst')
+        overwrite_until_refused(fix, 2)
+        for name, value in (('maxmemory-policy', 'allkeys-random'), ('maxflash', 2 * MB)):
+            assert fix.conn.call('CONFIG', 'SET', name, value) == b'OK'
+        wait_until('too much flash is known', 60, lambda: fix.info(
+            'stats', 'current_eviction_exceeded_time') != '0')
+        wait_until('attempts', 60, lambda: 'attempt=4' in fix.server.log_text())
+        assert fix.info('stats', 'evicted_keys') == '0'
+        fix.check(sorted(fix.model))
+        faults.clear()
+        wait_until('evictions', 60, lambda: fix.info('stats', 'evicted_keys') != '0')
+        assert fix.stop() == 0
+    except BaseException:
+        fix.fail()
+        raise
+    fix.finish()
+    print('nothing is evicted while the store takes no writes')
+
+
 def run(args):
-    for fault, reason in FAULTS:
-        goes_away(args, fault, reason)
+    for number, (fault, reason) in enumerate(FAULTS):
+        goes_away(args, fault, reason, number % 2 == 0)
     shards = {'clustering-policy': 'enterprise', 'shards': '2'}
-    goes_away(args, ('sync', '.sst', errno.EIO), b'error', dict(OPTIONS, **shards))
+    goes_away(args, ('sync', '.sst', errno.EIO), b'error', False, dict(OPTIONS, **shards))
+    evicts_nothing(args)
     for end in ('kill', 'stop'):
         stays(args, end)
 
