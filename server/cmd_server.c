@@ -51,7 +51,7 @@ void cmd_save(struct request *rq)
     if (save->last_err == 0)
         reply_ok(rq->out);
     else
-        reply_error(rq->out, "ERR the checkpoint failed: %s", err_str(save->last_err));
+        reply_error(rq->out, "ERR the checkpoint failed: %s", save->last_why);
 }
 
 void cmd_bgsave(struct request *rq)

@@ -1,7 +1,6 @@
 /* The small text files of a data directory. */
 #include "server/datadir.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "engine/base/check.h"
@@ -42,4 +41,12 @@ bool datadir_current_parse(struct bytes text, uint64_t *out)
         return false;
     *out = number;
     return true;
+}
+
+size_t datadir_current_print(char out[DATADIR_CURRENT_BYTES], uint64_t number)
+{
+    const int len = snprintf(out, DATADIR_CURRENT_BYTES, DATADIR_STORE "\n", number);
+
+    CHECK(len > 0 && len < DATADIR_CURRENT_BYTES);
+    return (size_t)len;
 }

@@ -4,10 +4,12 @@
  *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n": what the directory is
  *     shard-000/CURRENT         "store-000001\n": the store that counts (shard_store.h)
  *     shard-000/store-000001/   numbers have at least six digits
+ *     shard-000/keys-000001     the checkpoint of the key table of that store
  */
 #ifndef TIERRA_SERVER_DATADIR_H
 #define TIERRA_SERVER_DATADIR_H
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +20,12 @@
 #define DATADIR_FORMAT_VERSION 4
 #define DATADIR_FORMAT_FILE    "FORMAT"
 #define DATADIR_FORMAT_BYTES   128 /* Room for the text of one. */
+#define DATADIR_CURRENT_FILE   "CURRENT"
+#define DATADIR_CURRENT_BYTES  64 /* More than the text of any. */
+/* Names, as formats for printf: of a uint32_t and of two uint64_t. */
+#define DATADIR_SHARD "shard-%03u"
+#define DATADIR_STORE "store-%06" PRIu64
+#define DATADIR_KEYS  "keys-%06" PRIu64
 
 struct datadir_format {
     uint64_t version;
@@ -36,5 +44,8 @@ MUST_USE bool datadir_number(struct bytes name, const char *before, uint64_t *ou
 
 /* The same of the text of CURRENT. */
 MUST_USE bool datadir_current_parse(struct bytes text, uint64_t *out);
+
+/* Returns the length. */
+size_t datadir_current_print(char out[DATADIR_CURRENT_BYTES], uint64_t number);
 
 #endif

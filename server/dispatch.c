@@ -262,7 +262,9 @@ static void reply_unreadable(struct conn *c, int err)
     if (err == -ERR_LIMIT)
         reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory; read it in parts");
     else if (err == -ERR_CLOSED)
-        reply_error(&c->out, "ERR the flash tier could not be opened again after an error: %s",
+        reply_error(&c->out,
+                    "ERR the flash tier could not be opened again after an error: %s; that is "
+                    "tried again, see store_status in INFO tiering",
                     c->sh->mend.why);
     else
         reply_error(

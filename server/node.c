@@ -27,7 +27,6 @@
 #include "server/listen.h"
 #include "server/shard.h"
 
-#define SHARD_DIR            "shard-%03u"
 #define LOCK_FILE            "LOCK"
 #define PATH_ROOM            4200
 #define BLOCK_CACHE_SHARE    8 /* Of maxmemory. */
@@ -129,7 +128,7 @@ static int format_create(struct node *node, const char *path, struct datadir_for
     char shard[PATH_ROOM];
     struct rng rng;
 
-    (void)snprintf(shard, sizeof(shard), "%s/" SHARD_DIR, node->dir, 0u);
+    (void)snprintf(shard, sizeof(shard), "%s/" DATADIR_SHARD, node->dir, 0u);
     if (access(shard, F_OK) == 0) {
         (void)snprintf(why, why_len,
                        "%s is missing, but %s is there: restore the file, or use another dir", path,
@@ -254,7 +253,7 @@ static int open_shards(struct node *node, char *why, size_t why_len)
     char dir[PATH_ROOM];
 
     for (uint32_t i = 0; i < node->shards_count; i++) {
-        (void)snprintf(dir, sizeof(dir), "%s/" SHARD_DIR, node->dir, i);
+        (void)snprintf(dir, sizeof(dir), "%s/" DATADIR_SHARD, node->dir, i);
         const struct shard_options options = {.id = i,
                                               .node = node,
                                               .cfg = node->cfg,

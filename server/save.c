@@ -18,6 +18,7 @@
 #include "replication/oplog.h"
 
 #include "server/conn.h"
+#include "server/datadir.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -59,31 +60,36 @@ void save_figures(const struct node *node, struct save_figures *out)
 
 /* --- on the maintenance threads --- */
 
+/* The first error of a save, and its text, stay. */
+static void fails(struct save *save, int err, const char *why)
+{
+    int none = 0;
+
+    if (atomic_compare_exchange_strong(&save->err, &none, err))
+        (void)snprintf(save->why, sizeof(save->why), "%s", why);
+}
+
 /* The layout is that of shard_store.h. */
 static int checkpoint_shard(const struct shard *sh)
 {
-    char path[SAVE_PATH_BYTES + 64];
+    char dir[SAVE_PATH_BYTES + 64];
+    char path[SAVE_PATH_BYTES + 128];
     char keys[SAVE_PATH_BYTES + 64];
-    char current[64];
+    char current[DATADIR_CURRENT_BYTES];
 
-    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u", sh->node->save.path, sh->id);
-    int err = file_mkdir(path);
-    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/store-%06llu", sh->node->save.path,
-                   sh->id, (unsigned long long)sh->store_number);
+    (void)snprintf(dir, sizeof(dir), "%s.tmp/" DATADIR_SHARD, sh->node->save.path, sh->id);
+    int err = file_mkdir(dir);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_STORE, dir, sh->store_number);
     if (err == 0)
         err = store_checkpoint(sh->store, path);
     /* Where there is none, or it cannot be linked, the copy's first start reads its key rows. */
-    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/keys-%06llu", sh->node->save.path, sh->id,
-                   (unsigned long long)sh->store_number);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_KEYS, dir, sh->store_number);
     shard_keys_path(sh, keys, sizeof(keys));
     if (err == 0)
         IGNORE_RESULT(file_link(keys, path));
-    (void)snprintf(path, sizeof(path), "%s.tmp/shard-%03u/CURRENT", sh->node->save.path, sh->id);
-    const int len =
-        snprintf(current, sizeof(current), "store-%06llu\n", (unsigned long long)sh->store_number);
-    if (err == 0)
-        err = file_write_atomic(path, bytes_of(current, (size_t)len));
-    return err;
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_CURRENT_FILE, dir);
+    const struct bytes text = bytes_of(current, datadir_current_print(current, sh->store_number));
+    return err == 0 ? file_write_atomic(path, text) : err;
 }
 
 struct others {
@@ -110,8 +116,8 @@ static int finish_checkpoint(const struct node *node)
     char to[SAVE_PATH_BYTES + 64];
     struct buf text;
 
-    (void)snprintf(from, sizeof(from), "%s/FORMAT", node->dir);
-    (void)snprintf(to, sizeof(to), "%s.tmp/FORMAT", node->save.path);
+    (void)snprintf(from, sizeof(from), "%s/" DATADIR_FORMAT_FILE, node->dir);
+    (void)snprintf(to, sizeof(to), "%s.tmp/" DATADIR_FORMAT_FILE, node->save.path);
     buf_init(&text, 4096);
     int err = file_read_all(from, &text);
     if (err == 0)
@@ -133,23 +139,23 @@ static void run_job(void *ctx, struct pool_job **jobs, uint32_t n)
 {
     struct shard *sh = ctx;
     struct save *save = &sh->node->save;
-    int none = 0;
+    int err = 0;
 
     (void)jobs;
     (void)n;
-    int err = -EIO;
-    if (!sh->save.vain)
+    if (sh->save.vain)
+        fails(save, -EIO, sh->save.vain_why);
+    else
         err = save->kind == SAVE_CHECKPOINT ? checkpoint_shard(sh) : store_flush(sh->store);
     if (err != 0)
-        (void)atomic_compare_exchange_strong(&save->err, &none, err);
+        fails(save, err, err_str(err));
     if (atomic_fetch_sub(&save->left, 1) != 2)
         return;
     /* The last one; the count began one higher, so that zero means that this is done too. */
-    none = 0;
     if (save->kind == SAVE_CHECKPOINT && atomic_load(&save->err) == 0) {
         err = finish_checkpoint(sh->node);
         if (err != 0)
-            (void)atomic_compare_exchange_strong(&save->err, &none, err);
+            fails(save, err, err_str(err));
     }
     atomic_store(&save->left, 0);
 }
@@ -199,7 +205,9 @@ bool save_start(struct node *node, enum save_kind kind)
         if (err == 0)
             err = file_mkdir(path);
     }
-    atomic_store(&save->err, err);
+    atomic_store(&save->err, 0);
+    if (err != 0)
+        fails(save, err, err_str(err));
     atomic_store(&save->left, err != 0 ? 0 : node->shards_count + 1);
     atomic_fetch_add(&save->ticket, 1);
     return true;
@@ -217,8 +225,9 @@ static void end(struct node *node)
     save->last_err = save->kind_err[save->kind] = err;
     save->kind_s[save->kind] = now_s - save->started_s;
     if (err != 0) {
-        LOG_ERROR("server", "a save failed kind=%s err=\"%s\"",
-                  save->kind == SAVE_CHECKPOINT ? "checkpoint" : "flush", err_str(err));
+        (void)snprintf(save->last_why, sizeof(save->last_why), "%s", save->why);
+        LOG_ERROR("server", "a save failed kind=%s why=\"%s\"",
+                  save->kind == SAVE_CHECKPOINT ? "checkpoint" : "flush", save->why);
     } else {
         save->kind_count[save->kind]++;
         if (save->kind == SAVE_CHECKPOINT) {
@@ -260,6 +269,16 @@ bool save_flush_here(struct request *rq)
     return false;
 }
 
+static void set_vain_why(struct shard *sh)
+{
+    struct save_shard *s = &sh->save;
+
+    if (sh->fenced)
+        (void)snprintf(s->vain_why, sizeof(s->vain_why), "the op log failed; restart");
+    else
+        (void)snprintf(s->vain_why, sizeof(s->vain_why), "%s", sh->mend.why);
+}
+
 void save_step(struct shard *sh)
 {
     struct save_shard *s = &sh->save;
@@ -276,6 +295,8 @@ void save_step(struct shard *sh)
         (vain || !ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= s->target_lsn)) {
         s->flushing = false;
         s->vain = vain;
+        if (vain)
+            set_vain_why(sh);
         s->busy = true;
         pool_submit(&s->cls, &s->job);
     }

@@ -24,6 +24,7 @@
 #include "engine/base/attr.h"
 
 #include "engine/io/pool.h"
+#include "engine/store/store.h"
 
 struct node;
 struct request;
@@ -37,9 +38,10 @@ enum save_kind {
 #define SAVE_PATH_BYTES 4400
 
 struct save {
-    _Atomic uint64_t ticket; /* Of the last save that was started. */
-    _Atomic uint32_t left;   /* Shards that have not ended it. */
-    _Atomic int err;         /* The first error of a shard. */
+    _Atomic uint64_t ticket;   /* Of the last save that was started. */
+    _Atomic uint32_t left;     /* Shards that have not ended it. */
+    _Atomic int err;           /* The first error of a shard; */
+    char why[STORE_WHY_BYTES]; /* its text, of who set it. */
     /* Of shard 0's thread. */
     uint64_t done; /* Ticket of the last save that ended. */
     enum save_kind kind;
@@ -48,8 +50,9 @@ struct save {
     bool save_scheduled;  /* A BGSAVE SCHEDULE for that of a flush. */
     int last_err;         /* Of the last one of any kind; of the last one of each: */
     int kind_err[2];
-    uint64_t kind_count[2]; /* Ended well. */
-    uint64_t kind_s[2];     /* How long the last one took; UINT64_MAX: there was none. */
+    char last_why[STORE_WHY_BYTES]; /* Of the last one that failed. */
+    uint64_t kind_count[2];         /* Ended well. */
+    uint64_t kind_s[2];             /* How long the last one took; UINT64_MAX: there was none. */
     uint64_t started_s;
     uint64_t saved_s; /* End of the last checkpoint. */
     uint64_t changes; /* Before the last checkpoint that ended; */
@@ -80,7 +83,8 @@ struct save_shard {
     uint64_t here_lsn; /* save_flush_here wants the rows up to it in the store. */
     bool flushing;
     bool busy; /* The job is under way. */
-    bool vain; /* Store or log take no writes: the job only says so. */
+    bool vain; /* Store or log take no writes: the job only says so, and why. */
+    char vain_why[STORE_WHY_BYTES];
 };
 
 void save_init(struct save *save, uint64_t now_s);

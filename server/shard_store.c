@@ -2,7 +2,6 @@
 #include "server/shard_store.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,17 +20,15 @@
 #include "server/shard.h"
 
 #define PATH_ROOM 4400
-/* More than the text of any. */
-#define CURRENT_BYTES_MAX 64
 
 static void store_path(const struct shard *sh, uint64_t number, char out[PATH_ROOM])
 {
-    (void)snprintf(out, PATH_ROOM, "%s/store-%06" PRIu64, sh->dir, number);
+    (void)snprintf(out, PATH_ROOM, "%s/" DATADIR_STORE, sh->dir, number);
 }
 
 void shard_keys_path(const struct shard *sh, char *out, size_t out_len)
 {
-    (void)snprintf(out, out_len, "%s/keys-%06" PRIu64, sh->dir, sh->store_number);
+    (void)snprintf(out, out_len, "%s/" DATADIR_KEYS, sh->dir, sh->store_number);
 }
 
 static int current_read(struct shard *sh, uint64_t *out)
@@ -39,8 +36,8 @@ static int current_read(struct shard *sh, uint64_t *out)
     char path[PATH_ROOM];
     struct buf text;
 
-    (void)snprintf(path, sizeof(path), "%s/CURRENT", sh->dir);
-    buf_init(&text, CURRENT_BYTES_MAX);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_CURRENT_FILE, sh->dir);
+    buf_init(&text, DATADIR_CURRENT_BYTES);
     int err = file_read_all(path, &text);
     if (err == 0 && !datadir_current_parse(buf_bytes(&text), out))
         err = -ERR_FORMAT;
@@ -50,11 +47,10 @@ static int current_read(struct shard *sh, uint64_t *out)
 
 static int current_write(struct shard *sh, uint64_t number)
 {
-    char path[PATH_ROOM], line[64];
+    char path[PATH_ROOM], line[DATADIR_CURRENT_BYTES];
 
-    (void)snprintf(path, sizeof(path), "%s/CURRENT", sh->dir);
-    const int len = snprintf(line, sizeof(line), "store-%06" PRIu64 "\n", number);
-    return file_write_atomic(path, bytes_of(line, (size_t)len));
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_CURRENT_FILE, sh->dir);
+    return file_write_atomic(path, bytes_of(line, datadir_current_print(line, number)));
 }
 
 static int open_number(struct shard *sh, uint64_t number, bool must_exist, struct store **out,
@@ -110,7 +106,7 @@ int shard_store_open(struct shard *sh, char *why, size_t why_len)
         err = file_list_dir(sh->dir, find_later, NULL);
     }
     if (err != 0) {
-        (void)snprintf(why, why_len, "%s/CURRENT: %s", sh->dir,
+        (void)snprintf(why, why_len, "%s/" DATADIR_CURRENT_FILE ": %s", sh->dir,
                        sh->store_first ? "missing, although there is data: restore it"
                                        : err_str(err));
         return err;

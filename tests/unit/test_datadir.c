@@ -57,6 +57,9 @@ static void current_is_one_line(void **state)
     uint64_t number;
 
     (void)state;
+    char text[DATADIR_CURRENT_BYTES];
+
+    expect_bytes(bytes_of(text, datadir_current_print(text, 9)), BYTES_LIT("store-000009\n"));
     assert_true(datadir_current_parse(BYTES_LIT("store-000009\n"), &number));
     expect_u64(number, 9);
     assert_false(datadir_current_parse(BYTES_LIT("store-000009"), &number));

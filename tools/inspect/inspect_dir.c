@@ -219,18 +219,18 @@ int inspect_shard_open(struct inspect *in, uint32_t index, bool store, struct in
 
     memset(out, 0, sizeof(*out));
     out->index = index;
-    (void)snprintf(out->dir, sizeof(out->dir), "%s/shard-%03u", in->dir, index);
-    (void)snprintf(path, sizeof(path), "%s/CURRENT", out->dir);
+    (void)snprintf(out->dir, sizeof(out->dir), "%s/" DATADIR_SHARD, in->dir, index);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_CURRENT_FILE, out->dir);
     const int err = read_text(path, text);
     if (err != 0 || !datadir_current_parse(bytes_cstr(text), &number)) {
         inspect_say("%s: %s", path, err != 0 ? err_str(err) : "does not name a store");
         return err != 0 ? INSPECT_UNREADABLE : INSPECT_DAMAGE;
     }
-    if (snprintf(out->store_dir, sizeof(out->store_dir), "%s/store-%06" PRIu64, out->dir, number) >=
+    if (snprintf(out->store_dir, sizeof(out->store_dir), "%s/" DATADIR_STORE, out->dir, number) >=
             (int)sizeof(out->store_dir) ||
         snprintf(out->log_dir, sizeof(out->log_dir), "%s/oplog", out->dir) >=
             (int)sizeof(out->log_dir) ||
-        snprintf(out->keys_path, sizeof(out->keys_path), "%s/keys-%06" PRIu64, out->dir, number) >=
+        snprintf(out->keys_path, sizeof(out->keys_path), "%s/" DATADIR_KEYS, out->dir, number) >=
             (int)sizeof(out->keys_path)) {
         inspect_say("%s: the path is too long", out->dir);
         return INSPECT_UNREADABLE;
