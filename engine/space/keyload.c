@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 
 #include "engine/space/group.h"
+#include "engine/space/keyscan.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/recover.h"
 
@@ -133,63 +134,23 @@ struct scan {
     int file_err;
 };
 
-/* Adds the key at the cursor, and moves on past its element rows. */
-static int take_key(struct scan *s, struct store_iter *it, struct buf *after)
+static int add_key(void *ctx, uint16_t slot, uint64_t hash, uint8_t type, bool has_ttl)
 {
-    struct rowkey rk;
-    struct row_view view;
-    struct bytes row;
+    struct scan *s = ctx;
 
-    int err = rowkey_parse(store_iter_key(it), &rk);
-    if (err != 0)
-        return err;
-    if (rk.kind != ROWKEY_KIND_KEY) {
-        /* Garbage that waits to be swept. Its key row may be gone: over it in one step. */
-        const struct bytes prefix =
-            bytes_of(store_iter_key(it).ptr, ROWKEY_HEAD_BYTES + rk.key.len);
-        buf_clear(after);
-        err = buf_reserve(after, prefix.len + 1);
-        if (err != 0)
-            return err;
-        const size_t len = rowkey_store_after(buf_end(after), prefix);
-        store_iter_seek(it, bytes_of(buf_end(after), len));
-        return 0;
-    }
-    if (store_iter_row(it, &row) != STORE_FOUND)
-        return -ERR_CORRUPT;
-    err = row_view(row, 0, &view);
-    if (err != 0)
-        return err;
-    const uint8_t type = s->ks->group != NULL ? ks_group_cold_type(&view) : row_table_type(&view);
-    if (type != VT_NONE) {
-        const bool ttl = view.expire_at_ms != 0;
-        keytab_insert_cold(s->ks->tab, rk.slot, rk.hash, type, ttl);
-        if (s->file.fd >= 0 && s->file_err == 0)
-            s->file_err = keyfile_add(&s->file, rk.slot, keystate_of(rk.hash, type, ttl));
-    }
-    store_iter_next(it);
+    keytab_insert_cold(s->ks->tab, slot, hash, type, has_ttl);
+    if (s->file.fd >= 0 && s->file_err == 0)
+        s->file_err = keyfile_add(&s->file, slot, keystate_of(hash, type, has_ttl));
     return 0;
 }
 
 static int read_key_rows(struct scan *s)
 {
-    static const uint8_t beyond[1] = {0x80};
-    const struct store_iter_options options = {.upper = bytes_of(beyond, 1),
-                                               .readahead_bytes = 2u << 20};
-    struct store_iter *it;
-    struct buf after;
+    struct keyscan rows;
 
-    int err = store_iter_open(s->ks->options.store, &options, &it);
-    if (err != 0)
-        return err;
-    buf_init(&after, ROWKEY_BYTES_MAX);
-    store_iter_seek(it, bytes_of(NULL, 0));
-    while (store_iter_valid(it) && err == 0)
-        err = take_key(s, it, &after);
-    if (err == 0)
-        err = store_iter_status(it);
-    buf_deinit(&after);
-    store_iter_close(it);
+    keyscan_init(&rows, s->ks->options.store, s->ks->group != NULL);
+    const int err = keyscan_next(&rows, UINT64_MAX, add_key, s);
+    keyscan_deinit(&rows);
     return err;
 }
 

@@ -9,17 +9,22 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/keyscan.h"
 #include "engine/space/ks_state.h"
 
-/* Of one slice: rows of the journal read, keys written, rows of the journal removed. */
+/* Of one slice: rows of the journal read, keys written, key rows read, rows of the journal removed.
+ */
 #define SLICE_ROWS   64
 #define SLICE_KEYS   65536
+#define SLICE_SCAN   16384
 #define SLICE_FORGET 4096
 /* Rows of the journal are few; more of them are a reason for a checkpoint too. */
 #define ROWS_MAX 16384
 /* After a failure, and when most of the journal was not persistent yet. Milliseconds. */
 #define RETRY_FAILED_MS 10000
 #define RETRY_EARLY_MS  1000
+/* After key rows that could not be read: all of them are read each time. */
+#define RETRY_REMAKE_MS 600000
 /* Entries of one batch: bounds its journal row, not the batch. */
 #define ENTRIES_BYTES_MAX (64u << 20)
 
@@ -28,6 +33,7 @@ enum phase {
     PHASE_COUNT,
     PHASE_PLACE,
     PHASE_MERGE,
+    PHASE_REMAKE,
     PHASE_FORGET,
     PHASE_DONE
 };
@@ -41,7 +47,8 @@ struct keymerge {
     uint64_t retry_at_ms;
     uint64_t now_ms;
     uint64_t covered_lsn;
-    uint64_t enough; /* Of less it makes no checkpoint. */
+    uint64_t changes; /* In the journal when it began, roughly. */
+    uint64_t enough;  /* Of less it makes no checkpoint. */
     /* The job's while it is under way. */
     enum phase phase;
     int err;
@@ -59,6 +66,8 @@ struct keymerge {
     struct keyfile_group group; /* What is left of it. */
     bool old_end;
     struct keyfile_writer fresh;
+    struct keyscan scan; /* Of PHASE_REMAKE. */
+    int unusable;        /* Why it is made anew; 0: told already, or it is not. */
     struct store_batch batch;
 };
 
@@ -112,7 +121,7 @@ static int begin(struct keymerge *m)
     if (err != 0)
         return err;
     err = keyfile_open(&m->old, k->path);
-    if (err == -ENOENT) {
+    if (err == -ENOENT && k->base == 0) {
         /* None yet: the journal has all. */
         m->old.head = (struct keyfile_head){.id = m->head.id};
         m->old_end = true;
@@ -179,15 +188,20 @@ static void counted(struct keymerge *m)
     m->phase = PHASE_PLACE;
 }
 
-static int placed(struct keymerge *m)
+static int create_fresh(struct keymerge *m)
 {
     const struct keyfile_head head = {.id = m->head.id,
                                       .base = m->head.last,
                                       .covered_lsn = m->covered_lsn,
                                       .written_ms = clock_wall_ms()};
 
-    m->phase = PHASE_MERGE;
     return keyfile_create(&m->fresh, m->ks->keys.path, &head);
+}
+
+static int placed(struct keymerge *m)
+{
+    m->phase = PHASE_MERGE;
+    return create_fresh(m);
 }
 
 static int read_rows(struct keymerge *m, keylog_fn fn)
@@ -298,6 +312,62 @@ static int merge(struct keymerge *m)
     return err;
 }
 
+/* Frees what merging needs. */
+static void drop_merge(struct keymerge *m)
+{
+    keyfile_close(&m->old);
+    keyfile_abort(&m->fresh);
+    mem_free(m->entries);
+    mem_free(m->scratch);
+    mem_free(m->ends);
+    m->entries = m->scratch = NULL;
+    m->ends = NULL;
+}
+
+/* The old checkpoint or its journal is damaged, or is not there, and would be so the next time. */
+static bool is_unusable(const struct keymerge *m, int err)
+{
+    return m->phase <= PHASE_MERGE && m->head.id != 0 &&
+           (err == -ERR_CORRUPT || err == -ERR_FORMAT || err == -ERR_LOST || err == -ENOENT ||
+            err == -EIO);
+}
+
+static int begin_remake(struct keymerge *m, int why)
+{
+    drop_merge(m);
+    keyscan_init(&m->scan, m->ks->options.store, m->ks->group != NULL);
+    m->unusable = why;
+    m->count = m->changes;
+    m->phase = PHASE_REMAKE;
+    return create_fresh(m);
+}
+
+static int remake_key(void *ctx, uint16_t slot, uint64_t hash, uint8_t type, bool has_ttl)
+{
+    struct keymerge *m = ctx;
+
+    return keyfile_add(&m->fresh, slot, keystate_of(hash, type, has_ttl));
+}
+
+/*
+ * Each key as the store has it now. That may be from after the file's base: then the journal beyond
+ * the base says it once more. But it must not be from after what a crash would leave, hence the
+ * flush.
+ */
+static int remake(struct keymerge *m)
+{
+    int err = keyscan_next(&m->scan, SLICE_SCAN, remake_key, m);
+
+    if (err != 0)
+        return err < 0 ? err : 0;
+    err = store_flush(m->ks->options.store);
+    if (err == 0)
+        err = keyfile_finish(&m->fresh);
+    if (err == 0)
+        m->phase = PHASE_FORGET;
+    return err;
+}
+
 static int forget(struct keymerge *m)
 {
     bool more;
@@ -328,6 +398,8 @@ static int slice(struct keymerge *m)
         return err == 0 && m->span.next > m->span.last ? placed(m) : err;
     case PHASE_MERGE:
         return merge(m);
+    case PHASE_REMAKE:
+        return remake(m);
     case PHASE_FORGET:
         return forget(m);
     case PHASE_DONE:
@@ -343,6 +415,8 @@ static void run_slice(void *ctx, struct pool_job **jobs, uint32_t n)
     (void)jobs;
     (void)n;
     m->err = slice(m);
+    if (is_unusable(m, m->err))
+        m->err = begin_remake(m, m->err);
 }
 
 /* --- back on the shard's thread --- */
@@ -350,13 +424,8 @@ static void run_slice(void *ctx, struct pool_job **jobs, uint32_t n)
 /* Ends it, in whatever phase it is. */
 static void clean_up(struct keymerge *m)
 {
-    keyfile_close(&m->old);
-    keyfile_abort(&m->fresh);
-    mem_free(m->entries);
-    mem_free(m->scratch);
-    mem_free(m->ends);
-    m->entries = m->scratch = NULL;
-    m->ends = NULL;
+    drop_merge(m);
+    keyscan_deinit(&m->scan);
     m->busy = false;
     m->stop = false;
 }
@@ -378,9 +447,17 @@ static void on_slice(struct mail *mail)
         container_of(container_of(mail, struct pool_job, mail), struct keymerge, job);
     struct keyspace *ks = m->ks;
 
+    if (m->unusable != 0) {
+        LOG_WARN("space",
+                 "the checkpoint of the key table or its journal is damaged, making a new one of "
+                 "the key rows path=%s err=\"%s\"",
+                 ks->keys.path, err_str(m->unusable));
+        m->unusable = 0;
+        ks->metrics.key_checkpoint_remakes++;
+    }
     if (m->err != 0) {
         LOG_WARN("space", "cannot make a checkpoint of the key table err=\"%s\"", err_str(m->err));
-        m->retry_at_ms = m->now_ms + RETRY_FAILED_MS;
+        m->retry_at_ms = m->now_ms + (m->phase == PHASE_REMAKE ? RETRY_REMAKE_MS : RETRY_FAILED_MS);
     }
     if (m->err == 0 && m->phase == PHASE_FORGET && ks->keys.base != m->head.last) {
         note_fresh(m);
@@ -403,6 +480,8 @@ static bool start(struct keyspace *ks, uint64_t enough, uint64_t now_ms)
     if (k->head.id == 0 || m->busy || k->head.last == k->base)
         return false;
     m->covered_lsn = ks->flush.covered_lsn;
+    m->changes = k->changes;
+    m->head = (struct keylog_head){0};
     m->enough = enough;
     m->busy = true;
     m->now_ms = now_ms;

@@ -14,6 +14,12 @@
  * The journal is forgotten after that: a crash in between leaves rows that the checkpoint has
  * already, which a start passes over. What fails, or is cut short, leaves everything as it was.
  *
+ * Where the old checkpoint or the journal cannot be used, a new one is made of the key rows:
+ *
+ *     REMAKE   all key rows are read, in slices; the store is flushed; the file is complete
+ *
+ * else each attempt would fail likewise, and the journal grow for ever.
+ *
  * DRAM: 8 bytes an entry while it runs, KS_KEYS_DUE_MAX and what is persistent beyond at most.
  *
  * Owned by one shard thread.

@@ -88,7 +88,8 @@ struct ks_options {
     X(flush_failures,   METRIC_COUNTER, "Batches that the store refused.")                        \
     X(sweeps,           METRIC_COUNTER, "Deleted collections whose rows were removed.")           \
     X(key_checkpoints,  METRIC_COUNTER, "Checkpoints of the key table.")                          \
-    X(key_checkpoint_keys, METRIC_COUNTER, "Keys written to them.")
+    X(key_checkpoint_keys, METRIC_COUNTER, "Keys written to them.")                    \
+    X(key_checkpoint_remakes, METRIC_COUNTER, "Times that one was damaged and made anew.")
 /* clang-format on */
 METRIC_STRUCT(ks_metrics, KS_METRICS);
 

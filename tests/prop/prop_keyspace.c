@@ -447,6 +447,9 @@ static void checkpoint(struct core *c)
         settle(c);
         assert_int_equal(store_flush(c->rig.store), 0);
     }
+    ks_keys_info(c->ks, &info);
+    if (rng_below(&c->rng, 4) == 0 && !info.merging)
+        keys_file_harm(&c->rng, c->keys_path, c->keys_old, c->keys_alien);
     (void)ks_keys_start(c->ks, NOW_MS);
     for (uint64_t turns = rng_below(&c->rng, 8); turns != 0; turns--)
         turn(c);

@@ -3,11 +3,16 @@
  */
 #include <stdio.h>
 
+#include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
+#include "engine/io/file.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
+#include "engine/space/keyfile.h"
+#include "engine/space/keylog.h"
+#include "engine/space/keymerge.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 #include "engine/store/store.h"
@@ -202,6 +207,106 @@ static void test_replay_with_room_writes_nothing(void **state)
     core_deinit(&c);
 }
 
+/* --- the checkpoint of the key table --- */
+
+static void make_checkpoint(struct core *c)
+{
+    write_all_now(c);
+    assert_int_equal(store_flush(c->rig.store), 0);
+    assert_true(ks_keys_start(c->ks, NOW_MS));
+    while (ks_busy(c->ks))
+        turn(c);
+}
+
+/* The key that was not there before makes the journal differ from the checkpoint. */
+static void add_one_string(struct core *c)
+{
+    char name[16];
+    const struct ks_key key = string_key(STRINGS, name);
+
+    mut_begin(c->mut, NOW_MS);
+    mut_set(c->mut, &key, bytes_cstr("one more"), 0);
+    (void)mut_end(c->mut);
+}
+
+enum harm {
+    HARM_HEADER,
+    HARM_BLOCK,
+    HARM_CUT,
+    HARM_REMOVE,
+    HARM_END
+};
+
+static void harm_checkpoint(const struct core *c, enum harm harm)
+{
+    struct buf content;
+
+    buf_init(&content, 1u << 20);
+    assert_int_equal(file_read_all(c->keys_path, &content), 0);
+    assert_true(content.len > KEYFILE_HEADER_BYTES + 100);
+    if (harm == HARM_REMOVE) {
+        keyfile_remove(c->keys_path);
+    } else {
+        const size_t len = harm == HARM_CUT ? content.len / 2 : content.len;
+        content.ptr[harm == HARM_HEADER ? 20 : content.len - 50] ^= 1;
+        assert_int_equal(file_write_atomic(c->keys_path, bytes_of(content.ptr, len)), 0);
+    }
+    buf_deinit(&content);
+}
+
+/* A checkpoint that cannot be read was the end of all later ones, and the journal grew for ever. */
+static void test_a_damaged_checkpoint_is_made_anew(void **state)
+{
+    static struct core c;
+    struct ks_keys_info info;
+    uint64_t last;
+
+    (void)state;
+    for (enum harm harm = 0; harm < HARM_END; harm++) {
+        core_init(&c);
+        set_strings(&c);
+        make_checkpoint(&c);
+        harm_checkpoint(&c, harm);
+        add_one_string(&c);
+        make_checkpoint(&c);
+
+        ks_keys_info(c.ks, &info);
+        expect_u64(info.base, info.last);
+        assert_int_equal(keylog_read_last(c.rig.store, &last), 0);
+        expect_u64(last, 0);
+        core_close(&c);
+        core_open(&c);
+        ks_keys_info(c.ks, &info);
+        assert_true(info.loaded);
+        expect_u64(ks_count(c.ks), STRINGS + 1);
+        core_deinit(&c);
+    }
+}
+
+static void test_a_start_beside_a_damaged_checkpoint_reads_the_rows(void **state)
+{
+    static struct core c;
+    struct ks_keys_info info;
+
+    (void)state;
+    for (enum harm harm = 0; harm < HARM_END; harm++) {
+        core_init(&c);
+        set_strings(&c);
+        make_checkpoint(&c);
+        harm_checkpoint(&c, harm);
+        add_one_string(&c);
+        write_all_now(&c);
+        assert_int_equal(store_flush(c.rig.store), 0);
+        core_close(&c);
+        core_open(&c);
+
+        ks_keys_info(c.ks, &info);
+        assert_false(info.loaded);
+        expect_u64(ks_count(c.ks), STRINGS + 1);
+        core_deinit(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +314,8 @@ int main(void)
         cmocka_unit_test(test_a_lost_row_is_an_error),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
+        cmocka_unit_test(test_a_damaged_checkpoint_is_made_anew),
+        cmocka_unit_test(test_a_start_beside_a_damaged_checkpoint_reads_the_rows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
