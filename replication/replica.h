@@ -103,8 +103,8 @@ struct replica_state {
 struct replica_recovery {
     struct keyspace *ks; /* New, of a group. */
     struct store *store;
-    struct oplog *log;        /* Open, not recovered. */
-    uint8_t origin; /* 0: none yet; then there may be no record. */
+    struct oplog *log; /* Open, not recovered. */
+    uint8_t origin;    /* 0: none yet; then there may be no record. */
     /* By how much the keyspace may grow beyond its table (struct replay); UINT64_MAX: no limit. */
     uint64_t room_bytes;
     uint64_t room_bytes_min;

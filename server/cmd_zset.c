@@ -6,6 +6,8 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
+
 #include "server/collscan.h"
 #include "server/config.h"
 #include "server/handlers.h"
@@ -232,7 +234,11 @@ static bool zadd_one(struct request *rq, struct coll *coll, struct zadd *z, doub
     if (elem == NULL) {
         if ((z->flags & ZADD_XX) != 0)
             return true;
-        set_score(rq, coll, member, score, is_compact(rq, coll->count + 1, member.len));
+        /* In a group the first increment is one, too: to that of another member it is added. */
+        if ((z->flags & ZADD_INCR) == 0 || !ks_group_on(rq->ks))
+            set_score(rq, coll, member, score, is_compact(rq, coll->count + 1, member.len));
+        else if (mut_elem_incr_float(rq->mut, coll, member, (long double)score, &sum) != 0)
+            return false;
         z->added++;
         z->score = score;
         z->processed = true;

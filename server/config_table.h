@@ -28,6 +28,7 @@ enum config_kind {
     /* From here on the value is a text of its own. */
     CONFIG_KIND_TEXT,
     CONFIG_KIND_WORDS,
+    CONFIG_KIND_LINKED,
     CONFIG_KIND_SAVE,
     CONFIG_KIND_PCTILES,
     CONFIG_KIND_SCORES,

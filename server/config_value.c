@@ -12,6 +12,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 
+#include "server/config_linked.h"
 #include "server/config_table.h"
 #include "server/words.h"
 
@@ -306,6 +307,26 @@ static int parse_words(const struct config_option *opt UNUSED, const struct byte
     return set_words(value, words, count, err);
 }
 
+static int parse_linked(const struct config_option *opt UNUSED, const struct bytes *words,
+                        size_t count, union config_value *value, struct config_error *err)
+{
+    struct config_linked linked[MEMBERS_MAX];
+
+    if (count > MEMBERS_MAX)
+        return config_fail(err, "a replication group has at most %d members", MEMBERS_MAX);
+    for (size_t i = 0; i < count && words[i].len != 0; i++) {
+        if (!config_linked_parse(words[i], &linked[i]))
+            return config_fail(err, "must be NAME=HOST:PORT for each member; a name has 1 to 60 "
+                                    "letters, digits and single hyphens, a port is 1 to 65535");
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(linked[k].name, linked[i].name) == 0 ||
+                strcmp(linked[k].address, linked[i].address) == 0)
+                return config_fail(err, "names a member or an address twice");
+        }
+    }
+    return set_words(value, words, count, err);
+}
+
 static int parse_save(const struct config_option *opt UNUSED, const struct bytes *words,
                       size_t count, union config_value *value, struct config_error *err)
 {
@@ -360,9 +381,9 @@ static const parse_fn parsers[CONFIG_KINDS_COUNT] = {
     [CONFIG_KIND_PERCENT] = parse_percent, [CONFIG_KIND_ENUM] = parse_enum,
     [CONFIG_KIND_BITS] = parse_bits,       [CONFIG_KIND_EVENTS] = parse_events,
     [CONFIG_KIND_LIMITS] = parse_limits,   [CONFIG_KIND_TEXT] = parse_text,
-    [CONFIG_KIND_WORDS] = parse_words,     [CONFIG_KIND_SAVE] = parse_save,
-    [CONFIG_KIND_PCTILES] = parse_pctiles, [CONFIG_KIND_SCORES] = parse_scores,
-    [CONFIG_KIND_FIXED] = parse_fixed,
+    [CONFIG_KIND_WORDS] = parse_words,     [CONFIG_KIND_LINKED] = parse_linked,
+    [CONFIG_KIND_SAVE] = parse_save,       [CONFIG_KIND_PCTILES] = parse_pctiles,
+    [CONFIG_KIND_SCORES] = parse_scores,   [CONFIG_KIND_FIXED] = parse_fixed,
 };
 
 static int parse_checked(const struct config_option *opt, const struct bytes *words, size_t count,
@@ -479,6 +500,7 @@ int config_value_print(const struct config_option *opt, const union config_value
         return print_limits(&value->limits, out);
     case CONFIG_KIND_TEXT:
     case CONFIG_KIND_WORDS:
+    case CONFIG_KIND_LINKED:
     case CONFIG_KIND_SAVE:
     case CONFIG_KIND_PCTILES:
     case CONFIG_KIND_SCORES:
@@ -520,6 +542,7 @@ static size_t field_size(const struct config_option *opt)
         return sizeof(struct config_limits);
     case CONFIG_KIND_TEXT:
     case CONFIG_KIND_WORDS:
+    case CONFIG_KIND_LINKED:
     case CONFIG_KIND_SAVE:
     case CONFIG_KIND_PCTILES:
     case CONFIG_KIND_SCORES:

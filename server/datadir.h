@@ -1,7 +1,9 @@
 /*
  * The small text files of a data directory, and the numbered names in it.
  *
- *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n": what the directory is
+ *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n": what the directory is;
+ *                               that of a member of a replication group has "group NAME\n" more
+ *     GROUP                     what a member has agreed to (replication/group/control_stored.c)
  *     shard-000/CURRENT         "store-000001\n": the store that counts (shard_store.h)
  *     shard-000/store-000001/   numbers have at least six digits
  *     shard-000/keys-000001     the checkpoint of the key table of that store
@@ -17,9 +19,11 @@
 #include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 
+#include "replication/group/membership.h"
+
 #define DATADIR_FORMAT_VERSION 4
 #define DATADIR_FORMAT_FILE    "FORMAT"
-#define DATADIR_FORMAT_BYTES   128 /* Room for the text of one. */
+#define DATADIR_FORMAT_BYTES   224 /* Room for the text of one. */
 #define DATADIR_CURRENT_FILE   "CURRENT"
 #define DATADIR_CURRENT_BYTES  64 /* More than the text of any. */
 /* Names, as formats for printf: of a uint32_t and of two uint64_t. */
@@ -30,7 +34,8 @@
 struct datadir_format {
     uint64_t version;
     uint64_t shards;
-    uint64_t seed; /* Of the key hash. */
+    uint64_t seed;                         /* Of the key hash. */
+    char group[MEMBERSHIP_NICKNAME_BYTES]; /* Empty: a node that stands alone. */
 };
 
 /* False if it is no such text, of any version. */

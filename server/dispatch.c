@@ -7,10 +7,13 @@
 #include "engine/base/err.h"
 
 #include "engine/space/ahead.h"
+#include "engine/space/group.h"
 #include "engine/space/resident.h"
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/group_refuse.h"
+#include "server/group_shard.h"
 #include "server/latency.h"
 #include "server/need_list.h"
 #include "server/need_zset.h"
@@ -91,6 +94,12 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
     }
 }
 
+/* A member's ops carry what the key row knows: what a command writes must be there, or absent. */
+static bool must_know_key(const struct needs *n)
+{
+    return unlikely(ks_group_on(n->ks)) && (n->cmd->flags & CMD_WRITE) != 0;
+}
+
 static void need_one(struct needs *n, const struct cmd_need *need, const struct ks_key *key,
                      uint32_t argc, const struct bytes *argv)
 {
@@ -100,7 +109,8 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     }
     switch (need->kind) {
     case NEED_NOTHING:
-        n->waiting += ks_need_existence(n->ks, key, n->wait);
+        n->waiting += must_know_key(n) ? ks_need_key(n->ks, key, n->wait)
+                                       : ks_need_existence(n->ks, key, n->wait);
         return;
     case NEED_KEY:
         n->waiting += ks_need_key(n->ks, key, n->wait);
@@ -118,6 +128,8 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
         need_result(n, ks_need_whole(n->ks, key, n->wait));
         return;
     case NEED_BLIND: /* Not even whether the key exists. */
+        if (must_know_key(n))
+            n->waiting += ks_need_key(n->ks, key, n->wait);
         return;
     case NEED_BY_SET:
     case NEED_BY_ZADD:
@@ -210,7 +222,7 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
                      const struct bytes *argv, int *err)
 {
     struct shard *sh = c->sh;
-    struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = &c->wait};
+    struct needs n = {.ks = sh->ks, .now_ms = shard_now_ms(sh), .wait = &c->wait};
     const bool exec = plan->cmd->id == CMD_ID_exec && c->txn != NULL;
 
     *err = c->wait.err;
@@ -242,6 +254,18 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
     else if (plan->key_at == 0)
         need_all(&n, sh, plan, argc, argv);
     return false;
+}
+
+/* The flags of the command; of EXEC also those of what it runs. */
+static uint32_t flags_of(const struct conn *c, const struct cmd *cmd)
+{
+    uint32_t flags = cmd->flags;
+
+    if (likely(cmd->id != CMD_ID_exec) || c->txn == NULL)
+        return flags;
+    for (uint32_t i = 0; i < c->txn->cmds_count; i++)
+        flags |= c->txn->cmds[i].cmd->flags;
+    return flags;
 }
 
 /* --- refusals --- */
@@ -361,16 +385,26 @@ static size_t request_bytes(const struct resp_cmd *rc, const struct conn *c)
     return rc->consumed + 64u * (size_t)rc->argc + (c->txn != NULL ? c->txn->bytes : 0);
 }
 
-static bool is_growth(const struct conn *c, const struct cmd *cmd)
+/* In a group: what it has no use for, and what the member cannot do now. */
+static bool group_admits(struct conn *c, const struct cmd *cmd)
 {
-    if ((cmd->flags & CMD_DENYOOM) != 0)
-        return true;
-    if (cmd->id != CMD_ID_exec || c->txn == NULL)
-        return false;
-    for (uint32_t i = 0; i < c->txn->cmds_count; i++) {
-        if ((c->txn->cmds[i].cmd->flags & CMD_DENYOOM) != 0)
-            return true;
+    const struct group_shard *gs = c->sh->group;
+    const uint32_t flags = flags_of(c, cmd);
+    const char *why = group_forbids(cmd);
+
+    if (why != NULL) {
+        reply_error(&c->out, "ERR %s", why);
+    } else {
+        if ((flags & CMD_WRITE) != 0)
+            why = group_shard_refusal(gs);
+        if (why == NULL && (flags & (CMD_WRITE | CMD_READONLY)) != 0)
+            why = group_shard_read_refusal(gs);
+        if (why != NULL)
+            reply_error(&c->out, "%s %s", group_shard_is_new(gs) ? "LOADING" : "READONLY", why);
     }
+    if (why == NULL)
+        return true;
+    dispatch_reject(c, cmd);
     return false;
 }
 
@@ -416,16 +450,11 @@ static bool paused(struct conn *c, const struct cmd *cmd)
 {
     struct shard *sh = c->sh;
     const uint32_t writes = CMD_WRITE | CMD_MAY_REPLICATE;
-    uint32_t flags = cmd->flags;
 
     c->postponed = false;
     if (!shard_paused(sh))
         return false;
-    if (cmd->id == CMD_ID_exec && c->txn != NULL) {
-        for (uint32_t i = 0; i < c->txn->cmds_count; i++)
-            flags |= c->txn->cmds[i].cmd->flags;
-    }
-    if (!sh->pause_all && (flags & writes) == 0)
+    if (!sh->pause_all && (flags_of(c, cmd) & writes) == 0)
         return false;
     c->postponed = true;
     const uint64_t left_ms = sh->pause_until_ms - reactor_now_ms(sh->reactor);
@@ -496,7 +525,7 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
                          .argc = rc->argc,
                          .key_at = plan->key_at,
                          .key = plan->key,
-                         .now_ms = reactor_wall_ms(sh->reactor)};
+                         .now_ms = shard_now_ms(sh)};
     const size_t before = c->out.out.len;
 
     c->last_cmd = cmd;
@@ -558,7 +587,10 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
             return DISPATCH_PARKED;
         }
     }
-    if (unlikely(is_growth(c, cmd)) && !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
+    if (unlikely(sh->group != NULL) && !group_admits(c, cmd))
+        return DISPATCH_DONE;
+    if (unlikely((flags_of(c, cmd) & CMD_DENYOOM) != 0) &&
+        !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
     if (unlikely(c->txn != NULL) && txn_active(c) && !dispatch_runs_in_multi(cmd)) {
         queue(c, cmd, rc);
@@ -594,7 +626,7 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
 {
     struct shard *sh = c->sh;
     struct dispatch_plan plan;
-    struct needs n = {.ks = sh->ks, .now_ms = reactor_wall_ms(sh->reactor), .wait = NULL};
+    struct needs n = {.ks = sh->ks, .now_ms = shard_now_ms(sh), .wait = NULL};
 
     dispatch_plan(sh, rc, &plan);
     if (plan.cmd == NULL || !command_arity_ok(plan.cmd, rc->argc) ||

@@ -12,6 +12,8 @@
 
 #include "server/conn.h"
 #include "server/forward.h"
+#include "server/group_view.h"
+#include "server/info.h"
 #include "server/latency.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -175,6 +177,7 @@ static void add(struct figures *f, struct shard *sh)
         latency_merge(f->latency, sh->latency);
     if (sh->id == 0) {
         save_figures(sh->node, &f->save);
+        group_view_info(sh->node->group, &f->replgroup);
         f->budget = sh->node->budget;
         f->flash.used = node_limit(&sh->node->flash.used);
         f->flash.tree_bytes = sh->node->flash.tree_bytes;
@@ -193,6 +196,7 @@ static struct figures *create(struct shard *home, bool with_latency)
     f->with_latency = with_latency;
     f->log_sync = mem_zalloc(sizeof(*f->log_sync));
     f->latency = latency_create();
+    buf_init(&f->replgroup, INFO_BYTES_MAX);
     return f;
 }
 
@@ -203,6 +207,7 @@ void figures_destroy(struct figures *f)
     stats_reset(&f->stats);
     mem_free(f->log_sync);
     latency_destroy(f->latency);
+    buf_deinit(&f->replgroup);
     mem_free(f);
 }
 

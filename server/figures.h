@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/buf.h"
+
 #include "engine/io/mailbox.h"
 #include "engine/space/demote.h"
 #include "engine/space/keyspace.h"
@@ -94,6 +96,7 @@ struct figures {
     bool fenced;           /* One of them. */
 
     /* Of shard 0. */
+    struct buf replgroup; /* The section of INFO. */
     struct save_figures save;
     struct node_budget budget;
     struct {

@@ -271,6 +271,18 @@ const char *flash_why(const struct flash *f)
     return why == NULL ? "flash is full" : why;
 }
 
+bool flash_remote_full(const struct node *node)
+{
+    const struct flash *f = &node->flash;
+    const uint64_t maxflash = node_limit(&node->limits.maxflash);
+
+    if (flash_level(f) != FLASH_FULL)
+        return false;
+    /* Full for clients: because the disk is, or because what is left is kept for peers? */
+    return maxflash == 0 || node_limit(&f->used) < full_bytes(node) ||
+           node_limit(&f->used) >= maxflash;
+}
+
 uint64_t flash_excess(const struct node *node)
 {
     const struct flash *f = &node->flash;

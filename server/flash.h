@@ -125,6 +125,9 @@ static inline enum flash_level flash_level(const struct flash *f)
 /* Of FLASH_FULL: for the client that is refused. Any thread. */
 const char *flash_why(const struct flash *f);
 
+/* Peers' writes do not fit either, for which replication-oom-threshold-percent is kept. */
+bool flash_remote_full(const struct node *node);
+
 /* How many bytes of keys should be evicted now; 0: none. Any thread. */
 uint64_t flash_excess(const struct node *node);
 

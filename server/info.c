@@ -28,6 +28,7 @@ static const struct section {
     {"cluster", NULL, info_cluster, SECTION_DEFAULT | SECTION_ALL},
     {"keyspace", NULL, info_keyspace, SECTION_DEFAULT | SECTION_ALL},
     {"tiering", NULL, info_tiering, SECTION_DEFAULT | SECTION_ALL},
+    {"replgroup", NULL, info_replgroup, SECTION_DEFAULT | SECTION_ALL},
 };
 
 static bool wanted(const struct section *s, uint32_t argc, const struct bytes *argv)

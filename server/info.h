@@ -1,5 +1,6 @@
 /*
- * INFO: the sections of Redis 7.0, with its field names where ours means the same, and `# Tiering`.
+ * INFO: the sections of Redis 7.0, with its field names where ours means the same, `# Tiering` and
+ * `# Replgroup`.
  *
  * Every value is measured; a field of Redis whose thing does not exist here is either a true zero
  * or not there. Figures are those of all shards, as they came together (figures.h).
@@ -44,6 +45,7 @@ void info_latencystats(const struct shard *sh, const struct figures *f, struct b
 void info_cluster(const struct shard *sh, const struct figures *f, struct buf *out);
 void info_keyspace(const struct shard *sh, const struct figures *f, struct buf *out);
 void info_tiering(const struct shard *sh, const struct figures *f, struct buf *out);
+void info_replgroup(const struct shard *sh, const struct figures *f, struct buf *out);
 
 /* What the memory of the process goes to, for INFO and MEMORY STATS. Bytes. */
 struct info_memory {

@@ -124,6 +124,13 @@ void info_stats(const struct shard *sh, const struct figures *f, struct buf *out
     INFO_U64(out, "total_writes_processed", f->stats.writes);
 }
 
+/* Written on shard 0's thread, as it is shard 0's. */
+void info_replgroup(const struct shard *sh, const struct figures *f, struct buf *out)
+{
+    (void)sh;
+    IGNORE_RESULT(buf_append_bytes(out, buf_bytes(&f->replgroup)));
+}
+
 void info_replication(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     const struct node *node = sh->node;

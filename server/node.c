@@ -24,6 +24,8 @@
 #include "server/config.h"
 #include "server/config_hooks.h"
 #include "server/datadir.h"
+#include "server/group_node.h"
+#include "server/group_refuse.h"
 #include "server/listen.h"
 #include "server/shard.h"
 
@@ -121,6 +123,32 @@ static int budget_check(const struct config *cfg, uint64_t shards, char *why, si
     return -ERR_CONFIG;
 }
 
+/* Members and nodes that stand alone keep different rows, and what a node has is its group's. */
+static int group_check(const struct node *node, const struct datadir_format *f, const char *path,
+                       char *why, size_t why_len)
+{
+    const char *wanted = node->cfg->group_nickname;
+
+    if (strcmp(f->group, wanted) == 0)
+        return 0;
+    if (f->group[0] == '\0')
+        (void)snprintf(why, why_len,
+                       "%s: this node has run standalone; a member of replication group %s begins "
+                       "with an empty dir and gets its data from the others",
+                       path, wanted);
+    else if (wanted[0] == '\0')
+        (void)snprintf(why, why_len,
+                       "%s: the data is that of a member of replication group %s; set "
+                       "group-nickname %s, or use another dir",
+                       path, f->group, f->group);
+    else
+        (void)snprintf(why, why_len,
+                       "%s: the data is that of a member of replication group %s, and "
+                       "group-nickname says %s; use another dir",
+                       path, f->group, wanted);
+    return -ERR_CONFIG;
+}
+
 /* A new directory. Where only this file is missing, another seed would make the data unreadable. */
 static int format_create(struct node *node, const char *path, struct datadir_format *out, char *why,
                          size_t why_len)
@@ -142,6 +170,7 @@ static int format_create(struct node *node, const char *path, struct datadir_for
         err = budget_check(node->cfg, out->shards, why, why_len);
     if (err != 0)
         return err;
+    (void)snprintf(out->group, sizeof(out->group), "%s", node->cfg->group_nickname);
     err = rng_seed_from_os(&rng);
     if (err == 0) {
         out->seed = rng_u64(&rng);
@@ -169,6 +198,8 @@ static int format_open(struct node *node, char *why, size_t why_len)
             (void)snprintf(why, why_len, "%s: not a file of Tierra; is dir right?", path);
         else
             err = format_check(node, &f, path, why, why_len);
+        if (err == 0)
+            err = group_check(node, &f, path, why, why_len);
         if (err == 0)
             err = policy_check(node, f.shards, path, why, why_len);
         if (err == 0)
@@ -278,7 +309,10 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     node->started_ms = clock_wall_ms();
     save_init(&node->save, node->started_ms / 1000);
     node->commands = command_table_create();
+    struct group_config linked;
     int err = budget_check(cfg, 1, why, why_len);
+    if (err == 0)
+        err = group_config_read(cfg, &linked, why, why_len);
     if (err != 0)
         return NODE_EXIT_CONFIG;
     err = make_run_id(node);
@@ -298,7 +332,9 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     }
     node->cache = store_cache_create(block_cache_bytes(node));
     node_set_limits(node);
-    err = open_shards(node, why, why_len);
+    err = group_open(node, &node->group, why, why_len);
+    if (err == 0)
+        err = open_shards(node, why, why_len);
     if (err != 0)
         return exit_code(err);
     for (uint32_t i = 0; i < node->shards_count; i++)
@@ -314,6 +350,8 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         node_press(node->shards[i]);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);
+    if (node->group != NULL)
+        group_refuse_hooks(node);
     return NODE_EXIT_OK;
 }
 
@@ -339,6 +377,10 @@ int node_run(struct node *node, char *why, size_t why_len)
 {
     if (listen_open(node, why, why_len) != 0)
         return NODE_EXIT_PORT;
+    if (node->group != NULL && group_start(node->group, why, why_len) != 0) {
+        listen_close(node);
+        return NODE_EXIT_PORT;
+    }
     const uint64_t keys = node_keys(node);
     if (start_threads(node, why, why_len) != 0) {
         listen_close(node);
@@ -410,6 +452,7 @@ int node_close(struct node *node)
         if (shard_close(node->shards[i]) != 0)
             code = NODE_EXIT_DISK;
     }
+    group_destroy(node->group);
     store_cache_destroy(node->cache);
     command_table_destroy(node->commands);
     if (node->lock_fd >= 0)

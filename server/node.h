@@ -27,6 +27,7 @@
 
 struct command_table;
 struct config;
+struct group;
 struct pool;
 struct shard;
 struct store_cache;
@@ -103,6 +104,7 @@ struct node_listener {
 struct node {
     struct config *cfg;
     struct command_table *commands;
+    struct group *group; /* NULL: it stands alone. */
     struct pool *readers;
     struct store_cache *cache;
     struct shard *shards[NODE_SHARDS_MAX];
@@ -174,6 +176,12 @@ enum node_growth {
  */
 enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,
                              uint32_t *out_delay_ms);
+
+/*
+ * Whether a batch of a peer may grow the data by `bytes`: up to replication-oom-threshold-percent
+ * beyond what clients may.
+ */
+bool node_remote_room(struct shard *sh, uint64_t bytes);
 
 /* Sets how fast the writers of the shard may go. Once a turn, on the shard's thread. */
 void node_pace(struct shard *sh);

@@ -276,6 +276,17 @@ static enum node_growth wait_or_refuse(struct shard *sh, const char **out_why,
     return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
 }
 
+bool node_remote_room(struct shard *sh, uint64_t bytes)
+{
+    const struct node *node = sh->node;
+    const uint64_t maxmemory = node_limit(&node->limits.maxmemory);
+    const uint64_t beyond = (uint64_t)sh->cfg->replication_oom_threshold_percent;
+
+    if (sh->mend.ailing || flash_remote_full(node))
+        return false;
+    return maxmemory == 0 || used_now(sh) + bytes < maxmemory / 100 * (HARD_PERCENT + beyond);
+}
+
 enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,
                              uint32_t *out_delay_ms)
 {

@@ -101,7 +101,8 @@ void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset
 
 int64_t req_now_for_ttl(struct request *rq)
 {
-    rq->now_ms = reactor_wall_refresh(rq->sh->reactor);
+    (void)reactor_wall_refresh(rq->sh->reactor);
+    rq->now_ms = shard_now_ms(rq->sh);
     return (int64_t)rq->now_ms;
 }
 

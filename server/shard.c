@@ -20,6 +20,8 @@
 
 #include "server/config.h"
 #include "server/config_hooks.h"
+#include "server/group_node.h"
+#include "server/group_shard.h"
 #include "server/latency.h"
 #include "server/node.h"
 #include "server/shard_store.h"
@@ -44,6 +46,8 @@
 #define REPLAY_BYTES_MIN (1u << 20)
 /* The longest turn of a shard that ends. Milliseconds. */
 #define FINISH_TURN_MS 10
+/* Only what is durable is shipped: a member syncs its log so often. */
+#define GROUP_SYNC_MS 5
 /* Our origin number until the node joins a group. */
 #define ORIGIN_ALONE 1
 
@@ -61,6 +65,8 @@ static void on_durable(void *ctx, uint64_t lsn)
     struct shard *sh = ctx;
 
     ks_flush_on_durable(sh->ks, lsn);
+    if (sh->group != NULL)
+        group_shard_durable(sh->group, lsn);
 }
 
 static void on_fence(void *ctx, const char *why)
@@ -134,6 +140,7 @@ static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t wh
                                           .mailbox = &sh->mailbox,
                                           .policy = config_sync_policy(sh->cfg),
                                           .segment_bytes = flash_segment_bytes(sh->node),
+                                          .sync_period_ms = sh->group != NULL ? GROUP_SYNC_MS : 0,
                                           .buffer_bytes_max = log_buffer_bytes(sh),
                                           .accept_loss = sh->cfg->accept_loss,
                                           .must_exist = !sh->store_first,
@@ -144,10 +151,10 @@ static int open_log(struct shard *sh, struct pool *helpers, char *why, size_t wh
 }
 
 /*
- * What the keyspace may hold during replay: its part of what is free. The write buffers fill when
- * room is made, the keyspaces of later shards are empty yet.
+ * By how much the keyspace may grow during replay: its part of what is free; UINT64_MAX: no limit.
+ * The write buffers fill when room is made, the keyspaces of later shards are empty yet.
  */
-static uint64_t replay_bytes_max(const struct shard *sh)
+static uint64_t replay_room(const struct shard *sh)
 {
     const uint64_t most = sh->cfg->maxmemory / 100 * REPLAY_PERCENT;
     const uint64_t taken = mem_rss_bytes() + node_memtable_bytes(sh->node);
@@ -155,7 +162,47 @@ static uint64_t replay_bytes_max(const struct shard *sh)
     if (sh->cfg->maxmemory == 0)
         return UINT64_MAX;
     const uint64_t room = most > taken ? (most - taken) / (sh->node->shards_count - sh->id) : 0;
-    return ks_recover_held(sh->ks) + u64_max(room, REPLAY_BYTES_MIN);
+    return u64_max(room, REPLAY_BYTES_MIN);
+}
+
+/* The same of a member of a group. */
+static int recover_member(struct shard *sh, char *why, size_t why_len)
+{
+    const uint64_t began_ns = clock_mono_ns();
+    const uint8_t origin = group_origin(sh->node->group);
+    const struct replica_state *state;
+
+    const struct group_shard_recovery recovery = {
+        .origin = origin, .room_bytes = replay_room(sh), .room_bytes_min = REPLAY_BYTES_MIN};
+    const int err = group_shard_recover(sh->group, &recovery, &state, why, why_len);
+    if (err != 0)
+        return err;
+    LOG_NOTICE("server",
+               "recovered shard=%u keys=%" PRIu64 " covered=%" PRIu64 " records=%" PRIu64
+               " ops=%" PRIu64 " log_bytes=%" PRIu64 " replay_ms=%" PRIu64,
+               sh->id, state->keys, state->note.covered_lsn, state->records, state->ops,
+               state->bytes, (clock_mono_ns() - began_ns) / 1000000);
+    const struct mut_options options = {.ks = sh->ks,
+                                        .log = sh->log,
+                                        .origin = origin,
+                                        .seq_seen = state->seq,
+                                        .vv = state->vv,
+                                        .group = true,
+                                        .seqs = state->seqs,
+                                        .flush = state->note.flush,
+                                        .on_logged = group_shard_logged,
+                                        .on_change = on_change,
+                                        .ctx = sh};
+    mut_create(&options, &sh->mut);
+    sh->persisted_lsn = state->note.covered_lsn;
+    return 0;
+}
+
+static void recovered(struct shard *sh)
+{
+    shard_note_position(sh);
+    sh->evict.policy = -1;
+    evict_follow(sh);
 }
 
 /* Brings the keyspace to where the log ends, and makes the write path ready. */
@@ -182,7 +229,8 @@ static int recover(struct shard *sh, char *why, size_t why_len)
     r.lsn = covered;
     /* Alone every record is ours, and none is skipped: the sequence number of one is its LSN. */
     r.seq = covered;
-    r.bytes_max = replay_bytes_max(sh);
+    const uint64_t room = replay_room(sh);
+    r.bytes_max = room == UINT64_MAX ? UINT64_MAX : ks_recover_held(sh->ks) + room;
     const uint64_t began_ns = clock_mono_ns();
     err = oplog_recover(sh->log, covered, replay_record, &r, why, why_len);
     if (err != 0)
@@ -207,9 +255,6 @@ static int recover(struct shard *sh, char *why, size_t why_len)
                                         .ctx = sh};
     mut_create(&options, &sh->mut);
     sh->persisted_lsn = covered;
-    shard_note_position(sh);
-    sh->evict.policy = -1;
-    evict_follow(sh);
     return 0;
 }
 
@@ -296,6 +341,10 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
         err = open_pools(sh, why, why_len);
     if (err == 0)
         err = shard_store_open(sh, why, why_len);
+    if (err == 0 && sh->node->group != NULL) {
+        sh->group = group_shard_create(sh);
+        err = group_shard_look(sh->group, why, why_len);
+    }
     if (err != 0)
         return err;
     char keys_path[sizeof(sh->dir) + 32];
@@ -306,7 +355,9 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
                                        .maintainer = sh->maintainer,
                                        .mailbox = &sh->mailbox,
                                        .dram_bytes = dram_share(sh),
-                                       .origin = ORIGIN_ALONE,
+                                       .origin = sh->group != NULL ? group_origin(sh->node->group)
+                                                                   : ORIGIN_ALONE,
+                                       .group = sh->group != NULL,
                                        .keys_path = keys_path,
                                        .request_sync = request_sync,
                                        .ctx = sh};
@@ -318,7 +369,9 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     if (err == 0)
         err = shard_store_keep(sh, why, why_len);
     if (err == 0)
-        err = recover(sh, why, why_len);
+        err = sh->group != NULL ? recover_member(sh, why, why_len) : recover(sh, why, why_len);
+    if (err == 0)
+        recovered(sh);
     return err;
 }
 
@@ -368,6 +421,11 @@ static void drain(struct shard *sh)
     while (!list_empty(&sh->conns))
         conn_close(LIST_ITEM(list_first(&sh->conns), struct conn, link));
     ks_keys_stop(sh->ks);
+    /* Control first: it speaks over the links of this shard. */
+    while (sh->id == 0 && node->group != NULL && !group_stop(node->group))
+        one_more_turn(sh);
+    while (sh->group != NULL && !group_shard_stop(sh->group))
+        one_more_turn(sh);
     forward_stop(sh);
     while (atomic_load(&sh->conns_given) != 0)
         one_more_turn(sh);
@@ -474,6 +532,7 @@ int shard_close(struct shard *sh)
     pool_destroy(sh->maintainer);
     while (sh->reactor != NULL && !mailbox_empty(&sh->mailbox))
         (void)mailbox_drain(&sh->mailbox, MAILS_MAX);
+    group_shard_destroy(sh->group);
     ks_destroy(sh->ks);
     store_close(sh->store);
     mailbox_deinit(&sh->mailbox);
@@ -486,6 +545,7 @@ int shard_close(struct shard *sh)
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);
     forward_shard_deinit(&sh->forward);
+    buf_deinit(&sh->persisted_note);
     config_destroy(sh->own_cfg);
     mem_free(sh);
     return err;

@@ -43,6 +43,7 @@
 #include "server/window.h"
 
 struct config;
+struct group_shard;
 struct node;
 struct store;
 
@@ -58,7 +59,8 @@ struct shard {
     struct keyspace *ks;
     struct oplog *log;
     struct mut *mut;
-    size_t input_bytes_max; /* What may wait behind a parked command of one connection. */
+    size_t input_bytes_max;    /* What may wait behind a parked command of one connection. */
+    struct group_shard *group; /* NULL: the node stands alone. */
     struct rng rng;
 
     bool fenced; /* The log is, and who waited for it has been told. */
@@ -103,7 +105,8 @@ struct shard {
     uint64_t covered_bytes_before;
     uint64_t log_bytes_since_covered;
     uint64_t persisted_lsn;
-    uint64_t persisted_found; /* The maintenance thread's, while persisted_busy. */
+    uint64_t persisted_found;  /* The maintenance thread's, while persisted_busy, */
+    struct buf persisted_note; /* and what stands with it. */
     struct pool_class persisted_class;
     struct pool_class log_class; /* Segments of the log are made and deleted there. */
     struct pool_job persisted_job;
@@ -174,6 +177,14 @@ uint64_t shard_postponed_count(const struct shard *sh);
 /* conn_resume(c) after `delay_ms`. */
 void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms);
 
+/* What counts as now for expiries: milliseconds since 1970, in a group never behind the peers'. */
+static inline uint64_t shard_now_ms(const struct shard *sh)
+{
+    const uint64_t wall_ms = reactor_wall_ms(sh->reactor);
+
+    return likely(sh->group == NULL) ? wall_ms : mut_now_ms(sh->mut, wall_ms);
+}
+
 /* --- life; called by the node --- */
 
 struct shard_options {
@@ -217,6 +228,13 @@ enum shard_flush {
     SHARD_FLUSH_WAIT,
     SHARD_FLUSH_FAILED
 };
+
+/*
+ * For a group that is emptied: a new store with `lsn` and `covered` as its covered position takes
+ * the place of the old. -ERR_BUSY: call again in the next turn.
+ */
+MUST_USE int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered,
+                               struct store **out);
 
 /* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);

@@ -2,13 +2,16 @@
 #include <stdio.h>
 
 #include "engine/base/check.h"
+#include "engine/base/err.h"
 #include "engine/base/le.h"
+#include "engine/base/log.h"
 
 #include "engine/space/keymerge.h"
 #include "engine/space/scan.h"
 
 #include "server/shard.h"
 #include "server/shard_store.h"
+#include "server/txn.h"
 
 /* Keys that are deleted one by one at most. */
 #define FLUSH_KEYS_MAX 10000
@@ -68,28 +71,62 @@ static bool flush_small(struct shard *sh)
     return ok;
 }
 
+/* Nothing is on its way to or from the store, and the log has everything. */
+static bool is_quiet(const struct shard *sh)
+{
+    return !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy && !sh->save.busy &&
+           !sh->relief.busy && !sh->mend.busy &&
+           oplog_durable_lsn(sh->log) >= oplog_applied_lsn(sh->log);
+}
+
+static void await_quiet(struct shard *sh)
+{
+    sh->flushing = true;
+    ks_keys_stop(sh->ks);
+    oplog_request_sync(sh->log);
+}
+
+int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered, struct store **out)
+{
+    char why[512] = "";
+
+    if (!is_quiet(sh)) {
+        await_quiet(sh);
+        return -ERR_BUSY;
+    }
+    shard_note_position(sh);
+    const int err = shard_store_renew(sh, lsn, covered, why, sizeof(why));
+    sh->flushing = false;
+    if (err != 0) {
+        LOG_ERROR("group", "cannot empty the shard shard=%u why=\"%s\"", sh->id, why);
+        return err;
+    }
+    sh->persisted_lsn = lsn;
+    watch_touch_all(sh->watches);
+    *out = sh->store;
+    return 0;
+}
+
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
 {
     if (flush_small(sh))
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
-    const bool quiet = !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy &&
-                       !sh->save.busy && !sh->relief.busy && !sh->mend.busy &&
-                       oplog_durable_lsn(sh->log) >= lsn;
+    const bool quiet = is_quiet(sh);
     if (!quiet && must) {
         (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
         return SHARD_FLUSH_FAILED;
     }
     if (!quiet) {
-        sh->flushing = true;
-        ks_keys_stop(sh->ks);
-        oplog_request_sync(sh->log);
+        await_quiet(sh);
         return SHARD_FLUSH_WAIT;
     }
     sh->flushing = false;
     /* The new store covers up to here: no batch may say less, as it would from an older point. */
     shard_note_position(sh);
-    if (shard_store_renew(sh, lsn, why, why_len) != 0)
+    uint8_t vv[VV_BYTES_MAX];
+    const struct bytes covered = bytes_of(vv, vv_encode(mut_vv(sh->mut), vv));
+    if (shard_store_renew(sh, lsn, covered, why, why_len) != 0)
         return SHARD_FLUSH_FAILED;
     sh->persisted_lsn = lsn;
     return SHARD_FLUSH_DONE;

@@ -130,11 +130,16 @@ int shard_store_keep(struct shard *sh, char *why, size_t why_len)
     return err;
 }
 
+/* How far the log is covered, and what is kept with that. */
+struct position {
+    uint64_t lsn;
+    struct bytes covered;
+};
+
 /* An empty store that is persistent, with its covered position. */
-static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct store **out,
-                      char *why, size_t why_len)
+static int make_empty(struct shard *sh, uint64_t number, const struct position *at,
+                      struct store **out, char *why, size_t why_len)
 {
-    uint8_t vv[VV_BYTES_MAX];
     struct store_batch batch;
 
     int err = open_number(sh, number, false, out, why, why_len);
@@ -145,7 +150,7 @@ static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct st
     store_batch_init(&batch, 4096);
     keylog_put_head(&batch, &head);
     if (err == 0)
-        err = store_batch_set_covered(&batch, lsn, bytes_of(vv, vv_encode(mut_vv(sh->mut), vv)));
+        err = store_batch_set_covered(&batch, at->lsn, at->covered);
     if (err == 0)
         err = store_write(*out, &batch, 0);
     if (err == 0)
@@ -154,15 +159,41 @@ static int make_empty(struct shard *sh, uint64_t number, uint64_t lsn, struct st
     return err;
 }
 
-int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len)
+int shard_store_restart(struct shard *sh, struct bytes covered, char *why, size_t why_len)
+{
+    struct store *fresh = NULL;
+    char dir[PATH_ROOM];
+    const uint64_t old = sh->store_number;
+    const struct position at = {.covered = covered};
+
+    int err = make_empty(sh, old + 1, &at, &fresh, why, why_len);
+    if (err == 0)
+        err = current_write(sh, old + 1);
+    if (err != 0) {
+        store_close(fresh);
+        if (why[0] == '\0')
+            (void)snprintf(why, why_len, "%s: cannot make a new store: %s", sh->dir, err_str(err));
+        return err;
+    }
+    store_close(sh->store);
+    store_path(sh, old, dir);
+    IGNORE_RESULT(file_remove_tree(dir)); /* Removed at the next start if it stays. */
+    sh->store = fresh;
+    sh->store_number = old + 1;
+    return 0;
+}
+
+int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
+                      size_t why_len)
 {
     char new_dir[PATH_ROOM], path[PATH_ROOM];
     struct store *fresh = NULL;
     const uint64_t number = sh->store_number + 1;
+    const struct position at = {.lsn = lsn, .covered = covered};
 
     CHECK(sh->retired == NULL);
     store_path(sh, number, new_dir);
-    int err = make_empty(sh, number, lsn, &fresh, why, why_len);
+    int err = make_empty(sh, number, &at, &fresh, why, why_len);
     if (err == 0)
         err = current_write(sh, number);
     if (err != 0) {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "engine/base/attr.h"
+#include "engine/base/bytes.h"
 
 struct shard;
 
@@ -35,11 +36,18 @@ void shard_keys_path(const struct shard *sh, char *out, size_t out_len);
 MUST_USE int shard_store_keep(struct shard *sh, char *why, size_t why_len);
 
 /*
- * Makes an empty store that covers the log up to `lsn`, and from then on the one that counts; the
- * keyspace forgets its keys. After an error nothing has changed. Nothing may be under way, no
- * retired store either. Blocks for the start of an empty store; the old one is closed and deleted
- * in the background (shard.retired).
+ * At start, before there is a keyspace: an empty store, with `covered` as its covered position at
+ * LSN 0, takes the place of the one that is open. Blocks. After an error nothing has changed.
  */
-MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, char *why, size_t why_len);
+MUST_USE int shard_store_restart(struct shard *sh, struct bytes covered, char *why, size_t why_len);
+
+/*
+ * Makes an empty store that covers the log up to `lsn` (`covered`: what stands with the position),
+ * and from then on the one that counts; the keyspace forgets its keys. After an error nothing has
+ * changed. Nothing may be under way, no retired store either. Blocks for the start of an empty
+ * store; the old one is closed and deleted in the background (shard.retired).
+ */
+MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
+                               size_t why_len);
 
 #endif

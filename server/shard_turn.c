@@ -11,6 +11,7 @@
 #include "engine/store/store.h"
 
 #include "server/config.h"
+#include "server/group_shard.h"
 #include "server/node.h"
 #include "server/shard.h"
 
@@ -219,11 +220,15 @@ void shard_turn(void *ctx)
     retry_all(sh);
     if (unlikely(sh->routes))
         forward_send_staged(sh);
+    if (unlikely(sh->group != NULL))
+        group_shard_turn(sh->group);
     oplog_turn_end(sh->log);
     if (unlikely(oplog_fenced(sh->log, NULL)) && !sh->fenced)
         give_up_replies(sh);
     send_held(sh);
     send_replies(sh);
+    if (unlikely(sh->group != NULL))
+        group_shard_turn_end(sh->group);
     if (unlikely(sh->routes)) {
         publish(sh);
         forward_turn_end(sh, oplog_applied_lsn(sh->log), safe_lsn(sh));
@@ -271,8 +276,9 @@ static void look_after_log(struct shard *sh)
         sh->covered_bytes = bytes;
     }
     sh->log_bytes_since_covered = ks_flush_needed(sh->ks) ? bytes - sh->covered_bytes_before : 0;
+    const uint64_t needed = sh->group != NULL ? group_shard_trim_lsn(sh->group) : UINT64_MAX;
     if (sh->persisted_lsn > 1)
-        (void)oplog_trim(sh->log, sh->persisted_lsn);
+        (void)oplog_trim(sh->log, u64_min(sh->persisted_lsn, needed));
 }
 
 static void on_cron(struct reactor_timer *t)
@@ -293,8 +299,10 @@ static void on_cron(struct reactor_timer *t)
     evict_follow(sh);
     mend_step(sh);
     save_step(sh);
+    if (sh->group != NULL)
+        group_shard_tick(sh->group);
     if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
-        (void)ks_expire_some(sh->ks, reactor_wall_ms(sh->reactor), EXPIRE_KEYS_MAX, reclaim, sh);
+        (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_KEYS_MAX, reclaim, sh);
         if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing && !sh->mend.ailing)
             ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
     }
@@ -331,8 +339,11 @@ static void read_persisted(void *ctx, struct pool_job **jobs, uint32_t n)
 
     (void)jobs;
     (void)n;
-    if (store_covered(sh->store, true, &lsn, NULL) == 0)
+    buf_clear(&sh->persisted_note);
+    if (store_covered(sh->store, true, &lsn, &sh->persisted_note) == 0)
         sh->persisted_found = lsn;
+    else
+        buf_clear(&sh->persisted_note);
     mend_look(sh);
 }
 
@@ -343,6 +354,8 @@ static void on_persisted(struct mail *mail)
 
     sh->persisted_busy = false;
     sh->persisted_lsn = sh->persisted_found;
+    if (sh->group != NULL && sh->persisted_note.len != 0)
+        group_shard_covered(sh->group, sh->persisted_lsn, buf_bytes(&sh->persisted_note));
 }
 
 void shard_look_persisted(struct shard *sh)
@@ -360,6 +373,7 @@ void shard_turn_init(struct shard *sh)
                                               .batch_max = 1,
                                               .run_batch = read_persisted,
                                               .ctx = sh};
+    buf_init(&sh->persisted_note, REPLICA_NOTE_BYTES_MAX);
     pool_add_class(sh->maintainer, &sh->persisted_class);
     sh->persisted_job = (struct pool_job){.mail = {.fn = on_persisted}, .reply_to = &sh->mailbox};
 }

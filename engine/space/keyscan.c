@@ -3,7 +3,7 @@
 
 #include "engine/base/err.h"
 
-#include "engine/space/group.h"
+#include "engine/space/ks_state.h"
 #include "engine/store/store.h"
 #include "engine/value/row.h"
 #include "engine/value/rowkey.h"

@@ -16,7 +16,10 @@ void overlay_init(struct overlay *o, struct dirty *dirty)
     *o = (struct overlay){.dirty = dirty, .keys_cap = CAP_MIN, .entries_cap = CAP_MIN};
     o->keys = mem_zalloc_array(o->keys_cap, sizeof(struct overlay_key *));
     o->entries = mem_zalloc_array(o->entries_cap, sizeof(struct overlay_entry *));
-    o->bytes = mem_usable(o->keys) + mem_usable(o->entries);
+    o->slots = mem_alloc(KEY_SLOTS * sizeof(*o->slots));
+    for (unsigned i = 0; i < KEY_SLOTS; i++)
+        list_init(&o->slots[i]);
+    o->bytes = mem_usable(o->keys) + mem_usable(o->entries) + mem_usable(o->slots);
 }
 
 void overlay_deinit(struct overlay *o)
@@ -37,6 +40,7 @@ void overlay_deinit(struct overlay *o)
     }
     mem_free(o->keys);
     mem_free(o->entries);
+    mem_free(o->slots);
     *o = (struct overlay){0};
 }
 
@@ -87,6 +91,7 @@ struct overlay_key *overlay_key_get(struct overlay *o, const struct ks_key *key)
         memcpy(k->name, key->name.ptr, key->name.len);
     k->next = o->keys[key->hash & (o->keys_cap - 1)];
     o->keys[key->hash & (o->keys_cap - 1)] = k;
+    list_push_back(&o->slots[k->slot], &k->slot_link);
     o->keys_count++;
     o->bytes += mem_usable(k);
     return k;
@@ -99,6 +104,7 @@ static void key_free(struct overlay *o, struct overlay_key *k)
     while (*at != k)
         at = &(*at)->next;
     *at = k->next;
+    list_remove(&k->slot_link);
     o->keys_count--;
     o->bytes -= mem_usable(k);
     mem_free(k);

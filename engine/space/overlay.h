@@ -36,6 +36,7 @@ struct ks_key;
 
 struct overlay_key {
     struct overlay_key *next; /* In its bucket. */
+    struct list_link slot_link;
     struct list entries;
     uint64_t hash;
     uint16_t slot;
@@ -58,6 +59,7 @@ struct overlay_entry {
 struct overlay {
     struct dirty *dirty; /* The ring that entries wait in. */
     struct overlay_key **keys;
+    struct list *slots; /* The keys of each slot: for who walks in the order of the table. */
     struct overlay_entry **entries;
     uint64_t keys_count;
     uint64_t entries_count;
@@ -69,6 +71,12 @@ struct overlay {
 void overlay_init(struct overlay *o, struct dirty *dirty);
 /* Frees everything; the ring must not be used any more, or be forgotten as a whole. */
 void overlay_deinit(struct overlay *o);
+
+/* The first key of the slot (LIST_ITEM of slot_link); empty if there is none. */
+static inline const struct list *overlay_slot(const struct overlay *o, uint16_t slot)
+{
+    return &o->slots[slot];
+}
 
 /* NULL if there is nothing of the key. */
 MUST_USE struct overlay_key *overlay_key_find(const struct overlay *o, const struct ks_key *key);

@@ -5,7 +5,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
-#include "engine/space/group.h"
+#include "engine/space/group_impl.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 
@@ -217,6 +217,60 @@ static void drop_one(struct keyspace *ks)
     }
 }
 
+/* --- keys whose rows are not in the store --- */
+
+static void add_late(struct ks_names *n, const struct record *record)
+{
+    if (n->outdated)
+        return;
+    if (buf_reserve(&n->late, RECORD_HEAD_BYTES + record->name.len) != 0) {
+        n->outdated = true;
+        buf_deinit(&n->late);
+        return;
+    }
+    CHECK(record_append(&n->late, record) == 0);
+    n->late_count++;
+}
+
+static bool is_within(const struct ks_names *n, uint64_t cursor)
+{
+    return cursor >= n->cursor && (n->next == 0 || cursor < n->next);
+}
+
+static void add_overlaid(struct ks_names *n, const struct overlay *o, const struct overlay_key *k)
+{
+    const struct overlay_entry *e = overlay_find(o, k, ROWKEY_KIND_KEY, bytes_of(NULL, 0));
+    struct row_view view;
+
+    if (e == NULL || row_view(overlay_row(e), 0, &view) != 0 || view.type == VT_NONE)
+        return; /* The store tells more of it. */
+    const struct record record = {
+        .name = overlay_key_name(k), .expire_at_ms = view.expire_at_ms, .type = view.type};
+    add_late(n, &record);
+}
+
+/*
+ * In a group the rows of a cold key may wait in the overlay. Names are taken from there before the
+ * read, as they may be in the store when it has ended, and after it, as a hot key may have been
+ * taken apart meanwhile.
+ */
+static void note_overlay(struct keyspace *ks, struct ks_names *n)
+{
+    const uint64_t first = n->cursor >> KEYTAB_CURSOR_HASH_BITS;
+    const uint64_t last = n->next == 0 ? KEY_SLOTS - 1 : n->next >> KEYTAB_CURSOR_HASH_BITS;
+
+    if (ks->group == NULL)
+        return;
+    const struct overlay *o = &ks->group->overlay;
+    for (uint64_t slot = first; slot <= last && slot < KEY_SLOTS; slot++) {
+        LIST_FOR_EACH(link, overlay_slot(o, (uint16_t)slot)) {
+            const struct overlay_key *k = LIST_ITEM(link, struct overlay_key, slot_link);
+            if (is_within(n, keytab_cursor(k->slot, k->hash)))
+                add_overlaid(n, o, k);
+        }
+    }
+}
+
 static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t next)
 {
     struct ks_names *n = mem_zalloc(sizeof(*n));
@@ -233,11 +287,10 @@ static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t nex
     list_push_back(&ks->names, &n->link);
     ks->names_count++;
     ks->names_reading++;
+    note_overlay(ks, n);
     pool_submit(&ks->names_class, &n->job);
     return n;
 }
-
-/* --- keys that were demoted meanwhile --- */
 
 /*
  * A key that was hot and unwritten when its stretch was read has no row there, or an old one. If it
@@ -252,15 +305,8 @@ void ks_scan_demoted(struct keyspace *ks, const struct ks_key *key, const struct
 
     LIST_FOR_EACH(link, &ks->names) {
         struct ks_names *n = LIST_ITEM(link, struct ks_names, link);
-        if (n->outdated || at < n->cursor || (n->next != 0 && at >= n->next))
-            continue;
-        if (buf_reserve(&n->late, RECORD_HEAD_BYTES + key->name.len) != 0) {
-            n->outdated = true;
-            buf_deinit(&n->late);
-            continue;
-        }
-        CHECK(record_append(&n->late, &record) == 0);
-        n->late_count++;
+        if (is_within(n, at))
+            add_late(n, &record);
     }
 }
 
@@ -348,6 +394,8 @@ int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor)
     const uint64_t next = keytab_scan(ks->tab, at, step->count, look, &s);
     if (s.any_cold && step->wait != NULL) {
         n = find(ks, at, next);
+        if (n != NULL && n->done)
+            note_overlay(ks, n);
         if (n != NULL && n->done && n->outdated) {
             names_free(n);
             n = NULL;

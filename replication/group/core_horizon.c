@@ -128,6 +128,12 @@ void core_horizons(struct core *core, struct core_horizons *out)
     struct posv durable;
     struct vv vv;
 
+    if (core->members.count == 0) {
+        /* Who the others are is not known yet, and so not what they lack. */
+        vv_init(&out->stable);
+        out->lst = out->trim_lsn = 0;
+        return;
+    }
     core_durable_posv(core, &durable);
     posv_to_vv(&core->covered, &out->stable);
     posv_to_vv(&durable, &vv);

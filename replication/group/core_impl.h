@@ -260,8 +260,6 @@ bool core_note_own(struct core *core, const struct peer *peer, struct pos pos);
 void core_on_batches(struct core *core, struct peer *peer, struct bytes body, size_t frame_len);
 /* Applies what waits and can be applied. */
 void core_drain(struct core *core);
-/* Why a link ends over an error of what it brought. */
-uint8_t core_reason_of(int err);
 /* Asks for what is missing. */
 void core_plan(struct core *core);
 void core_queue_clear(struct origin *origin);

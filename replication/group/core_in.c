@@ -41,11 +41,6 @@ static int can_apply(struct core *core, const struct batch *batch, struct bytes 
     return err;
 }
 
-uint8_t core_reason_of(int err)
-{
-    return err == -ERR_UNSUPPORTED ? (uint8_t)WIRE_UNSUPPORTED : (uint8_t)WIRE_DAMAGED;
-}
-
 static void apply(struct core *core, unsigned index, const struct batch *batch, struct bytes bytes)
 {
     const uint64_t lsn = core->host->apply(core->ctx, batch, bytes);

@@ -463,6 +463,7 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
     n = (struct net){0};
     net_open(&n, 2);
     struct prop_member *to = &n.member[1];
+    const uint64_t empty = ks_group_overlay_bytes(to->ks);
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
         send(&n, ops[i]);
         const uint64_t reads = ks_metrics(to->ks)->row_reads;
@@ -473,7 +474,7 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
         assert_int_equal(ks_count_hot(to->ks), 0);
         member_write_back(to, 1u << 20);
         member_idle(to);
-        assert_int_equal(ks_group_overlay_bytes(to->ks) < 4096, 1);
+        assert_true(ks_group_overlay_bytes(to->ks) <= empty + 1024);
     }
     assert_int_equal(ks_group_metrics(to->ks)->operands_hot, 0);
     const struct ks_key key = member_key("k");

@@ -280,7 +280,8 @@ void node_open(struct node *n)
                                               .store = m->rig.store,
                                               .log = m->log,
                                               .origin = origin,
-                                              .dirty_bytes_max = 20000};
+                                              .room_bytes = 20000,
+                                              .room_bytes_min = 4096};
     if (replica_recover(&recovery, &n->state, why, sizeof(why)) != 0)
         fail_msg("%s", why);
     const struct mut_options options = {.ks = m->ks,
@@ -322,7 +323,7 @@ static void close_parts(struct node *n)
 {
     struct prop_member *m = &n->m;
 
-    ks_wait_cancel(m->ks, &m->wait);
+    ks_wait_cancel(&m->wait);
     mut_destroy(m->mut);
     assert_int_equal(oplog_close(m->log), 0);
     rig_close(&m->rig, m->ks);
@@ -475,7 +476,7 @@ bool node_need(struct node *n, const struct ks_key *keys, unsigned count)
         if (replica_may_read(n->replica) != NULL)
             break;
         for (unsigned i = 0; i < count; i++)
-            waiting += ks_need_key(n->m.ks, &keys[i], n->m.now_ms, &n->m.wait);
+            waiting += ks_need_key(n->m.ks, &keys[i], &n->m.wait);
         if (waiting == 0)
             break;
         while (n->m.wait.pending != 0)

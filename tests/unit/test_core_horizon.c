@@ -55,6 +55,25 @@ static void lst_is_what_all_have_promised(void **state)
     expect_u64(h.lst, HLC(42));
 }
 
+/* A restart: until it is told who the others are, it cannot know what they lack. */
+static void nothing_is_dropped_before_the_members_are_known(void **state)
+{
+    struct fixture *f = *state;
+    struct core_options options = {
+        .origin = SELF, .incarnation = 11, .group_id = {7}, .recovered_lsn = 10, .covered_lsn = 10};
+    struct core_horizons h;
+    struct core *core;
+
+    options.recovered = options.covered = posv_with(SELF, (struct pos){10, HLC(-100)});
+    core_create(&options, &host, f, &core);
+    core_tick(core, &f->now);
+    core_horizons(core, &h);
+    expect_u64(h.trim_lsn, 0);
+    expect_u64(h.lst, 0);
+    expect_u64(vv_get(&h.stable, SELF), 0);
+    core_destroy(core);
+}
+
 /* --- retention --- */
 
 static int setup_retention(void **state)
@@ -216,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
+        CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
         CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
         CORE_TEST(lag_is_the_age_of_what_is_not_acknowledged, setup),
         CORE_TEST(lag_of_what_is_not_in_memory_is_that_of_the_log, setup_small_tail),

@@ -19,6 +19,26 @@ static void what_is_printed_is_parsed(void **state)
     expect_u64(got.seed, f.seed);
 }
 
+static void a_member_has_the_name_of_its_group(void **state)
+{
+    const struct datadir_format f = {.version = 4, .shards = 1, .seed = 1, .group = "earth-2"};
+    struct datadir_format got;
+    char text[DATADIR_FORMAT_BYTES];
+
+    (void)state;
+    const size_t len = datadir_format_print(text, &f);
+    expect_bytes(bytes_of(text, len),
+                 BYTES_LIT("tierra-format 4\nshards 1\nseed 0000000000000001\ngroup earth-2\n"));
+    assert_true(datadir_format_parse(bytes_of(text, len), &got));
+    assert_string_equal(got.group, "earth-2");
+    /* Without its last line it is that of a node that stands alone. */
+    const size_t alone = len - (sizeof("group earth-2\n") - 1);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_equal(datadir_format_parse(bytes_of(text, cut), &got), cut == alone);
+    assert_false(datadir_format_parse(
+        BYTES_LIT("tierra-format 4\nshards 1\nseed 0000000000000001\ngroup -\n"), &got));
+}
+
 static void a_format_in_part_or_with_more_is_refused(void **state)
 {
     const struct bytes text = BYTES_LIT("tierra-format 4\nshards 1\nseed 00000000000000a1\n");
@@ -72,6 +92,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_printed_is_parsed),
+        cmocka_unit_test(a_member_has_the_name_of_its_group),
         cmocka_unit_test(a_format_in_part_or_with_more_is_refused),
         cmocka_unit_test(names_have_a_number),
         cmocka_unit_test(current_is_one_line),

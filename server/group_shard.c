@@ -1,0 +1,435 @@
+/* One shard of a member of a group; group_shard.h tells what it does. */
+#include "server/group_shard.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/group.h"
+
+#include "replication/replica.h"
+
+#include "server/config.h"
+#include "server/group_link.h"
+#include "server/group_shard_impl.h"
+#include "server/node.h"
+#include "server/shard.h"
+#include "server/shard_store.h"
+
+/* Between two reports to shard 0. */
+#define REPORT_MS 100
+
+/* --- the host of the replica --- */
+
+static void host_send(void *ctx, uint8_t peer, struct bytes frame)
+{
+    struct group_shard *gs = ctx;
+
+    group_link_send(gs, peer, frame);
+}
+
+static void host_close(void *ctx, uint8_t peer)
+{
+    struct group_shard *gs = ctx;
+
+    group_link_close(gs, peer, NULL);
+}
+
+static const char *peer_name(const struct group_shard *gs, uint8_t origin)
+{
+    return origin < GROUP_ORIGINS ? gs->members.address[origin] : "?";
+}
+
+static void host_event(void *ctx, const struct core_event *event)
+{
+    struct group_shard *gs = ctx;
+    const unsigned shard = gs->sh->id;
+    const char *peer = peer_name(gs, event->peer);
+
+    switch ((enum core_event_kind)event->kind) {
+    case CORE_LINK_READY:
+        LOG_NOTICE("group", "linked shard=%u peer=%s", shard, peer);
+        group_link_greeted(gs, event->peer);
+        break;
+    case CORE_LINK_CLOSED:
+        LOG_NOTICE("group", "link closed shard=%u peer=%s why=\"%s\"", shard, peer,
+                   wire_reason_str(event->reason));
+        break;
+    case CORE_OWN_LOST:
+        LOG_WARN("group",
+                 "a peer has writes of this node that were lost here; they are fetched, "
+                 "no writes until then shard=%u peer=%s",
+                 shard, peer);
+        break;
+    case CORE_OWN_REGAINED:
+        LOG_NOTICE("group", "the lost writes are back shard=%u", shard);
+        break;
+    case CORE_FORKED:
+        LOG_ERROR("group",
+                  "a peer has other writes of this node than it has itself (an old copy "
+                  "of its dir?): no writes any more; delete the dir and join anew "
+                  "shard=%u peer=%s",
+                  shard, peer);
+        break;
+    case CORE_SKEW_WARN:
+        LOG_WARN("group", "clocks differ shard=%u peer=%s ms=%lld", shard, peer,
+                 (long long)(int64_t)event->detail);
+        break;
+    case CORE_SKEW_FENCED:
+        LOG_ERROR("group",
+                  "this node's clock is wrong by more than 500 ms: no writes until it is "
+                  "right shard=%u",
+                  shard);
+        break;
+    case CORE_SKEW_OK:
+        LOG_NOTICE("group", "clocks agree again shard=%u", shard);
+        break;
+    case CORE_PEER_BEHIND:
+        LOG_WARN("group",
+                 "a peer was away for longer than oplog-retention-bytes or -time allow; "
+                 "unlink it and let it join anew shard=%u peer=%s",
+                 shard, peer);
+        break;
+    case CORE_SELF_BEHIND:
+        LOG_ERROR("group",
+                  "this node was away for too long: a peer's log does not reach back so "
+                  "far; delete the dir and join anew shard=%u peer=%s",
+                  shard, peer);
+        break;
+    case CORE_BEYOND_SEAL:
+        LOG_ERROR("group",
+                  "this node has writes of a former member that the others agreed not to "
+                  "have; delete the dir and join anew shard=%u",
+                  shard);
+        break;
+    }
+}
+
+/* Batches of peers may use what clients are refused (replication-oom-threshold-percent). */
+static bool host_has_room(void *ctx, size_t len)
+{
+    const struct group_shard *gs = ctx;
+
+    return node_remote_room(gs->sh, len);
+}
+
+static int host_empty(void *ctx, uint64_t lsn, struct bytes note, struct store **out)
+{
+    const struct group_shard *gs = ctx;
+
+    return shard_flush_group(gs->sh, lsn, note, out);
+}
+
+static const struct replica_host host = {.send = host_send,
+                                         .close = host_close,
+                                         .event = host_event,
+                                         .has_room = host_has_room,
+                                         .empty = host_empty};
+
+/* --- making the replica --- */
+
+static void make_replica(struct group_shard *gs)
+{
+    struct shard *sh = gs->sh;
+    char why[512] = "";
+    const struct core_options limits = {
+        .retention_bytes = sh->cfg->oplog_retention_bytes,
+        .retention_ms = (uint64_t)sh->cfg->oplog_retention_time * 1000,
+    };
+    struct replica_options options = {.ks = sh->ks,
+                                      .mut = sh->mut,
+                                      .log = sh->log,
+                                      .store = sh->store,
+                                      .log_dir = sh->log_dir,
+                                      .dir = sh->dir,
+                                      .readers = sh->node->readers,
+                                      .maintainer = sh->maintainer,
+                                      .mailbox = &sh->mailbox,
+                                      .shard = (uint16_t)sh->id,
+                                      .origin = gs->members.origin,
+                                      .incarnation = gs->members.incarnation,
+                                      .state = &gs->state,
+                                      .host = &host,
+                                      .ctx = gs,
+                                      .limits = &limits};
+
+    memcpy(options.group_id, gs->members.group_id, sizeof(options.group_id));
+    if (!gs->had_origin)
+        mut_set_origin(sh->mut, gs->members.origin);
+    if (replica_create(&options, &gs->replica, why, sizeof(why)) == 0)
+        return;
+    LOG_ERROR("group", "no replication and no writes until a restart shard=%u why=\"%s\"", sh->id,
+              why);
+    gs->failed = true;
+}
+
+/* --- orders --- */
+
+static enum member_state own_state(const struct group_shard *gs)
+{
+    const struct member *self = members_find(&gs->members.members, gs->members.origin);
+
+    return self == NULL ? MEMBER_NONE : (enum member_state)self->state;
+}
+
+static bool is_joining(const struct group_shard *gs)
+{
+    return own_state(gs) == MEMBER_JOINING;
+}
+
+void group_shard_set_members(struct group_shard *gs, const struct group_members *members)
+{
+    const uint64_t now_ms = reactor_now_ms(gs->sh->reactor);
+
+    gs->members = *members;
+    if (gs->stopping || members->origin == 0)
+        return;
+    memset(gs->freezing, 0, sizeof(gs->freezing));
+    if (gs->replica == NULL && !gs->failed)
+        make_replica(gs);
+    if (gs->replica == NULL)
+        return;
+    replica_tick(gs->replica, now_ms, reactor_wall_ms(gs->sh->reactor));
+    replica_set_members(gs->replica, &members->members);
+    if (members->flush_epoch != 0)
+        group_shard_flush(gs, members->flush_epoch);
+    if (is_joining(gs))
+        replica_join(gs->replica);
+    group_links_members(gs);
+}
+
+void group_shard_freeze(struct group_shard *gs, uint8_t origin)
+{
+    gs->freezing[origin] = true;
+    if (gs->replica != NULL)
+        replica_freeze(gs->replica, origin);
+}
+
+void group_shard_drain(struct group_shard *gs)
+{
+    gs->left = gs->draining = true;
+}
+
+void group_shard_flush(struct group_shard *gs, uint64_t epoch)
+{
+    if (gs->replica != NULL)
+        replica_flush(gs->replica, (uint32_t)u64_min(epoch, UINT32_MAX));
+}
+
+/* --- the timer --- */
+
+/* What control waits for. */
+static void answer(struct group_shard *gs)
+{
+    struct pos pos;
+    uint64_t seq;
+
+    for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++) {
+        if (!gs->freezing[origin] || !replica_frozen(gs->replica, origin, &pos))
+            continue;
+        gs->freezing[origin] = false;
+        group_say_seq(gs->sh, GROUP_SAID_FROZEN, origin, pos.seq);
+    }
+    if (gs->draining && replica_drained(gs->replica, &seq)) {
+        gs->draining = false;
+        group_say_seq(gs->sh, GROUP_SAID_DRAINED, 0, seq);
+    }
+    if (!gs->synced_told && is_joining(gs) && replica_synced(gs->replica)) {
+        gs->synced_told = true;
+        group_say_seq(gs->sh, GROUP_SAID_SYNCED, 0, 0);
+    }
+}
+
+static void report(struct group_shard *gs, uint64_t now_ms)
+{
+    struct group_report *report;
+
+    if (now_ms - gs->reported_ms < REPORT_MS)
+        return;
+    gs->reported_ms = now_ms;
+    report = mem_zalloc(sizeof(*report));
+    report->here = true;
+    report->refusal = group_shard_refusal(gs);
+    replica_position(gs->replica, &report->applied);
+    report->memory_bytes = replica_memory_bytes(gs->replica);
+    report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
+    report->waiting_keys = ks_group_waiting(gs->sh->ks);
+    report->metrics = *replica_metrics(gs->replica);
+    for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++)
+        report->is_peer[origin] = replica_peer_info(gs->replica, origin, &report->peer[origin]);
+    group_say_report(gs->sh, report);
+}
+
+void group_shard_tick(struct group_shard *gs)
+{
+    const uint64_t now_ms = reactor_now_ms(gs->sh->reactor);
+
+    if (gs->replica == NULL || gs->stopping)
+        return;
+    replica_tick(gs->replica, now_ms, reactor_wall_ms(gs->sh->reactor));
+    answer(gs);
+    group_links_tick(gs, now_ms);
+    report(gs, now_ms);
+}
+
+/* --- the turn --- */
+
+const char *group_shard_refusal(const struct group_shard *gs)
+{
+    if (gs->failed)
+        return "this shard could not become one of the group; see the log of the server";
+    if (gs->left)
+        return "this member has left the group, or is about to; delete its data directory and "
+               "start it again to join anew";
+    if (own_state(gs) == MEMBER_SEALED)
+        return "this node was unlinked from its replication group; delete its data directory and "
+               "start it again to join anew";
+    if (gs->replica == NULL)
+        return "this node is not a member of its replication group yet; see REPLGROUP STATUS";
+    return replica_may_write(gs->replica);
+}
+
+const char *group_shard_read_refusal(const struct group_shard *gs)
+{
+    return gs->replica == NULL ? NULL : replica_may_read(gs->replica);
+}
+
+bool group_shard_is_new(const struct group_shard *gs)
+{
+    return gs->members.members.count == 0 || is_joining(gs);
+}
+
+void group_shard_turn(struct group_shard *gs)
+{
+    if (gs->replica != NULL && !gs->stopping)
+        replica_turn(gs->replica);
+}
+
+void group_shard_turn_end(struct group_shard *gs)
+{
+    group_links_flush(gs);
+}
+
+void group_shard_durable(struct group_shard *gs, uint64_t lsn)
+{
+    if (gs->replica != NULL && !gs->stopping)
+        replica_durable(gs->replica, lsn);
+}
+
+void group_shard_covered(struct group_shard *gs, uint64_t lsn, struct bytes covered)
+{
+    if (gs->replica != NULL && !gs->stopping && lsn != 0 &&
+        replica_covered(gs->replica, lsn, covered) != 0)
+        LOG_ERROR("group", "the covered position of the store is damaged shard=%u", gs->sh->id);
+}
+
+uint64_t group_shard_trim_lsn(const struct group_shard *gs)
+{
+    return gs->replica == NULL ? 0 : replica_trim_lsn(gs->replica);
+}
+
+void group_shard_logged(void *ctx, uint64_t lsn, const struct batch *batch, struct bytes bytes)
+{
+    const struct shard *sh = ctx;
+
+    if (sh->group->replica != NULL)
+        replica_logged(sh->group->replica, lsn, batch, bytes);
+}
+
+/* --- life --- */
+
+struct group_shard *group_shard_create(struct shard *sh)
+{
+    struct group_shard *gs = mem_zalloc(sizeof(*gs));
+
+    gs->sh = sh;
+    group_links_init(gs);
+    return gs;
+}
+
+int group_shard_look(struct group_shard *gs, char *why, size_t why_len)
+{
+    struct shard *sh = gs->sh;
+    struct replica_note note;
+    uint8_t bytes[REPLICA_NOTE_BYTES_MAX];
+
+    const int err = replica_look(sh->store, &note);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "%s: the covered position of the store is damaged: %s",
+                       sh->dir, err_str(err));
+        return err;
+    }
+    if (!note.copying)
+        return 0;
+    LOG_NOTICE("group", "the copy of the group's data was not complete: starting it anew shard=%u",
+               sh->id);
+    return shard_store_restart(sh, bytes_of(bytes, replica_empty_note(&note, bytes)), why, why_len);
+}
+
+int group_shard_recover(struct group_shard *gs, const struct group_shard_recovery *how,
+                        const struct replica_state **out, char *why, size_t why_len)
+{
+    const struct replica_recovery recovery = {.ks = gs->sh->ks,
+                                              .store = gs->sh->store,
+                                              .log = gs->sh->log,
+                                              .origin = how->origin,
+                                              .room_bytes = how->room_bytes,
+                                              .room_bytes_min = how->room_bytes_min};
+
+    gs->had_origin = how->origin != 0;
+    *out = &gs->state;
+    return replica_recover(&recovery, &gs->state, why, why_len);
+}
+
+struct link_hub *group_shard_hub(struct group_shard *gs)
+{
+    return gs->hub;
+}
+
+/* The guest's mail tells nothing of the shard. */
+struct pass_mail {
+    struct mail mail;
+    struct shard *sh;
+    struct link_guest *guest;
+};
+
+static void on_pass(struct mail *mail)
+{
+    struct pass_mail *m = container_of(mail, struct pass_mail, mail);
+    struct group_shard *gs = m->sh->group;
+
+    if (gs->stopping)
+        link_guest_drop(m->guest);
+    else
+        group_links_accept(gs, m->guest);
+    mem_free(m);
+}
+
+void group_shard_pass(struct shard *sh, struct link_guest *take_guest)
+{
+    struct pass_mail *m = mem_alloc(sizeof(*m));
+
+    *m = (struct pass_mail){.mail = {.fn = on_pass}, .sh = sh, .guest = take_guest};
+    mailbox_post(&sh->mailbox, &m->mail);
+}
+
+bool group_shard_stop(struct group_shard *gs)
+{
+    gs->stopping = true;
+    const bool links = group_links_stop(gs);
+    const bool replica = gs->replica == NULL || replica_stop(gs->replica);
+    return links && replica;
+}
+
+void group_shard_destroy(struct group_shard *gs)
+{
+    if (gs == NULL)
+        return;
+    replica_destroy(gs->replica);
+    group_links_destroy(gs);
+    mem_free(gs);
+}

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""A replication group of real processes on one machine: founding, joining, both directions,
+restarts, flush, force-unlink, leaving, and what is refused.
+
+usage: smoke.py --server tierra-server [--shards N]
+"""
+
+import os
+import sys
+
+from grouplib import ErrorReply, Group, main_of, wait_until
+
+
+def fill(member, prefix):
+    """Some of each type."""
+    for i in range(50):
+        member.ok('SET', '%s:s:%d' % (prefix, i), 'value %d' % i)
+    member.ok('HSET', prefix + ':h', *[str(i) for i in range(40)])
+    member.ok('SADD', prefix + ':u', *[str(i) for i in range(40)])
+    member.ok('RPUSH', prefix + ':l', *[str(i) for i in range(40)])
+    member.ok('ZADD', prefix + ':z', *[str(i) for i in range(40)])
+    member.ok('SET', prefix + ':ttl', 'x', 'EX', 10000)
+    member.ok('APPEND', prefix + ':long', 'y' * 40000)
+
+
+def shared_counters(group):
+    for n, m in enumerate(group.up(), 1):
+        for _ in range(10 * n):
+            m.ok('INCR', 'shared')
+        m.ok('HINCRBY', 'shared:h', 'f', n)
+        m.ok('ZINCRBY', 'shared:z', n, 'm')
+        m.ok('SADD', 'shared:u', m.name)
+        m.ok('RPUSH', 'shared:l', m.name)
+
+
+def both_directions(group):
+    a, b, c = group.up()
+    fill(a, 'a')
+    fill(b, 'b')
+    shared_counters(group)
+    held = group.await_same()
+    assert held[b'shared'] == b'60', held[b'shared']
+    assert held[b'shared:h'] == (b'hash', {b'f': b'6'}), held[b'shared:h']
+    assert held[b'shared:z'] == (b'zset', [b'm', b'6']), held[b'shared:z']
+    assert held[b'shared:u'] == (b'set', {b'a', b'b', b'c'})
+    assert sorted(held[b'shared:l'][1]) == [b'a', b'b', b'c']
+    assert len(held) == 2 * 56 + 5, len(held)
+    assert c.ok('TTL', 'a:ttl') > 9000
+    c.ok('DEL', 'a:s:1', 'b:h')
+    b.ok('RENAME', 'a:s:2', '{a:s:2}renamed')
+    assert b.ok('DBSIZE') >= 100
+    held = group.await_same()
+    assert b'a:s:1' not in held and b'b:h' not in held
+    assert held[b'{a:s:2}renamed'] == b'value 2'
+    for m in (a, b, c):
+        wait_until('%s counts %d keys: %s' % (m.name, len(held), m.ok('DBSIZE')),
+                   lambda m=m: m.ok('DBSIZE') == len(held))
+    print('both directions: %d keys alike' % len(held))
+
+
+def transactions(group):
+    a, b = group.up()[:2]
+    assert a.ok('MULTI') == b'OK'
+    for i in range(20):
+        a.ok('SET', '{t}:%d' % i, 'in one batch')
+    a.ok('EXEC')
+    b.ok('WATCH', '{t}:0')
+    wait_until('the batch arrives', lambda: b.ok('EXISTS', '{t}:0') == 1)
+    assert b.ok('EXISTS', *['{t}:%d' % i for i in range(20)]) == 20, 'a batch in parts'
+    b.ok('UNWATCH')
+    b.ok('SET', 'watched', 'before')
+    group.await_same()
+    b.ok('WATCH', 'watched')
+    a.ok('SET', 'watched', 'from the peer')
+    wait_until('it arrives', lambda: b.ok('GET', 'watched') == b'from the peer')
+    b.ok('MULTI')
+    b.ok('SET', 'watched', 'after')
+    assert b.call('EXEC') is None, 'a remote change did not count for WATCH'
+    print('transactions')
+
+
+def restarts(group):
+    a, b, c = group.up()
+    before = group.await_same()
+    b.kill()
+    a.ok('SET', 'while b was away', 1)
+    c.ok('INCRBY', 'shared', 5)
+    b.start()
+    group.await_active()
+    held = group.await_same()
+    assert held[b'shared'] == b'65'
+    for m in (a, c):
+        m.stop()
+    b.ok('SET', 'alone', 'b')
+    b.ok('INCRBY', 'shared', 7)
+    b.kill()
+    for m in (a, b, c):
+        m.start()
+    group.await_active()
+    held = group.await_same()
+    assert held[b'alone'] == b'b' and held[b'shared'] == b'72', held[b'shared']
+    assert len(held) == len(before) + 2
+    print('restarts: nothing lost')
+
+
+def concurrent(group):
+    """Two members write while each believes that it is alone: one is down when the other writes."""
+    a, b, c = group.up()
+    c.ok('SET', 'conflict', 'before')
+    c.ok('DEL', 'counter')
+    c.ok('SET', 'counter', 100)
+    c.ok('SADD', 'set', 'x')
+    group.await_same()
+    b.stop()
+    c.stop()
+    a.ok('SET', 'conflict', 'a')
+    a.ok('INCRBY', 'counter', 1)
+    a.ok('DEL', 'set')
+    a.ok('HSET', 'kind', 'f', 'v')
+    a.stop()
+    b.start()
+    b.ok('SET', 'conflict', 'b')
+    b.ok('INCRBY', 'counter', 10)
+    b.ok('SADD', 'set', 'y')
+    b.ok('RPUSH', 'kind', 'later wins')
+    a.start()
+    c.start()
+    group.await_active()
+    held = group.await_same()
+    assert held[b'conflict'] == b'b', held[b'conflict']
+    assert held[b'counter'] == b'111', held[b'counter']
+    assert held[b'set'] == (b'set', {b'y'}), held[b'set']
+    assert held[b'kind'] == (b'list', [b'later wins']), held[b'kind']
+    print('concurrent writes converge')
+
+
+def refused_commands(group):
+    a = group.up()[0]
+    for command, word in ((('FLUSHALL',), b'REPLGROUP FLUSH'), (('FLUSHDB',), b'REPLGROUP FLUSH'),
+                          (('SAVE',), b'op log'), (('BGSAVE',), b'op log'),
+                          (('BGREWRITEAOF',), b'op log'), (('SWAPDB', 0, 1), b'database 0'),
+                          (('MOVE', 'k', 1), b'RENAME'),
+                          (('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'), b'noeviction'),
+                          (('CONFIG', 'SET', 'appendfsync', 'no'), b'everysec'),
+                          (('CONFIG', 'SET', 'save', '60 1'), b'op log'),
+                          (('REPLGROUP', 'FLUSH'), b'REPLGROUP FLUSH earth'),
+                          (('REPLGROUP', 'FLUSH', 'mars'), b'REPLGROUP FLUSH earth'),
+                          (('REPLGROUP', 'FORCE-UNLINK', 'nobody'), b'nobody'),
+                          (('REPLGROUP', 'FORCE-UNLINK', 'a'), b'LEAVE')):
+        reply = a.call(*command)
+        assert isinstance(reply, ErrorReply) and word in reply, (command, reply)
+    print('commands that a group has no use for')
+
+
+def flush(group):
+    a, b, c = group.up()
+    b.ok('REPLGROUP', 'FLUSH', 'earth')
+    for m in (a, b, c):
+        wait_until('%s is empty' % m.name, lambda m=m: m.call('DBSIZE') == 0)
+        wait_until('%s writes again: %s' % (m.name, m.status()),
+                   lambda m=m: m.status()['writes'] == b'ok')
+    a.ok('SET', 'after the flush', 1)
+    assert group.await_same() == {b'after the flush': b'1'}
+    b.kill()
+    b.start()
+    group.await_active()
+    assert group.await_same() == {b'after the flush': b'1'}
+    print('flush empties all')
+
+
+def joins_later(group):
+    """A member that comes to a group with data."""
+    a = group.up()[0]
+    fill(a, 'before')
+    (d,) = group.make(['d'])
+    d.start()
+    group.await_active()
+    d.ok('INCR', 'from d')
+    held = group.await_same()
+    assert held[b'from d'] == b'1' and len(held) >= 56
+    d.kill()
+    d.start()
+    group.await_active()
+    assert group.await_same() == held
+    print('a fourth member got everything')
+
+
+def unlink(group):
+    a, b, c, d = group.up()
+    d.kill()
+    a.ok('REPLGROUP', 'FORCE-UNLINK', 'd')
+    for m in (a, b, c):
+        wait_until('%s knows: %s' % (m.name, m.members()),
+                   lambda m=m: m.members()['d']['member-state'] == b'unlinked')
+    a.ok('SET', 'without d', 1)
+    group.await_same([a, b, c])
+    d.start()
+    wait_until(lambda: 'd is fenced: %s' % d.status(),
+               lambda: d.status()['state'] == b'unlinked' and d.status()['writes'] != b'ok')
+    reply = d.call('SET', 'x', 1)
+    assert isinstance(reply, ErrorReply) and b'delete' in reply, reply
+    d.stop()
+    print('an unlinked member fences itself')
+
+
+def leave(group):
+    a, b, c = [m for m in group.up() if m.name in 'abc']
+    c.ok('SET', 'last words', 'of c')
+    c.ok('REPLGROUP', 'LEAVE')
+    wait_until(lambda: 'c has left: %s' % c.status(), lambda: c.status()['state'] == b'left')
+    assert isinstance(c.call('SET', 'x', 1), ErrorReply)
+    c.stop()
+    held = group.await_same([a, b])
+    assert held[b'last words'] == b'of c'
+    print('a member left')
+
+
+def refused_starts(group, shards):
+    (e,) = group.make(['e'])
+    e.extra = {'maxmemory': '300mb', 'member-name': 'e'}
+    e.start()
+    wait_until(lambda: 'e is told why: %s' % e.status(),
+               lambda: b'maxmemory' in e.status()['refused'])
+    e.stop()
+    e.extra = {'maxmemory-policy': 'allkeys-lru'}
+    code, text = e.refused()
+    assert code == 2 and 'noeviction' in text, (code, text)
+    e.extra = {'member-name': 'nobody'}
+    code, text = e.refused()
+    assert code == 2 and 'linked-databases' in text, (code, text)
+    e.extra = {'group-secret-file': '/nonexistent'}
+    code, text = e.refused()
+    assert code == 2 and '/nonexistent' in text, (code, text)
+    e.extra = {'linked-databases': 'e=127.0.0.1'}
+    code, text = e.refused()
+    assert code == 2 and 'NAME=HOST:PORT' in text, (code, text)
+    e.extra = {'group-nickname': 'mars'}
+    code, text = e.refused()
+    assert code in (2, 3) and 'earth' in text, (code, text)
+    weak = os.path.join(group.work, 'other')
+    with open(os.open(weak, os.O_CREAT | os.O_WRONLY, 0o600), 'w', encoding='ascii') as file:
+        file.write('0' * 64)
+    e.extra = {'group-secret-file': weak}
+    e.start()
+    wait_until('the log tells of the secret', lambda: 'secret' in e.server.log_text())
+    e.stop()
+    print('starts that are refused (%d shards)' % shards)
+
+
+def run(args):
+    options = {'maxmemory': '256mb'}
+    if args.shards > 1:
+        options.update({'clustering-policy': 'enterprise', 'shards': args.shards})
+    group = Group(args.server, args.work, options)
+    try:
+        for m in group.make(['a', 'b', 'c']):
+            m.start()
+        group.await_active()
+        both_directions(group)
+        transactions(group)
+        restarts(group)
+        concurrent(group)
+        refused_commands(group)
+        flush(group)
+        joins_later(group)
+        unlink(group)
+        leave(group)
+        refused_starts(group, args.shards)
+        group.finish()
+    except BaseException:
+        group.fail()
+        raise
+
+
+if __name__ == '__main__':
+    sys.exit(main_of(__doc__, run, lambda p: p.add_argument('--shards', type=int, default=1)))
