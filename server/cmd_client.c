@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "server/conn.h"
+#include "server/forward.h"
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/session.h"
@@ -57,7 +58,7 @@ static void flags_text(const struct conn *c, char out[16])
         *p++ = 'x';
     if (c->postponed)
         *p++ = 'b';
-    if (c->txn != NULL && c->txn->dirty)
+    if ((c->txn != NULL && c->txn->dirty) || forward_dirty(c))
         *p++ = 'd';
     if (c->closing)
         *p++ = 'c';

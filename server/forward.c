@@ -595,6 +595,15 @@ void forward_pin(struct conn *c, uint32_t owner, bool pinned)
     to_owner(c, owner)->pinned = pinned;
 }
 
+bool forward_dirty(const struct conn *c)
+{
+    if (c->fw == NULL || c->txn == NULL || c->txn->shard == TXN_NO_SHARD)
+        return false;
+    /* Without a message under way the owner does nothing to the agent but touch what it watches. */
+    const struct forward *f = c->fw->to[c->txn->shard];
+    return f != NULL && f->pinned && !f->away && f->agent.txn != NULL && f->agent.txn->dirty;
+}
+
 void forward_release(struct conn *c, uint32_t owner)
 {
     struct forward *f = c->fw == NULL ? NULL : c->fw->to[owner];

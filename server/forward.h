@@ -118,6 +118,9 @@ struct conn *forward_agent(struct conn *c, uint32_t owner);
 /* The agent at `owner` holds, or holds no more, what must stay between commands: watched keys. */
 void forward_pin(struct conn *c, uint32_t owner, bool pinned);
 
+/* A key that it watches at another shard was touched, as far as is known while nothing is away. */
+bool forward_dirty(const struct conn *c);
+
 /* Lets the agent at `owner` forget its transaction. */
 void forward_release(struct conn *c, uint32_t owner);
 

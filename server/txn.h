@@ -32,7 +32,8 @@ struct txn_cmd {
 struct txn {
     bool active; /* After MULTI. */
     bool failed; /* A command could not be queued: EXEC aborts. */
-    bool dirty;  /* A watched key was touched. */
+    /* A watched key was touched; set by its shard's thread. Of an agent home reads it, too. */
+    _Atomic bool dirty;
     struct txn_cmd *cmds;
     uint32_t cmds_count;
     uint32_t cmds_cap;

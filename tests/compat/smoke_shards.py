@@ -133,16 +133,29 @@ def check_keys(c):
     check('one slot', value(c, 'SUNION', '{a}1', '{a}2'), [])
 
 
+def flags_of(conn, client_id):
+    """As CLIENT LIST gives them."""
+    for line in value(conn, 'CLIENT', 'LIST').split(b'\n'):
+        words = dict(word.split(b'=', 1) for word in line.split())
+        if words.get(b'id') == client_id:
+            return words[b'flags']
+    return None
+
+
 def check_transactions(c, other):
+    client_id = value(c, 'CLIENT', 'ID')
     for tag in TAGS:
         got = pipeline(c, [['MULTI'], ['SET', 'x' + tag, '1'], ['INCR', 'x' + tag],
                            ['PING'], ['EXEC'], ['GET', 'x' + tag]])
         check('EXEC ' + tag, [x[1] for x in got[4]] + got[5:], [b'OK', b'2', b'PONG', b'2'])
         check('WATCH ' + tag, value(c, 'WATCH', 'x' + tag), b'OK')
+        check('flags ' + tag, flags_of(other, client_id), b'N')
         other.call('SET', 'x' + tag, '5')
+        check('flags of who watched it ' + tag, flags_of(other, client_id), b'd')
         check('EXEC that sees a change ' + tag,
               pipeline(c, [['MULTI'], ['SET', 'x' + tag, '6'], ['EXEC'], ['GET', 'x' + tag]])[2:],
               [None, b'5'])
+        check('flags after EXEC ' + tag, flags_of(other, client_id), b'N')
         c.call('WATCH', 'x' + tag)
         check('EXEC that sees none ' + tag,
               [x[1] for x in pipeline(c, [['MULTI'], ['INCR', 'x' + tag], ['EXEC']])[2]], [b'6'])
