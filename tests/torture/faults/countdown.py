@@ -4,10 +4,10 @@
 A short script of writes, flushes and reads runs under fault_shim.c with the fault at the n-th call
 (any of open, write, sync, read) on the store's tables, then on its manifest, then on the op log;
 n spread over all that there are, or each with enough cycles. Not on all files of the store at once:
-Debian's RocksDB has its assertions on, and one of them does not hold then. Against a model of what
-was acknowledged, refused and left unknown: nothing acknowledged is lost, no value is wrong, the
-server does not end by itself, while the fault lasts, after kill -9, in a start that meets the
-fault, and in one that does not.
+a start that cannot write RocksDB's report meets an assertion (engine/store/README.md). Against a
+model of what was acknowledged, refused and left unknown: nothing acknowledged is lost, no value is
+wrong, the server does not end by itself, while the fault lasts, after kill -9, in a start that
+meets the fault, and in one that does not.
 """
 
 import sys
