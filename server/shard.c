@@ -483,6 +483,9 @@ static int write_rest(const struct shard *sh)
         err = ks_flush_batch_now(sh->ks);
     if (err == 0 && may_write(sh, seconds == 0 ? 0 : UINT64_MAX))
         err = store_flush(sh->store);
+    /* One that failed may stall as well, and then nothing was tried. */
+    if (err == 0)
+        err = store_health(sh->store, NULL, 0);
     if (err != 0)
         LOG_ERROR("server", "not everything is in the store; the log has it err=\"%s\"",
                   err_str(err));
