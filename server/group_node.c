@@ -338,12 +338,11 @@ void group_say_link(struct shard *sh, uint8_t origin, bool up, const char *why)
     mailbox_post(&sh->node->shards[0]->mailbox, &m->mail);
 }
 
-void group_say_report(struct shard *sh, const struct group_report *report)
+void group_say_report(struct shard *sh, struct group_report *take_report)
 {
     struct said_mail *m = say(sh, GROUP_SAID_REPORT, 0);
 
-    m->report = mem_alloc(sizeof(*report));
-    *m->report = *report;
+    m->report = take_report;
     mailbox_post(&sh->node->shards[0]->mailbox, &m->mail);
 }
 

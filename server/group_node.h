@@ -122,9 +122,9 @@ enum group_said {
     GROUP_SAID_REPORT
 };
 
-/* Any shard's thread. `why` may be NULL; `report` is copied. */
+/* Any shard's thread. `why` may be NULL. */
 void group_say_seq(struct shard *sh, enum group_said what, uint8_t origin, uint64_t seq);
 void group_say_link(struct shard *sh, uint8_t origin, bool up, const char *why);
-void group_say_report(struct shard *sh, const struct group_report *report);
+void group_say_report(struct shard *sh, struct group_report *take_report);
 
 #endif

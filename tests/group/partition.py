@@ -149,7 +149,7 @@ def cycle(rng, net, group, load, seconds):
 def run(args):
     seed = args.seed or random.SystemRandom().randrange(1 << 31)
     rng = random.Random(seed)
-    group = Group(args.server, args.work, {'maxmemory': '256mb', 'appendfsync': args.appendfsync})
+    group = Group(args.server, args.work, {'maxmemory': '2gb', 'appendfsync': args.appendfsync})
     try:
         net = Net(3, group.work)
     except NoNetwork as err:

@@ -248,7 +248,7 @@ def refused_starts(group, shards):
 
 
 def run(args):
-    options = {'maxmemory': '256mb'}
+    options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     if args.shards > 1:
         options.update({'clustering-policy': 'enterprise', 'shards': args.shards})
     group = Group(args.server, args.work, options)
