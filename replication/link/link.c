@@ -166,7 +166,6 @@ static void stop_after_queue(struct link *link)
         return;
     CHECK(link->sock_open);
     link->state = LINK_CLOSING;
-    link_no_longer_unproven(link);
     buf_deinit(&link->message);
     reactor_timer_start(hub->reactor, &link->timer, reactor_now_ms(hub->reactor) + hub->close_ms,
                         on_timer);

@@ -68,7 +68,7 @@ struct link_hub {
     uint32_t close_ms;
     bool stopped;
     struct list links;    /* All that are not freed. */
-    struct list unproven; /* Accepted and not proven, oldest first. */
+    struct list unproven; /* Accepted and never proven, those that close too; oldest first. */
     uint32_t unproven_count;
     struct list dirty; /* Have something to send. */
     struct list later; /* Have something to tell, from the loop: see link_run_later. */

@@ -193,6 +193,32 @@ static void a_flood_of_repeated_first_messages_keeps_nobody_out(void **state)
         close(fds[i]);
 }
 
+static void a_flood_of_wrong_proofs_keeps_nobody_out(void **state)
+{
+    struct fix *fix = *state;
+    uint8_t hello[SHAKE_BYTES_MAX];
+    const size_t len = make_hello(fix->secret, hello);
+    uint8_t proof[40] = {'T', 'L', 'N', 'K', SHAKE_VERSION, SHAKE_PROOF, sizeof(proof)};
+    const struct link_metrics *metrics = link_hub_metrics(fix->inner);
+    int fds[FLOOD];
+    struct side *acceptor;
+
+    /* They do not go away when they are told to. */
+    for (uint32_t i = 0; i < FLOOD; i++) {
+        fds[i] = connect_plain(fix->door);
+        write_all(fds[i], hello, len);
+        RUN_UNTIL(&fix->base, fix->guests == i + 1);
+        write_all(fds[i], proof, sizeof(proof));
+        RUN_UNTIL(&fix->base, metrics->auth_failures == i + 1);
+        run_a_while(&fix->base);
+        assert_true(metrics->open <= LINK_UNPROVEN_MAX);
+    }
+    struct side *dialer = dial_ready(fix, &acceptor);
+    side_end(dialer);
+    for (uint32_t i = 0; i < FLOOD; i++)
+        close(fds[i]);
+}
+
 static void expect_no_door(struct fix *fix, const char *address, int err, const char *text)
 {
     const struct link_door_options options = {
@@ -452,6 +478,7 @@ int main(void)
         LINK_TEST(who_leaves_before_saying_anything_is_forgotten),
         LINK_TEST(a_flood_of_the_silent_keeps_nobody_out),
         LINK_TEST(a_flood_of_repeated_first_messages_keeps_nobody_out),
+        LINK_TEST(a_flood_of_wrong_proofs_keeps_nobody_out),
         LINK_TEST(a_door_that_cannot_open_says_why),
         LINK_TEST(a_door_for_all_addresses_is_open_at_each),
         LINK_TEST(a_door_that_stops_lets_nobody_in),
