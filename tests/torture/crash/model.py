@@ -14,6 +14,8 @@ TTL_NO_KEY = -2
 TTL_NONE = -1
 # Ways to explain what was under way that are followed at the same time.
 WAYS_MAX = 200
+# The server counts whole milliseconds, as Redis does, and by another clock. Seconds.
+CLOCK_STEP = 0.002
 
 
 class Op:
@@ -73,7 +75,7 @@ def matches(value, reply, start, end):
         return False
     if isinstance(value, Short):
         if reply is None:
-            return value.from_time is None or end >= value.from_time + value.ttl
+            return value.from_time is None or end >= value.from_time + value.ttl - CLOCK_STEP
         alive = value.to_time is None or start <= value.to_time + value.ttl
         return alive and reply == piece(value.part)
     if value is None:
