@@ -34,7 +34,7 @@
  * what is in the write buffers of the store: what replays within two seconds, and does not fill
  * DRAM. Bytes, and parts of maxmemory.
  */
-#define LOG_TAIL_BYTES_MAX  (128u << 20)
+#define LOG_TAIL_BYTES_MAX  (256u << 20)
 #define LOG_TAIL_BYTES_MIN  (4u << 20)
 #define LOG_TAIL_DRAM_SHARE 4
 /* Rows that wait longer than this are written even without need. Milliseconds. */
