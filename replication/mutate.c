@@ -547,8 +547,7 @@ struct coll *mut_coll(struct mut *m, const struct ks_key *key, uint8_t type)
     return ks_apply_coll(m->options.ks, key, type, m->tag, m->lsn);
 }
 
-/* The batch has changed this element before: its op is voided. True if it was set, or counted. */
-static bool void_elem(struct mut *m, const struct ks_key *key, struct bytes sub)
+bool mut_void_elem(struct mut *m, const struct ks_key *key, struct bytes sub)
 {
     if (likely(m->nops == 0))
         return false;
@@ -560,7 +559,7 @@ static bool void_elem(struct mut *m, const struct ks_key *key, struct bytes sub)
     return set;
 }
 
-static void append_elem(struct mut *m, const struct ks_key *key, struct op *op, uint64_t count)
+void mut_append_elem(struct mut *m, const struct ks_key *key, struct op *op, uint64_t count)
 {
     op->key = key->name;
     op->has_count = true;
@@ -579,19 +578,18 @@ bool mut_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct byt
     if (coll->type == VT_SET && coll_find(coll, sub) != NULL)
         return false;
     mut_begin_op(m);
-    (void)void_elem(m, &key, sub);
+    (void)mut_void_elem(m, &key, sub);
     buf_clear(&m->row);
     CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
     buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
     const bool created =
         ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
-    append_elem(m, &key, &op, coll->count);
+    mut_append_elem(m, &key, &op, coll->count);
     mut_changed(m, &key);
     return created;
 }
 
-/* A collection without elements is no key: what is left is garbage of this node alone. */
-static bool drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key)
+bool mut_drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key)
 {
     if (coll->count != 0)
         return true;
@@ -607,11 +605,11 @@ bool mut_elem_del(struct mut *m, struct coll *coll, struct bytes sub)
     if (unlikely(m->group != NULL))
         return mut_group_elem_del(m, coll, sub);
     mut_begin_op(m);
-    (void)void_elem(m, &key, sub);
-    append_elem(m, &key, &op, coll->count - 1);
+    (void)mut_void_elem(m, &key, sub);
+    mut_append_elem(m, &key, &op, coll->count - 1);
     mut_changed(m, &key);
     ks_apply_elem_del(m->options.ks, coll, sub, m->tag, m->lsn);
-    return drop_if_empty(m, coll, &key);
+    return mut_drop_if_empty(m, coll, &key);
 }
 
 static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
@@ -626,9 +624,9 @@ static void finish_elem_incr(struct mut *m, struct coll *coll, struct bytes sub,
                     .fsum = incr->fsum,
                     .flags = incr->fresh ? OP_COVER : 0};
 
-    (void)void_elem(m, &key, sub);
+    (void)mut_void_elem(m, &key, sub);
     (void)ks_apply_elem(m->options.ks, coll, sub, m->tag, m->lsn, buf_bytes(&m->row));
-    append_elem(m, &key, &op, coll->count);
+    mut_append_elem(m, &key, &op, coll->count);
     mut_changed(m, &key);
 }
 
@@ -699,109 +697,4 @@ int mut_elem_incr_float(struct mut *m, struct coll *coll, struct bytes sub, long
         (void)mut_elem_set(m, coll, sub, bytes_of(text, len));
     }
     return 0;
-}
-
-/* --- lists --- */
-
-/* Logs and applies one element of a list; the row is m->row. */
-static void list_put(struct mut *m, struct coll *coll, struct bytes pos, struct bytes value,
-                     enum ks_list_place place)
-{
-    const struct ks_key key = ks_key_of_coll(coll);
-    struct op op = {.kind = OP_ELEM_SET, .type = VT_LIST, .sub = pos, .value = value};
-
-    if (unlikely(m->group != NULL)) {
-        (void)mut_group_elem_set(m, coll, pos, value);
-        return;
-    }
-    (void)void_elem(m, &key, pos);
-    buf_clear(&m->row);
-    CHECK(buf_reserve(&m->row, row_value_size(value.len, false)) == 0);
-    buf_commit(&m->row, row_value_store(m->row.ptr, m->tag, value, 0));
-    const struct ks_elem elem = {
-        .sub = pos, .row = buf_bytes(&m->row), .tag = m->tag, .lsn = m->lsn};
-    ks_apply_list_put(m->options.ks, coll, &elem, place);
-    append_elem(m, &key, &op, coll->count);
-    mut_changed(m, &key);
-}
-
-void mut_list_push(struct mut *m, struct coll *coll, struct bytes value, bool front)
-{
-    struct listpos pos;
-
-    mut_begin_op(m);
-    coll_list_meta(coll, &m->meta);
-    if (front)
-        listpos_front(bytes_of(NULL, 0), &m->meta, m->tag, &pos);
-    else
-        listpos_back(bytes_of(NULL, 0), &m->meta, m->tag, &pos);
-    list_put(m, coll, listpos_bytes(&pos), value, front ? KS_LIST_FRONT : KS_LIST_BACK);
-}
-
-static bool list_del(struct mut *m, struct coll *coll, const struct listq_at *at,
-                     enum ks_list_place place)
-{
-    uint8_t room[LISTPOS_BYTES_MAX];
-    const struct ks_key key = ks_key_of_coll(coll);
-    const struct bytes pos = listq_position(at, room);
-    struct op op = {.kind = OP_ELEM_DEL, .type = VT_LIST, .sub = pos};
-
-    if (unlikely(m->group != NULL))
-        return mut_group_elem_del(m, coll, pos);
-    mut_begin_op(m);
-    (void)void_elem(m, &key, pos);
-    append_elem(m, &key, &op, coll->count - 1);
-    mut_changed(m, &key);
-    ks_apply_list_del(m->options.ks, coll, pos, m->tag, m->lsn, place);
-    return drop_if_empty(m, coll, &key);
-}
-
-bool mut_list_pop(struct mut *m, struct coll *coll, bool front)
-{
-    struct listq_at at;
-
-    if (front)
-        listq_first(&coll->seq, &at);
-    else
-        listq_last(&coll->seq, &at);
-    CHECK(listq_valid(&at));
-    return list_del(m, coll, &at, front ? KS_LIST_FRONT : KS_LIST_BACK);
-}
-
-bool mut_list_remove(struct mut *m, struct coll *coll, const struct listq_at *at)
-{
-    return list_del(m, coll, at, KS_LIST_WITHIN);
-}
-
-void mut_list_set(struct mut *m, struct coll *coll, const struct listq_at *at, struct bytes value)
-{
-    uint8_t room[LISTPOS_BYTES_MAX];
-
-    mut_begin_op(m);
-    list_put(m, coll, listq_position(at, room), value, KS_LIST_WITHIN);
-}
-
-int mut_list_insert(struct mut *m, struct coll *coll, const struct listq_at *at, bool before,
-                    struct bytes value)
-{
-    uint8_t here_room[LISTPOS_BYTES_MAX], there_room[LISTPOS_BYTES_MAX];
-    struct listq_at other = *at;
-    struct listpos pos;
-
-    if (before)
-        listq_prev(&coll->seq, &other);
-    else
-        listq_next(&coll->seq, &other);
-    if (!listq_valid(&other)) {
-        mut_list_push(m, coll, value, before);
-        return 0;
-    }
-    mut_begin_op(m);
-    const struct bytes here = listq_position(at, here_room);
-    const struct bytes there = listq_position(&other, there_room);
-    const int err = before ? listpos_between(there, here, m->tag, m->nops, &pos)
-                           : listpos_between(here, there, m->tag, m->nops, &pos);
-    if (err == 0)
-        list_put(m, coll, listpos_bytes(&pos), value, KS_LIST_WITHIN);
-    return err;
 }

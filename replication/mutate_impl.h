@@ -79,6 +79,15 @@ void mut_ref_void(struct mut *m, struct ref *r);
 /* Voids every op of the batch that names the key. */
 void mut_void_key(struct mut *m, uint64_t key);
 
+/* --- elements of collections --- */
+
+/* The batch has changed this element before: its op is voided. True if it was set, or counted. */
+bool mut_void_elem(struct mut *m, const struct ks_key *key, struct bytes sub);
+/* Logs an op on one; `count`: of those that are there with it. */
+void mut_append_elem(struct mut *m, const struct ks_key *key, struct op *op, uint64_t count);
+/* A collection without elements is no key: what is left is garbage of this node alone. */
+bool mut_drop_if_empty(struct mut *m, struct coll *coll, const struct ks_key *key);
+
 /* --- mut_group.c: the same for a member of a group; see mutate.h --- */
 
 void mut_group_create(struct mut *m);
