@@ -1,0 +1,295 @@
+/* Control, node by node: members that are unlinked, by the majority or by force. */
+#include "tests/unit/test_control_fixture.h"
+
+static int unlink_from(struct world *w, unsigned at, unsigned victim, bool force)
+{
+    const struct bytes name = bytes_cstr(names[victim]);
+
+    buf_clear(&w->text);
+    return control_force_unlink(w->nodes[at].control, &name, 1, force, &w->text);
+}
+
+static void the_end_is_the_highest_that_any_survivor_has(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    const uint8_t victim = status_of(w, 2).origin;
+    w->nodes[0].seq[victim - 1] = 10;
+    w->nodes[1].seq[victim - 1] = 12;
+    w->down = 1u << 2;
+    assert_int_equal(unlink_from(w, 0, 2, false), 0);
+    run(w, 5000);
+    const struct membership *m = control_members(w->nodes[1].control);
+    expect_u64(m->at[victim - 1].state, MEMBERSHIP_SEALED);
+    expect_u64(m->at[victim - 1].sealed_seq[0], 12);
+    expect_u64(m->forks_count, 1);
+}
+
+static void the_unlinked_fences_itself_and_is_not_let_in_again(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    w->down = 1u << 2;
+    assert_int_equal(unlink_from(w, 0, 2, false), 0);
+    run(w, 5000);
+    assert_true(control_may_write(w->nodes[2].control));
+    w->down = 0;
+    run(w, 3000);
+    expect_u64(status_of(w, 2).state, CONTROL_UNLINKED);
+    assert_false(control_may_write(w->nodes[2].control));
+    buf_clear(&w->text);
+    assert_int_equal(control_flush(w->nodes[2].control, true, &w->text), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "must be deleted and recreated");
+    /* Also after a restart. */
+    stop(&w->nodes[2]);
+    start(w, 2);
+    run(w, 3000);
+    expect_u64(status_of(w, 2).state, CONTROL_UNLINKED);
+    /* Recreated, it is let in under its name with a new number. */
+    stop(&w->nodes[2]);
+    buf_clear(&w->nodes[2].disk);
+    struct control_options options = options_of(w, 2);
+    options.seed = 4711;
+    start_with(w, 2, &options);
+    run(w, 10000);
+    expect_u64(status_of(w, 2).state, CONTROL_JOINING);
+    expect_u64(status_of(w, 2).origin, 4);
+}
+
+static void an_unreachable_survivor_is_named_and_can_be_unlinked_as_well(void **state)
+{
+    struct world *w = *state;
+    struct control_peer peer;
+
+    form(w, 5);
+    w->down = 1u << 3 | 1u << 4;
+    assert_int_equal(unlink_from(w, 0, 3, false), 0);
+    run(w, 12000);
+    const struct control_status status = status_of(w, 0);
+    expect_says(bytes_cstr(status.waits_text), "waits for n4");
+    expect_says(bytes_cstr(status.waits_text), "can be unlinked as well");
+    assert_true(control_peer(w->nodes[0].control, status_of(w, 3).origin, &peer));
+    expect_str(control_link_state_str(peer.state), "UnlinkFailed");
+    expect_says(bytes_cstr(peer.error), "waits for n4");
+
+    assert_int_equal(unlink_from(w, 0, 4, false), 0);
+    run(w, 8000);
+    expect_u64(membership_set_count(membership_live_set(control_members(w->nodes[1].control))), 3);
+    expect_str(status_of(w, 0).waits_text, "");
+}
+
+static void without_a_majority_the_word_is_needed(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 2);
+    w->down = 1u << 1;
+    assert_int_equal(unlink_from(w, 0, 1, false), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "FORCE");
+    run(w, 3000);
+    expect_u64(control_members(w->nodes[0].control)->forks_count, 1);
+    assert_int_equal(unlink_from(w, 0, 1, true), 0);
+    run(w, 3000);
+    expect_u64(control_members(w->nodes[0].control)->forks_count, 2);
+    assert_true(control_may_write(w->nodes[0].control));
+}
+
+static void two_that_force_each_other_out_refuse_each_other(void **state)
+{
+    struct world *w = *state;
+    struct control_peer peer;
+
+    form(w, 4);
+    w->down = 1u << 2 | 1u << 3;
+    assert_int_equal(unlink_from(w, 0, 2, false), 0);
+    assert_int_equal(unlink_from(w, 0, 3, true), 0);
+    run(w, 5000);
+    expect_u64(control_members(w->nodes[1].control)->forks_count, 2);
+    w->down = 1u << 0 | 1u << 1;
+    assert_int_equal(unlink_from(w, 2, 0, true), 0);
+    assert_int_equal(unlink_from(w, 2, 1, true), 0);
+    run(w, 5000);
+    w->down = 0;
+    run(w, 5000);
+    for (unsigned i = 0; i < 4; i++) {
+        expect_u64(status_of(w, i).state, CONTROL_ACTIVE);
+        assert_int_equal(membership_compare(control_members(w->nodes[0].control),
+                                            control_members(w->nodes[i].control)),
+                         i < 2 ? MEMBERSHIP_SAME : MEMBERSHIP_FORKED);
+    }
+    assert_false(control_peer(w->nodes[0].control, status_of(w, 2).origin, &peer));
+}
+
+static void two_that_force_the_same_out_stay_together(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 4);
+    w->down = 1u << 2 | 1u << 3;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(unlink_from(w, i, 2, true), 0);
+        assert_int_equal(unlink_from(w, i, 3, true), 0);
+    }
+    run(w, 10000);
+    const struct membership *m = control_members(w->nodes[0].control);
+    expect_u64(m->forks_count, 2);
+    expect_u64(membership_set_count(membership_live_set(m)), 2);
+    assert_int_equal(membership_compare(m, control_members(w->nodes[1].control)), MEMBERSHIP_SAME);
+}
+
+static void force_is_for_one_time_only(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    w->down = 1u << 2;
+    assert_int_equal(unlink_from(w, 0, 2, true), 0); /* Not needed: the majority stays. */
+    run(w, 5000);
+    expect_u64(control_members(w->nodes[0].control)->forks_count, 1);
+    assert_int_equal(unlink_from(w, 0, 1, false), -ERR_REFUSED);
+}
+
+static void force_is_for_those_it_was_given_for(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 4);
+    w->down = 1u << 2 | 1u << 3;
+    assert_int_equal(unlink_from(w, 0, 2, true), 0); /* Waits for n3. */
+    run(w, 2000);
+    assert_int_equal(unlink_from(w, 0, 3, false), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "FORCE");
+    assert_int_equal(unlink_from(w, 0, 2, false), 0);
+    assert_int_equal(unlink_from(w, 0, 3, true), 0);
+    assert_int_equal(unlink_from(w, 0, 3, false), 0); /* Said already. */
+    run(w, 3000);
+    expect_u64(control_members(w->nodes[1].control)->forks_count, 2);
+}
+
+/* Whose ballot the others have promised last. */
+static void expect_proposer(struct world *w, unsigned count, uint8_t origin)
+{
+    for (unsigned i = 0; i < count; i++)
+        expect_u64(w->nodes[i].control->stored.slots[CONTROL_ORDINARY].promised.origin, origin);
+}
+
+static void nobody_takes_over_what_somebody_works_on(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 5);
+    w->down = 1u << 3 | 1u << 4;
+    assert_int_equal(unlink_from(w, 0, 3, false), 0); /* Waits for n4. */
+    for (unsigned i = 0; i < 40; i++) {
+        run(w, 500);
+        expect_proposer(w, 3, status_of(w, 0).origin);
+    }
+}
+
+static void what_a_node_began_another_finishes(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 4);
+    w->down = 1u << 3;
+    assert_int_equal(unlink_from(w, 0, 3, false), 0);
+    /* Its promise reaches the disk and the others hear of it; then it is gone. */
+    for (unsigned i = 0; i < 3; i++)
+        answer(&w->nodes[0]);
+    for (unsigned i = 0; i < 2 && !list_empty(&w->letters); i++)
+        deliver(w);
+    stop(&w->nodes[0]);
+    run(w, 3000);
+    expect_u64(membership_set_count(membership_live_set(control_members(w->nodes[1].control))), 4);
+    start(w, 0); /* It remembers nothing of the command. */
+    run(w, 20000);
+    expect_u64(membership_set_count(membership_live_set(control_members(w->nodes[1].control))), 3);
+}
+
+/* A message of the agreement from one node to another, as if it had come now. */
+static void tell(struct world *w, unsigned from, unsigned to, struct control_msg *msg)
+{
+    struct buf out;
+
+    buf_init(&out, CONTROL_MSG_BYTES_MAX);
+    msg->ballot.origin = status_of(w, from).origin;
+    assert_int_equal(control_msg_encode(msg, &out), 0);
+    control_receive(w->nodes[to].control, addresses[from], buf_bytes(&out));
+    buf_deinit(&out);
+}
+
+/* The next epoch, by force, without one of the members. */
+static void make_value(struct world *w, unsigned without, struct buf *out)
+{
+    struct membership *m = mem_zalloc(sizeof(*m));
+    static const uint64_t seqs[1] = {7};
+
+    membership_copy(m, control_members(w->nodes[0].control));
+    membership_next(m);
+    membership_seal(m, status_of(w, without).origin, MEMBERSHIP_SEALED, seqs);
+    membership_fork(m, 99);
+    assert_int_equal(membership_encode(m, out), 0);
+    mem_free(m);
+}
+
+/* A node that missed the PREPARE may still be told of the value. */
+static void what_is_accepted_by_force_says_whom_it_unlinks(void **state)
+{
+    struct world *w = *state;
+    struct control_msg msg;
+    struct buf value;
+
+    form(w, 4);
+    const membership_set old = membership_bit(status_of(w, 2).origin);
+    const membership_set new = membership_bit(status_of(w, 3).origin);
+    buf_init(&value, MEMBERSHIP_BYTES_MAX);
+    make_value(w, 3, &value);
+    control_msg_begin(w->nodes[0].control, &msg, CONTROL_PREPARE);
+    msg.mode = CONTROL_BY_FORCE;
+    msg.ballot.round = 1;
+    msg.set = old;
+    tell(w, 0, 1, &msg);
+    expect_u64(status_of(w, 1).unlinking, old);
+    msg.kind = CONTROL_ACCEPT;
+    msg.ballot.round = 2;
+    msg.value = buf_bytes(&value);
+    tell(w, 0, 1, &msg);
+    expect_u64(status_of(w, 1).unlinking, new);
+    assert_true((w->nodes[1].freeze & new) != 0);
+    buf_deinit(&value);
+}
+
+static void commands_that_make_no_sense_are_refused(void **state)
+{
+    struct world *w = *state;
+    const struct bytes nobody = BYTES_LIT("nobody");
+
+    form(w, 2);
+    assert_int_equal(control_force_unlink(w->nodes[0].control, &nobody, 1, false, &w->text),
+                     -ERR_NOT_FOUND);
+    expect_says(buf_bytes(&w->text), "no member is named nobody");
+    assert_int_equal(unlink_from(w, 0, 0, true), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "use LEAVE");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CONTROL_TEST(the_end_is_the_highest_that_any_survivor_has),
+        CONTROL_TEST(the_unlinked_fences_itself_and_is_not_let_in_again),
+        CONTROL_TEST(an_unreachable_survivor_is_named_and_can_be_unlinked_as_well),
+        CONTROL_TEST(without_a_majority_the_word_is_needed),
+        CONTROL_TEST(two_that_force_each_other_out_refuse_each_other),
+        CONTROL_TEST(two_that_force_the_same_out_stay_together),
+        CONTROL_TEST(force_is_for_one_time_only),
+        CONTROL_TEST(force_is_for_those_it_was_given_for),
+        CONTROL_TEST(nobody_takes_over_what_somebody_works_on),
+        CONTROL_TEST(what_is_accepted_by_force_says_whom_it_unlinks),
+        CONTROL_TEST(what_a_node_began_another_finishes),
+        CONTROL_TEST(commands_that_make_no_sense_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
