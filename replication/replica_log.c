@@ -61,6 +61,7 @@ struct log_read {
     /* The job's. */
     int err;
     bool more;    /* Nothing found yet. */
+    bool broken;  /* The cursor has passed a record that could not be taken. */
     bool trimmed; /* What was passed over has gone meanwhile; what is wanted need not have. */
     uint64_t skipped;
     struct buf bytes;
@@ -206,6 +207,7 @@ static bool on_record(struct log_read *read, const struct oplog_record *record)
         read->err = -ERR_NOT_FOUND;
     else
         take_record(read, record);
+    read->broken = read->err != 0;
     return read->err != 0 || record->seq == read->fetch.to_seq ||
            read->bytes.len >= read->fetch.bytes_max;
 }
@@ -431,7 +433,7 @@ static void on_read(struct mail *mail)
         return;
     }
     slot->running = NULL;
-    if (read->err == 0 && !r->stopping)
+    if (read->err == 0 && !read->broken && !r->stopping)
         keep_cursor(r, read->cursor);
     else
         close_cursor(r, read->cursor);

@@ -155,9 +155,8 @@ static void read_names(struct ks_names *n)
     buf_init(&room, ROWKEY_BYTES_MAX);
     store_iter_seek(it, bytes_of(NULL, 0));
     while (store_iter_valid(it) && n->err == 0) {
-        if (rowkey_parse(store_iter_key(it), &rk) != 0)
-            break;
-        if (rk.kind == ROWKEY_KIND_KEY)
+        n->err = rowkey_parse(store_iter_key(it), &rk);
+        if (n->err == 0 && rk.kind == ROWKEY_KIND_KEY)
             n->err =
                 store_iter_row(it, &row) == STORE_FOUND ? keep_name(n, &rk, row) : -ERR_CORRUPT;
         if (n->err == 0)
