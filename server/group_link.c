@@ -298,6 +298,7 @@ bool group_links_stop(struct group_shard *gs)
 {
     if (!gs->hub_stopped)
         link_hub_stop(gs->hub, "this node is stopping");
+    memset(gs->links, 0, sizeof(gs->links)); /* The hub frees them without a word. */
     gs->hub_stopped = true;
     return link_hub_empty(gs->hub);
 }

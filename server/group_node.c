@@ -50,6 +50,11 @@ static void on_order(struct mail *mail)
     struct order_mail *m = container_of(mail, struct order_mail, mail);
     struct group_shard *gs = m->sh->group;
 
+    if (group_shard_stopping(gs)) {
+        mem_free(m->members);
+        mem_free(m);
+        return;
+    }
     switch (m->order) {
     case ORDER_MEMBERS:
         group_shard_set_members(gs, m->members);
@@ -378,11 +383,14 @@ static int make_control(struct group *g, char *why, size_t why_len)
     struct buf state;
     struct rng rng;
 
+    int err = rng_seed_from_os(&rng);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "no random numbers from the kernel: %s", err_str(err));
+        return err;
+    }
     group_config_control(g->node->cfg, &g->config, g->node->shards_count, &options);
     buf_init(&state, CONTROL_STATE_BYTES);
-    int err = rng_seed_from_os(&rng);
-    if (err == 0)
-        err = read_file(g, &state, why, why_len);
+    err = read_file(g, &state, why, why_len);
     options.seed = rng_u64(&rng);
     options.state = buf_bytes(&state);
     if (err == 0)

@@ -47,7 +47,6 @@ struct shard;
 struct group_report {
     bool here;           /* It has a replica. */
     const char *refusal; /* Of writes; NULL: none. Static storage. */
-    struct posv applied;
     struct replica_metrics metrics;
     uint64_t memory_bytes;
     uint64_t unsettled_keys;

@@ -254,7 +254,6 @@ static void report(struct group_shard *gs, uint64_t now_ms)
     report = mem_zalloc(sizeof(*report));
     report->here = true;
     report->refusal = group_shard_refusal(gs);
-    replica_position(gs->replica, &report->applied);
     report->memory_bytes = replica_memory_bytes(gs->replica);
     report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
     report->waiting_keys = ks_group_waiting(gs->sh->ks);
@@ -415,6 +414,11 @@ void group_shard_pass(struct shard *sh, struct link_guest *take_guest)
 
     *m = (struct pass_mail){.mail = {.fn = on_pass}, .sh = sh, .guest = take_guest};
     mailbox_post(&sh->mailbox, &m->mail);
+}
+
+bool group_shard_stopping(const struct group_shard *gs)
+{
+    return gs->stopping;
 }
 
 bool group_shard_stop(struct group_shard *gs)

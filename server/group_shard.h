@@ -38,6 +38,9 @@ struct group_members {
 /* The shard is of a member: its group_shard; NULL on a node that stands alone. */
 MUST_USE struct group_shard *group_shard_create(struct shard *sh);
 
+/* Nothing may be asked of it any more. */
+bool group_shard_stopping(const struct group_shard *gs);
+
 /* Ends links and work under way: to be called between turns until it says true. */
 bool group_shard_stop(struct group_shard *gs);
 /* NULL is allowed. */

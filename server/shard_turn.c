@@ -304,7 +304,7 @@ static void on_cron(struct reactor_timer *t)
     if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
         (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_KEYS_MAX, reclaim, sh);
         if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing && !sh->mend.ailing)
-            ks_expire_look_cold(sh->ks, reactor_wall_ms(sh->reactor), reclaim, sh);
+            ks_expire_look_cold(sh->ks, shard_now_ms(sh), reclaim, sh);
     }
     if (sh->cron_count % 10 == 0) {
         ks_keys_set_due(sh->ks, (uint64_t)sh->cfg->key_checkpoint_changes);
