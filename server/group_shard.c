@@ -197,8 +197,11 @@ void group_shard_set_members(struct group_shard *gs, const struct group_members 
     replica_set_members(gs->replica, &members->members);
     if (members->flush_epoch != 0)
         group_shard_flush(gs, members->flush_epoch);
-    if (is_joining(gs))
+    /* Once: where the group is empty the copy is, too, and looks as if it were wanted again. */
+    if (is_joining(gs) && !gs->copy_asked) {
+        gs->copy_asked = true;
         replica_join(gs->replica);
+    }
     group_links_members(gs);
 }
 

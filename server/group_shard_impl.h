@@ -20,6 +20,7 @@ struct group_shard {
     bool left; /* Writes have ended for good. */
     bool draining;
     bool synced_told;
+    bool copy_asked;
     bool freezing[GROUP_ORIGINS]; /* The answer is still owed. */
     uint64_t reported_ms;
     struct group_members members;
