@@ -8,7 +8,7 @@
  * same tag, and the join could not tell them apart.
  *
  *     SET, DEL      void all ops of the key: made from the key row as it was before the batch; no
- *                   element is left
+ *                   element is left, nor what voided removals of elements had seen of counters
  *     element ops   void the op of the same element: made from its row as it was before the batch,
  *                   or nothing, if the key was written as a whole since
  *     INCR, EXPIRE  void their like: the key row is made from what it was and the living ops of the
@@ -338,6 +338,24 @@ static bool void_name(struct mut *m, uint64_t name, uint8_t kind)
 
 /* --- keys --- */
 
+/*
+ * The key is written as a whole. Removals of elements in this batch are never shipped then: the
+ * floors that they have made here no other member will have.
+ */
+static void void_all(struct mut *m, const struct ks_key *key)
+{
+    const uint64_t group = mut_group_of(key);
+
+    for (struct ref *r = mut_ref_last(m, group); r != NULL; r = mut_ref_prev(m, r)) {
+        struct op op;
+        if (r->kind != OP_ELEM_DEL)
+            continue;
+        op_of(m, r, &op);
+        ks_group_drop_elem(m->options.ks, key, op.type, op.sub, m->lsn);
+    }
+    mut_void_key(m, group);
+}
+
 /* SET and DEL, logged as `op`, which gets what it has seen. */
 static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
 {
@@ -350,7 +368,7 @@ static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
     if (op->kind == OP_SET && b->absent)
         op->flags = OP_COVER;
     if (m->nops != 0)
-        mut_void_key(m, mut_group_of(key));
+        void_all(m, key);
     mut_append(m, op, mut_group_of(key), mut_name_of_value(key));
     struct make k = make_of(m, key, row_before(g, b));
     CHECK(op_expand(op, &g->batch, 0, make_whole, &k, &g->expanded) == 0);

@@ -269,15 +269,22 @@ static void index_refs(struct mut *m)
     }
 }
 
-/* Voids every op of the batch that names the key. */
-void mut_void_key(struct mut *m, uint64_t key)
+struct ref *mut_ref_last(const struct mut *m, uint64_t key)
 {
     const struct name *n = name_slot(m, key);
 
-    if (n->batch != m->batch_number)
-        return;
-    for (uint32_t i = n->ref; i != 0; i = m->refs[i - 1].prev)
-        mut_ref_void(m, &m->refs[i - 1]);
+    return n->batch != m->batch_number || n->ref == 0 ? NULL : &m->refs[n->ref - 1];
+}
+
+struct ref *mut_ref_prev(const struct mut *m, const struct ref *r)
+{
+    return r->prev == 0 ? NULL : &m->refs[r->prev - 1];
+}
+
+void mut_void_key(struct mut *m, uint64_t key)
+{
+    for (struct ref *r = mut_ref_last(m, key); r != NULL; r = mut_ref_prev(m, r))
+        mut_ref_void(m, r);
 }
 
 /* --- ops --- */

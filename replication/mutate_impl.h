@@ -76,6 +76,10 @@ uint64_t mut_name_of_elem(const struct ks_key *key, struct bytes sub);
 struct ref *mut_ref_find(const struct mut *m, uint64_t hash);
 void mut_ref_void(struct mut *m, struct ref *r);
 
+/* The ops of the batch that name the key, living or void, the last one first; NULL: no more. */
+struct ref *mut_ref_last(const struct mut *m, uint64_t key);
+struct ref *mut_ref_prev(const struct mut *m, const struct ref *r);
+
 /* Voids every op of the batch that names the key. */
 void mut_void_key(struct mut *m, uint64_t key);
 

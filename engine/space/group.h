@@ -130,6 +130,13 @@ void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub,
                        uint64_t lsn);
 
 /*
+ * Nothing is left of an element that is dead already, wherever its row is: what had removed it will
+ * not be shipped.
+ */
+void ks_group_drop_elem(struct keyspace *ks, const struct ks_key *key, uint8_t type,
+                        struct bytes sub, uint64_t lsn);
+
+/*
  * The collection at the key, alive or, if the key is absent, an empty one of `type` that is absent
  * until its first element is set. NULL: the key is alive and has another type.
  */

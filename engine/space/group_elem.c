@@ -204,6 +204,24 @@ struct bytes ks_group_elem_row(const struct coll *coll, struct bytes sub)
     return e == NULL ? bytes_of(NULL, 0) : elem_row(e);
 }
 
+void ks_group_drop_elem(struct keyspace *ks, const struct ks_key *key, uint8_t type,
+                        struct bytes sub, uint64_t lsn)
+{
+    struct overlay *over = &ks->group->overlay;
+    struct overlay_key *k = overlay_key_find(over, key);
+    struct overlay_entry *o = k == NULL ? NULL : overlay_find(over, k, coll_row_kind(type), sub);
+    struct keytab_ref ref;
+
+    if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_HOT &&
+        (ref.obj->h.flags & BLK_COLL) != 0 && obj_coll(ref.obj)->type == type)
+        ks_group_set_elem(ks, obj_coll(ref.obj), sub, bytes_of(NULL, 0), lsn);
+    if (o == NULL)
+        return;
+    o = overlay_put(over, k, coll_row_kind(type), sub, bytes_of(NULL, 0), true);
+    dirty_mark(&ks->dirty, &o->h, NULL, lsn);
+    group_account(ks);
+}
+
 void group_elem_merge(struct keyspace *ks, struct coll *coll, struct bytes sub,
                       struct bytes operand, uint64_t lsn)
 {

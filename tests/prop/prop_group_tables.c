@@ -5,6 +5,7 @@
  * A schedule is a list of steps, separated by semicolons, about one key:
  *
  *     1 SET a         member 1 runs a command; its clock is 10 ms later than that of the one before
+ *     1 SET a + DEL   member 1 runs commands in one batch
  *     same            the next command runs at the same millisecond
  *     sync            everybody has everything
  *     cold            every member writes back and lets go of all keys
@@ -35,7 +36,7 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_group_net.h"
 
-#define WORDS_MAX 12
+#define WORDS_MAX 16
 
 struct row {
     const char *name;
@@ -121,6 +122,17 @@ static const struct row rows[] = {
      "2 HSET f b; 1 SET a; sync; ? 1:a,"},
     {"types: the loser shows when the winner goes unseen by it", 2,
      "1 SADD x; 2 HSET f b; sync; ? 5:f=b,; 1 DEL; sync; ? -"},
+    {"MULTI: a removal that DEL of the key replaces has seen nothing of a counter", 2,
+     "1 HINCRBY f 23; 1 HSET g a; sync; 2 HDEL f + DEL; 1 HINCRBY f -3; sync; ? 5:f=20,"},
+    {"MULTI: the same with the last field", 2,
+     "1 HINCRBY f 23; sync; 2 HDEL f + SET s; 1 HINCRBY f -3; sync; ? 5:f=20,"},
+    {"MULTI: the same, and the key is made again", 2,
+     "1 HINCRBY f 23; sync; 2 HDEL f + HSET g a + DEL + HSET h b; 1 HINCRBY f -3; sync;"
+     "? 5:f=20,h=b,"},
+    {"MULTI: the same of a sorted set", 2,
+     "1 ZINCRBY 23 f; 1 ZADD 1 g; sync; 2 ZREM f + DEL; 1 ZINCRBY -3 f; sync; ? 4:f=20,"},
+    {"HDEL of the last field takes what it has seen of a counter", 2,
+     "1 HINCRBY f 23; sync; 2 HDEL f; 1 HINCRBY f -3; sync; ? 5:f=-3,"},
     {"garbage: a deleted collection leaves nothing", 2,
      "1 HSET f a; 1 HSET g b; sync; 2 HINCRBY h 5; sync; 1 DEL; sync; ? -;"
      "collect; cold; collect; empty"},
@@ -207,9 +219,6 @@ static void command(struct prop_member *m, const struct ks_key *key, char **word
     const char *cmd = word[0];
     int64_t i;
 
-    member_need(m, key, 1);
-    assert_int_equal(mut_check(m->mut, 4096), 0);
-    mut_begin(m->mut, m->now_ms);
     if (strcmp(cmd, "SET") == 0)
         mut_set(m->mut, key, text_of(word[1]), 0);
     else if (strcmp(cmd, "DEL") == 0)
@@ -224,6 +233,21 @@ static void command(struct prop_member *m, const struct ks_key *key, char **word
         list_command(m, key, word);
     else
         elem_command(m, key, word);
+}
+
+/* The commands of one batch: `word` ends with NULL, "+" stands between them. */
+static void commands(struct prop_member *m, const struct ks_key *key, char **word)
+{
+    member_need(m, key, 1);
+    assert_int_equal(mut_check(m->mut, 4096), 0);
+    mut_begin(m->mut, m->now_ms);
+    for (char **first = word; *first != NULL; first = word) {
+        while (*word != NULL && strcmp(*word, "+") != 0)
+            word++;
+        if (*word != NULL)
+            *word++ = NULL;
+        command(m, key, first);
+    }
     (void)mut_end(m->mut);
     member_turn(m);
 }
@@ -304,7 +328,7 @@ static void run_row(const struct row *row, const char *between)
     (void)snprintf(steps, sizeof(steps), "%s", row->steps);
     for (char *step = strtok_r(steps, ";", &save); step != NULL;
          step = strtok_r(NULL, ";", &save)) {
-        char *word[WORDS_MAX] = {NULL}, *save_word = NULL;
+        char *word[WORDS_MAX + 1] = {NULL}, *save_word = NULL;
         unsigned count = 0;
         for (char *w = strtok_r(step, " ", &save_word); w != NULL && count < WORDS_MAX;
              w = strtok_r(NULL, " ", &save_word))
@@ -332,7 +356,7 @@ static void run_row(const struct row *row, const char *between)
             for (unsigned i = 0; i < n.members && !same; i++)
                 n.member[i].now_ms += 10;
             same = false;
-            command(&n.member[who], &key, word + 1);
+            commands(&n.member[who], &key, word + 1);
         }
         if (between != NULL)
             all(&n, between);
@@ -367,14 +391,14 @@ static void send(struct net *n, const char *steps)
 {
     struct ks_key key = member_key("k");
     char text[64];
-    char *word[WORDS_MAX] = {NULL}, *save = NULL;
+    char *word[WORDS_MAX + 1] = {NULL}, *save = NULL;
 
     (void)snprintf(text, sizeof(text), "%s", steps);
     word[0] = strtok_r(text, " ", &save);
     for (unsigned i = 1; i < WORDS_MAX && word[i - 1] != NULL; i++)
         word[i] = strtok_r(NULL, " ", &save);
     n->member[0].now_ms += 10;
-    command(&n->member[0], &key, word);
+    commands(&n->member[0], &key, word);
 }
 
 static void batches_that_make_no_sense_change_nothing(void **state)
