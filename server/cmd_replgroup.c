@@ -1,4 +1,4 @@
-/* REPLGROUP STATUS, MEMBERS, LAG, FORCE-UNLINK, LEAVE, FLUSH, HELP. On shard 0's thread. */
+/* REPLGROUP but for EXPLAIN (cmd_explain.c): on shard 0's thread. */
 #include <inttypes.h>
 
 #include "engine/base/log.h"
@@ -20,8 +20,7 @@ static struct group *group_of(struct request *rq)
     struct group *g = rq->sh->node->group;
 
     if (g == NULL)
-        reply_error(rq->out, "ERR this node is in no replication group: set group-nickname, "
-                             "member-name, linked-databases and group-secret-file");
+        reply_err_no_group(rq->out);
     return g;
 }
 
@@ -228,6 +227,8 @@ void cmd_replgroup_help(struct request *rq)
         "    majority.",
         "LEAVE",
         "    Leave the group when the others have all that is here.",
+        "EXPLAIN <key> [<field>|<member>|<index>]",
+        "    Why what is there won: its tag, what lost to it and why, what each member added.",
         "FLUSH <group-nickname>",
         "    Remove all keys from every member.",
         NULL,

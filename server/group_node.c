@@ -131,8 +131,10 @@ static void host_members(void *ctx, const struct membership *m)
     if (status.origin != 0)
         members->incarnation = m->at[status.origin - 1].incarnation;
     memcpy(members->group_id, m->group_id, sizeof(members->group_id));
-    for (uint8_t origin = 1; origin <= m->count; origin++)
+    for (uint8_t origin = 1; origin <= m->count; origin++) {
         memcpy(members->address[origin], m->at[origin - 1].address, MEMBERSHIP_ADDRESS_BYTES);
+        memcpy(members->name[origin], m->at[origin - 1].name, MEMBER_NAME_BYTES);
+    }
     order_all(g, ORDER_MEMBERS, 0, 0, members);
     mem_free(members);
 }

@@ -181,6 +181,11 @@ static bool is_joining(const struct group_shard *gs)
     return own_state(gs) == MEMBER_JOINING;
 }
 
+const char *group_shard_member_name(const struct group_shard *gs, uint8_t origin)
+{
+    return origin < GROUP_ORIGINS ? gs->members.name[origin] : "";
+}
+
 void group_shard_set_members(struct group_shard *gs, const struct group_members *members)
 {
     const uint64_t now_ms = reactor_now_ms(gs->sh->reactor);

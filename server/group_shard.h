@@ -32,7 +32,8 @@ struct group_members {
     uint64_t flush_epoch;
     uint8_t group_id[MEMBERSHIP_ID_BYTES];
     struct members members;
-    char address[GROUP_ORIGINS][MEMBERSHIP_ADDRESS_BYTES]; /* By origin. */
+    char address[GROUP_ORIGINS][MEMBERSHIP_ADDRESS_BYTES]; /* By origin; */
+    char name[GROUP_ORIGINS][MEMBER_NAME_BYTES];           /* likewise. */
 };
 
 /* The shard is of a member: its group_shard; NULL on a node that stands alone. */
@@ -92,6 +93,9 @@ uint64_t group_shard_trim_lsn(const struct group_shard *gs);
 /* NULL: a client may write; else why not, in words for it. Static storage. Likewise: may read. */
 const char *group_shard_refusal(const struct group_shard *gs);
 const char *group_shard_read_refusal(const struct group_shard *gs);
+
+/* Of a member, former ones too; empty if the origin is unknown. */
+const char *group_shard_member_name(const struct group_shard *gs, uint8_t origin);
 
 /* The refusals will pass: the node is on its way into the group. */
 bool group_shard_is_new(const struct group_shard *gs);

@@ -157,7 +157,9 @@ void reply_error_bytes(struct reply *r, struct bytes text);
     X(no_multi,      "ERR Command not allowed inside a transaction")                              \
     X(crossslot,     "CROSSSLOT Keys in request don't hash to the same slot")                     \
     X(key_too_long,  "ERR key or element name is longer than 65535 bytes")                        \
-    X(maxclients,    "ERR max number of clients reached")
+    X(maxclients,    "ERR max number of clients reached")                                         \
+    X(no_group,      "ERR this node is in no replication group: set group-nickname, member-name, " \
+                     "linked-databases and group-secret-file")
 /* clang-format on */
 
 #define REPLY_ERROR_DECLARE(name, text) void reply_err_##name(struct reply *r);

@@ -3,6 +3,7 @@
  */
 #include "engine/base/clock.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "engine/base/attr.h"
@@ -51,4 +52,16 @@ const struct clock_source *clock_real(void)
     static const struct clock_source source = {.mono_ns = real_mono_ns, .wall_us = real_wall_us};
 
     return &source;
+}
+
+void clock_iso(char text[CLOCK_ISO_BYTES], uint64_t ms)
+{
+    const time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    char date[CLOCK_ISO_BYTES - 6];
+
+    /* No number of milliseconds reaches a year that has no place in struct tm, or in `date`. */
+    CHECK(gmtime_r(&seconds, &tm) != NULL);
+    CHECK(strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) != 0);
+    (void)snprintf(text, CLOCK_ISO_BYTES, "%s.%03uZ", date, (unsigned)(ms % 1000));
 }

@@ -26,6 +26,10 @@ uint64_t clock_mono_ns(void);
 uint64_t clock_wall_ms(void);
 uint64_t clock_wall_us(void);
 
+/* `ms` since 1970, any number, as 2026-11-29T12:20:13.123Z, zero terminated. */
+#define CLOCK_ISO_BYTES 32
+void clock_iso(char text[CLOCK_ISO_BYTES], uint64_t ms);
+
 static inline uint64_t clock_source_mono_ns(const struct clock_source *source)
 {
     return source->mono_ns(source->ctx);

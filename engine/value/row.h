@@ -157,6 +157,15 @@ static inline void row_score_store(uint8_t dst[ROW_SCORE_BYTES], double score)
     le64_store(dst, bits);
 }
 
+static inline double row_score_load(const uint8_t src[ROW_SCORE_BYTES])
+{
+    const uint64_t bits = le64_load(src);
+    double score;
+
+    memcpy(&score, &bits, sizeof(score));
+    return score;
+}
+
 /* --- reading --- */
 
 enum row_kind {

@@ -247,11 +247,8 @@ double row_state_score(const struct row_state *s, const struct row_sib *base)
     struct row_sums sums;
     double score = 0.0;
 
-    if (base != NULL && base->value.len == ROW_SCORE_BYTES) {
-        const uint64_t bits = le64_load(base->value.ptr);
-
-        memcpy(&score, &bits, sizeof(score));
-    }
+    if (base != NULL && base->value.len == ROW_SCORE_BYTES)
+        score = row_score_load(base->value.ptr);
     row_state_sums(s, base, &sums);
     if (!sums.has_float && sums.isum == 0)
         return score;
@@ -266,9 +263,7 @@ int row_score(struct bytes row, double *out)
     int err;
 
     if (row.len == ROW_VALUE_AT + ROW_SCORE_BYTES && row.ptr[0] == ROW_VALUE) {
-        const uint64_t bits = le64_load(row.ptr + ROW_VALUE_AT);
-
-        memcpy(out, &bits, sizeof(*out));
+        *out = row_score_load(row.ptr + ROW_VALUE_AT);
         return 0;
     }
     state = mem_alloc(sizeof(*state));

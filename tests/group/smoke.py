@@ -8,7 +8,7 @@ usage: smoke.py --server tierra-server [--shards N]
 import os
 import sys
 
-from grouplib import ErrorReply, Group, main_of, wait_until
+from grouplib import ErrorReply, Group, main_of, pairs, wait_until
 
 
 def fill(member, prefix):
@@ -133,6 +133,81 @@ def concurrent(group):
     assert held[b'set'] == (b'set', {b'y'}), held[b'set']
     assert held[b'kind'] in ((b'hash', {b'f': b'v'}), (b'list', [b'one of both'])), held[b'kind']
     print('concurrent writes converge')
+
+
+def explain(member, *names):
+    """The reply of EXPLAIN with its maps and those within."""
+    top = pairs(member.ok('REPLGROUP', 'EXPLAIN', *names))
+
+    def deep(name, value):
+        if name in ('tag', 'since', 'of', 'up-to', 'removed-by', 'element') and value is not None:
+            return {k: deep(k, v) for k, v in pairs(value).items()}
+        if isinstance(value, list):
+            return [{k: deep(k, v) for k, v in pairs(v).items()} for v in value]
+        return value
+    return {name: deep(name, value) for name, value in top.items()}
+
+
+def why(group):
+    """EXPLAIN. A peer that is down keeps `stable` where it is, so that what lost stays."""
+    a, b, c = group.up()
+    a.ok('DEL', 'why', 'why:n', 'why:kind', 'why:h', 'why:z', 'why:l')
+    group.await_same()
+    b.stop()
+    c.stop()
+    a.ok('SET', 'why', 'of a')
+    a.ok('INCRBY', 'why:n', 5)
+    a.ok('HSET', 'why:kind', 'f', 'v')
+    a.ok('HSET', 'why:h', 'f', 'of a')
+    a.ok('ZADD', 'why:z', 1.5, 'm')
+    a.ok('RPUSH', 'why:l', 'x', 'y')
+    a.stop()
+    b.start()
+    b.ok('SET', 'why', 'of b')
+    b.ok('INCRBY', 'why:n', 7)
+    b.ok('SET', 'why:kind', 'string')
+    b.ok('HSET', 'why:h', 'f', 'of b')
+    a.start()
+    group.await_active([a, b])
+    group.await_same([a, b])
+    for m in (a, b):
+        told = explain(m, 'why')
+        won = told['value'].decode()
+        lost = {'of a': 'of b', 'of b': 'of a'}[won]
+        assert told['tag']['member'] == won[-1:].encode(), told
+        fates = {v['value'].decode(): v for v in told['values']}
+        assert fates[won]['outcome'] == b'shown' and fates[lost]['outcome'] == b'older', told
+        assert fates[lost]['tag']['member'] == lost[-1:].encode()
+        assert fates[won]['tag']['ms'] >= fates[lost]['tag']['ms'], told
+        told = explain(m, 'why:n')
+        assert told['value'] == b'12', told
+        assert {c['tag']['member']: c['counted'] for c in told['counters']} == {b'a': 5, b'b': 7}
+        told = explain(m, 'why:kind')
+        lost = told['values'] if told['type'] == b'hash' else told['types']
+        assert [v['outcome'] for v in lost] == [b'type-conflict'], told
+        told = explain(m, 'why:h', 'f')
+        assert told['type'] == b'hash' and told['value'] is None, told
+        assert told['element']['value'] == m.ok('HGET', 'why:h', 'f'), told
+        assert sorted(v['outcome'] for v in told['element']['values']) == [b'older', b'shown']
+        assert explain(m, 'why:h', 'g')['element']['state'] == b'absent'
+        assert explain(m, 'why:z', 'm')['element']['value'] == b'1.5'
+        assert explain(m, 'why:l', '-1')['element']['value'] == b'y'
+        assert explain(m, 'why:l', '2')['element']['state'] == b'absent'
+        assert explain(m, 'nothing')['tier'] == b'none'
+        told = explain(m, 'why')
+        m.ok('DEBUG', 'RELOAD')
+        cold = explain(m, 'why')
+        assert told.pop('tier') == b'dram' and cold.pop('tier') == b'flash'
+        assert told == cold, (told, cold)
+    b.ok('PEXPIRE', 'why', 1)
+    wait_until('it expires', lambda: explain(b, 'why')['state'] == b'expired')
+    c.start()
+    group.await_active()
+    group.await_same()
+    for m in (a, b, c):
+        reply = m.call('REPLGROUP', 'EXPLAIN', 'why', 'x' * 70000)
+        assert isinstance(reply, ErrorReply) and b'longer' in reply
+    print('why a value won')
 
 
 def refused_commands(group):
@@ -261,6 +336,7 @@ def run(args):
         transactions(group)
         restarts(group)
         concurrent(group)
+        why(group)
         refused_commands(group)
         flush(group)
         joins_later(group)

@@ -63,6 +63,18 @@ static void a_source_can_be_replaced(void **state UNUSED)
     expect_u64(clock_source_wall_ms(&source), 5);
 }
 
+static void a_time_prints_as_iso_8601(void **state UNUSED)
+{
+    char text[CLOCK_ISO_BYTES];
+
+    clock_iso(text, 1764419113007);
+    assert_string_equal(text, "2025-11-29T12:25:13.007Z");
+    clock_iso(text, 0);
+    assert_string_equal(text, "1970-01-01T00:00:00.000Z");
+    clock_iso(text, UINT64_MAX);
+    assert_string_equal(text, "584556019-04-03T14:25:51.615Z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -70,6 +82,7 @@ int main(void)
         cmocka_unit_test(wall_time_is_that_of_the_system),
         cmocka_unit_test(the_real_source_reads_the_same_clocks),
         cmocka_unit_test(a_source_can_be_replaced),
+        cmocka_unit_test(a_time_prints_as_iso_8601),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "engine/base/sum.h"
 
 #include "engine/value/op.h"
+#include "engine/value/row_explain.h"
 
 #include "replication/oplog_cursor.h"
 
@@ -57,7 +58,10 @@ static void print_element(struct key *k, struct walk_key *key, const struct rowk
         out_bool(out, "alive", walk_alive(key, row, &view));
     row_print_view(out, row, k->in->now_ms);
     out_end(out);
-    row_print_parts(out, row);
+    row_print_parts(out, row,
+                    &(struct row_explain_under){.now_ms = k->in->now_ms,
+                                                .clear = &key->clear,
+                                                .score = rk->kind == ROWKEY_KIND_ZSET});
 }
 
 static void take_row(void *ctx, struct walk_key *key, struct bytes name, int status,
@@ -208,7 +212,7 @@ static void print_row(struct key *k, const char *record, struct bytes row)
     if (strcmp(record, "with_log") == 0 && tk != NULL && tk->has_count && tk->type > VT_STRING)
         out_u64(out, "elements", tk->count);
     out_end(out);
-    row_print_parts(out, row);
+    row_print_parts(out, row, &(struct row_explain_under){.now_ms = k->in->now_ms});
 }
 
 static int key_shard(struct inspect *in, struct inspect_shard *sh, void *ctx)

@@ -4,11 +4,10 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/clock.h"
 
-#define TIME_BYTES 40
 #define NAME_WIDTH 20
 
 void out_init(struct out *out, FILE *file, bool json, size_t bytes_max)
@@ -149,46 +148,32 @@ void out_bytes(struct out *out, const char *name, struct bytes value)
     buf_deinit(&text);
 }
 
-static void time_print(char text[TIME_BYTES], uint64_t ms)
-{
-    const time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    char date[32];
-
-    if (gmtime_r(&seconds, &tm) == NULL ||
-        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
-        (void)snprintf(text, TIME_BYTES, "%" PRIu64 "ms", ms);
-        return;
-    }
-    (void)snprintf(text, TIME_BYTES, "%s.%03uZ", date, (unsigned)(ms % 1000));
-}
-
 void out_time(struct out *out, const char *name, uint64_t ms)
 {
-    char text[TIME_BYTES];
+    char text[CLOCK_ISO_BYTES];
 
-    time_print(text, ms);
+    clock_iso(text, ms);
     out_text(out, name, text);
 }
 
 static void tag_print(char *text, size_t len, struct tag tag)
 {
-    char date[TIME_BYTES];
+    char date[CLOCK_ISO_BYTES];
 
-    time_print(date, hlc_ms(tag.hlc));
+    clock_iso(date, hlc_ms(tag.hlc));
     (void)snprintf(text, len, "%s+%u@%u", date, (unsigned)(tag.hlc & 0xffff), (unsigned)tag.origin);
 }
 
 void out_tag(struct out *out, const char *name, struct tag tag)
 {
-    char text[TIME_BYTES + 16], date[TIME_BYTES];
+    char text[CLOCK_ISO_BYTES + 16], date[CLOCK_ISO_BYTES];
 
     if (!out->json) {
         tag_print(text, sizeof(text), tag);
         out_text(out, name, text);
         return;
     }
-    time_print(date, hlc_ms(tag.hlc));
+    clock_iso(date, hlc_ms(tag.hlc));
     json_t *object = json_object();
     IGNORE_RESULT(json_object_set_new(object, "hlc", json_integer((json_int_t)tag.hlc)));
     IGNORE_RESULT(json_object_set_new(object, "time", json_string(date)));
@@ -199,7 +184,7 @@ void out_tag(struct out *out, const char *name, struct tag tag)
 
 void out_vv(struct out *out, const char *name, const struct vv *vv)
 {
-    char text[VV_ORIGINS_MAX * (TIME_BYTES + 16)] = "";
+    char text[VV_ORIGINS_MAX * (CLOCK_ISO_BYTES + 16)] = "";
     size_t at = 0;
 
     for (unsigned i = 0; i < vv->count; i++) {

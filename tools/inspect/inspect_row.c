@@ -5,6 +5,7 @@
 #include "engine/base/num.h"
 
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_explain.h"
 #include "engine/value/row_state.h"
 
 #include "tools/inspect/inspect.h"
@@ -81,72 +82,80 @@ static void print_contexts(struct out *out, const struct row_state *s)
     }
 }
 
-static void print_values(struct out *out, const struct row_state *s)
+static void print_value(struct out *out, const struct row_fact *fact)
 {
-    struct row_winner winner;
-
-    row_state_winner(s, &winner);
-    for (unsigned i = 0; i < s->sibs_count; i++) {
-        out_begin(out, "sibling", OUT_LINE);
-        out_tag(out, "tag", s->sibs[i].tag);
-        out_bool(out, "shown", winner.sib == &s->sibs[i]);
-        out_u64(out, "value_bytes", s->sibs[i].value.len);
-        out_bytes(out, "value", s->sibs[i].value);
-        out_end(out);
-    }
-    for (unsigned i = 0; i < s->types_count; i++) {
-        out_begin(out, "type", OUT_LINE);
-        out_text(out, "type", inspect_type_name(s->types[i].type));
-        out_tag(out, "tag", s->types[i].tag);
-        out_bool(out, "shown", winner.type == s->types[i].type);
-        out_end(out);
-    }
+    out_begin(out, "sibling", OUT_LINE);
+    out_tag(out, "tag", fact->tag);
+    out_bool(out, "shown", fact->fate == ROW_FATE_SHOWN);
+    out_u64(out, "value_bytes", fact->len);
+    out_bytes(out, "value", fact->value);
 }
 
-static void print_counters(struct out *out, const struct row_state *s)
+static void print_type(struct out *out, const struct row_fact *fact)
 {
-    for (unsigned i = 0; i < s->runs_count; i++) {
-        const struct row_run *run = &s->runs[i];
-        out_begin(out, "run", OUT_LINE);
-        out_tag(out, "start", tag_of(run->start, run->origin));
-        out_tag(out, "tag", tag_of(run->hlc, run->origin));
-        print_sum(out, run->isum, &run->fsum);
-        out_end(out);
-    }
-    for (unsigned i = 0; i < s->floors_count; i++) {
-        const struct row_floor *f = &s->floors[i];
-        out_begin(out, "floor", OUT_LINE);
-        out_tag(out, "tag", tag_of(f->cut.hlc, f->cut.origin));
-        print_sum(out, f->cut.isum, &f->cut.fsum);
-        out_tag(out, "deleted_by", f->del_tag);
-        out_end(out);
-    }
+    out_begin(out, "type", OUT_LINE);
+    out_text(out, "type", inspect_type_name(fact->type));
+    out_tag(out, "tag", fact->tag);
+    out_bool(out, "shown", fact->fate == ROW_FATE_SHOWN);
 }
 
-static void print_expiries(struct out *out, const struct row_state *s)
+static void print_run(struct out *out, const struct row_fact *fact)
 {
-    for (unsigned i = 0; i < s->exps_count; i++) {
-        const struct row_exp *e = &s->exps[i];
-        out_begin(out, "expiry", OUT_LINE);
-        out_text(out, "type", inspect_type_name(e->type));
-        out_tag(out, "target", e->target);
-        out_tag(out, "set_by", e->etag);
-        if (e->at_ms == ROW_EXPIRE_NEVER)
-            out_text(out, "expire_at", "never");
-        else
-            out_time(out, "expire_at", e->at_ms);
-        out_end(out);
-    }
+    out_begin(out, "run", OUT_LINE);
+    out_tag(out, "start", fact->since);
+    out_tag(out, "tag", fact->tag);
+    print_sum(out, fact->isum, &fact->fsum);
+    out_i64(out, "counted", fact->counted);
 }
 
-void row_print_parts(struct out *out, struct bytes row)
+static void print_floor(struct out *out, const struct row_fact *fact)
+{
+    out_begin(out, "floor", OUT_LINE);
+    out_tag(out, "tag", fact->tag);
+    print_sum(out, fact->isum, &fact->fsum);
+    out_tag(out, "deleted_by", fact->since);
+}
+
+static void print_setting(struct out *out, const struct row_fact *fact)
+{
+    out_begin(out, "expiry", OUT_LINE);
+    out_text(out, "type", inspect_type_name(fact->type));
+    out_tag(out, "target", fact->since);
+    out_tag(out, "set_by", fact->tag);
+    if (fact->at_ms == ROW_EXPIRE_NEVER)
+        out_text(out, "expire_at", "never");
+    else
+        out_time(out, "expire_at", fact->at_ms);
+}
+
+static void print_fact(struct out *out, const struct row_fact *fact)
+{
+    static void (*const print[])(struct out *,
+                                 const struct row_fact *) = {[ROW_FACT_VALUE] = print_value,
+                                                             [ROW_FACT_TYPE] = print_type,
+                                                             [ROW_FACT_RUN] = print_run,
+                                                             [ROW_FACT_FLOOR] = print_floor,
+                                                             [ROW_FACT_EXPIRY] = print_setting};
+
+    if (fact->kind == ROW_FACT_CLEAR)
+        return; /* Among the contexts. */
+    print[fact->kind](out, fact);
+    if (fact->kind != ROW_FACT_FLOOR)
+        out_text(out, "outcome", row_fate_word(fact->fate));
+    out_end(out);
+}
+
+void row_print_parts(struct out *out, struct bytes row, const struct row_explain_under *under)
 {
     static struct row_state state; /* Large. */
+    struct row_explained explained;
 
     if (bytes_empty(row) || row.ptr[0] != ROW_GENERAL || row_decode(row, &state) != 0)
         return;
     print_contexts(out, &state);
-    print_values(out, &state);
-    print_counters(out, &state);
-    print_expiries(out, &state);
+    if (row_explain(row, under, &explained) != 0)
+        return;
+    for (unsigned i = 0; i < explained.count; i++)
+        print_fact(out, &explained.facts[i]);
+    row_explained_deinit(&explained);
 }

@@ -9,11 +9,12 @@
 #include "engine/value/row.h"
 
 struct out;
+struct row_explain_under;
 
 /* Fields of the record under way: what the row shows at `now_ms`. */
 void row_print_view(struct out *out, struct bytes row, uint64_t now_ms);
 
-/* One record per part of a GENERAL row; nothing for the simple forms. */
-void row_print_parts(struct out *out, struct bytes row);
+/* One record per part of a GENERAL row, and why it won or lost; nothing for the simple forms. */
+void row_print_parts(struct out *out, struct bytes row, const struct row_explain_under *under);
 
 #endif
