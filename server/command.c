@@ -301,21 +301,28 @@ static MUST_USE int keys_reserve(struct cmd_keys *keys, uint32_t more)
     return 0;
 }
 
-/* The argument behind the keyword, or 0: not there. */
+/* The argument behind the keyword, or 0: not there. Of destinations the last counts. */
 static uint32_t find_keyword(const struct cmd_key_spec *spec, uint32_t argc,
                              const struct bytes *argv)
 {
     const bool forward = spec->index > 0;
     const int64_t start = forward ? spec->index : (int64_t)argc + spec->index;
+    uint32_t found = 0;
 
     for (int64_t i = start; i >= 1 && i < argc; i += forward ? 1 : -1) {
-        if (bytes_eq_nocase(argv[i], spec->keyword))
-            return (uint32_t)i + 1;
+        if (!bytes_eq_nocase(argv[i], spec->keyword))
+            continue;
+        found = (uint32_t)i + 1;
+        if ((spec->flags & KEY_OW) == 0)
+            break;
     }
-    return 0;
+    return found;
 }
 
-/* Where the keys of a specification are; false: nowhere that makes sense. */
+/*
+ * Where the keys of a specification are; false: nowhere that makes sense. A range to the end of the
+ * arguments may be empty, as that of PFMERGE's sources.
+ */
 static bool key_span(const struct cmd_key_spec *spec, uint32_t first, uint32_t argc,
                      const struct bytes *argv, uint32_t *out_first, uint32_t *out_last)
 {
@@ -338,7 +345,8 @@ static bool key_span(const struct cmd_key_spec *spec, uint32_t first, uint32_t a
         from += spec->num_first;
         to = from + keys - 1;
     }
-    if (to >= count || to < from)
+    const bool to_end = spec->find == KEY_FIND_RANGE && spec->last < 0;
+    if (to >= count || to < from - (to_end ? 1 : 0))
         return false;
     *out_first = (uint32_t)from;
     *out_last = (uint32_t)to;
@@ -415,8 +423,8 @@ static enum cmd_need_kind need_of_set(uint32_t argc, const struct bytes *argv)
     return need;
 }
 
-/* ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member [score member]...: the first member. */
-static uint32_t zadd_first_member(uint32_t argc, const struct bytes *argv)
+/* ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member ..: the first score. GEOADD: longitude. */
+static uint32_t zadd_first_score(uint32_t argc, const struct bytes *argv)
 {
     static const char *const options[] = {"nx", "xx", "gt", "lt", "ch", "incr"};
     uint32_t i = 2;
@@ -428,7 +436,7 @@ static uint32_t zadd_first_member(uint32_t argc, const struct bytes *argv)
         if (!option)
             break;
     }
-    return i + 1;
+    return i;
 }
 
 struct cmd_need command_need(const struct cmd *cmd, uint32_t spec_index, uint32_t argc,
@@ -443,9 +451,15 @@ struct cmd_need command_need(const struct cmd *cmd, uint32_t spec_index, uint32_
         break;
     case NEED_BY_ZADD:
         need.kind = NEED_SUBKEYS;
-        need.first = zadd_first_member(argc, argv);
+        need.first = zadd_first_score(argc, argv) + 1;
         need.end = argc;
         need.step = 2;
+        break;
+    case NEED_BY_GEOADD:
+        need.kind = NEED_SUBKEYS;
+        need.first = zadd_first_score(argc, argv) + 2;
+        need.end = argc;
+        need.step = 3;
         break;
     case NEED_SUBKEYS:
     case NEED_RANK: {

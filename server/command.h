@@ -142,8 +142,9 @@ enum cmd_need_kind {
     NEED_SPAN,    /* A run of elements or bytes chosen by the arguments. */
     NEED_WHOLE,   /* All of the value. */
     /* Resolved by command_need from the arguments; never returned. */
-    NEED_BY_SET,  /* SET: BLIND; with NX or XX NOTHING, with KEEPTTL KEY, with GET WHOLE. */
-    NEED_BY_ZADD, /* ZADD: SUBKEYS behind the options. */
+    NEED_BY_SET,    /* SET: BLIND; with NX or XX NOTHING, with KEEPTTL KEY, with GET WHOLE. */
+    NEED_BY_ZADD,   /* ZADD: SUBKEYS behind the options; */
+    NEED_BY_GEOADD, /* and GEOADD. */
 };
 
 /* How to find where keys start, and how many there are (Redis' key specifications). */

@@ -133,6 +133,7 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
         return;
     case NEED_BY_SET:
     case NEED_BY_ZADD:
+    case NEED_BY_GEOADD:
         break;
     }
     UNREACHABLE();

@@ -1,0 +1,154 @@
+"""Generators of diff_cmds.py for geo, HyperLogLog and LCS."""
+
+from gen_zset_list import Draw
+
+# Of which the first are near each other, for searches that find several.
+PLACES = [(13.361389, 38.115556), (15.087269, 37.502669), (13.4, 38.1), (13.3, 38.2), (13.35, 38.0),
+          (12.758489, 38.788135), (17.241510, 38.788135), (2.35, 48.85), (-0.12, 51.5),
+          (-122.42, 37.77), (151.2, -33.87), (139.69, 35.69), (179.99, 10.1), (-179.99, 10.2),
+          (0, 0), (0.0001, 0.0001), (5, 84.9), (-5, -84.8), (180, 85.05112878),
+          (-180, -85.0), (90, 66.1), (91, 80.5)]
+MEMBERS = 25
+
+
+class GeoDraw(Draw):
+    def longitude_latitude(self, of=None):
+        """Of member number `of`: no two are at one place, as equally near ones are in no order."""
+        r = self.rng.random()
+        if r < 0.4 and (of is None or of < len(PLACES)):
+            return ['%r' % x for x in (self.one(*PLACES) if of is None else PLACES[of])]
+        if r < 0.7:
+            x, y = self.one(*PLACES[:7])
+            near = lambda v: '%r' % (v + self.rng.uniform(-0.5, 0.5))
+            return [near(x), near(y)]
+        if r < 0.96:
+            return ['%r' % self.rng.uniform(-180, 180), '%r' % self.rng.uniform(-85, 85)]
+        return self.one(['181', '0'], ['0', '86'], ['x', '1'], ['1', ''], ['nan', '1'],
+                        ['-200', '-90'], ['1e400', '0'])
+
+    def geo_key(self):
+        family = 'geo' if self.rng.random() < 0.95 else self.one('zset', 'list', 'string')
+        return '%s:%d%s' % (family, self.rng.randrange(self.g.KEYS), self.g.tag)
+
+    def distance_key(self):
+        """Distances are stored where nobody takes them for positions: many would be the same."""
+        return 'geodist:%d%s' % (self.rng.randrange(self.g.KEYS), self.g.tag)
+
+    def member(self):
+        return 'p%d' % self.rng.randrange(MEMBERS)
+
+    def unit(self):
+        odd = 'bad' if self.rng.random() < 0.1 else 'M'
+        return self.one('m', 'km', 'KM', 'ft', 'mi', 'Mi', 'm', 'km', odd)
+
+    def length(self):
+        r = self.rng.random()
+        if r < 0.9:
+            return self.one('0', '1', '100', '1000', '50.5', '200000', '3e3', '20000', '5000000',
+                            '20037726.37', '1e9', '%.3f' % self.rng.uniform(0, 300000))
+        return self.one('-1', 'x', '', 'inf', 'nan')
+
+    def with_words(self, p):
+        words = ('WITHDIST', 'WITHHASH', 'WITHCOORD')
+        return [self.g.case(w) for w in words if self.rng.random() < p]
+
+    def count_words(self):
+        return self.maybe(0.3, self.g.case('COUNT'), self.g.small()) + self.maybe(0.1, 'ANY')
+
+    def search_words(self, p):
+        words = [self.with_words(p), self.count_words(), self.maybe(0.5, self.one('ASC', 'desc')),
+                 self.maybe(0.02, 'bad')]
+        self.rng.shuffle(words)
+        return sum(words, [])
+
+
+def geo_shape(d):
+    words = [d.one(['FROMMEMBER', d.member()], ['fromlonlat'] + d.longitude_latitude()) +
+             d.maybe(0.03, 'FROMMEMBER', d.member()),
+             d.one(['BYRADIUS', d.length(), d.unit()],
+                   ['bybox', d.length(), d.length(), d.unit()]) +
+             d.maybe(0.03, 'BYRADIUS', d.length(), d.unit())]
+    if d.rng.random() < 0.04:
+        words[d.rng.randrange(2)] = []
+    d.rng.shuffle(words)
+    return sum(words, [])
+
+
+def gen_geo(g, Cmd):
+    d = GeoDraw(g)
+    k = d.geo_key()
+    store = d.one(['STORE', d.geo_key()], ['storedist', d.distance_key()], [], [], [])
+    some = [d.rng.randrange(MEMBERS) for _ in range(d.rng.randint(1, 6))]
+    add = [x for i in some for x in d.longitude_latitude(i) + ['p%d' % i]]
+    kind = d.rng.random()
+    if kind < 0.4:
+        options = [g.case(w) for w in ('NX', 'XX', 'CH') if d.rng.random() < 0.15]
+        return Cmd(['GEOADD', k] + options + add + d.maybe(0.02, 'x'))
+    if kind < 0.45:
+        return Cmd(['ZREM', k, d.member(), d.member()])
+    if kind < 0.52:
+        return Cmd(['GEODIST', k, d.member(), d.member()] + d.maybe(0.5, d.unit()) +
+                   d.maybe(0.02, 'x'))
+    if kind < 0.6:
+        some = [d.member() for _ in range(d.rng.randint(0, 5))]
+        return Cmd([d.one('GEOHASH', 'GEOPOS'), k] + some)
+    name = d.one('GEORADIUS', 'GEORADIUS_RO', 'GEORADIUSBYMEMBER', 'GEORADIUSBYMEMBER_RO',
+                 'GEOSEARCH', 'GEOSEARCH', 'GEOSEARCHSTORE')
+    if name == 'GEOSEARCHSTORE':
+        to = d.one([d.geo_key()], [d.distance_key(), 'STOREDIST'])
+        return Cmd([name, to[0], k] + geo_shape(d) + d.search_words(0.02) + to[1:])
+    if name == 'GEOSEARCH':
+        words = geo_shape(d) + d.search_words(0.4) + d.maybe(0.02, 'STOREDIST')
+    else:
+        centre = [d.member()] if 'MEMBER' in name else d.longitude_latitude()
+        words = centre + [d.length(), d.unit()] + d.search_words(0.05 if store else 0.4) + \
+            (store if not name.endswith('_RO') or d.rng.random() < 0.1 else [])
+    return Cmd([name, k] + words)
+
+
+def gen_hll(g, Cmd):
+    d, r = Draw(g), g.rng
+    # Short and long ones: sparse, dense, and between them.
+    own = lambda: 'hll:%d%s' % (r.randrange(g.KEYS), g.tag)
+    key = lambda: own() if r.random() < 0.97 else g.key('list')
+    element = lambda: 'e%d' % r.randrange(d.one(10, 500, 20000))
+    elements = lambda most: [element() for _ in range(r.randint(0, most))]
+    damaged = b'HYLL' + bytes([d.one(0, 1, 1, 1, 2)]) + bytes(11) + bytes(
+        d.one(0x7f, 0xff, 0x80, 0x3f, 0xff, 0x84, 0x40) for _ in range(r.randrange(8))) + b'\x80'
+    return r.choice([
+        lambda: Cmd(['PFADD', key()] + elements(5)),
+        lambda: Cmd(['PFADD', key()] + elements(5)),
+        lambda: Cmd(['PFADD', key()] + elements(50)),
+        lambda: Cmd(['PFADD', key()] + elements(d.one(100, 2000))),
+        lambda: Cmd(['PFCOUNT', key()]),
+        lambda: Cmd(['PFCOUNT', key()]),
+        lambda: Cmd(['PFCOUNT'] + [key() for _ in range(r.randint(1, 4))]),
+        lambda: Cmd(['PFMERGE', key()] + [key() for _ in range(r.randint(0, 3))]),
+        lambda: Cmd(['PFDEBUG', 'ENCODING', key()]),
+        lambda: Cmd(['PFDEBUG', 'DECODE', key()]),
+        lambda: Cmd(['STRLEN', key()]),
+        lambda: Cmd([d.one('DEL', 'PFDEBUG', 'EXPIRE'), key(), '1000'][:2]),
+        lambda: Cmd(['SET', 'hll:bad%s' % g.tag, damaged]),
+        lambda: Cmd(['PFADD', 'hll:bad%s' % g.tag] + elements(1)),
+        lambda: Cmd([d.one('PFCOUNT', 'PFMERGE'), 'hll:bad%s' % g.tag] + d.maybe(0.5, key())),
+    ])()
+
+
+def gen_lcs(g, Cmd):
+    d, r = Draw(g), g.rng
+    own = lambda: 'lcs:%d%s' % (r.randrange(g.KEYS), g.tag)
+    key = lambda: own() if r.random() < 0.95 else g.key('string')
+    text = ''.join(r.choice(d.one('ab', 'abcd', 'acgt0123456789')) for _ in range(
+        r.randrange(d.one(3, 20, 300))))
+    words = [d.maybe(0.3, g.case('LEN')), d.maybe(0.4, g.case('IDX')), d.maybe(0.3, 'WITHMATCHLEN'),
+             d.maybe(0.3, 'MINMATCHLEN', g.signed()), d.maybe(0.02, 'x')]
+    r.shuffle(words)
+    if r.random() < 0.3:
+        return Cmd(['SET', key(), text])
+    return Cmd(['LCS', key(), key()] + sum(words, []))
+
+
+def generators(Cmd):
+    """Of the families: a function of a Gen each."""
+    return {'geo': lambda g: gen_geo(g, Cmd), 'hll': lambda g: gen_hll(g, Cmd),
+            'lcs': lambda g: gen_lcs(g, Cmd)}
