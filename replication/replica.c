@@ -410,6 +410,8 @@ const char *replica_may_write(const struct replica *r)
         return "this member does not have all data of the group yet";
     case CORE_WRITE_OWN_LOST:
         return "writes of this member that it has lost are being fetched from its peers";
+    case CORE_WRITE_RESYNC:
+        return "this member was away for too long; what it missed is being copied from a peer";
     case CORE_WRITE_FORKED:
         return "the history of this member differs from what its peers have: delete and recreate "
                "it";

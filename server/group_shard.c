@@ -44,6 +44,51 @@ static const char *peer_name(const struct group_shard *gs, uint8_t origin)
     return origin < GROUP_ORIGINS ? gs->members.address[origin] : "?";
 }
 
+/* Of logs that do not reach back. */
+static void behind_event(const struct group_shard *gs, const struct core_event *event)
+{
+    const unsigned shard = gs->sh->id;
+    const char *peer = peer_name(gs, event->peer);
+
+    switch (event->kind) {
+    case CORE_PEER_BEHIND:
+        LOG_WARN("group",
+                 "a peer was away for longer than oplog-retention-bytes or -time allow; "
+                 "unlink it and let it join anew shard=%u peer=%s",
+                 shard, peer);
+        break;
+    case CORE_SELF_BEHIND:
+        LOG_ERROR("group",
+                  "this node was away for too long: a peer's log does not reach back so "
+                  "far; delete the dir and join anew shard=%u peer=%s",
+                  shard, peer);
+        break;
+    case CORE_BEYOND_SEAL:
+        LOG_ERROR("group",
+                  "this node has writes of a former member that the others agreed not to "
+                  "have; delete the dir and join anew shard=%u",
+                  shard);
+        break;
+    case CORE_PEER_BACK:
+        LOG_NOTICE("group", "a peer that was away for too long has caught up shard=%u peer=%s",
+                   shard, peer);
+        break;
+    case CORE_RESYNC:
+        LOG_NOTICE(
+            "group",
+            "what this node missed is in nobody's log any more: copying rows from a peer, no "
+            "writes until they are joined shard=%u",
+            shard);
+        break;
+    case CORE_RESYNCED:
+        LOG_NOTICE("group", "the rows of the peer are joined, going on with the logs shard=%u",
+                   shard);
+        break;
+    default:
+        break;
+    }
+}
+
 static void host_event(void *ctx, const struct core_event *event)
 {
     struct group_shard *gs = ctx;
@@ -89,22 +134,12 @@ static void host_event(void *ctx, const struct core_event *event)
         LOG_NOTICE("group", "clocks agree again shard=%u", shard);
         break;
     case CORE_PEER_BEHIND:
-        LOG_WARN("group",
-                 "a peer was away for longer than oplog-retention-bytes or -time allow; "
-                 "unlink it and let it join anew shard=%u peer=%s",
-                 shard, peer);
-        break;
     case CORE_SELF_BEHIND:
-        LOG_ERROR("group",
-                  "this node was away for too long: a peer's log does not reach back so "
-                  "far; delete the dir and join anew shard=%u peer=%s",
-                  shard, peer);
-        break;
     case CORE_BEYOND_SEAL:
-        LOG_ERROR("group",
-                  "this node has writes of a former member that the others agreed not to "
-                  "have; delete the dir and join anew shard=%u",
-                  shard);
+    case CORE_PEER_BACK:
+    case CORE_RESYNC:
+    case CORE_RESYNCED:
+        behind_event(gs, event);
         break;
     }
 }

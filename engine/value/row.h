@@ -328,6 +328,21 @@ MUST_USE int row_merge_store(struct bytes existing, const struct bytes *operands
  */
 MUST_USE int row_settle(struct bytes row, struct buf *out);
 
+/* A full row of one member, and what that member has seen of all members' ops. */
+struct row_seen_by {
+    struct bytes row; /* Empty: there is none. */
+    const struct vv *seen;
+};
+
+/*
+ * Appends the full row that has seen what `a` and `b` have together: what only one of them has, and
+ * the other has seen, was removed there (row_reconcile.c). Both stem from members of which neither
+ * has collected anything that the other had not seen. Symmetric. Errors as row_merge; DEAD if
+ * nothing is left.
+ */
+MUST_USE int row_reconcile(const struct row_seen_by *a, const struct row_seen_by *b,
+                           struct buf *out);
+
 /*
  * What is known to be known; all from durable positions. No op up to `stable` may be applied again
  * later: it must not reach beyond what the store covers persistently, from where replay starts.

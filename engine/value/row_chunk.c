@@ -129,6 +129,25 @@ int row_chunk_latest(struct bytes row, struct tag *out_generation, unsigned *out
     return 0;
 }
 
+bool row_chunk_covered(struct bytes row, const struct vv *seen)
+{
+    struct chunk chunk;
+
+    if (chunk_decode(row, &chunk) != 0)
+        return false;
+    for (unsigned i = 0; i < chunk.count; i++) {
+        const struct entry *e = &chunk.entry[i];
+
+        if (e->has_image && !vv_covers(seen, e->tag))
+            return false;
+        for (size_t at = 0; at < e->bits.len; at += BIT_BYTES) {
+            if (!vv_covers(seen, bit_load(e->bits.ptr + at).tag))
+                return false;
+        }
+    }
+    return true;
+}
+
 void row_chunk_put_bits(uint8_t *bytes, struct row_chunk_bits bits)
 {
     for (uint32_t i = 0; i < bits.count; i++)

@@ -42,6 +42,7 @@
 
 #include "engine/value/row.h"
 #include "engine/value/tag.h"
+#include "engine/value/vv.h"
 
 /* Strings up to here are one row. */
 #define ROW_INLINE_BYTES_MAX (16u << 10)
@@ -116,6 +117,9 @@ MUST_USE int row_chunk_read(struct bytes row, struct tag generation, uint8_t ima
 
 /* The greatest generation, and how many there are. 0 or -ERR_CORRUPT. */
 MUST_USE int row_chunk_latest(struct bytes row, struct tag *out_generation, unsigned *out_count);
+
+/* Whether every change in the row of a chunk has a tag <= `seen`; false for what cannot be read. */
+MUST_USE bool row_chunk_covered(struct bytes row, const struct vv *seen);
 
 /* --- for row.c, which sends rows of these forms here --- */
 

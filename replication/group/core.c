@@ -529,6 +529,8 @@ void core_freeze(struct core *core, uint8_t origin)
     CHECK(index != ORIGIN_NONE);
     core->origins[index].frozen = true;
     core_queue_clear(&core->origins[index]);
+    if (core_resyncing(core))
+        core_sync_overtaken(core); /* Rows of that member may be among those put aside. */
     for (unsigned i = 0; i < core->peers_count; i++)
         core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
 }
@@ -550,7 +552,7 @@ void core_flush(struct core *core, uint32_t flush)
         return;
     core->flush = flush;
     core->host->flush(core->ctx, flush);
-    core_sync_flushed(core);
+    core_sync_overtaken(core);
 }
 
 uint32_t core_flush_epoch(const struct core *core)
@@ -678,6 +680,7 @@ void core_tick(struct core *core, const struct core_time *now)
         core_drain(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         tick_peer(core, core->peers[i]);
+    core_resync_check(core);
     core_sync_tick(core);
     core_plan(core);
     core_clock_check(core);
@@ -695,6 +698,8 @@ enum core_write core_may_write(const struct core *core)
         return CORE_WRITE_FORKED;
     if (core->self_state != MEMBER_ACTIVE || core->newest.count != 0)
         return CORE_WRITE_JOINING;
+    if (core->sync_in.wanted)
+        return CORE_WRITE_RESYNC;
     if (core->own_lost)
         return CORE_WRITE_OWN_LOST;
     return core->fenced ? CORE_WRITE_SKEW : CORE_WRITE_OK;

@@ -63,6 +63,9 @@ enum core_event_kind {
     CORE_PEER_BEHIND, /* Beyond the retention: its log goes, it needs a resync. */
     CORE_SELF_BEHIND, /* The same of us: the peer has trimmed what we need. */
     CORE_BEYOND_SEAL, /* We have batches of an origin that was sealed before them: no writes. */
+    CORE_PEER_BACK,   /* A peer that was behind has what the log does not reach back to. */
+    CORE_RESYNC,      /* What we lack is in nobody's log: the rows of a peer are asked for. */
+    CORE_RESYNCED,    /* They are joined to ours. */
 };
 
 struct core_event {
@@ -105,10 +108,19 @@ struct core_host {
     void (*sync_read)(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
     void (*sync_close)(void *ctx, uint8_t peer);
     /*
+     * Delta resync: this member has rows, and is about to be given all rows of a peer. It keeps its
+     * own, which stay what counts after a crash, and puts aside what sync_put brings from now on,
+     * until sync_finish. Also when a flush, or rows that made no sense, make it begin anew: then
+     * what was put aside is thrown away. Everything that was applied is durable.
+     */
+    void (*sync_begin)(void *ctx);
+    /*
      * As joiner: stores rows, which replace what is there (core_sync_stored); then makes all of it
      * durable, with `at` as the covered vector (core_sync_finished), and keeps `newest`
-     * (core_options). Rows borrow from the call.
-     * Rows that a flush overtakes are thrown away.
+     * (core_options). Rows borrow from the call. In a resync `at` is what the rows put aside have
+     * seen, and own rows what core_position says: both are made one (row_reconcile), and the
+     * covered vector is the greater of both at each origin. Rows that a flush overtakes are thrown
+     * away.
      */
     void (*sync_put)(void *ctx, struct wire_sync_rows *rows);
     void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest);
@@ -140,6 +152,7 @@ struct core_options {
     uint64_t retention_bytes; /* Of log kept for a peer; 0: no bound. */
     uint64_t retention_ms;    /* 0: no bound. */
     uint64_t history_bytes;   /* Of log between two positions that are remembered: 1 MiB. */
+    bool resync;              /* The host can do a delta resync. */
 };
 
 #define CORE_WINDOW_BYTES_DEFAULT  (4u << 20)
@@ -228,9 +241,13 @@ void core_fetched(struct core *core, uint64_t id, int err, const struct core_rec
  */
 void core_sync_start(struct core *core);
 bool core_syncing(const struct core *core);
+/* Of these, a resync: by itself, from core_tick (core_resync.c). */
+bool core_resyncing(const struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
 void core_sync_finished(struct core *core);
+/* What is being stored will be thrown away: a flush, or a freeze, has overtaken it. */
+bool core_sync_stale(const struct core *core);
 
 /* `at` and `flush`: of the checkpoint. `err` not 0: it could not be made. */
 void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
@@ -253,6 +270,7 @@ enum core_write {
     CORE_WRITE_JOINING, /* Not active yet, or sealed; or the rows of a copy are ahead of the logs.
                          */
     CORE_WRITE_OWN_LOST,
+    CORE_WRITE_RESYNC, /* What was missed is being fetched as rows. */
     CORE_WRITE_FORKED,
     CORE_WRITE_SKEW,
 };

@@ -1,7 +1,8 @@
 /*
  * The inside of the core, shared by the files that implement it: core.c (origins, peers, inputs),
  * core_in.c (what comes from peers), core_out.c (what goes to them), core_horizon.c (what all
- * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (skew). Not
+ * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (skew),
+ * core_sync.c (rows instead of logs), core_resync.c (when a member that has rows needs that). Not
  * for users of core.h.
  */
 #ifndef TIERRA_REPLICATION_GROUP_CORE_IMPL_H
@@ -85,6 +86,7 @@ struct sync_out {
     bool busy; /* The host is at work. */
     uint32_t id;
     uint32_t flush;
+    uint64_t asked_ms;
     struct posv at;
     struct posv newest;
     struct buf after;
@@ -93,6 +95,9 @@ struct sync_out {
 /* A copy for us. */
 struct sync_in {
     bool wanted;
+    bool resync;  /* We have rows, and join what comes to them. */
+    bool entered; /* The host knows of it: it goes on to its end. */
+    bool begun;   /* The host has put nothing aside but what belongs to `vector`. */
     bool storing; /* The host is at work, */
     bool stale;   /* on what a flush has overtaken. */
     bool last;
@@ -103,6 +108,7 @@ struct sync_in {
     uint64_t heard_ms;
     struct buf after;
     struct posv vector;
+    struct posv newest;
 };
 
 struct peer {
@@ -143,11 +149,13 @@ struct peer {
     struct sample samples[SAMPLES_MAX];
     unsigned samples_count; /* Ever; the ring holds the last ones. */
     struct sync_out sync_out;
-    bool behind;
-    bool self_behind;    /* It has trimmed what we need, */
-    uint64_t behind_seq; /* up to here. */
     uint64_t batches_in;
     uint64_t relayed_in;
+    struct posv floor;
+    uint64_t behind_seq;
+    bool behind;      /* The log may go without it, */
+    bool has_floor;   /* but for what is behind `floor`: of a copy that it is given. */
+    bool self_behind; /* It has trimmed what we need, up to behind_seq. */
 };
 
 /* A record that is not durable yet. */
@@ -191,6 +199,7 @@ struct core {
     bool own_lost;
     struct sync_in sync_in;
     struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
+    uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
     bool forked;
     bool fenced; /* By skew. */
     bool warned;
@@ -289,8 +298,23 @@ void core_send_heartbeat(struct core *core, struct peer *peer);
 bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
 bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
 void core_sync_tick(struct core *core);
-void core_sync_flushed(struct core *core);
+void core_sync_overtaken(struct core *core);
 void core_sync_link_down(struct core *core, struct peer *peer);
+/* It is linked, and has what a copy is made of. */
+bool core_sync_is_donor(const struct core *core, const struct peer *peer);
+/* Some peer is being given a copy. */
+bool core_sync_giving(const struct core *core);
+
+/* --- core_resync.c --- */
+
+/* Begins a resync if there is no other way. */
+void core_resync_check(struct core *core);
+/* A peer that may not be kept waiting asks for a copy: we put our own wish off, if we can. */
+bool core_resync_yield(struct core *core, const struct peer *asker);
+/* Whether the peer can give us something that no log gives us. */
+bool core_resync_helps(const struct core *core, const struct peer *peer);
+/* What we have, raised by what the rows have that were joined to ours. */
+void core_resync_adopt(struct core *core, const struct posv *at);
 
 /* --- core_log.c --- */
 
@@ -307,6 +331,8 @@ void core_applied_posv(const struct core *core, struct posv *out);
 uint64_t core_log_trim(struct core *core);
 /* Marks peers that are beyond the retention. */
 void core_log_check(struct core *core);
+/* The peer has said what it has: the log may reach back to that again. */
+void core_log_acked(struct core *core, struct peer *peer);
 void core_log_info(const struct core *core, const struct peer *peer, struct core_peer_info *out);
 
 /* --- core_clock.c --- */

@@ -127,11 +127,17 @@ void core_log_note(struct core *core, unsigned index, uint64_t lsn, struct pos p
     core_applied_posv(core, &core->history[core->history_count - 1].at);
 }
 
+/* From where on the log is kept for the member: what it has, or will have with its copy. */
+static const struct posv *kept_from(const struct peer *peer)
+{
+    return peer->behind && peer->has_floor ? &peer->floor : &peer->durable;
+}
+
 /* The last moment of which the member has everything; NULL: none that is remembered. */
 static const struct moment *acked_moment(const struct core *core, const struct peer *peer)
 {
     for (unsigned i = core->history_count; i-- > 0;) {
-        if (posv_leq(&core->history[i].at, &peer->durable))
+        if (posv_leq(&core->history[i].at, kept_from(peer)))
             return &core->history[i];
     }
     return NULL;
@@ -158,7 +164,7 @@ uint64_t core_log_trim(struct core *core)
     for (unsigned i = 0; i < core->peers_count; i++) {
         const struct peer *peer = core->peers[i];
 
-        if (peer->behind)
+        if (peer->behind && !peer->has_floor)
             continue;
         const struct moment *moment = acked_moment(core, peer);
         lsn = u64_min(lsn, moment == NULL ? 0 : moment->lsn);
@@ -183,28 +189,48 @@ static void retained(const struct core *core, const struct peer *peer, uint64_t 
         *out_age_ms = acked == last ? 0 : core->now.mono_ms - acked[1].at_ms;
 }
 
+static bool is_beyond(const struct core *core, const struct peer *peer, uint64_t *out_bytes)
+{
+    uint64_t age_ms;
+
+    retained(core, peer, out_bytes, &age_ms);
+    return (core->options.retention_bytes != 0 && *out_bytes > core->options.retention_bytes) ||
+           (core->options.retention_ms != 0 && age_ms > core->options.retention_ms);
+}
+
+static void check_peer(struct core *core, struct peer *peer)
+{
+    const struct member *member = members_find(&core->members, peer->origin);
+    struct posv applied;
+    uint64_t bytes;
+
+    core_applied_posv(core, &applied);
+    /* A joiner has acknowledged nothing until it has its copy. */
+    if (posv_leq(&applied, &peer->durable) || member == NULL || member->state == MEMBER_JOINING)
+        return;
+    if (!peer->behind) {
+        peer->behind = is_beyond(core, peer, &bytes);
+        peer->has_floor = peer->sync_out.open;
+        if (peer->behind)
+            core_event(core, CORE_PEER_BEHIND, peer, bytes);
+    } else if (peer->has_floor && peer->state != CORE_LINK_UP) {
+        /* Its copy took it no further: the next one begins with another vector. */
+        peer->has_floor = !is_beyond(core, peer, &bytes);
+    }
+}
+
 void core_log_check(struct core *core)
 {
-    for (unsigned i = 0; i < core->peers_count; i++) {
-        struct peer *peer = core->peers[i];
-        struct posv applied;
-        uint64_t bytes;
-        uint64_t age_ms;
+    for (unsigned i = 0; i < core->peers_count; i++)
+        check_peer(core, core->peers[i]);
+}
 
-        core_applied_posv(core, &applied);
-        const struct member *member = members_find(&core->members, peer->origin);
-
-        /* A joiner has acknowledged nothing until it has its copy. */
-        if (peer->behind || posv_leq(&applied, &peer->durable) || member == NULL ||
-            member->state == MEMBER_JOINING)
-            continue;
-        retained(core, peer, &bytes, &age_ms);
-        if ((core->options.retention_bytes != 0 && bytes > core->options.retention_bytes) ||
-            (core->options.retention_ms != 0 && age_ms > core->options.retention_ms)) {
-            peer->behind = true;
-            core_event(core, CORE_PEER_BEHIND, peer, bytes);
-        }
-    }
+void core_log_acked(struct core *core, struct peer *peer)
+{
+    if (!peer->behind || !posv_leq(&core->history[0].at, &peer->durable))
+        return;
+    peer->behind = peer->has_floor = false;
+    core_event(core, CORE_PEER_BACK, peer, 0);
 }
 
 static uint64_t left_ms(uint64_t max, uint64_t used, uint64_t rate_per_s)

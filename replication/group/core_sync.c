@@ -19,6 +19,9 @@
  * does not name.
  *
  * A flush on the way starts it anew.
+ *
+ * Delta resync goes the same way (core_resync.c), but the member has rows: those that come are put
+ * aside, all of them, and joined to its own in the end. Its log begins at both sides' vectors then.
  */
 #include <string.h>
 
@@ -26,6 +29,8 @@
 #include "engine/base/err.h"
 
 #include "replication/group/core_impl.h"
+
+#define IDLE_TIMEOUTS 4u /* After so many a checkpoint that nobody reads is closed. */
 
 /* --- joiner --- */
 
@@ -41,15 +46,25 @@ static void ask(struct core *core)
         core_send(core, peer);
 }
 
+bool core_sync_is_donor(const struct core *core, const struct peer *peer)
+{
+    const struct member *member = members_find(&core->members, peer->origin);
+
+    /* Of a history that is about to end nothing is taken, by whichever way. */
+    return peer->state == CORE_LINK_UP && member != NULL && member->state == MEMBER_ACTIVE &&
+           !core->origins[peer->index].frozen;
+}
+
 /* The next one in turn that can be a donor; NULL: none is there. */
 static struct peer *choose_donor(struct core *core)
 {
     for (unsigned i = 1; i <= core->peers_count; i++) {
         const unsigned at = (core->sync_in.donor_last + i) % core->peers_count;
         struct peer *peer = core->peers[at];
-        const struct member *member = members_find(&core->members, peer->origin);
 
-        if (peer->state == CORE_LINK_UP && member != NULL && member->state == MEMBER_ACTIVE) {
+        /* Once something was put aside, whoever can brings it to an end. */
+        if (core_sync_is_donor(core, peer) &&
+            (!core->sync_in.resync || core->sync_in.entered || core_resync_helps(core, peer))) {
             core->sync_in.donor_last = at;
             return peer;
         }
@@ -68,6 +83,11 @@ bool core_syncing(const struct core *core)
     return core->sync_in.wanted;
 }
 
+bool core_resyncing(const struct core *core)
+{
+    return core->sync_in.wanted && core->sync_in.resync;
+}
+
 /* From the first key on. */
 static void restart(struct core *core)
 {
@@ -75,12 +95,12 @@ static void restart(struct core *core)
 
     in->donor = 0;
     in->id++;
-    in->has_vector = false;
-    posv_init(&core->newest);
+    in->has_vector = in->begun = false;
+    posv_init(&in->newest);
     buf_clear(&in->after);
 }
 
-void core_sync_flushed(struct core *core)
+void core_sync_overtaken(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
 
@@ -90,13 +110,35 @@ void core_sync_flushed(struct core *core)
         restart(core);
 }
 
+bool core_sync_stale(const struct core *core)
+{
+    return core->sync_in.stale;
+}
+
+/* Whoever does not ask on has given up, or asks for a new checkpoint. */
+static void close_idle(struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        struct peer *peer = core->peers[i];
+
+        if (peer->sync_out.open && !peer->sync_out.busy &&
+            core->now.mono_ms - peer->sync_out.asked_ms > IDLE_TIMEOUTS * core->options.timeout_ms)
+            core_sync_link_down(core, peer);
+    }
+}
+
 void core_sync_tick(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
+
     const struct peer *donor = core_peer_find(core, in->donor);
+
+    close_idle(core);
 
     if (!in->wanted || in->storing)
         return;
+    if (in->resync && core->durable_lsn != core->applied_lsn)
+        return; /* What comes is joined to what is durable. */
     if (donor != NULL && donor->state == CORE_LINK_UP &&
         core->now.mono_ms - in->heard_ms <= core->options.timeout_ms)
         return;
@@ -105,6 +147,8 @@ void core_sync_tick(struct core *core)
     in->id++;
     if (donor != NULL)
         ask(core);
+    else if (in->resync && !in->entered)
+        in->wanted = false; /* Nothing has happened yet. */
 }
 
 /* What both have. */
@@ -142,7 +186,7 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     in->has_vector = true;
     for (unsigned i = 0; i < rows.newest.count; i++) {
         /* No more origins than one vector has: they are those of the members. */
-        if (posv_raise(&core->newest, rows.newest.origin[i], rows.newest.at[i]) != 0)
+        if (posv_raise(&in->newest, rows.newest.origin[i], rows.newest.at[i]) != 0)
             return false;
     }
     in->last = rows.last;
@@ -150,6 +194,9 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     if (buf_append_bytes(&in->after, rows.last_key) != 0)
         return true; /* No memory: asked for again after a while. */
     in->storing = true;
+    if (in->resync && !in->begun)
+        core->host->sync_begin(core->ctx);
+    in->begun = in->entered = true;
     core->host->sync_put(core->ctx, &rows);
     return true;
 }
@@ -190,7 +237,10 @@ void core_sync_stored(struct core *core, int err)
         return;
     }
     if (in->last) {
-        core->host->sync_finish(core->ctx, &in->vector, &core->newest);
+        /* Of an earlier copy: our own rows may still hold that. */
+        for (unsigned i = 0; i < core->newest.count; i++)
+            IGNORE_RESULT(posv_raise(&in->newest, core->newest.origin[i], core->newest.at[i]));
+        core->host->sync_finish(core->ctx, &in->vector, &in->newest);
         return;
     }
     in->storing = false;
@@ -227,7 +277,11 @@ void core_sync_finished(struct core *core)
         return;
     }
     in->wanted = false;
-    adopt(core, &in->vector);
+    posv_copy(&core->newest, &in->newest);
+    if (in->resync)
+        core_resync_adopt(core, &in->vector);
+    else
+        adopt(core, &in->vector);
     core_check_newest(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         core->peers[i]->ack_due = true;
@@ -250,17 +304,23 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
 
     if (wire_get_sync_ask(body, &msg) != 0)
         return false;
-    if (core->self_state != MEMBER_ACTIVE || core->sync_in.wanted || out->busy)
+    if (core->self_state != MEMBER_ACTIVE || out->busy ||
+        (core->sync_in.wanted && !core_resync_yield(core, peer)))
         return true; /* It will ask again, or another one. */
     buf_clear(&out->after);
     if (buf_append_bytes(&out->after, msg.after) != 0)
         return true;
+    out->asked_ms = core->now.mono_ms;
     if (out->open && out->id == msg.id) {
         read_more(core, peer);
         return true;
     }
     if (out->open)
         core->host->sync_close(core->ctx, peer->origin);
+    /* At most what the checkpoint will have; of two the first counts. */
+    if (!peer->behind || !peer->has_floor)
+        posv_copy(&peer->floor, &core->covered);
+    peer->has_floor = true;
     out->open = out->busy = true;
     out->id = msg.id;
     core->host->sync_open(core->ctx, peer->origin, msg.id);
@@ -290,6 +350,9 @@ void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
         return;
     posv_copy(&peer->sync_out.at, at);
     core_durable_posv(core, &peer->sync_out.newest);
+    for (unsigned i = 0; i < core->newest.count; i++)
+        IGNORE_RESULT(
+            posv_raise(&peer->sync_out.newest, core->newest.origin[i], core->newest.at[i]));
     peer->sync_out.flush = flush;
     read_more(core, peer);
 }
@@ -310,6 +373,17 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);
     buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+    if (piece->last)
+        core_sync_link_down(core, peer); /* Nothing is to be kept open for it. */
+}
+
+bool core_sync_giving(const struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        if (core->peers[i]->sync_out.open)
+            return true;
+    }
+    return false;
 }
 
 void core_sync_link_down(struct core *core, struct peer *peer)

@@ -35,6 +35,8 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->unlinks += t->unlinks;
     sum->joins += t->joins;
     sum->flushes += t->flushes;
+    sum->behind += t->behind;
+    sum->resyncs += t->resyncs;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -62,15 +64,15 @@ static void groups_converge_to_what_the_history_means(void **state)
     printf("%" PRIu64 " groups: %" PRIu64 " events, %" PRIu64 " batches, %" PRIu64
            " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
            " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " unlinked, %" PRIu64
-           " joined, %" PRIu64 " rows copied, %" PRIu64 " flushes, %" PRIu64 " frames, %" PRIu64
-           " bytes\n",
+           " joined, %" PRIu64 " rows copied, %" PRIu64 " times behind, %" PRIu64
+           " resyncs, %" PRIu64 " flushes, %" PRIu64 " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
-           sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.flushes, sum.frames,
-           sum.bytes);
+           sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
+           sum.flushes, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
-    assert_true(sum.unlinks != 0 && sum.joins != 0 && sum.flushes != 0);
+    assert_true(sum.unlinks != 0 && sum.joins != 0 && sum.flushes != 0 && sum.resyncs != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }
 
@@ -154,6 +156,12 @@ static void acknowledgements_that_overtake_are_caught(void **state)
     expect_caught(GS_ACK_OVERTAKES, GS_AS_IT_COMES);
 }
 
+static void a_resync_that_keeps_what_was_removed_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_KEEP_REMOVED, GS_LAGS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +176,7 @@ int main(void)
         cmocka_unit_test(merging_what_was_flushed_is_caught),
         cmocka_unit_test(an_end_made_from_some_survivors_is_caught),
         cmocka_unit_test(acknowledgements_that_overtake_are_caught),
+        cmocka_unit_test(a_resync_that_keeps_what_was_removed_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,7 @@ enum gs_fault {
     GS_KEEP_FLUSHED,  /* Batches from before a flush are merged all the same. */
     GS_SEAL_OF_SOME,  /* A history ends where the first who was asked has it. */
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
+    GS_KEEP_REMOVED,  /* A resync keeps what either side has, whatever the other has seen. */
 };
 
 /* What a run is like; bits. */
@@ -55,7 +56,8 @@ enum gs_shape {
     GS_JOINS = 8,
     GS_FLUSHES = 16,
     GS_UNLINKS = 32,
-    GS_SHAPES = 64 /* All of them together, and one. */
+    GS_LAGS = 64,   /* A member is away for longer than the logs are kept. */
+    GS_SHAPES = 128 /* All of them together, and one. */
 };
 
 struct gs_record {
@@ -116,9 +118,12 @@ struct gs_member {
     bool answered;                         /* Has said what it has of it. */
     bool lacks;                            /* A joiner without its copy. */
     struct gs_copy copies[GS_MEMBERS_MAX]; /* For each peer. */
-    struct buf put;                        /* A piece of a copy on its way to the rows, */
-    uint32_t put_flush;                    /* of this flush epoch. */
+    bool resyncing;                        /* What comes is put aside: */
+    struct buf aside[SIM_ROWS];
+    struct buf put;     /* A piece of a copy on its way to the rows, */
+    uint32_t put_flush; /* of this flush epoch. */
     struct posv put_at;
+    struct posv put_newest;
     struct posv newest; /* Persisted with the copy. */
 };
 
@@ -165,6 +170,7 @@ enum gs_event_kind {
     GS_CONTROL,
     GS_EMPTY,
     GS_JOIN,
+    GS_OUTAGE,
     GS_SYNC_OPEN,
     GS_SYNC_READ,
     GS_SYNC_PUT,
@@ -197,6 +203,8 @@ struct gs_totals {
     uint64_t unlinks;
     uint64_t joins;
     uint64_t flushes;
+    uint64_t behind;
+    uint64_t resyncs;
 };
 
 struct gs {
@@ -208,6 +216,7 @@ struct gs {
     bool crashes;
     bool expiry;
     bool collect;
+    bool lags;
     uint64_t now; /* us */
     unsigned members_count;
     struct gs_member members[GS_MEMBERS_MAX];
@@ -299,6 +308,7 @@ void gs_copy_event(struct gs *gs, struct gs_member *m, const struct gs_event *e)
 void gs_host_sync_open(void *ctx, uint8_t peer, uint32_t id);
 void gs_host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
 void gs_host_sync_close(void *ctx, uint8_t peer);
+void gs_host_sync_begin(void *ctx);
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);
 void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest);
 struct gs *gs_of(struct gs_member *m);

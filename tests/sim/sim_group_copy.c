@@ -104,6 +104,16 @@ static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event 
 
 /* --- joiner --- */
 
+void gs_host_sync_begin(void *ctx)
+{
+    struct gs_member *m = ctx;
+
+    CHECK(m->durable_lsn + 1 == m->next_lsn);
+    m->resyncing = true;
+    for (unsigned i = 0; i < SIM_ROWS; i++)
+        buf_clear(&m->aside[i]);
+}
+
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
 {
     struct gs_member *m = ctx;
@@ -128,7 +138,7 @@ void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *ne
 
     m->put_flush = m->flush;
     posv_copy(&m->put_at, at);
-    posv_copy(&m->newest, newest);
+    posv_copy(&m->put_newest, newest);
     later(m, GS_SYNC_FINISH, 0, 0);
 }
 
@@ -138,21 +148,58 @@ static void put_rows(struct gs_member *m)
 
     /* A flush in between has emptied the rows, and empties these. */
     while (left.len != 0 && m->put_flush == m->flush && gs_of(m)->fault != GS_EMPTY_COPY) {
-        struct gs_row *row = &m->rows[left.ptr[0] - 1];
+        const unsigned at = left.ptr[0] - 1u;
+        struct buf *row = m->resyncing ? &m->aside[at] : &m->rows[at].mem;
         const size_t len = le16_load(left.ptr + 1);
 
-        buf_clear(&row->mem);
-        CHECK(buf_append(&row->mem, left.ptr + 3, len) == 0);
+        buf_clear(row);
+        CHECK(buf_append(row, left.ptr + 3, len) == 0);
         left = bytes_from(left, 3 + len);
     }
     core_sync_stored(m->core, 0);
 }
 
+/* What was put aside, and what was there. */
+static void join_aside(struct gs *gs, struct gs_member *m)
+{
+    struct vv theirs;
+
+    CHECK(m->durable_lsn + 1 == m->next_lsn);
+    posv_to_vv(&m->put_at, &theirs);
+    for (unsigned i = 0; i < SIM_ROWS; i++) {
+        const struct row_seen_by mine = {buf_bytes(&m->rows[i].mem), core_applied_vv(m->core)};
+        const struct row_seen_by other = {buf_bytes(&m->aside[i]), &theirs};
+        struct buf joined;
+
+        buf_init(&joined, SIZE_MAX);
+        if (gs->fault == GS_KEEP_REMOVED)
+            CHECK(row_merge(mine.row, other.row, &joined) == 0);
+        else
+            CHECK(row_reconcile(&mine, &other, &joined) == 0);
+        CHECK(row_check(buf_bytes(&joined)) == 0);
+        buf_deinit(&m->rows[i].mem);
+        m->rows[i].mem = joined;
+        m->rows[i].dirty_lsn = 0;
+        buf_clear(&m->aside[i]);
+    }
+    m->resyncing = false;
+    gs->totals.resyncs++;
+}
+
 static void finish(struct gs *gs, struct gs_member *m)
 {
-    if (m->put_flush == m->flush) {
+    if (!core_sync_stale(m->core)) {
+        CHECK(m->put_flush == m->flush);
         m->lacks = false;
-        posv_copy(&m->covered, &m->put_at);
+        if (m->resyncing)
+            join_aside(gs, m);
+        core_position(m->core, &m->covered);
+        for (unsigned i = 0; i < m->put_at.count; i++) {
+            CHECK(posv_raise(&m->covered, m->put_at.origin[i], m->put_at.at[i]) == 0);
+            m->hlc = u64_max(m->hlc, m->put_at.at[i].hlc);
+        }
+        posv_copy(&m->newest, &m->put_newest);
+        m->seq = posv_get(&m->covered, GS_ORIGIN(m->index)).seq;
         m->covered_lsn = m->next_lsn - 1;
         for (unsigned i = 0; i < SIM_ROWS; i++) {
             buf_clear(&m->rows[i].disk);
@@ -161,7 +208,7 @@ static void finish(struct gs *gs, struct gs_member *m)
         gs_trace(gs, "member %u has its copy", m->index);
     }
     core_sync_finished(m->core);
-    CHECK(m->lacks == core_syncing(m->core));
+    CHECK(m->lacks == (core_syncing(m->core) && !core_resyncing(m->core)));
 }
 
 void gs_copy_event(struct gs *gs, struct gs_member *m, const struct gs_event *e)

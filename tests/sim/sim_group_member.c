@@ -18,6 +18,8 @@
 
 #include "tests/sim/sim_group.h"
 
+#define RETENTION_BYTES 1500u /* Of log kept for a peer, where members are away for longer. */
+
 static struct buf new_buf(void)
 {
     struct buf b;
@@ -310,8 +312,9 @@ static void host_fetch(void *ctx, const struct core_fetch *fetch)
 static void host_event(void *ctx, const struct core_event *event)
 {
     static const char *const names[] = {
-        "link ready",  "link closed", "own lost",    "own regained", "forked",         "skew warn",
-        "skew fenced", "skew over",   "peer behind", "self behind",  "beyond the seal"};
+        "link ready",      "link closed", "own lost",  "own regained", "forked",
+        "skew warn",       "skew fenced", "skew over", "peer behind",  "self behind",
+        "beyond the seal", "peer back",   "resync",    "resynced"};
     const struct host h = host_of(ctx);
     const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
                            event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
@@ -326,6 +329,9 @@ static void host_event(void *ctx, const struct core_event *event)
         return;
     if (!gs_counts(h.gs, h.m->index))
         return; /* It may be left behind. */
+    h.gs->totals.behind += event->kind == CORE_PEER_BEHIND;
+    if (h.gs->lags && (event->kind == CORE_PEER_BEHIND || event->kind == CORE_SELF_BEHIND))
+        return;
     if (event->kind == CORE_SELF_BEHIND && h.m->index == h.gs->joiner)
         return; /* Others trimmed before they knew of it; its donor did not. */
     gs_fail(h.gs, "member %u: %s, peer %u %s", h.m->index, names[event->kind],
@@ -342,6 +348,7 @@ static const struct core_host core_host = {.send = host_send,
                                            .sync_open = gs_host_sync_open,
                                            .sync_read = gs_host_sync_read,
                                            .sync_close = gs_host_sync_close,
+                                           .sync_begin = gs_host_sync_begin,
                                            .sync_put = gs_host_sync_put,
                                            .sync_finish = gs_host_sync_finish};
 
@@ -376,7 +383,9 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                                    .parked_bytes_max = 2048,
                                    .tail_bytes_max = 1024,
                                    .history_bytes = 512,
-                                   .timeout_ms = 2000};
+                                   .timeout_ms = 2000,
+                                   .resync = true,
+                                   .retention_bytes = gs->lags ? RETENTION_BYTES : 0};
 
     for (unsigned i = 0; i < SIM_ROWS; i++) {
         struct gs_row *row = &m->rows[i];
@@ -421,6 +430,8 @@ void gs_member_init(struct gs *gs, unsigned index)
         m->rows[i].disk = new_buf();
     }
     m->put = new_buf();
+    for (unsigned i = 0; i < SIM_ROWS; i++)
+        m->aside[i] = new_buf();
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++) {
         for (unsigned j = 0; j < SIM_ROWS; j++)
             m->copies[i].rows[j] = new_buf();
@@ -438,6 +449,7 @@ void gs_member_deinit(struct gs_member *m)
     for (unsigned i = 0; i < SIM_ROWS; i++) {
         buf_deinit(&m->rows[i].mem);
         buf_deinit(&m->rows[i].disk);
+        buf_deinit(&m->aside[i]);
     }
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++)
         gs_copy_close(m, i);
@@ -466,6 +478,7 @@ void gs_member_crash(struct gs *gs, struct gs_member *m)
     m->log_count = keep;
     m->durable_lsn = m->next_lsn - 1;
     m->up = false;
+    m->resyncing = false;
     m->life++;
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++)
         gs_copy_close(m, i);
@@ -480,7 +493,7 @@ void gs_member_flush(struct gs *gs, struct gs_member *m, bool all)
 {
     uint64_t lsn = m->next_lsn - 1;
 
-    if (m->lacks)
+    if (m->lacks || core_syncing(m->core))
         return;
     for (unsigned i = 0; i < SIM_ROWS; i++) {
         struct gs_row *row = &m->rows[i];
@@ -608,7 +621,7 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
     struct core_horizons horizons;
     struct row_horizons rows = {.now_ms = gs_now_ms(gs, m)};
 
-    if (m->lacks)
+    if (core_syncing(m->core))
         return;
     core_horizons(m->core, &horizons);
     if (gs->fault == GS_OWN_CLOCK) {

@@ -126,6 +126,21 @@ static void isolate(struct gs *gs, unsigned member)
     }
 }
 
+/* For longer than the others keep their logs, and it keeps its own. */
+static void outage(struct gs *gs, unsigned member)
+{
+    gs_trace(gs, "member %u is away for long", member);
+    for (unsigned i = 0; i < gs->pairs_count; i++) {
+        if (gs->pairs[i].member[0] != member && gs->pairs[i].member[1] != member)
+            continue;
+        for (unsigned side = 0; side < 2; side++) {
+            gs_net_block(gs, i, side, true);
+            gs_at(gs, gs_between(gs, 1200 * GS_MS, 3500 * GS_MS),
+                  &(struct gs_event){.kind = GS_HEAL, .a = i, .b = side});
+        }
+    }
+}
+
 static void crash(struct gs *gs, struct gs_member *m)
 {
     gs_member_crash(gs, m);
@@ -272,6 +287,7 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
     case GS_HEAL:
     case GS_CONTROL:
     case GS_EMPTY:
+    case GS_OUTAGE:
     default:
         UNREACHABLE();
     }
@@ -291,6 +307,9 @@ static void on_event(struct gs *gs, const struct gs_event *e)
         break;
     case GS_HEAL:
         gs_net_block(gs, e->a, e->b, false);
+        break;
+    case GS_OUTAGE:
+        outage(gs, e->a);
         break;
     case GS_EMPTY:
         if (!gs->calm && gs->members[e->a].up && !gs->members[e->a].paused && gs_counts(gs, e->a))
@@ -582,6 +601,18 @@ static void pick_members(struct gs *gs, unsigned shape)
     }
 }
 
+/* One or two members are away for long, perhaps at the same time. */
+static void plan_outages(struct gs *gs)
+{
+    const uint64_t at = gs_between(gs, 50 * GS_MS, 1500 * GS_MS);
+
+    gs->lags = true;
+    gs_at(gs, at, &(struct gs_event){.kind = GS_OUTAGE, .a = gs_pick(gs, gs->members_count)});
+    if (gs_chance(gs, 40))
+        gs_at(gs, at + gs_between(gs, 0, 1500 * GS_MS),
+              &(struct gs_event){.kind = GS_OUTAGE, .a = gs_pick(gs, gs->members_count)});
+}
+
 /* One or two members empty the group, perhaps at the same time. */
 static void plan_flushes(struct gs *gs)
 {
@@ -607,6 +638,8 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     gs->collect = harsh || gs_chance(gs, 80);
     gs->op_gap_us = gs_between(gs, 10 * GS_MS, (harsh ? 40 : 150) * GS_MS);
     gs->fault_gap_us = gs_between(gs, 30 * GS_MS, 500 * GS_MS);
+    if ((shape & GS_LAGS) != 0 || (!harsh && gs_chance(gs, 25)))
+        plan_outages(gs);
     for (unsigned i = 0; i < gs->members_count; i++)
         gs_member_init(gs, i);
     if (gs->joiner != gs->members_count)
