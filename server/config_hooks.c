@@ -63,13 +63,11 @@ static bool apply_budget(void *ctx, const struct config *cfg, const char **out_r
 
 static bool apply_maxmemory(void *ctx, const struct config *cfg, const char **out_reason)
 {
-    struct node *node = ctx;
+    const struct node *node = ctx;
+    char why[NODE_BUDGET_WHY_BYTES];
 
-    if (!node_budget_ok(cfg->maxmemory, node->shards_count, node->budget.why,
-                        sizeof(node->budget.why))) {
-        *out_reason = node->budget.why;
-        return false;
-    }
+    if (!node_budget_ok(cfg->maxmemory, node->shards_count, why, sizeof(why)))
+        LOG_WARN("config", "maxmemory is too small, writes are refused: %s", why);
     return apply_budget(ctx, cfg, out_reason);
 }
 

@@ -64,7 +64,8 @@ enum node_end {
 /* What was measured last, and the limits that it is held against; shard 0 sets, any thread reads.
  */
 struct node_limits {
-    _Atomic uint64_t maxmemory;   /* 0: none. */
+    _Atomic uint64_t maxmemory;   /* 0: none. Never less than what the process needs without data. */
+    _Atomic uint64_t starved;     /* Not 0: the directive asks for less than that. */
     _Atomic uint64_t early;       /* Write-back starts if much is dirty. */
     _Atomic uint64_t soft;        /* Demotion starts. */
     _Atomic uint64_t hard;        /* Nothing that grows is let through. */
@@ -91,7 +92,6 @@ struct node_budget {
     struct pool_class purge_class;
     struct pool_job purge_job;
     bool purging;
-    char why[NODE_BUDGET_WHY_BYTES]; /* CONFIG SET was refused. */
 };
 
 struct node_listener {

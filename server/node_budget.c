@@ -103,10 +103,15 @@ void node_budget_init(struct node *node)
         (struct pool_job){.mail = {.fn = on_purged}, .reply_to = &node->shards[0]->mailbox};
 }
 
+/* What so many shards need without data. */
+static uint64_t budget_least(uint32_t shards)
+{
+    return NODE_MAXMEMORY_MIN + (shards > 1 ? (uint64_t)shards * NODE_MAXMEMORY_SHARD : 0);
+}
+
 bool node_budget_ok(uint64_t maxmemory, uint32_t shards, char *why, size_t why_len)
 {
-    const uint64_t several = shards > 1 ? (uint64_t)shards * NODE_MAXMEMORY_SHARD : 0;
-    const uint64_t least = NODE_MAXMEMORY_MIN + several;
+    const uint64_t least = budget_least(shards);
 
     if (maxmemory == 0 || maxmemory >= least)
         return true;
@@ -144,8 +149,12 @@ static void give_back(struct node *node, uint64_t now_ms)
 
 void node_set_limits(struct node *node)
 {
-    const uint64_t maxmemory = node->cfg->maxmemory;
+    const uint64_t asked = node->cfg->maxmemory;
+    const uint64_t least = budget_least(node->shards_count);
+    const uint64_t maxmemory = asked == 0 ? 0 : u64_max(asked, least);
 
+    /* CONFIG SET takes less, as Redis does. Reads and deletes go on in what they need. */
+    set(&node->limits.starved, asked != 0 && asked < least);
     set(&node->limits.maxmemory, maxmemory);
     set(&node->limits.early, maxmemory / 100 * EARLY_PERCENT);
     set(&node->limits.soft, maxmemory / 100 * SOFT_PERCENT);
@@ -302,6 +311,10 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
         *out_why = flash_why(&node->flash);
         *out_delay_ms = WAIT_MS;
         return flash == FLASH_FULL && !evict_possible(sh) ? NODE_GROWTH_REFUSED : NODE_GROWTH_WAIT;
+    }
+    if (unlikely(node_limit(&l->starved) != 0)) {
+        *out_why = "maxmemory is below what the process needs without data";
+        return NODE_GROWTH_REFUSED;
     }
     if (node_limit(&l->maxmemory) != 0 && used_now(sh) >= node_limit(&l->hard))
         return wait_or_refuse(sh, out_why, out_delay_ms);
