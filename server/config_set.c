@@ -117,11 +117,12 @@ static int apply(struct config *cfg, struct change *changes, size_t count, struc
     if (i == count)
         return 0;
     exchange(cfg, changes, count);
-    for (size_t k = 0; k < i; k++) {
+    /* The one that failed too: it may have given up what it had, as a listening socket. */
+    for (size_t k = 0; k <= i; k++) {
         const struct config_hook *hook = &cfg->hook[changes[k].id];
         const char *ignored = NULL;
         if (!changes[k].same && hook->apply != NULL)
-            CHECK(hook->apply(hook->ctx, cfg, &ignored));
+            CHECK(hook->apply(hook->ctx, cfg, &ignored) || k == i);
     }
     return set_fail(err, changes[i].opt->name, reason);
 }

@@ -276,10 +276,12 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
     /* A refused EXEC ends the transaction: what follows is meant to run, not to be queued. */
-    if (cmd != NULL && cmd->id == CMD_ID_exec)
+    if (cmd != NULL && cmd->id == CMD_ID_exec) {
         txn_reset(c);
-    else
+        reply_execabort_because(&c->out);
+    } else {
         txn_fail(c);
+    }
 }
 
 static void reply_unreadable(struct conn *c, int err)

@@ -64,12 +64,12 @@ enum node_end {
 /* What was measured last, and the limits that it is held against; shard 0 sets, any thread reads.
  */
 struct node_limits {
-    _Atomic uint64_t maxmemory;   /* 0: none. Never less than what the process needs without data. */
-    _Atomic uint64_t starved;     /* Not 0: the directive asks for less than that. */
-    _Atomic uint64_t early;       /* Write-back starts if much is dirty. */
-    _Atomic uint64_t soft;        /* Demotion starts. */
-    _Atomic uint64_t hard;        /* Nothing that grows is let through. */
-    _Atomic uint64_t used;        /* By the process. */
+    _Atomic uint64_t maxmemory; /* 0: none. Never less than what the process needs without data. */
+    _Atomic uint64_t starved;   /* Not 0: the directive asks for less than that. */
+    _Atomic uint64_t early;     /* Write-back starts if much is dirty. */
+    _Atomic uint64_t soft;      /* Demotion starts. */
+    _Atomic uint64_t hard;      /* Nothing that grows is let through. */
+    _Atomic uint64_t used;      /* By the process. */
     _Atomic uint64_t shard_bytes; /* Of these, by all keyspaces. */
     _Atomic uint64_t maxflash;    /* 0: none. */
 };

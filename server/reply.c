@@ -366,6 +366,24 @@ void reply_error_bytes(struct reply *r, struct bytes text)
     reply_line(r, '-', text);
 }
 
+void reply_execabort_because(struct reply *r)
+{
+    char text[REPLY_ERROR_BYTES_MAX];
+    struct buf *out = &r->out;
+
+    if (r->failed || out->len < 3)
+        return;
+    size_t at = out->len - 2;
+    while (at > 0 && out->ptr[at - 1] != '\n')
+        at--;
+    CHECK(out->ptr[at] == '-');
+    const int len = snprintf(text, sizeof(text), "EXECABORT Transaction discarded because of: %.*s",
+                             (int)(out->len - 2 - at - 1), (const char *)out->ptr + at + 1);
+    CHECK(len >= 0);
+    buf_truncate(out, at);
+    reply_line(r, '-', bytes_of(text, size_min((size_t)len, sizeof(text) - 1)));
+}
+
 void reply_error(struct reply *r, const char *format, ...)
 {
     char text[REPLY_ERROR_BYTES_MAX];

@@ -113,6 +113,8 @@ void reply_help(struct reply *r, const char *container, const char *const *lines
  */
 void reply_error(struct reply *r, const char *format, ...) PRINTF_LIKE(2, 3);
 void reply_error_bytes(struct reply *r, struct bytes text);
+/* The error that was replied last, and nothing after it, becomes the end of "EXECABORT ...". */
+void reply_execabort_because(struct reply *r);
 
 /* Errors with a fixed text: a function for each, reply_err_<name>(r). */
 /* clang-format off */

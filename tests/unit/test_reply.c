@@ -192,6 +192,23 @@ static void long_arguments_are_cut_in_errors_as_redis_does(void **state UNUSED)
     buf_deinit(&want);
 }
 
+static void a_refused_exec_names_the_reason(void **state UNUSED)
+{
+    struct reply r;
+
+    start(&r, 2);
+    reply_ok(&r);
+    reply_err_oom(&r, NULL);
+    reply_execabort_because(&r);
+    EXPECT(&r,
+           "+OK\r\n-EXECABORT Transaction discarded because of: OOM command not allowed when used "
+           "memory > 'maxmemory'.\r\n");
+    start(&r, 2);
+    reply_error(&r, "ERR x");
+    reply_execabort_because(&r);
+    EXPECT(&r, "-EXECABORT Transaction discarded because of: ERR x\r\n");
+}
+
 static void errors_are_counted_by_their_first_word(void **state UNUSED)
 {
     struct errors errors = {0};
@@ -281,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_deferred_map_counts_twice_in_resp2),
         cmocka_unit_test(errors_have_the_texts_of_redis),
         cmocka_unit_test(long_arguments_are_cut_in_errors_as_redis_does),
+        cmocka_unit_test(a_refused_exec_names_the_reason),
         cmocka_unit_test(errors_are_counted_by_their_first_word),
         cmocka_unit_test(error_texts_cannot_break_the_protocol),
         cmocka_unit_test(a_reply_beyond_its_limit_fails_and_stays_failed),

@@ -105,6 +105,27 @@ def protected_mode(place):
         server.stop()
 
 
+def port_in_use(place):
+    """CONFIG SET of a port that another has: the old one stays open."""
+    old = free_port()
+    server = place.start(port=old, bind='127.0.0.1')
+    conn = place.conn(server)
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        try:
+            got = conn.call('CONFIG', 'SET', 'maxmemory', '300mb', 'port', str(taken))
+        except Exception as error:  # pylint: disable=broad-except
+            got = str(error)
+        place.check('a port in use', 'Unable to listen on this port' in str(got), got)
+    got = first_reply('127.0.0.1', old)
+    place.check('the old port', got == b'+PONG\r\n', got)
+    got = conn.call('CONFIG', 'GET', 'maxmemory')
+    place.check('nothing was set', b'0' in got, got)
+    server.stop()
+
+
 def directories(place):
     server = place.start()
     place.refuses_data('a directory in use', EXIT_BUSY, ('in use', place.data))
@@ -145,6 +166,7 @@ def run(place):
     config_values(place)
     addresses(place)
     protected_mode(place)
+    port_in_use(place)
     directories(place)
 
 
