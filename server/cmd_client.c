@@ -82,6 +82,12 @@ static size_t args_bytes(const struct conn *c)
     return bytes;
 }
 
+/* With the command that is running, wherever its bytes lie. */
+static size_t query_bytes(const struct conn *c)
+{
+    return c->now == NULL ? c->in.len : size_max(c->in.len, c->now->consumed);
+}
+
 /* `self`: the connection that asks; its arguments are there to be counted. */
 static void describe(const struct conn *c, const struct conn *self, uint64_t now_ms,
                      struct buf *out)
@@ -98,7 +104,7 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
         (unsigned long long)c->id, c->addr, c->laddr, c->sock.fd, c->name == NULL ? "" : c->name,
         (unsigned long long)((now_ms - u64_min(now_ms, c->created_ms)) / 1000),
         (unsigned long long)((now_ms - u64_min(now_ms, c->active_ms)) / 1000), flags,
-        txn_active(c) ? (int)c->txn->cmds_count : -1, c->in.len, c->in.cap - c->in.len,
+        txn_active(c) ? (int)c->txn->cmds_count : -1, query_bytes(c), c->in.cap - c->in.len,
         c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
         c->out.out.cap, c->out.out.cap, waiting, c->sending.cap, conn_memory_bytes(c),
         waiting != 0 && c->id != self->id ? "rw" : "r",

@@ -81,6 +81,7 @@ is "writes again" OK "$(cli set k w)"
 # COMMAND, CLIENT, MEMORY, SLOWLOG, LATENCY, FUNCTION.
 has "COMMAND DOCS" "summary" "$(cli command docs get)"
 has "CLIENT LIST" "cmd=client|list" "$(cli client list)"
+has "CLIENT LIST, its own bytes" "qbuf=26 " "$(cli client list)"
 is "CLIENT SETNAME" OK "$(cli client setname me)"
 has "CLIENT SETINFO" "unknown subcommand" "$(cli client setinfo lib-name x)"
 is "CLIENT PAUSE" OK "$(cli client pause 600000 write)"
