@@ -519,7 +519,7 @@ def set_maxmemory(conn, part):
     """To that of which the server uses this part."""
     info = conn.call('INFO', 'memory')[1].decode()
     rss = int(info.split('used_memory_rss:')[1].split()[0])
-    conn.call('CONFIG', 'SET', 'maxmemory', int(rss / part))
+    conn.call('CONFIG', 'SET', 'maxmemory', max(int(rss / part), Cooler.LEAST))
 
 
 class Cooler:
@@ -528,6 +528,7 @@ class Cooler:
     EVERY = 16      # Commands between two adjustments.
     PART = 0.9      # Above where demotion starts, below where writers are delayed.
     REST_S = 0.002  # For write-back and demotion.
+    LEAST = 16 << 20  # With less, no write is taken; with several shards main sets another.
 
     def __init__(self, conn):
         self.conn = conn
@@ -681,6 +682,7 @@ def main():
         Gen.KEYS = args.keys
     if args.shards:
         Gen.TAGS = 4 * args.shards
+        Cooler.LEAST = (16 + 8 * args.shards) << 20
         args.server_arg += ['--clustering-policy', 'enterprise', '--shards', str(args.shards)]
     redis = shutil.which('redis-server')
     if args.port_a is None and redis is None:
