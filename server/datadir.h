@@ -21,7 +21,7 @@
 
 #include "replication/group/membership.h"
 
-#define DATADIR_FORMAT_VERSION 4
+#define DATADIR_FORMAT_VERSION 5
 #define DATADIR_FORMAT_FILE    "FORMAT"
 #define DATADIR_FORMAT_BYTES   224 /* Room for the text of one. */
 #define DATADIR_CURRENT_FILE   "CURRENT"

@@ -154,6 +154,7 @@ const struct row_horizons *group_gc_horizons(const struct keyspace *ks)
 static void collect_elems(struct keyspace *ks, struct coll *coll)
 {
     struct group_gc *gc = ks->group->gc;
+    struct row_horizons h = gc->horizons;
     struct elemtab_iter it;
     struct elem *e;
     uint16_t none;
@@ -165,12 +166,13 @@ static void collect_elems(struct keyspace *ks, struct coll *coll)
     elemtab_iter_init(&coll->tab, &it);
     while ((e = elemtab_iter_next(&it)) != NULL)
         all[count++] = e;
+    h.clearing = row_clearing(obj_row(coll->obj), h.stable);
     /* A change moves or frees no other element. */
     for (uint64_t i = 0; i < count; i++) {
         const struct bytes row = elem_row(all[i]);
         buf_clear(&gc->row);
         if (row.len == 0 || row.ptr[0] != ROW_GENERAL ||
-            row_collect(row, &gc->horizons, &gc->row, &none) != ROW_CHANGED)
+            row_collect(row, &h, &gc->row, &none) != ROW_CHANGED)
             continue;
         struct buf *name = &ks->group->operands;
         buf_clear(name);

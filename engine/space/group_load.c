@@ -296,20 +296,33 @@ static void put_full(struct loaded *l, uint8_t kind, struct bytes sub, struct by
     dirty_mark(&l->ks->dirty, &e->h, NULL, group_lsn(l->ks));
 }
 
-/* Removes element rows that are garbage, makes others simpler. True if the store has changes to
- * make before it can be said that none is left. */
-static bool sweep_rows(struct loaded *l, const struct row_horizons *h, uint16_t lost)
+/* Nothing of the row shows: what is left of it waits until every member has it. */
+static bool row_waits(struct bytes row)
+{
+    struct row_view view;
+
+    return row.len != 0 && row.ptr[0] == ROW_GENERAL && row_view(row, 0, &view) == 0 &&
+           view.type == VT_NONE;
+}
+
+/*
+ * Removes element rows that are garbage, makes others simpler. True if the store has changes to
+ * make before it can be said that none is left, or rows are to be looked at again.
+ */
+static bool sweep_rows(struct loaded *l, const struct row_horizons *horizons, uint16_t lost)
 {
     struct ks_group *g = l->ks->group;
+    struct row_horizons h = *horizons;
     struct bytes in = l->rows, sub, row;
     struct buf out;
     uint16_t none;
     uint8_t kind;
     bool any = false;
 
+    h.clearing = row_clearing(buf_bytes(&l->key_row), h.stable);
     buf_init(&out, UINT32_MAX);
     while (next_row(&in, &kind, &sub, &row)) {
-        if (is_garbage(l, kind, row, lost, h->stable)) {
+        if (is_garbage(l, kind, row, lost, h.stable)) {
             put_full(l, kind, sub, bytes_of(NULL, 0));
             g->metrics.rows_swept++;
             any = true;
@@ -320,8 +333,9 @@ static bool sweep_rows(struct loaded *l, const struct row_horizons *h, uint16_t 
         /* Also a part of a row that the clear vector covers must go before the vector does. */
         struct bytes full = joined_elem(l, row, NULL);
         buf_clear(&out);
-        if (row_collect(full, h, &out, &none) == ROW_CHANGED)
+        if (row_collect(full, &h, &out, &none) == ROW_CHANGED)
             full = buf_bytes(&out);
+        any |= row_waits(full);
         if (bytes_eq(full, row))
             continue;
         put_full(l, kind, sub, group_row_dead(full) ? bytes_of(NULL, 0) : full);

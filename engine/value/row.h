@@ -352,6 +352,8 @@ struct row_horizons {
     uint64_t lst;            /* HLC: every op of every origin up to here is in this row. */
     uint64_t now_ms;
     bool swept; /* The element rows that the clear vector covers are physically gone. */
+    /* Of an element row: row_clearing of its key row. */
+    bool clearing;
     /* Bit per type: element rows of that losing type with stable tags are physically gone. */
     uint16_t swept_types;
 };
@@ -360,6 +362,9 @@ enum row_collected {
     ROW_UNCHANGED = 0,
     ROW_CHANGED = 1, /* A simpler row with the same meaning was appended. */
 };
+
+/* Whether the clear vector of a key row, if it has one, was made by ops that are not stable. */
+MUST_USE bool row_clearing(struct bytes row, const struct vv *stable);
 
 /*
  * Garbage collection of a full row. Returns enum row_collected (nothing is appended if

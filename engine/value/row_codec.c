@@ -252,14 +252,14 @@ static int floors_get(struct bytes *in, struct row_state *state)
 {
     unsigned count;
 
-    if (list_count_get(in, ROW_RUNS_MAX, &count) != 0)
+    if (list_count_get(in, ROW_FLOORS_MAX, &count) != 0)
         return -ERR_CORRUPT;
     for (unsigned i = 0; i < count; i++) {
         struct row_floor *floor = &state->floors[i];
 
         if (row_cut_get(in, &floor->cut) != 0 || tag_get(in, &floor->del_tag) != 0)
             return -ERR_CORRUPT;
-        if (i > 0 && floor->cut.origin <= floor[-1].cut.origin)
+        if (i > 0 && row_floor_cmp(floor, floor - 1) <= 0)
             return -ERR_CORRUPT;
     }
     state->floors_count = count;

@@ -10,11 +10,16 @@
  *     expiry setting      the same, with the longest one as the winner
  *     type assertion      of one type like values; a losing type when its element rows are gone
  *     run                 when it is stable and under a floor whose DEL is stable. A live cut is
- * not enough: it goes with its value, and a member that has collected the run could not name it in
- * the next one. floor               with its run, or when the run began after it item of a cut when
- * the run is a later one and the start of that is stable clear vector        when its DELs are
- * stable and the element rows are swept expired row         whole, when what shows is stable and
- * had expired at a time up to which everything has arrived: then nobody can have set it longer
+ *                         not enough: it goes with its value, and a member that has collected the
+ *                         run could not name it in the next one
+ *     floor               with its run, or when the run began after it. Of an element only when the
+ *                         clear vector of its key is stable, too: it takes a run without a floor,
+ *                         and a member that has not heard of it goes on with that run. Below a
+ *                         further one when both are stable
+ *     item of a cut       when the run is a later one and the start of that is stable
+ *     clear vector        when its DELs are stable and the element rows are swept
+ *     expired row         whole, when what shows is stable and had expired at a time up to which
+ *                         everything has arrived: then nobody can have set it longer
  */
 #include "engine/base/mem.h"
 
@@ -230,29 +235,53 @@ static void collect_exps(struct gc *gc)
 
 /* --- counters --- */
 
+/* Another stable floor of the run counts in its place; of equals the last one stays. */
+static bool floor_below(const struct gc *gc, unsigned i)
+{
+    const struct row_state *s = gc->state;
+    const struct row_cut *cut = &s->floors[i].cut;
+
+    for (unsigned j = 0; j < s->floors_count; j++) {
+        const struct row_cut *other = &s->floors[j].cut;
+
+        if (j != i && other->origin == cut->origin && is_stable(gc, s->floors[j].del_tag) &&
+            (other->hlc > cut->hlc || (other->hlc == cut->hlc && j > i)))
+            return true;
+    }
+    return false;
+}
+
+/* The run, too, if all of it is under the floor. */
+static bool floor_done(struct gc *gc, const struct row_floor *floor)
+{
+    struct row_state *s = gc->state;
+    const struct row_run *run = run_of(s, floor->cut.origin);
+
+    if (run == NULL)
+        return true;
+    const bool under = run->hlc <= floor->cut.hlc;
+    if (!is_stable(gc, tag_of(under ? run->hlc : run->start, run->origin)))
+        return false;
+    if (!under)
+        return run->start > floor->cut.hlc;
+    const unsigned at = (unsigned)(run - s->runs);
+    s->runs_count--;
+    memmove(&s->runs[at], &s->runs[at + 1], (s->runs_count - at) * sizeof(s->runs[0]));
+    return true;
+}
+
 static void collect_floors(struct gc *gc)
 {
     struct row_state *s = gc->state;
+    bool drop[ROW_FLOORS_MAX] = {false};
     unsigned kept = 0;
 
+    for (unsigned i = 0; !gc->horizons->clearing && i < s->floors_count; i++)
+        drop[i] = is_stable(gc, s->floors[i].del_tag) &&
+                  (floor_below(gc, i) || floor_done(gc, &s->floors[i]));
     for (unsigned i = 0; i < s->floors_count; i++) {
-        const struct row_floor *floor = &s->floors[i];
-        const struct row_run *run = run_of(s, floor->cut.origin);
-        const bool under = run == NULL || run->hlc <= floor->cut.hlc;
-        const bool settled =
-            is_stable(gc, floor->del_tag) &&
-            (run == NULL || is_stable(gc, tag_of(under ? run->hlc : run->start, run->origin)));
-
-        if (!settled || (!under && run->start <= floor->cut.hlc)) {
-            s->floors[kept++] = *floor;
-            continue;
-        }
-        if (under && run != NULL) {
-            const unsigned at = (unsigned)(run - s->runs);
-
-            s->runs_count--;
-            memmove(&s->runs[at], &s->runs[at + 1], (s->runs_count - at) * sizeof(s->runs[0]));
-        }
+        if (!drop[i])
+            s->floors[kept++] = s->floors[i];
     }
     s->floors_count = kept;
 }
@@ -325,6 +354,20 @@ static int collect(struct gc *gc)
     s->rows = !vv_empty(&s->clear);
     row_state_settle(s);
     return 0;
+}
+
+bool row_clearing(struct bytes row, const struct vv *stable)
+{
+    struct row_state *state;
+    bool clearing = true;
+
+    if (row.len == 0 || row.ptr[0] != ROW_GENERAL)
+        return false;
+    state = mem_alloc(sizeof(*state));
+    if (row_decode(row, state) == 0)
+        clearing = !vv_leq(&state->clear_by, stable);
+    mem_free(state);
+    return clearing;
 }
 
 int row_collect(struct bytes row, const struct row_horizons *horizons, struct buf *out,

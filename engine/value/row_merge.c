@@ -10,7 +10,9 @@
  * by a part of the key. So operands may be joined in any order and grouping. A setting of expiry is
  * covered by its target as well as by its own tag, hence its target is part of its key: two
  * settings with one tag and different targets are two items, else one that is covered might have
- * taken the place of one that is not.
+ * taken the place of one that is not. In the same way a floor is covered by the tag of its DEL when
+ * an element is clipped (row.c), hence the origin of that is part of its key, and the greatest tag
+ * its maximum: a later DEL of one origin has seen as much of the run as its earlier ones.
  *
  * One thing is not in the key of what it covers: the generation of a value in chunks. There the law
  * stands on what makes operands. Values of one tag are equal, for a batch has one net op per row
@@ -112,13 +114,19 @@ int row_add_run(struct row_state *s, const struct row_run *run)
     return 0;
 }
 
+int row_floor_cmp(const struct row_floor *a, const struct row_floor *b)
+{
+    const int origins = (int)a->cut.origin - (int)b->cut.origin;
+
+    return origins != 0 ? origins : (int)a->del_tag.origin - (int)b->del_tag.origin;
+}
+
 static bool floor_less(const struct row_floor *a, const struct row_floor *b)
 {
+    if (a->del_tag.hlc != b->del_tag.hlc)
+        return a->del_tag.hlc < b->del_tag.hlc;
     if (a->cut.hlc != b->cut.hlc)
         return a->cut.hlc < b->cut.hlc;
-    const int order = tag_cmp(a->del_tag, b->del_tag);
-    if (order != 0)
-        return order < 0;
     return sum_cmp(a->cut.isum, a->cut.fsum, b->cut.isum, b->cut.fsum) < 0;
 }
 
@@ -126,15 +134,15 @@ int row_add_floor(struct row_state *s, const struct row_floor *floor)
 {
     unsigned at = 0;
 
-    while (at < s->floors_count && s->floors[at].cut.origin < floor->cut.origin)
+    while (at < s->floors_count && row_floor_cmp(&s->floors[at], floor) < 0)
         at++;
-    if (at < s->floors_count && s->floors[at].cut.origin == floor->cut.origin) {
+    if (at < s->floors_count && row_floor_cmp(&s->floors[at], floor) == 0) {
         if (floor_less(&s->floors[at], floor))
             s->floors[at] = *floor;
         return 0;
     }
     struct row_floor *place =
-        list_open(s->floors, sizeof(s->floors[0]), &s->floors_count, ROW_RUNS_MAX, at);
+        list_open(s->floors, sizeof(s->floors[0]), &s->floors_count, ROW_FLOORS_MAX, at);
     if (place == NULL)
         return -ERR_LIMIT;
     *place = *floor;

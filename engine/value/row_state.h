@@ -10,7 +10,8 @@
  *              and for generations of strings in chunks; `by` are the tags of what made it
  *     sibs     concurrent values, at most one per origin: a later one covers the former
  *     runs     per origin the latest state of its counter run: (start, hlc, sums so far)
- *     floors   per origin how far DELs have counted a run: up to hlc, with these sums
+ *     floors   per origin and origin of a DEL, how far the latest such DEL has counted the run: up
+ *              to hlc, with these sums; the furthest one counts
  *     types    per collection type and origin the latest tag that asserted it
  *     exps     expiry settings: per type, target and origin of etag the latest one; the group of a
  *              setting is its type, for values also its target
@@ -62,6 +63,7 @@
 /* Far above what five members make; a row beyond it is refused with -ERR_LIMIT. */
 #define ROW_SIBS_MAX   VV_ORIGINS_MAX
 #define ROW_RUNS_MAX   VV_ORIGINS_MAX
+#define ROW_FLOORS_MAX 128
 #define ROW_TYPES_MAX  64
 #define ROW_EXPS_MAX   128
 #define ROW_GROUPS_MAX 16
@@ -151,7 +153,7 @@ struct row_state {
     struct vv clear_by;
     struct row_sib sibs[ROW_SIBS_MAX];       /* By origin. */
     struct row_run runs[ROW_RUNS_MAX];       /* By origin. */
-    struct row_floor floors[ROW_RUNS_MAX];   /* By origin. */
+    struct row_floor floors[ROW_FLOORS_MAX]; /* By origin, origin of del_tag. */
     struct row_type types[ROW_TYPES_MAX];    /* By type, origin. */
     struct row_exp exps[ROW_EXPS_MAX];       /* By type, target, origin of etag. */
     struct row_group groups[ROW_GROUPS_MAX]; /* By group. */
@@ -207,6 +209,9 @@ MUST_USE int row_add_exp(struct row_state *state, const struct row_exp *exp);
 MUST_USE int row_add_group(struct row_state *state, const struct row_group *group);
 void row_add_count(struct row_state *state, uint64_t count, uint64_t lsn);
 
+/* < 0, 0, > 0: order of floors; 0: of these the later one counts. */
+int row_floor_cmp(const struct row_floor *a, const struct row_floor *b);
+
 /* < 0, 0, > 0: order of expiry settings; 0: of these the later one counts. */
 int row_exp_cmp(const struct row_exp *a, const struct row_exp *b);
 
@@ -228,8 +233,8 @@ struct row_winner {
 
 void row_state_winner(const struct row_state *state, struct row_winner *out);
 
-/* How far the run of `origin` is covered: the later of its floor and the base's cut; hlc 0: none.
- */
+/* How far the run of `origin` is covered: by the latest of its floors and the base's cut; hlc 0:
+ * none. */
 void row_state_cover(const struct row_state *state, const struct row_sib *base, uint8_t origin,
                      struct row_cut *out);
 

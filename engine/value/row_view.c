@@ -4,7 +4,7 @@
  * The visible value of a counter: the base (the value with the greatest tag; 0 if there is none),
  * plus, for each origin in order, what its run holds beyond the cover:
  *
- *     cover = the later of the origin's floor and the base's cut
+ *     cover = the latest of the origin's floors and the base's cut
  *     run.hlc <= cover.hlc                nothing: all of it was seen
  *     run.start <= cover.hlc < run.hlc    run sum - cover sum
  *     cover.hlc < run.start               run sum
@@ -24,7 +24,7 @@ void row_state_cover(const struct row_state *s, const struct row_sib *base, uint
 
     *out = (struct row_cut){.origin = origin};
     for (unsigned i = 0; i < s->floors_count; i++) {
-        if (s->floors[i].cut.origin == origin)
+        if (s->floors[i].cut.origin == origin && s->floors[i].cut.hlc > out->hlc)
             *out = s->floors[i].cut;
     }
     if (base != NULL && row_cuts_find(base->cuts, origin, &cut) && cut.hlc > out->hlc)

@@ -112,6 +112,11 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
     return 0;
 }
 
+static int on_elem_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    return row_kind == ROWKEY_KIND_KEY ? 0 : on_operand(ctx, row_kind, sub, operand);
+}
+
 static void make_rows(struct laws *laws, unsigned wanted)
 {
     struct buf scratch = new_buf();
@@ -273,6 +278,84 @@ static void seeds_that_failed_once_obey_the_laws(void **unused)
     expect_laws_exhaustively(&laws);
 }
 
+/* Some ops of one element, as a row that knows all that there is of it. */
+static struct buf random_elem(struct laws *laws)
+{
+    static const uint8_t kinds[] = {OP_ELEM_SET, OP_ELEM_INCR, OP_ELEM_DEL, OP_ELEM_DEL};
+    struct buf scratch = new_buf(), seen = new_buf(), row = new_buf();
+    struct batch batch;
+    struct op op;
+
+    laws->count = 0;
+    for (unsigned n = 1 + pick(laws, 4); n != 0; n--) {
+        buf_clear(&seen);
+        random_op(laws, &op, &batch, &seen);
+        op.kind = kinds[pick(laws, ARRAY_COUNT(kinds))];
+        op.flags = 0;
+        op.has_count = false;
+        op.seen = buf_bytes(&seen);
+        op.start = 1; /* As the runs that were seen. */
+        assert_int_equal(op_expand(&op, &batch, 0, on_elem_operand, laws, &scratch), 0);
+    }
+    for (unsigned i = 0; i < laws->count; i++) {
+        const struct bytes operand = buf_bytes(&laws->rows[i]);
+        buf_clear(&scratch);
+        assert_int_equal(row_merge_fold(buf_bytes(&row), &operand, 1, &scratch), 0);
+        buf_clear(&row);
+        assert_int_equal(buf_append_bytes(&row, buf_bytes(&scratch)), 0);
+    }
+    drop_rows(laws);
+    buf_deinit(&scratch);
+    buf_deinit(&seen);
+    return row;
+}
+
+static void clip(struct buf *row, const struct vv *clear)
+{
+    struct buf out = new_buf();
+
+    assert_int_equal(row_clip(buf_bytes(row), clear, &out), 0);
+    assert_int_equal(row_check(buf_bytes(&out)), 0);
+    buf_deinit(row);
+    *row = out;
+}
+
+/*
+ * An element of a hot collection is clipped when the clear vector comes, one of a cold one when it
+ * is read: what comes in between must not make a difference.
+ */
+static void clipping_an_element_early_or_late_is_the_same(void **unused)
+{
+    static struct laws laws;
+    const uint64_t runs = 10 * seed_number("TIERRA_PROP_RUNS", RUNS_DEFAULT);
+
+    (void)unused;
+    seed_rng(&laws.rng, 3);
+    for (uint64_t run = 0; run < runs; run++) {
+        struct buf a = random_elem(&laws), b = random_elem(&laws);
+        struct buf late = copy(buf_bytes(&a)), early = copy(buf_bytes(&a));
+        struct vv clear;
+
+        vv_init(&clear);
+        for (uint8_t i = 1; i <= ORIGINS; i++)
+            assert_int_equal(vv_raise(&clear, tag_of(pick(&laws, HLC_MAX), i)), 0);
+        join(&late, buf_bytes(&b));
+        clip(&late, &clear);
+        clip(&early, &clear);
+        join(&early, buf_bytes(&b));
+        clip(&early, &clear);
+        expect_bytes(buf_bytes(&early), buf_bytes(&late));
+        clip(&b, &clear);
+        join(&b, buf_bytes(&a));
+        clip(&b, &clear);
+        expect_bytes(buf_bytes(&b), buf_bytes(&late));
+        buf_deinit(&a);
+        buf_deinit(&b);
+        buf_deinit(&early);
+        buf_deinit(&late);
+    }
+}
+
 /*
  * Two settings of one tag and group, and a SET that has seen the target of the one that would win:
  * what it takes away must not depend on which of them it meets first.
@@ -371,6 +454,7 @@ int main(void)
         cmocka_unit_test(random_operands_join_in_any_order_and_grouping),
         cmocka_unit_test(seeds_that_failed_once_obey_the_laws),
         cmocka_unit_test(a_setting_whose_target_is_gone_takes_no_other_with_it),
+        cmocka_unit_test(clipping_an_element_early_or_late_is_the_same),
         cmocka_unit_test(a_small_set_of_operands_obeys_the_laws_exhaustively),
         cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
         cmocka_unit_test(poison_absorbs_everything),

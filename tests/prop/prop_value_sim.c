@@ -413,6 +413,7 @@ static void horizons_of(struct sim *sim, struct sim_replica *replica, struct vv 
     out->stable = out_stable;
     out->now_ms = replica_now(sim, replica);
     out->swept = true;
+    out->clearing = false;
     out->swept_types = 0;
 }
 
@@ -440,6 +441,7 @@ static void collect_key(struct sim *sim, struct sim_replica *replica, unsigned k
     uint16_t sweep_types = 0;
     uint16_t ignored;
 
+    horizons->clearing = row_clearing(slot_fold(slot), horizons->stable);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
         for (unsigned s = 0; s < SIM_SUBS; s++) {
             elem_row(replica, key, t, s);

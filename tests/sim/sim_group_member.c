@@ -556,6 +556,7 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     uint16_t sweep_types = 0;
     uint16_t ignored;
 
+    horizons->clearing = row_clearing(buf_bytes(&row->mem), horizons->stable);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
         for (unsigned s = 0; s < SIM_SUBS; s++) {
             gs_elem_row(m, key, t, s);
