@@ -67,7 +67,8 @@ struct conn {
     size_t parked_bytes;      /* Length of that command. */
     size_t ahead_bytes;       /* Of the input, from it on: looked at by looking ahead, */
     uint32_t ahead_count;     /* and how many commands behind it these are. */
-    bool delayed;             /* The parked command has served its delay. */
+    bool admitted;            /* The parked command has passed the fuses, or will after a delay. */
+    bool delayed;             /* It was made to wait for memory. */
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
     bool waited;              /* The parked command has waited for cold data. */
     bool postponed;           /* It waits for the end of CLIENT PAUSE. */

@@ -345,16 +345,19 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
     const char *why = NULL;
     uint32_t delay_ms = 0;
 
-    if (c->delayed && c->growth_since_ms == 0)
-        return true; /* It has served its delay. */
+    /*
+     * Once is enough: what waits for reads now counts for the pace already, and would wait for
+     * memory that its own pins may keep from being freed.
+     */
+    if (c->admitted)
+        return true;
     const enum node_growth growth = node_growth(c->sh, bytes, &why, &delay_ms);
     switch (growth) {
     case NODE_GROWTH_OK:
-        c->growth_since_ms = 0;
+        c->admitted = true;
         return true;
     case NODE_GROWTH_SLOW:
-        c->growth_since_ms = 0;
-        c->delayed = true;
+        c->admitted = true;
         *parked = true;
         c->sh->stats.delayed++;
         shard_retry_after(c->sh, c, delay_ms);
@@ -376,8 +379,6 @@ static bool fuses_ok(struct conn *c, const struct cmd *cmd, size_t bytes, bool *
     case NODE_GROWTH_FAILED:
         break;
     }
-    c->growth_since_ms = 0;
-    c->delayed = false;
     refuse_growth(c, growth, why);
     dispatch_reject(c, cmd);
     return false;
@@ -541,7 +542,6 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     sh->stats.commands++;
     sh->stats.key_commands += cmd->key_specs_count != 0 || c->waited;
     sh->stats.flash_commands += c->waited;
-    c->delayed = false;
     c->waited = false;
     if (!c->out.failed && c->out.out.len >= before)
         reply_mode(c, before);
@@ -620,8 +620,12 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
 {
     const enum dispatch_result result = attempt(c, rc, plan);
 
-    if (result == DISPATCH_DONE)
+    if (result == DISPATCH_DONE) {
         ks_wait_unpin(&c->wait);
+        c->admitted = false;
+        c->delayed = false;
+        c->growth_since_ms = 0;
+    }
     return result;
 }
 

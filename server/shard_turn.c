@@ -165,7 +165,7 @@ static void write_back(struct shard *sh)
         reactor_wake(sh->reactor); /* The next slice. */
 }
 
-/* One slice; a rest after one that freed nothing, until there is something clean again. */
+/* One slice; a rest after one that came to nothing, until there is something clean again. */
 static void demote(struct shard *sh, uint64_t overshoot)
 {
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
@@ -174,9 +174,7 @@ static void demote(struct shard *sh, uint64_t overshoot)
 
     if (sh->demote_cleaned == cleaned && now_ms < sh->demote_idle_ms)
         return;
-    const uint64_t freed =
-        ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS);
-    if (freed != 0) {
+    if (ks_demote_some(sh->ks, overshoot / sh->node->shards_count + 4096, DEMOTE_SLICE_NS)) {
         reactor_wake(sh->reactor);
         return;
     }

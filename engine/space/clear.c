@@ -19,7 +19,7 @@ struct remains {
     struct keyspace *ks; /* Whose they were. */
     uint64_t cursor;
     bool done;
-    struct keyspace old; /* Table, ring and counts; the rest is not used. */
+    struct keyspace old; /* Table, ring, large collections and counts; the rest is not used. */
 };
 
 static void free_entry(void *ctx, const struct keytab_entry *entry)
@@ -82,6 +82,9 @@ void ks_clear(struct keyspace *ks)
     r->old.tab = ks->tab;
     r->old.dirty = ks->dirty;
     r->old.bytes = ks->bytes;
+    list_init(&r->old.large);
+    list_splice_back(&r->old.large, &ks->large);
+    r->old.large_size = ks->large_size;
     r->old.hot_ttl = ks->hot_ttl;
     r->old.tombstones = ks->tombstones;
     r->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
@@ -89,6 +92,7 @@ void ks_clear(struct keyspace *ks)
     ks->tab = keytab_create(ks->options.seed);
     dirty_init(&ks->dirty);
     ks->bytes = 0;
+    ks->large_size = 0;
     ks->hot_ttl = 0;
     ks->tombstones = 0;
     ks->clock_hand = 0;

@@ -6,10 +6,15 @@
 
 #include "engine/space/ks_state.h"
 
-/* Elements that one step of shedding looks at. */
-#define SHED_MAX 128
-/* Of a string: leaves, of which each may be 64 KiB. */
+/* Of a string, one step of shedding looks at so many leaves, of which each may be 64 KiB. */
 #define SHED_LEAVES_MAX 16
+/*
+ * By number of elements a collection is large from here on. What a step of shedding may free of
+ * a list is 32 KiB, of a string a MiB: in these many bytes are what an element is.
+ */
+#define LARGE_SIZE        1024
+#define LIST_ELEM_BYTES   256
+#define STRING_ELEM_BYTES (8u << 10)
 
 /* --- life --- */
 
@@ -34,18 +39,37 @@ struct coll *coll_create(struct keyspace *ks, const struct ks_key *key, uint8_t 
     return coll;
 }
 
+/* It is large, or no longer, or of another size than it was. */
+static void size_changed(struct keyspace *ks, struct coll *coll, uint64_t size)
+{
+    if (size > LARGE_SIZE && !list_linked(&coll->large_link)) {
+        list_push_back(&ks->large, &coll->large_link);
+    } else if (size <= LARGE_SIZE && list_linked(&coll->large_link)) {
+        list_remove(&coll->large_link);
+    }
+    size = size > LARGE_SIZE ? size : 0;
+    ks->large_size += size - coll->large_size;
+    coll->large_size = size;
+}
+
 void coll_account(struct keyspace *ks, struct coll *coll)
 {
     uint64_t bytes = elemtab_bytes(&coll->tab);
+    uint64_t size = elemtab_count(&coll->tab);
 
-    if (coll->type == VT_ZSET)
+    if (coll->type == VT_ZSET) {
         bytes += zorder_bytes(&coll->order) + coll_side_bytes(coll);
-    else if (coll->type == VT_LIST)
+    } else if (coll->type == VT_LIST) {
         bytes += listq_bytes(&coll->seq) + coll_gap_bytes(coll);
-    else if (coll->type == VT_STRING)
+        size = listq_bytes(&coll->seq) / LIST_ELEM_BYTES;
+    } else if (coll->type == VT_STRING) {
         bytes += chunks_bytes(&coll->chunks);
+        size = chunks_bytes(&coll->chunks) / STRING_ELEM_BYTES;
+    }
     ks->bytes += bytes - coll->table_bytes;
     coll->table_bytes = bytes;
+    if (unlikely(size > LARGE_SIZE || coll->large_size != 0))
+        size_changed(ks, coll, size);
 }
 
 /* The element is used, or leaves. */
@@ -76,6 +100,8 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
         elem_drop(ks, coll, elem);
     }
     elemtab_deinit(&coll->tab);
+    if (coll->large_size != 0)
+        size_changed(ks, coll, 0);
     if (list_linked(&coll->flush_link))
         list_remove(&coll->flush_link);
     if (coll->type == VT_ZSET) {
@@ -424,16 +450,18 @@ uint8_t coll_row_kind(uint8_t type)
 struct shed {
     struct keyspace *ks;
     struct coll *coll;
+    bool any;
 };
 
 static bool shed_one(void *ctx, struct elem *elem)
 {
-    const struct shed *s = ctx;
+    struct shed *s = ctx;
 
     if (elem->h.dirty != 0 || is_kept(s->ks, elem))
         return false;
     if ((elem->h.flags & BLK_TOUCHED) != 0) {
         elem->h.flags &= (uint8_t)~BLK_TOUCHED;
+        s->any = true;
         return false;
     }
     if (is_live(elem)) {
@@ -447,6 +475,7 @@ static bool shed_one(void *ctx, struct elem *elem)
         s->coll->dead--;
     }
     elem_drop(s->ks, s->coll, elem);
+    s->any = true;
     return true;
 }
 
@@ -456,26 +485,26 @@ static bool may_shed(const struct coll *coll)
     return coll->type == VT_HASH || coll->type == VT_SET ? coll->spans == 0 : coll->reads == 0;
 }
 
-void coll_shed(struct keyspace *ks, struct coll *coll)
+bool coll_shed(struct keyspace *ks, struct coll *coll)
 {
     struct shed s = {.ks = ks, .coll = coll};
 
     if (coll->grouped)
-        return; /* It goes as a whole. */
-    if (coll->type == VT_LIST) {
-        coll_list_shed(ks, coll);
-        return;
-    }
+        return false; /* It goes as a whole. */
+    if (coll->type == VT_LIST)
+        return coll_list_shed(ks, coll);
     if (!may_shed(coll))
-        return;
+        return false;
     if (coll->type == VT_STRING) {
-        if (chunks_shed(&coll->chunks, SHED_LEAVES_MAX))
+        s.any = chunks_shed(&coll->chunks, SHED_LEAVES_MAX);
+        if (s.any)
             coll->complete = false;
         coll_account(ks, coll);
-        return;
+        return s.any;
     }
     if (coll->type == VT_ZSET)
         coll_zset_shed(coll);
-    (void)elemtab_walk(&coll->tab, &coll->shed_hand, SHED_MAX, shed_one, &s);
+    (void)elemtab_walk(&coll->tab, &coll->shed_hand, COLL_SHED_SIZE, shed_one, &s);
     coll_account(ks, coll);
+    return s.any;
 }

@@ -114,6 +114,8 @@ struct coll {
     bool holes;   /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* Has changes, or index rows to lose, in the batch under way. */
+    struct list_link large_link; /* A large one has its turn when memory is short (demote.c). */
+    uint64_t large_size;         /* As counted in ks->large_size; 0 unless linked. */
     struct zset_side *side;      /* Of a sorted set, or NULL. */
     struct chunks chunks;        /* Of a string (strval.h); `count` is its length. */
     struct tag generation;       /* Likewise. */

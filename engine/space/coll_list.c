@@ -380,20 +380,21 @@ static bool begin_gap(struct coll *coll)
     return true;
 }
 
-void coll_list_shed(struct keyspace *ks, struct coll *coll)
+bool coll_list_shed(struct keyspace *ks, struct coll *coll)
 {
     const uint64_t before = listq_count(&coll->seq);
     uint32_t nodes = 0;
 
     /* A row between others that the store is still to lose must not come back through a gap. */
     if (coll->holes && listq_has_tombs(&coll->seq))
-        return;
+        return false;
     coll->holes = false;
     if (coll->reads != 0 || before < SHED_COUNT_MIN || ks->recovering)
-        return;
+        return false;
     while (nodes < SHED_NODES && (coll->gap != NULL ? widen(coll) : begin_gap(coll)))
         nodes++;
     ks->metrics.demoted_elements += before - listq_count(&coll->seq);
     check_counts(coll);
     coll_account(ks, coll);
+    return nodes != 0;
 }

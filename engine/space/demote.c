@@ -2,6 +2,7 @@
 #include "engine/space/demote.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/crc16.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/ks_state.h"
@@ -12,6 +13,10 @@
 #define LEAVES_PER_LOOK 4
 /* A full turn of the hand that frees nothing ends the slice: what is left is dirty or in use. */
 #define IDLE_LEAVES_MAX 512
+/* Parts of a turn of the hand, in which the turn of the large collections is counted. */
+#define TURN_BITS   32
+#define CURSOR_BITS (KEYTAB_CURSOR_HASH_BITS + 14)
+STATIC_ASSERT(KEY_SLOTS == 1 << 14);
 
 void ks_set_pressure(struct keyspace *ks, bool pressure)
 {
@@ -94,7 +99,7 @@ void ks_probation_deinit(struct keyspace *ks)
 
 struct hand {
     struct keyspace *ks;
-    uint64_t start; /* ks->bytes when the slice began. */
+    uint32_t met; /* Hot keys, but for large collections. */
 };
 
 /*
@@ -109,6 +114,19 @@ static bool keeps_all(const struct obj *obj)
     return parts ? coll->held : obj->pins != 0;
 }
 
+static bool is_large(const struct obj *obj)
+{
+    return (obj->h.flags & BLK_COLL) != 0 && obj_coll(obj)->large_size != 0;
+}
+
+/* All elements but those that are in use leave on their own; a list keeps its ends, for example. */
+static bool goes_in_parts(const struct obj *obj)
+{
+    const struct coll *coll = obj_coll(obj);
+
+    return (coll->type == VT_HASH || coll->type == VT_SET) && !coll->grouped;
+}
+
 static void visit(void *ctx, const struct keytab_entry *entry)
 {
     struct hand *h = ctx;
@@ -121,35 +139,74 @@ static void visit(void *ctx, const struct keytab_entry *entry)
     }
     if (entry->kind != KEYTAB_HOT || (obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0)
         return;
-    if ((obj->h.flags & BLK_COLL) != 0 && !keeps_all(obj))
-        coll_shed(h->ks, obj_coll(obj));
+    const bool large = is_large(obj);
+    h->met += !large;
+    if ((obj->h.flags & BLK_COLL) != 0 && !large && !keeps_all(obj))
+        (void)coll_shed(h->ks, obj_coll(obj));
     if (obj->pins != 0)
         return;
     if (obj->heat != 0) {
         obj->heat--;
         return;
     }
-    if (obj->h.dirty == 0)
+    if (obj->h.dirty == 0 && !(large && goes_in_parts(obj)))
         (void)ks_demote(h->ks, &entry->ref, false);
 }
 
-uint64_t ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
+/* --- large collections --- */
+
+/* The next one in turn; true if something went, or came nearer to it. */
+static bool shed_large(struct keyspace *ks)
 {
-    struct hand h = {.ks = ks, .start = ks->bytes};
+    struct list_link *link = list_pop_front(&ks->large);
+
+    if (link == NULL)
+        return false;
+    struct coll *coll = LIST_ITEM(link, struct coll, large_link);
+    list_push_back(&ks->large, link);
+    if ((coll->obj->h.flags & (BLK_DEAD | BLK_PROBATION)) != 0 || keeps_all(coll->obj))
+        return false;
+    return coll_shed(ks, coll);
+}
+
+/* A step of the hand, or of the large collections, whichever is behind. True as shed_large. */
+static bool look(struct keyspace *ks)
+{
+    struct hand h = {.ks = ks};
+    const uint64_t before = ks->bytes, from = ks->clock_hand;
+
+    if (ks->large_credit >> TURN_BITS != 0) {
+        ks->large_credit -= UINT64_C(1) << TURN_BITS;
+        return shed_large(ks);
+    }
+    for (int i = 0; i < LEAVES_PER_LOOK; i++)
+        ks->clock_hand = keytab_walk(ks->tab, ks->clock_hand, visit, &h);
+    const uint64_t turn = UINT64_C(1) << CURSOR_BITS;
+    const uint64_t moved =
+        ks->clock_hand > from ? ks->clock_hand - from : turn - (from - ks->clock_hand);
+    const uint64_t steps = u64_min(ks->large_size / COLL_SHED_SIZE, UINT32_MAX);
+    ks->large_credit += steps * (moved >> (CURSOR_BITS - TURN_BITS));
+    const bool nearer = h.met == 0 && shed_large(ks);
+    return nearer || ks->bytes < before;
+}
+
+bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
+{
+    const uint64_t start = ks->bytes;
     const uint64_t until_ns = clock_mono_ns() + slice_ns;
     struct ks_probation *p = ks->probation;
     uint32_t idle = 0;
+    bool nearer = false;
 
     /* Probation may hold a tenth of what is resident. */
-    while (p->count > keytab_count_hot(ks->tab) / 10 && h.start - ks->bytes < bytes)
+    while (p->count > keytab_count_hot(ks->tab) / 10 && start - ks->bytes < bytes)
         probation_pop(ks);
-    while (h.start - ks->bytes < bytes && ks->bytes <= h.start && idle < IDLE_LEAVES_MAX) {
-        const uint64_t before = ks->bytes;
-        for (int i = 0; i < LEAVES_PER_LOOK; i++)
-            ks->clock_hand = keytab_walk(ks->tab, ks->clock_hand, visit, &h);
-        idle = ks->bytes < before ? 0 : idle + LEAVES_PER_LOOK;
+    while (start - ks->bytes < bytes && ks->bytes <= start && idle < IDLE_LEAVES_MAX) {
+        const bool any = look(ks);
+        nearer |= any;
+        idle = any ? 0 : idle + LEAVES_PER_LOOK;
         if (clock_mono_ns() >= until_ns)
             break;
     }
-    return h.start > ks->bytes ? h.start - ks->bytes : 0;
+    return nearer || ks->bytes < start;
 }

@@ -7,6 +7,11 @@
  * touches since its last visit are counted (to 3), each visit takes one away, a key without is
  * demoted. A cold key remembers one touch, so that its next read admits it at once (the ghost).
  *
+ * A collection that is large in DRAM is not left to that hand, which would meet it once a turn: all
+ * of these stand in a list, and each in turn lets some of its elements go, as many in all as keep
+ * step with the hand, or as the time allows where the hand meets cold keys only. Hashes and sets
+ * shrink that way until they are large no more; then the key goes as others do.
+ *
  * Only clean rows can leave; dirty ones are brought to the store first (flush.h). Work is done in
  * slices of bounded time.
  *
@@ -24,10 +29,10 @@ struct keyspace;
 void ks_set_pressure(struct keyspace *ks, bool pressure);
 
 /*
- * Frees about `bytes` of DRAM, for at most `slice_ns`. Returns what it freed; less than asked when
- * the time is over or what is left is dirty.
+ * Frees about `bytes` of DRAM, for at most `slice_ns`; less when the time is over or what is left
+ * is dirty or in use. True: something was freed, or will be by the next slice.
  */
-uint64_t ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
+bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
 
 /* Bytes of keys, elements and the key table in DRAM, as allocated. */
 uint64_t ks_bytes(const struct keyspace *ks);

@@ -21,6 +21,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks->tab = keytab_create(options->seed);
     dirty_init(&ks->dirty);
     list_init(&ks->sweeps);
+    list_init(&ks->large);
     ks_probation_init(ks);
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;
     ks_flush_init(ks);

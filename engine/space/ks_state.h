@@ -145,6 +145,9 @@ struct keyspace {
     uint64_t bytes;      /* Of objects and collections, as allocated. */
     uint64_t coll_ids;
     uint64_t clock_hand;
+    struct list large;       /* Collections that are large in DRAM, in turn (demote.c). */
+    uint64_t large_size;     /* Of all of them, by coll.c's measure. */
+    uint64_t large_credit;   /* What their turn is behind that of the keys. */
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
     bool clearing;        /* What ks_clear forgot is being freed. */
@@ -257,8 +260,12 @@ void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem);
 void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_t lsn);
 /* Nothing of it is dirty, being read, or fresh and within what is kept (ks_fresh_full). */
 bool coll_clean(const struct keyspace *ks, const struct coll *coll);
-/* Lets some clean elements go that were not touched lately. */
-void coll_shed(struct keyspace *ks, struct coll *coll);
+/*
+ * Lets some clean elements go that were not touched lately, of COLL_SHED_SIZE at most by the
+ * measure of large_size; true if any went, or will go the next time as they have lost their touch.
+ */
+#define COLL_SHED_SIZE 128
+bool coll_shed(struct keyspace *ks, struct coll *coll);
 /* Kind of the row keys of a collection's elements. */
 uint8_t coll_row_kind(uint8_t type);
 
@@ -280,8 +287,8 @@ void coll_gap_end(struct keyspace *ks, struct coll *coll);
 void coll_list_set_meta(struct coll *coll, const struct list_meta *meta, uint8_t origin);
 /* Everything of the list is in the store: all elements leave DRAM. */
 void coll_list_forget(struct keyspace *ks, struct coll *coll);
-/* Lets clean elements go from the middle. */
-void coll_list_shed(struct keyspace *ks, struct coll *coll);
+/* Lets clean elements go from the middle; true if any went. */
+bool coll_list_shed(struct keyspace *ks, struct coll *coll);
 
 /* --- strval.c --- */
 

@@ -106,7 +106,7 @@ void ks_recover_demote(struct keyspace *ks)
     const uint64_t keep = ks->bytes / 2;
 
     /* A look takes back second touches only, so that there may be a second one. */
-    while (ks->bytes > keep && ks_demote_some(ks, ks->bytes - keep, DEMOTE_SLICE_NS) != 0) {
+    while (ks->bytes > keep && ks_demote_some(ks, ks->bytes - keep, DEMOTE_SLICE_NS)) {
     }
 }
 

@@ -25,21 +25,28 @@
 #include "tests/prop/prop_keyspace_core.h"
 
 #define MEMBERS      40
+#define MANY         4000
 #define STRINGS      2000
 #define STRING_BYTES 1000
 #define NOW_MS       1700000000000ull
+#define SECOND       1000000000ull
 
-static void add_all(struct core *c, const struct ks_key *key)
+static void add_some(struct core *c, const struct ks_key *key, unsigned count)
 {
     char member[16];
 
     mut_begin(c->mut, NOW_MS);
     struct coll *coll = mut_coll(c->mut, key, VT_SET);
-    for (unsigned i = 0; i < MEMBERS; i++) {
+    for (unsigned i = 0; i < count; i++) {
         const int len = snprintf(member, sizeof(member), "member:%u", i);
         (void)mut_elem_set(c->mut, coll, bytes_of(member, (size_t)len), bytes_of(NULL, 0));
     }
     (void)mut_end(c->mut);
+}
+
+static void add_all(struct core *c, const struct ks_key *key)
+{
+    add_some(c, key, MEMBERS);
 }
 
 static void delete (struct core *c, const struct ks_key *key)
@@ -120,7 +127,7 @@ static void test_a_lost_row_is_an_error(void **state)
     add_all(&c, &key);
     write_all_now(&c);
     do {
-        (void)ks_demote_some(c.ks, UINT64_MAX, UINT64_MAX);
+        (void)ks_demote_some(c.ks, UINT64_MAX, SECOND);
         ks_sizes(c.ks, &sizes);
     } while (sizes.hot_bytes != 0);
     lose_a_row(&c, &key);
@@ -167,6 +174,52 @@ static void check_strings(struct core *c)
         expect_u64(le32_load(view.value.ptr), k);
         ks_wait_unpin(&c->wait);
     }
+}
+
+static uint64_t hot_bytes(const struct core *c)
+{
+    struct ks_sizes sizes;
+
+    ks_sizes(c->ks, &sizes);
+    return sizes.hot_bytes;
+}
+
+static void chill(struct core *c)
+{
+    write_all_now(c);
+    for (int round = 0; hot_bytes(c) != 0; round++) {
+        assert_in_range(round, 0, 100);
+        (void)ks_demote_some(c->ks, UINT64_MAX, SECOND);
+    }
+}
+
+/*
+ * The hand of the clock gave some of its members up each time that it met the set, which is once
+ * in a turn over all keys: among many cold ones memory was freed too slowly, and writers were
+ * refused.
+ */
+static void test_a_large_set_among_cold_keys_leaves_at_once(void **state)
+{
+    static struct core c;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    set_strings(&c);
+    chill(&c);
+    const struct ks_key key = key_of(1, name);
+    add_some(&c, &key, MANY);
+    write_all_now(&c);
+    /* As commands do all the time: its key row stays. */
+    ks_wait_pin(c.ks, &key, &c.wait);
+    const uint64_t before = hot_bytes(&c);
+
+    assert_true(before > (uint64_t)MANY * 16);
+    assert_true(ks_demote_some(c.ks, UINT64_MAX, SECOND));
+    assert_true(hot_bytes(&c) < before / 2);
+    ks_wait_unpin(&c.wait);
+    chill(&c);
+    core_deinit(&c);
 }
 
 /* Replay used to hold all that it replayed, whatever maxmemory was. */
@@ -312,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_slice_beside_the_callers_writes),
         cmocka_unit_test(test_a_lost_row_is_an_error),
+        cmocka_unit_test(test_a_large_set_among_cold_keys_leaves_at_once),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
         cmocka_unit_test(test_a_damaged_checkpoint_is_made_anew),

@@ -3,8 +3,9 @@
 
 50 clients with pipelines add fields to hashes of some thousand fields, all mixed, so that a field
 mostly goes to a hash of which a part has left memory; then one hash of a million small fields is
-filled and read. Counted: an HSET or HGET reads one row from flash at most, beside the key rows of
-hashes that were cold as a whole: what a read has brought must not leave before its command has run.
+filled and read, and one of fields of a KiB, alone among very many cold keys. Counted: an HSET or
+HGET reads one row from flash at most, beside the key rows of hashes that were cold as a whole: what
+a read has brought must not leave before its command has run.
 No command may be refused, and the keyspace must stay within maxmemory.
 """
 
@@ -20,6 +21,7 @@ PIPELINE_BYTES = 16384
 HASHES, FIELDS, VALUE = 40, 5000, b'v' * 1000
 READS = 20000
 BIG_FIELDS, BIG_BATCH, BIG_READS = 1000000, 64, 20000
+COLD_KEYS, WIDE_FIELDS = 100000, 64000
 
 
 class Watch:
@@ -71,22 +73,33 @@ def many(fix, watch, rng):
         assert fix.conn.call('HLEN', b'hash:%d' % h) == FIELDS
 
 
+def add_fields(key, fields, value):
+    """HSETs of BIG_BATCH fields each, with their replies."""
+    return [([b'HSET', key] + [x for i in range(at, at + BIG_BATCH) for x in (b'%d' % i, value(i))],
+             BIG_BATCH) for at in range(0, fields, BIG_BATCH)]
+
+
 def big(fix, watch, rng):
     def value(i):
         return b'%064d' % i
 
-    adds = []
-    for at in range(0, BIG_FIELDS, BIG_BATCH):
-        command = [b'HSET', b'big']
-        for i in range(at, at + BIG_BATCH):
-            command += [b'%d' % i, value(i)]
-        adds.append((command, BIG_BATCH))
-    run_clients(fix, watch, adds)
+    run_clients(fix, watch, add_fields(b'big', BIG_FIELDS, value))
     watch.check('HSET of %d fields' % BIG_BATCH, BIG_FIELDS)
     assert fix.conn.call('HLEN', b'big') == BIG_FIELDS
     some = rng.sample(range(BIG_FIELDS), BIG_READS)
     run_clients(fix, watch, [([b'HGET', b'big', b'%d' % i], value(i)) for i in some])
     watch.check('HGET of a million', len(some))
+
+
+def wide(fix, watch):
+    """Its fields are all there is to free, and the hand of the clock meets its key rarely."""
+    replies = fix.conn.pipeline([(b'SET', b'cold:%d' % i, b'x' * 100) for i in range(COLD_KEYS)])
+    assert set(replies) == {b'OK'}
+    before = fix.number('demoted_elements')
+    run_clients(fix, watch, add_fields(b'wide', WIDE_FIELDS, lambda i: b'%01000d' % i))
+    watch.check('HSET of %d fields among %d keys' % (BIG_BATCH, COLD_KEYS), WIDE_FIELDS)
+    assert fix.conn.call('HLEN', b'wide') == WIDE_FIELDS
+    assert fix.number('demoted_elements') - before > WIDE_FIELDS // 4, 'it did not leave in parts'
 
 
 def run_on(fix):
@@ -95,6 +108,7 @@ def run_on(fix):
     many(fix, watch, rng)
     assert fix.number('demoted_elements') > HASHES * FIELDS // 2, 'memory was not short'
     big(fix, watch, rng)
+    wide(fix, watch)
 
 
 def run(args):
