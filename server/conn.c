@@ -12,6 +12,7 @@
 #include "server/figures.h"
 #include "server/forward.h"
 #include "server/shard.h"
+#include "server/stream.h"
 #include "server/txn.h"
 
 /*
@@ -295,6 +296,8 @@ static void send_part(struct conn *c, size_t len)
             buf_deinit(&c->sending);
         else
             buf_clear(&c->sending);
+        if (unlikely(c->stream != NULL))
+            stream_sent(c);
     }
 }
 
@@ -391,6 +394,8 @@ static void on_sent(struct reactor_sock *s, int err)
         buf_clear(&c->sending);
     if (c->out.out.len != 0 || c->closing)
         conn_touch(c);
+    if (unlikely(c->stream != NULL))
+        stream_sent(c);
 }
 
 /* --- life --- */
@@ -443,6 +448,7 @@ void conn_close(struct conn *c)
     c->closed = true;
     c->closing = true;
     ks_wait_cancel(&c->wait);
+    stream_drop(c);
     reactor_timer_stop(c->sh->reactor, &c->retry);
     if (c->fw != NULL)
         forward_close(c);

@@ -33,6 +33,7 @@
 
 struct forward_home;
 struct shard;
+struct stream;
 struct txn;
 
 /* Replies that wait for different positions of the log; more are held to the latest. */
@@ -75,6 +76,7 @@ struct conn {
     uint64_t save_ticket;     /* It waits for this save; 0: for none. */
     uint64_t config_ticket;   /* It waits until all shards have this configuration; 0: none. */
 
+    struct stream *stream;   /* Of the parked command: its reply is read from flash; or NULL. */
     struct forward_home *fw; /* Commands at other shards; NULL until there was one. */
     struct figures *figures; /* What INFO and its like read; NULL: not asked for. */
     bool is_agent;           /* Runs commands of a connection of another shard: no socket. */

@@ -22,17 +22,21 @@
 #include "server/route.h"
 #include "server/shard.h"
 #include "server/slowlog.h"
+#include "server/stream.h"
 #include "server/strspan.h"
 #include "server/txn.h"
 
 /* The longest that a writer waits for memory before it is refused. */
 #define GROWTH_WAIT_MS 5000
+/* A writer that is held back by a stream (stream.h) is tried again after this time. */
+#define HELD_BACK_MS 2
 
 /* --- residency --- */
 
 /* What the ks_need_* calls share. */
 struct needs {
-    struct keyspace *ks;
+    const struct shard *sh;
+    struct keyspace *ks; /* Of the shard. */
     uint64_t now_ms;
     struct ks_wait *wait;  /* NULL: look ahead only. */
     int waiting;           /* Reads under way. */
@@ -41,6 +45,7 @@ struct needs {
     const struct cmd *cmd; /* What asks, and */
     uint32_t zset_parts;   /* Of sorted sets that were asked for. */
     uint32_t spec;         /* the specification of the key that is asked for. */
+    bool streams;          /* What is too large can be sent while it is read. */
     bool pin;              /* Nothing is asked for: what is there already has to stay. */
 };
 
@@ -94,6 +99,16 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
     }
 }
 
+static void need_whole(struct needs *n, const struct ks_key *key)
+{
+    const struct coll *coll = n->streams ? ks_peek_coll(n->ks, key) : NULL;
+
+    if (coll != NULL && stream_is_better(n->sh, coll))
+        need_result(n, -ERR_LIMIT);
+    else
+        need_result(n, ks_need_whole(n->ks, key, n->wait));
+}
+
 /* A member's ops carry what the key row knows: what a command writes must be there, or absent. */
 static bool must_know_key(const struct needs *n)
 {
@@ -125,7 +140,7 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     case NEED_RANDOM:
     case NEED_RANK:
     case NEED_WHOLE:
-        need_result(n, ks_need_whole(n->ks, key, n->wait));
+        need_whole(n, key);
         return;
     case NEED_BLIND: /* Not even whether the key exists. */
         if (must_know_key(n))
@@ -223,8 +238,12 @@ static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t 
                      const struct bytes *argv, int *err)
 {
     struct shard *sh = c->sh;
-    struct needs n = {.ks = sh->ks, .now_ms = shard_now_ms(sh), .wait = &c->wait};
     const bool exec = plan->cmd->id == CMD_ID_exec && c->txn != NULL;
+    struct needs n = {.sh = sh,
+                      .ks = sh->ks,
+                      .now_ms = shard_now_ms(sh),
+                      .wait = &c->wait,
+                      .streams = stream_serves(c, plan->cmd)};
 
     *err = c->wait.err;
     c->wait.err = 0;
@@ -568,6 +587,44 @@ static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
     }
 }
 
+/* A write of a key whose reply is about to be read from flash waits for a moment. */
+static bool held_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    if ((flags_of(c, plan->cmd) & CMD_WRITE) == 0 ||
+        !stream_holds_back(c->sh, plan, rc, plan->cmd->id == CMD_ID_exec))
+        return false;
+    shard_retry_after(c->sh, c, HELD_BACK_MS);
+    return true;
+}
+
+/* The reply is sent while it is read. */
+static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan *plan,
+                                     const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    const uint32_t errors = c->out.errors_count;
+
+    c->last_cmd = plan->cmd;
+    c->waited = true;
+    switch (stream_step(c, plan, rc)) {
+    case STREAM_PARKED:
+        return DISPATCH_PARKED;
+    case STREAM_GONE:
+        shard_retry_next_turn(sh, c);
+        return DISPATCH_PARKED;
+    case STREAM_DONE:
+        break;
+    }
+    c->commands++;
+    sh->stats.commands++;
+    sh->stats.key_commands++;
+    sh->stats.flash_commands++;
+    sh->stats.cmd[plan->cmd->id].calls++;
+    sh->stats.cmd[plan->cmd->id].failed_calls += c->out.errors_count != errors;
+    c->waited = false;
+    return DISPATCH_DONE;
+}
+
 static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
                                     const struct dispatch_plan *plan)
 {
@@ -592,6 +649,8 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     }
     if (unlikely(sh->group != NULL) && !group_admits(c, cmd))
         return DISPATCH_DONE;
+    if (unlikely(sh->streams_shut != 0) && held_back(c, plan, rc))
+        return DISPATCH_PARKED;
     if (unlikely((flags_of(c, cmd) & CMD_DENYOOM) != 0) &&
         !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
@@ -602,7 +661,11 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     if (((cmd->flags & CMD_WRITE) != 0 || cmd->id == CMD_ID_exec) &&
         !log_ready(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
+    if (unlikely(c->stream != NULL))
+        return streamed(c, plan, rc);
     if (!resident(c, plan, rc->argc, rc->argv, &err)) {
+        if (err == -ERR_LIMIT && stream_begin(c, plan))
+            return streamed(c, plan, rc);
         if (err != 0) {
             reply_unreadable(c, err);
             dispatch_reject(c, cmd);
@@ -633,7 +696,7 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
 {
     struct shard *sh = c->sh;
     struct dispatch_plan plan;
-    struct needs n = {.ks = sh->ks, .now_ms = shard_now_ms(sh), .wait = NULL};
+    struct needs n = {.sh = sh, .ks = sh->ks, .now_ms = shard_now_ms(sh)};
 
     dispatch_plan(sh, rc, &plan);
     if (plan.cmd == NULL || !command_arity_ok(plan.cmd, rc->argc) ||
@@ -641,5 +704,6 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc)
         return;
     if (unlikely(sh->routes) && !c->is_agent && !route_is_here(sh, plan.cmd, rc))
         return;
+    n.streams = stream_serves(c, plan.cmd);
     need_all(&n, sh, &plan, rc->argc, rc->argv);
 }

@@ -63,11 +63,13 @@ struct shard {
     struct group_shard *group; /* NULL: the node stands alone. */
     struct rng rng;
 
-    bool fenced; /* The log is, and who waited for it has been told. */
+    bool fenced;           /* The log is, and who waited for it has been told. */
+    uint32_t streams_shut; /* Streams that hold writers of their key back. */
     struct list conns;
     struct list turn_conns;  /* Have replies to send at the end of this turn. */
     struct list held_conns;  /* Have replies that wait for the log. */
     struct list retry_conns; /* Have a command to try again at the end of this turn. */
+    struct list streams;     /* Replies that are sent while they are read (stream.h). */
     uint32_t conns_count;
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
 

@@ -14,6 +14,7 @@
 #include "server/group_shard.h"
 #include "server/node.h"
 #include "server/shard.h"
+#include "server/stream.h"
 
 /* The timer of a shard. */
 #define CRON_MS 10
@@ -311,6 +312,7 @@ static void on_cron(struct reactor_timer *t)
         shard_note_position(sh);
         look_after_log(sh);
         flash_relief_step(sh);
+        stream_look(sh);
         if (sh->id != 0)
             flash_publish(sh);
         stats_sample(&sh->stats, now_ms);

@@ -28,6 +28,11 @@ void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes)
     ks->scan_bytes_max = bytes;
 }
 
+uint64_t ks_scan_bytes_max(const struct keyspace *ks)
+{
+    return ks->scan_bytes_max;
+}
+
 void ks_sizes(const struct keyspace *ks, struct ks_sizes *out)
 {
     *out = (struct ks_sizes){.keytab_bytes = keytab_bytes(ks->tab),

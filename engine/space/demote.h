@@ -51,5 +51,6 @@ void ks_sizes(const struct keyspace *ks, struct ks_sizes *out);
 
 /* Largest collection that is loaded whole, and bounds what is pinned. */
 void ks_set_scan_bytes_max(struct keyspace *ks, uint64_t bytes);
+uint64_t ks_scan_bytes_max(const struct keyspace *ks);
 
 #endif

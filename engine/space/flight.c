@@ -575,6 +575,7 @@ static void on_scanned(struct mail *mail)
             strval_span_done(coll, flight_sub(f));
         else
             coll->complete = coll->complete || err == 0;
+        coll->too_large_for = err == -ERR_LIMIT ? f->ks->scan_bytes_max : 0;
         coll_account(f->ks, coll);
     }
     flight_land(f);
@@ -707,6 +708,8 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
         return ks_need_list(ks, key, coll->count, 0, wait);
     if (coll->type == VT_STRING && coll->count > ks->scan_bytes_max)
         return -ERR_LIMIT;
+    if (coll->too_large_for >= ks->scan_bytes_max)
+        return -ERR_LIMIT; /* Once is enough to find out. */
     return ks_need_scan(ks, key, bytes_of(NULL, 0), coll, wait);
 }
 

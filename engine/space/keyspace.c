@@ -27,6 +27,7 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks_flush_init(ks);
     ks_flights_init(ks);
     ks_scan_init(ks);
+    ks_streams_init(ks);
     ks_sweep_init(ks);
     ks_expire_init(ks);
     ks_clear_init(ks);
@@ -282,9 +283,9 @@ const struct ks_metrics *ks_metrics(const struct keyspace *ks)
 
 bool ks_busy(const struct keyspace *ks)
 {
-    return ks->flights_count != 0 || ks->names_reading != 0 || ks->flush.busy || ks->clearing ||
-           ks_sweep_running(ks) || ks_expire_looking(ks) || ks_evict_busy(ks) ||
-           ks_keys_merging(ks) || ks_group_busy(ks);
+    return ks->flights_count != 0 || ks->streams_count != 0 || ks->names_reading != 0 ||
+           ks->flush.busy || ks->clearing || ks_sweep_running(ks) || ks_expire_looking(ks) ||
+           ks_evict_busy(ks) || ks_keys_merging(ks) || ks_group_busy(ks);
 }
 
 /* --- changing --- */

@@ -134,7 +134,9 @@ struct keyspace {
     struct pool_class sweep_class;
     struct pool_class clear_class;
     struct pool_class names_class;
-    struct list names; /* Stretches of names, being read or read (scan.c). */
+    struct pool_class stream_class;
+    uint32_t streams_count; /* Open, or being closed (collstream.c). */
+    struct list names;      /* Stretches of names, being read or read (scan.c). */
     uint32_t names_count;
     uint32_t names_reading;
     struct list sweeps;
@@ -421,6 +423,10 @@ void ks_scan_deinit(struct keyspace *ks);
 /* The hot key is about to become cold: stretches of names that were read before may lack it. */
 void ks_scan_demoted(struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
 
+/* --- collstream.c --- */
+
+void ks_streams_init(struct keyspace *ks);
+
 /* --- keymerge.c --- */
 
 void ks_keys_init(struct keyspace *ks, const char *path);
@@ -452,6 +458,8 @@ void ks_sweep_batch_done(struct keyspace *ks, bool written);
 /* Those that are not done. */
 uint64_t ks_sweep_count(const struct keyspace *ks);
 bool ks_sweep_pending(const struct keyspace *ks, const struct ks_key *key);
+/* Element rows of the key with tags up to `*out` are garbage; false: none are. */
+bool ks_sweep_limit(const struct keyspace *ks, const struct ks_key *key, struct tag *out);
 /* Whether an element row with this tag is garbage. */
 bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct tag tag);
 

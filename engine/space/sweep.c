@@ -89,6 +89,15 @@ bool ks_sweep_hides(const struct keyspace *ks, const struct ks_key *key, struct 
     return s != NULL && tag_cmp(tag, s->limit) <= 0;
 }
 
+bool ks_sweep_limit(const struct keyspace *ks, const struct ks_key *key, struct tag *out)
+{
+    const struct sweep *s = find(ks, key);
+
+    if (s != NULL)
+        *out = s->limit;
+    return s != NULL;
+}
+
 static void on_slice(struct mail *mail);
 
 static void buckets_create(struct keyspace *ks)

@@ -1,0 +1,240 @@
+/* Collections in slices; collstream.h tells what they show. */
+#include "engine/space/collstream.h"
+
+#include "engine/base/buf.h"
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/le.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/ks_state.h"
+
+/* Of one slice: what is shown, and the rows that it looks at. */
+#define SLICE_BYTES (256u << 10)
+#define SLICE_ROWS  4096u
+#define READAHEAD   (256u << 10)
+/* Before an element in a slice: lengths of sub, 2, and row, 4. */
+#define HEAD_BYTES 6u
+
+struct ks_stream {
+    struct pool_job job;
+    struct keyspace *ks;
+    struct list waiters;
+    struct store_iter *it; /* The thread's that reads. */
+    struct buf rows;
+    size_t at;         /* What was taken of them. */
+    uint64_t skip;     /* Elements still to be left out. */
+    struct tag hidden; /* Rows up to here are garbage, if `hides`. */
+    bool hides;
+    bool reading;
+    bool end;
+    bool closing;  /* The job is to close the cursor. */
+    bool unwanted; /* Destroyed while it was being read. */
+    int err;
+    size_t prefix_len;
+    uint8_t prefix[]; /* Of the element rows, and then where others begin. */
+};
+
+/* --- on a thread of the pool --- */
+
+static int append(struct ks_stream *s, struct bytes sub, struct bytes row)
+{
+    uint8_t head[HEAD_BYTES];
+
+    le16_store(head, (uint16_t)sub.len);
+    le32_store(head + 2, (uint32_t)row.len);
+    int err = buf_reserve(&s->rows, HEAD_BYTES + sub.len + row.len);
+    if (err == 0)
+        err = buf_append(&s->rows, head, HEAD_BYTES);
+    if (err == 0)
+        err = buf_append_bytes(&s->rows, sub);
+    return err == 0 ? buf_append_bytes(&s->rows, row) : err;
+}
+
+static int take_row(struct ks_stream *s)
+{
+    struct rowkey rk;
+    struct bytes row;
+    struct row_view view;
+
+    if (store_iter_row(s->it, &row) != STORE_FOUND)
+        return -ERR_CORRUPT;
+    int err = rowkey_parse(store_iter_key(s->it), &rk);
+    if (err == 0)
+        err = row_view(row, 0, &view);
+    if (err != 0 || !view.present || (s->hides && tag_cmp(view.tag, s->hidden) <= 0))
+        return err;
+    if (s->skip != 0) {
+        s->skip--;
+        return 0;
+    }
+    return append(s, rk.sub, row);
+}
+
+static void open_cursor(struct ks_stream *s)
+{
+    const struct store_iter_options options = {
+        .lower = bytes_of(s->prefix, s->prefix_len),
+        .upper = bytes_of(s->prefix + s->prefix_len, s->prefix_len),
+        .readahead_bytes = READAHEAD};
+
+    s->err = store_iter_open(s->ks->options.store, &options, &s->it);
+    if (s->err == 0)
+        store_iter_seek(s->it, options.lower);
+    else
+        s->it = NULL;
+}
+
+static void read_slice(struct ks_stream *s)
+{
+    if (s->closing) {
+        store_iter_close(s->it);
+        s->it = NULL;
+        return;
+    }
+    if (s->it == NULL)
+        open_cursor(s);
+    for (uint32_t rows = 0; s->err == 0 && store_iter_valid(s->it); rows++) {
+        if (rows == SLICE_ROWS || s->rows.len >= SLICE_BYTES)
+            return;
+        s->err = take_row(s);
+        store_iter_next(s->it);
+    }
+    if (s->err == 0)
+        s->err = store_iter_status(s->it);
+    s->end = true;
+}
+
+static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    (void)ctx;
+    for (uint32_t i = 0; i < n; i++)
+        read_slice(container_of(jobs[i], struct ks_stream, job));
+}
+
+/* --- on the shard's thread --- */
+
+static void stream_free(struct ks_stream *s)
+{
+    s->ks->streams_count--;
+    buf_deinit(&s->rows);
+    mem_free(s);
+}
+
+static void submit(struct ks_stream *s)
+{
+    s->reading = true;
+    pool_submit(&s->ks->stream_class, &s->job);
+}
+
+/* Nobody reads it. */
+static void end(struct ks_stream *s)
+{
+    if (s->it == NULL) {
+        stream_free(s);
+        return;
+    }
+    s->closing = true;
+    submit(s);
+}
+
+static void on_slice(struct mail *mail)
+{
+    struct ks_stream *s =
+        container_of(container_of(mail, struct pool_job, mail), struct ks_stream, job);
+
+    s->reading = false;
+    if (s->unwanted)
+        end(s);
+    else
+        ks_wake(&s->waiters, 0);
+}
+
+bool ks_stream_room(const struct keyspace *ks)
+{
+    return ks->streams_count < KS_STREAMS_MAX;
+}
+
+struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
+                                   const struct coll *coll, uint64_t skip)
+{
+    const size_t len = ROWKEY_HEAD_BYTES + key->name.len + 1;
+    struct ks_stream *s = mem_zalloc(sizeof(*s) + 2 * len);
+    const uint8_t kind = coll_row_kind(coll->type);
+
+    CHECK(rowkey_store_prefix(s->prefix, key->slot, key->hash, key->name) == len - 1);
+    s->prefix[len - 1] = kind;
+    memcpy(s->prefix + len, s->prefix, len);
+    s->prefix[2 * len - 1] = (uint8_t)(kind + 1);
+    s->prefix_len = len;
+    s->ks = ks;
+    s->skip = skip;
+    s->hides = ks_sweep_limit(ks, key, &s->hidden);
+    list_init(&s->waiters);
+    buf_init(&s->rows, UINT32_MAX);
+    s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
+    ks->streams_count++;
+    return s;
+}
+
+void ks_stream_read(struct ks_stream *s, struct ks_wait *wait)
+{
+    CHECK(!s->reading && !s->end && s->err == 0);
+    buf_clear(&s->rows);
+    s->at = 0;
+    ks_wait_on(&s->waiters, wait);
+    submit(s);
+}
+
+bool ks_stream_reading(const struct ks_stream *s)
+{
+    return s->reading;
+}
+
+bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out)
+{
+    struct bytes in = bytes_from(buf_bytes(&s->rows), s->at);
+    struct bytes row;
+
+    CHECK(!s->reading);
+    if (in.len == 0)
+        return false;
+    const size_t sub_len = le16_load(in.ptr), row_len = le32_load(in.ptr + 2);
+    in = bytes_from(in, HEAD_BYTES);
+    CHECK(bytes_take(&in, sub_len, &out->sub));
+    CHECK(in.len >= row_len);
+    row = bytes_of(in.ptr, row_len);
+    s->at += HEAD_BYTES + sub_len + row_len;
+    /* It was looked at when it was read. */
+    CHECK(row_view(row, 0, &out->view) == 0);
+    return true;
+}
+
+bool ks_stream_end(const struct ks_stream *s)
+{
+    return s->end;
+}
+
+int ks_stream_err(const struct ks_stream *s)
+{
+    return s->err;
+}
+
+void ks_stream_destroy(struct ks_stream *s)
+{
+    if (s == NULL)
+        return;
+    s->unwanted = true;
+    if (!s->reading)
+        end(s);
+}
+
+void ks_streams_init(struct keyspace *ks)
+{
+    ks->stream_class = (struct pool_class){.name = "stream",
+                                           .priority = POOL_BACKGROUND,
+                                           .batch_max = 1,
+                                           .run_batch = read_slices,
+                                           .ctx = ks};
+    pool_add_class(ks->options.readers, &ks->stream_class);
+}

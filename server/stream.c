@@ -1,0 +1,354 @@
+/* Replies larger than DRAM; stream.h tells the stages. */
+#include "server/stream.h"
+
+#include "engine/base/check.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+
+#include "engine/space/coll.h"
+#include "engine/space/collstream.h"
+#include "engine/space/demote.h"
+#include "engine/space/flush.h"
+#include "engine/space/keyspace.h"
+
+#include "server/conn.h"
+#include "server/dispatch.h"
+#include "server/request.h"
+#include "server/shard.h"
+
+/* A client that takes nothing for so long is let go. */
+#define STREAM_STALL_MS 30000
+/* Between two looks whether the store has all. */
+#define FLUSH_LOOK_MS 3
+/* What may wait to be sent before the next slice is added. */
+#define OUT_BYTES_MAX (256u << 10)
+/* The key was changed all the same, by expiry or eviction: it is begun again so often. */
+#define TRIES_MAX 8
+/* Elements that would fill a quarter of what may be loaded, at so many bytes each. */
+#define ELEM_BYTES   64
+#define BETTER_SHARE 4
+
+enum stage {
+    STAGE_FLUSHING,
+    STAGE_OPENING,
+    STAGE_FLOWING
+};
+
+struct stream {
+    struct list_link link; /* In sh->streams. */
+    struct conn *conn;
+    struct ks_stream *rows;
+    uint64_t hash; /* Of the key. */
+    uint64_t lsn;  /* The store is to have everything up to here. */
+    uint64_t left; /* Elements that are announced and not added yet. */
+    uint64_t moved_ms;
+    uint32_t tries;
+    uint16_t slot;
+    uint8_t stage;
+    bool full; /* It waits for room. */
+};
+
+bool stream_serves(const struct conn *c, const struct cmd *cmd)
+{
+    const bool named = cmd->id == CMD_ID_hgetall || cmd->id == CMD_ID_hkeys ||
+                       cmd->id == CMD_ID_hvals || cmd->id == CMD_ID_smembers ||
+                       cmd->id == CMD_ID_lrange;
+
+    return named && !c->is_agent && c->sh->group == NULL && c->reply_mode == CONN_REPLY_ON &&
+           c->fw == NULL;
+}
+
+bool stream_is_better(const struct shard *sh, const struct coll *coll)
+{
+    return !coll->complete && coll->count > ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
+}
+
+/* Whether it is a collection of the command's type, and on flash. */
+static bool fits(const struct cmd *cmd, const struct coll *coll)
+{
+    if (coll == NULL || coll->complete)
+        return false;
+    if (cmd->id == CMD_ID_lrange)
+        return coll->type == VT_LIST;
+    return coll->type == (cmd->id == CMD_ID_smembers ? VT_SET : VT_HASH);
+}
+
+bool stream_begin(struct conn *c, const struct dispatch_plan *plan)
+{
+    if (!stream_serves(c, plan->cmd) || !ks_stream_room(c->sh->ks) ||
+        !fits(plan->cmd, ks_peek_coll(c->sh->ks, &plan->key)))
+        return false;
+    struct stream *st = mem_zalloc(sizeof(*st));
+    st->conn = c;
+    st->hash = plan->key.hash;
+    st->slot = plan->key.slot;
+    st->lsn = oplog_applied_lsn(c->sh->log);
+    st->moved_ms = reactor_now_ms(c->sh->reactor);
+    c->stream = st;
+    list_push_back(&c->sh->streams, &st->link);
+    c->sh->streams_shut++;
+    return true;
+}
+
+static void set_stage(struct stream *st, enum stage stage)
+{
+    const bool shut = stage != STAGE_FLOWING, was_shut = st->stage != STAGE_FLOWING;
+
+    st->conn->sh->streams_shut += shut;
+    st->conn->sh->streams_shut -= was_shut;
+    st->stage = (uint8_t)stage;
+}
+
+void stream_drop(struct conn *c)
+{
+    struct stream *st = c->stream;
+
+    if (st == NULL)
+        return;
+    set_stage(st, STAGE_FLOWING);
+    ks_stream_destroy(st->rows);
+    list_remove(&st->link);
+    mem_free(st);
+    c->stream = NULL;
+}
+
+/* --- what is asked --- */
+
+/* How many elements the command shows, and how many it leaves out before them. */
+static uint64_t range_of(const struct coll *coll, const struct resp_cmd *rc, uint64_t *skip)
+{
+    const int64_t count = (int64_t)coll->count;
+    int64_t from = 0, to = -1;
+
+    *skip = 0;
+    if (coll->type != VT_LIST)
+        return coll->count;
+    if (!num_parse_i64(rc->argv[2], &from) || !num_parse_i64(rc->argv[3], &to))
+        return 0;
+    from = from < 0 ? i64_max(from + count, 0) : from;
+    to = to < 0 ? to + count : i64_min(to, count - 1);
+    if (from > to)
+        return 0;
+    *skip = (uint64_t)from;
+    return (uint64_t)(to - from) + 1;
+}
+
+static void reply_head(struct conn *c, const struct cmd *cmd, uint64_t n)
+{
+    if (cmd->id == CMD_ID_hgetall)
+        reply_map(&c->out, n);
+    else if (cmd->id == CMD_ID_smembers)
+        reply_set(&c->out, n);
+    else
+        reply_array(&c->out, n);
+}
+
+static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
+{
+    char text[REQ_TEXT_BYTES];
+
+    if (cmd->id != CMD_ID_hvals && cmd->id != CMD_ID_lrange)
+        reply_bulk(&c->out, elem->sub);
+    if (cmd->id != CMD_ID_hkeys && cmd->id != CMD_ID_smembers)
+        reply_bulk(&c->out, row_text(&elem->view, text));
+}
+
+/* --- the stages --- */
+
+static enum stream_result refuse(struct conn *c, const char *why)
+{
+    reply_error(&c->out,
+                "ERR the value does not fit into memory, and cannot be sent while it is "
+                "read: %s",
+                why);
+    stream_drop(c);
+    return STREAM_DONE;
+}
+
+/* What was announced will not come. */
+static enum stream_result break_off(struct conn *c, int err)
+{
+    LOG_WARN("server", "client closed: its reply cannot be completed from flash id=%llu err=\"%s\"",
+             (unsigned long long)c->id, err_str(err));
+    stream_drop(c);
+    c->out.failed = true;
+    return STREAM_DONE;
+}
+
+static enum stream_result again(struct conn *c)
+{
+    struct stream *st = c->stream;
+
+    if (++st->tries == TRIES_MAX)
+        return refuse(c, "it changes all the time");
+    ks_stream_destroy(st->rows);
+    st->rows = NULL;
+    set_stage(st, STAGE_FLUSHING);
+    st->lsn = oplog_applied_lsn(c->sh->log);
+    shard_retry_after(c->sh, c, FLUSH_LOOK_MS);
+    return STREAM_PARKED;
+}
+
+/* The store has everything up to there; else it is asked for. */
+static bool is_stored(struct shard *sh, uint64_t lsn)
+{
+    if (!ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= lsn)
+        return true;
+    sh->save.here_lsn = u64_max(sh->save.here_lsn, lsn);
+    return false;
+}
+
+/* Whether the key row is there, and the collection one to be streamed. */
+static enum stream_result find(struct conn *c, const struct dispatch_plan *plan, struct coll **out)
+{
+    const int waiting = ks_need_key(c->sh->ks, &plan->key, &c->wait);
+
+    if (waiting != 0)
+        return STREAM_PARKED;
+    *out = ks_peek_coll(c->sh->ks, &plan->key);
+    return fits(plan->cmd, *out) ? STREAM_DONE : STREAM_GONE;
+}
+
+static enum stream_result flushing(struct conn *c, struct coll *coll,
+                                   const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
+    struct shard *sh = c->sh;
+    uint64_t skip;
+
+    if (sh->fenced || sh->mend.ailing || sh->flushing)
+        return refuse(c, "the flash tier takes no writes now");
+    if (coll->lsn > st->lsn)
+        return again(c);
+    if (!is_stored(sh, st->lsn)) {
+        shard_retry_after(sh, c, FLUSH_LOOK_MS);
+        return STREAM_PARKED;
+    }
+    st->left = range_of(coll, rc, &skip);
+    if (st->left == 0)
+        return STREAM_GONE;
+    st->rows = ks_stream_create(sh->ks, &plan->key, coll, skip);
+    set_stage(st, STAGE_OPENING);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+static enum stream_result flowing(struct conn *c, const struct cmd *cmd)
+{
+    struct stream *st = c->stream;
+    struct ks_stream_elem elem;
+
+    if (c->out.out.len + c->sending.len > OUT_BYTES_MAX) {
+        st->full = true;
+        return STREAM_PARKED;
+    }
+    st->moved_ms = reactor_now_ms(c->sh->reactor);
+    ks_wait_unpin(&c->wait);
+    if (ks_stream_err(st->rows) != 0)
+        return break_off(c, ks_stream_err(st->rows));
+    while (st->left != 0 && ks_stream_next(st->rows, &elem)) {
+        reply_elem(c, cmd, &elem);
+        st->left--;
+    }
+    if (st->left == 0) {
+        stream_drop(c);
+        return STREAM_DONE;
+    }
+    if (ks_stream_end(st->rows))
+        return break_off(c, -ERR_CORRUPT);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
+                               const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
+    struct coll *coll;
+
+    if (st->rows != NULL && ks_stream_reading(st->rows))
+        return STREAM_PARKED;
+    if (st->stage == STAGE_FLOWING)
+        return flowing(c, plan->cmd);
+    const int err = c->wait.err;
+    c->wait.err = 0;
+    if (err != 0)
+        return refuse(c, err_str(err));
+    const enum stream_result found = find(c, plan, &coll);
+    if (found != STREAM_DONE)
+        return found;
+    if (st->stage == STAGE_FLUSHING)
+        return flushing(c, coll, plan, rc);
+    /* The cursor stands: what it sees is what the key row said before, if nothing changed it. */
+    if (coll->lsn > st->lsn)
+        return again(c);
+    set_stage(st, STAGE_FLOWING);
+    reply_head(c, plan->cmd, st->left);
+    return flowing(c, plan->cmd);
+}
+
+enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
+                               const struct resp_cmd *rc)
+{
+    const enum stream_result result = step(c, plan, rc);
+
+    if (result == STREAM_GONE)
+        stream_drop(c);
+    return result;
+}
+
+/* --- the others --- */
+
+static bool is_shut(const struct shard *sh, const struct ks_key *key)
+{
+    LIST_FOR_EACH(link, &sh->streams) {
+        const struct stream *st = LIST_ITEM(link, struct stream, link);
+        if (st->stage != STAGE_FLOWING && st->hash == key->hash && st->slot == key->slot)
+            return true;
+    }
+    return false;
+}
+
+bool stream_holds_back(struct shard *sh, const struct dispatch_plan *plan,
+                       const struct resp_cmd *rc, bool exec)
+{
+    bool shut = exec;
+
+    if (plan->key_at != 0)
+        return is_shut(sh, &plan->key);
+    if (exec || command_keys(plan->cmd, rc->argc, rc->argv, &sh->keys) != 0)
+        return exec;
+    for (uint32_t i = 0; i < sh->keys.count && !shut; i++) {
+        const struct ks_key key = ks_key_of(rc->argv[sh->keys.key[i].pos], ks_seed(sh->ks));
+        shut = is_shut(sh, &key);
+    }
+    return shut;
+}
+
+void stream_sent(struct conn *c)
+{
+    struct stream *st = c->stream;
+
+    if (!st->full || c->out.out.len + c->sending.len > OUT_BYTES_MAX)
+        return;
+    st->full = false;
+    shard_retry_next_turn(c->sh, c);
+}
+
+void stream_look(struct shard *sh)
+{
+    const uint64_t now_ms = reactor_now_ms(sh->reactor);
+    const bool wanted = sh->flushing || sh->mend.ailing || sh->stopping;
+
+    LIST_FOR_EACH_SAFE(link, &sh->streams) {
+        struct stream *st = LIST_ITEM(link, struct stream, link);
+        if (st->stage != STAGE_FLOWING || (!wanted && now_ms - st->moved_ms < STREAM_STALL_MS))
+            continue;
+        LOG_NOTICE("server", "client closed: %s id=%llu",
+                   wanted ? "the store that its reply is read from is replaced"
+                          : "it takes nothing of a reply that is read from flash",
+                   (unsigned long long)st->conn->id);
+        conn_close(st->conn);
+    }
+}

@@ -1,0 +1,66 @@
+/*
+ * Replies that are larger than what DRAM may hold: HGETALL, HKEYS, HVALS, SMEMBERS and LRANGE of a
+ * cold collection that is too large to be loaded (ks_need_whole), sent while it is read.
+ *
+ *     FLUSHING   writers of the key wait until the store has all of it      \ other clients' writes
+ *     OPENING    the first slice is read: from here on the reply is fixed   / of this key
+ *     FLOWING    slice by slice, each when the client has taken the one before
+ *
+ * The reply is what the collection was when the first slice was read, whatever is written later:
+ * engine/space/collstream.h. Its head announces as many elements as the key row counts, so a row
+ * that cannot be read, or a client that takes nothing for STREAM_STALL_MS, ends the connection. So
+ * do FLUSHALL and a store that has to be opened again, which would have to wait for it.
+ *
+ * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
+ * rows are no elements until they are joined: there the refusal stands.
+ *
+ * Owned by one shard thread.
+ */
+#ifndef TIERRA_SERVER_STREAM_H
+#define TIERRA_SERVER_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/attr.h"
+
+#include "server/command.h"
+
+struct coll;
+struct conn;
+struct dispatch_plan;
+struct resp_cmd;
+struct shard;
+
+/* Whether the command of this connection may be answered that way. */
+bool stream_serves(const struct conn *c, const struct cmd *cmd);
+
+/* Whether that is better than to load the collection, which is not in DRAM. */
+bool stream_is_better(const struct shard *sh, const struct coll *coll);
+
+/* After -ERR_LIMIT. False: it is not served, or too many are under way. */
+MUST_USE bool stream_begin(struct conn *c, const struct dispatch_plan *plan);
+
+enum stream_result {
+    STREAM_DONE,   /* The reply is complete, or an error. */
+    STREAM_PARKED, /* To be called again when the connection is resumed. */
+    STREAM_GONE    /* The key is not what it was: to be dispatched anew. */
+};
+/* Goes on; c->stream is NULL afterwards unless PARKED. */
+enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
+                               const struct resp_cmd *rc);
+
+/* Whether a write has to wait as a stream of one of its keys is not FLOWING yet. `exec`: of any. */
+bool stream_holds_back(struct shard *sh, const struct dispatch_plan *plan,
+                       const struct resp_cmd *rc, bool exec);
+
+/* Replies have left. */
+void stream_sent(struct conn *c);
+
+/* The connection is closed. */
+void stream_drop(struct conn *c);
+
+/* By the shard's timer: closes those that stall, or all where the store is wanted. */
+void stream_look(struct shard *sh);
+
+#endif

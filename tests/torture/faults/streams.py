@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Replies that are larger than what DRAM may hold are sent while they are read from flash.
+
+A hash, a set and a list, each far above what is loaded whole, are read as a whole while memory is
+watched. A reader that takes its reply slowly gets the hash as it was at one moment: meanwhile a
+writer has set one field after the other, so that what the reader sees must be a beginning of these
+changes and nothing behind it, with as many elements as were announced. A reader that goes away in
+the middle, DEL and FLUSHALL leave a server that works; FLUSHALL takes the connection of a reader.
+"""
+
+import os
+import sys
+
+from faultlib import MB, Fixture, main_of, wait_until
+from node import Conn, ErrorReply, ServerGone, encode
+
+MAXMEMORY = 48 * MB
+ELEMENTS, BATCH = 150000, 100
+WRITES = 3000
+RSS_MAX = MAXMEMORY * 3 // 2
+
+
+def field(i):
+    return b'field:%08d' % i
+
+
+def value(i, generation=0):
+    return b'%d of %0100d' % (generation, i)
+
+
+class Slow(Conn):
+    """Reads what is announced, and the elements when it is told to."""
+
+    def begin(self, *words):
+        self.send(encode(list(words)))
+        line = self._line()
+        assert line[:1] == b'*', line
+        return int(line[1:])
+
+    def take(self, count):
+        return [self.reply() for _ in range(count)]
+
+
+def fill(fix):
+    for at in range(0, ELEMENTS, BATCH):
+        part = range(at, at + BATCH)
+        replies = fix.conn.pipeline([
+            [b'HSET', b'hash'] + [x for i in part for x in (field(i), value(i))],
+            [b'SADD', b'set'] + [field(i) for i in part],
+            [b'RPUSH', b'list'] + [value(i) for i in part]])
+        assert replies == [BATCH, BATCH, at + BATCH], replies
+
+
+def rss(fix):
+    with open('/proc/%d/statm' % fix.server.process.pid, encoding='ascii') as f:
+        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def read_all(fix):
+    pairs = fix.conn.call('HGETALL', 'hash')
+    assert len(pairs) == 2 * ELEMENTS
+    assert dict(zip(pairs[::2], pairs[1::2])) == {field(i): value(i) for i in range(ELEMENTS)}
+    assert sorted(fix.conn.call('HKEYS', 'hash')) == [field(i) for i in range(ELEMENTS)]
+    assert sorted(fix.conn.call('HVALS', 'hash')) == [value(i) for i in range(ELEMENTS)]
+    assert sorted(fix.conn.call('SMEMBERS', 'set')) == [field(i) for i in range(ELEMENTS)]
+    assert fix.conn.call('LRANGE', 'list', 0, -1) == [value(i) for i in range(ELEMENTS)]
+    part = fix.conn.call('LRANGE', 'list', 30000, -5001)
+    assert part == [value(i) for i in range(30000, ELEMENTS - 5000)]
+    # The commands behind it in a pipeline keep their place.
+    replies = fix.conn.pipeline([[b'HLEN', b'hash'], [b'HKEYS', b'hash'], [b'PING']])
+    assert (replies[0], len(replies[1]), replies[2]) == (ELEMENTS, ELEMENTS, b'PONG')
+    assert rss(fix) <= RSS_MAX, rss(fix)
+    assert fix.number('scans') == 0, 'it was loaded'
+
+
+def read_at_one_moment(fix):
+    """Also: what it does not show is in the next reply."""
+    for fields_before in (0, WRITES // 2):
+        for i in range(fields_before):
+            assert fix.conn.call('HSET', 'hash', field(i), value(i, 1)) == 0
+        slow = Slow(fix.server.socket_path)
+        count = slow.begin(b'HGETALL', b'hash')
+        assert count == 2 * ELEMENTS, count
+        got = slow.take(1000)
+        for i in range(fields_before, WRITES):
+            assert fix.conn.call('HSET', 'hash', field(i), value(i, 1)) == 0
+        assert fix.conn.call('HDEL', 'hash', field(ELEMENTS - 1)) == 1
+        assert fix.conn.call('HSET', 'hash', 'another', 'x') == 1
+        got += slow.take(count - 1000)
+        found = dict(zip(got[::2], got[1::2]))
+        assert len(found) == ELEMENTS and b'another' not in found
+        for i in range(ELEMENTS):
+            assert found[field(i)] == value(i, int(i < fields_before)), (i, found[field(i)])
+        slow.close()
+        assert fix.conn.call('HDEL', 'hash', 'another') == 1
+        assert fix.conn.call('HSET', 'hash', field(ELEMENTS - 1), value(ELEMENTS - 1)) == 1
+        for i in range(WRITES):
+            assert fix.conn.call('HSET', 'hash', field(i), value(i)) == 0
+
+
+def writers_beside_it(fix):
+    """Each change is seen by the readers in its order: a beginning of them, and no more."""
+    writer = Conn(fix.server.socket_path)
+    for start in range(0, WRITES, WRITES // 5):
+        commands = [(b'HSET', b'hash', field(i), value(i, 2))
+                    for i in range(start, start + WRITES // 5)]
+        writer.send(b''.join(encode(list(c)) for c in commands))
+        pairs = fix.conn.call('HGETALL', 'hash')
+        assert [writer.reply() for _ in commands] == [0] * len(commands)
+        found = dict(zip(pairs[::2], pairs[1::2]))
+        assert len(found) == ELEMENTS
+        changed = [found[field(i)] == value(i, 2) for i in range(WRITES)]
+        assert changed == sorted(changed, reverse=True), 'changes out of order'
+    writer.close()
+
+
+def readers_that_go(fix):
+    for _ in range(5):
+        slow = Slow(fix.server.socket_path)
+        slow.begin(b'SMEMBERS', b'set')
+        slow.take(100)
+        slow.close()
+    slow = Slow(fix.server.socket_path)
+    count = slow.begin(b'SMEMBERS', b'set')
+    assert fix.conn.call('DEL', 'set') == 1
+    assert fix.conn.call('SADD', 'set', 'new') == 1
+    assert sorted(slow.take(count)) == [field(i) for i in range(ELEMENTS)]
+    assert fix.conn.call('SMEMBERS', 'set') == [b'new']
+    slow.close()
+
+
+def store_that_goes(fix):
+    slow = Slow(fix.server.socket_path)
+    count = slow.begin(b'HGETALL', b'hash')
+    assert fix.conn.call('FLUSHALL') == b'OK'
+    try:
+        slow.take(count)
+        raise AssertionError('read to its end from a store that is gone')
+    except ServerGone:
+        pass
+    assert fix.conn.call('DBSIZE') == 0
+    assert fix.conn.call('HSET', 'hash', 'a', 'b') == 1
+    assert fix.conn.call('HGETALL', 'hash') == [b'a', b'b']
+
+
+def in_transactions(fix):
+    """There it cannot wait, and says so."""
+    assert fix.conn.call('MULTI') == b'OK'
+    assert fix.conn.call('HGETALL', 'hash') == b'QUEUED'
+    reply = fix.conn.call('EXEC')
+    assert isinstance(reply, ErrorReply) and reply.startswith(b'OOM '), reply[:1]
+
+
+def run_on(fix):
+    fill(fix)
+    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    read_all(fix)
+    read_at_one_moment(fix)
+    writers_beside_it(fix)
+    in_transactions(fix)
+    readers_that_go(fix)
+    store_that_goes(fix)
+
+
+def run(args):
+    fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'streams')
+    try:
+        fix.start()
+        run_on(fix)
+        assert fix.stop() == 0
+    except BaseException:
+        fix.fail()
+        raise
+    fix.finish()
+
+
+if __name__ == '__main__':
+    sys.exit(main_of(__doc__, run))
