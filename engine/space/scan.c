@@ -9,11 +9,14 @@
 #include "engine/space/ks_state.h"
 #include "engine/space/resident.h"
 
-/* Names read for one stretch. Bounds a stretch of enormous names. Bytes. */
-#define NAMES_BYTES_MAX (64u << 20)
+/* Names read for one stretch; if there are more it is read in parts. Bytes. */
+#define NAMES_BYTES_MAX (8u << 20)
 /* Stretches read and not fetched yet; the oldest is dropped. */
 #define STRETCHES_MAX 64
-/* Names of keys that were demoted since a stretch's read began. Beyond it, it is read again. */
+/*
+ * Names of keys that were demoted since a stretch's read began, or wait in the overlay. Beyond it
+ * the stretch is read again, half as long.
+ */
 #define LATE_BYTES_MAX (4u << 20)
 
 /* --- the stretch of the table --- */
@@ -57,9 +60,12 @@ struct ks_names {
     struct buf names; /* u16 length, u8 type, u64 expiry, name. */
     struct buf late;  /* The same, of keys demoted since: the read may not have seen their rows. */
     uint32_t late_count;
+    uint32_t asked; /* As the walk's step says, */
+    uint32_t count; /* and of this stretch, which is shorter where names are too long. */
     uint64_t cursor;
     uint64_t next; /* The stretch ends before it; 0: the end of all. */
     int err;
+    bool reading;
     bool done;
     bool outdated; /* More were demoted than `late` has room for. */
 };
@@ -189,16 +195,18 @@ static void on_names(struct mail *mail)
     struct ks_names *n =
         container_of(container_of(mail, struct pool_job, mail), struct ks_names, job);
 
+    n->reading = false;
     n->done = true;
     n->ks->names_reading--;
     ks_wake(&n->waiters, 0);
 }
 
-static struct ks_names *find(struct keyspace *ks, uint64_t cursor, uint64_t next)
+/* The stretch of that step, or NULL. */
+static struct ks_names *find(struct keyspace *ks, uint64_t cursor, uint32_t asked)
 {
     LIST_FOR_EACH(link, &ks->names) {
         struct ks_names *n = LIST_ITEM(link, struct ks_names, link);
-        if (n->cursor == cursor && n->next == next)
+        if (n->cursor == cursor && n->asked == asked)
             return n;
     }
     return NULL;
@@ -270,7 +278,8 @@ static void note_overlay(struct keyspace *ks, struct ks_names *n)
     }
 }
 
-static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t next)
+/* A stretch from `cursor` to `next`, to be read. */
+static struct ks_names *names_create(struct keyspace *ks, uint64_t cursor, uint64_t next)
 {
     struct ks_names *n = mem_zalloc(sizeof(*n));
 
@@ -285,10 +294,15 @@ static struct ks_names *start(struct keyspace *ks, uint64_t cursor, uint64_t nex
     n->job = (struct pool_job){.mail = {.fn = on_names}, .reply_to = ks->options.mailbox};
     list_push_back(&ks->names, &n->link);
     ks->names_count++;
-    ks->names_reading++;
     note_overlay(ks, n);
-    pool_submit(&ks->names_class, &n->job);
     return n;
+}
+
+static void names_read(struct ks_names *n)
+{
+    n->reading = true;
+    n->ks->names_reading++;
+    pool_submit(&n->ks->names_class, &n->job);
 }
 
 /*
@@ -383,41 +397,74 @@ static void show_cold(const struct show *s, const struct ks_names *n)
 
 /* --- the walk --- */
 
+/* What is shown next. */
+struct part {
+    struct ks_names *names; /* Of its cold keys; NULL: it has none, or they are left out. */
+    uint32_t count;
+    uint64_t next; /* Where it ends. */
+};
+
+/* What was read of the names, or would be, is of no use. */
+static bool is_spoilt(struct keyspace *ks, struct ks_names *n, uint64_t next)
+{
+    if (n->done && n->next == next)
+        note_overlay(ks, n);
+    if (n->next != next || (n->err == -ERR_LIMIT && n->count > 1))
+        return true;
+    return n->outdated && (n->done || n->count > 1);
+}
+
+/* The part from `cursor` on: shorter than asked for where the names would be too long. */
+static void find_part(struct keyspace *ks, const struct ks_scan *step, uint64_t cursor,
+                      struct part *p)
+{
+    struct ks_names *n = step->wait == NULL ? NULL : find(ks, cursor, step->count);
+
+    p->count = n == NULL ? step->count : n->count;
+    for (;;) {
+        struct stretch s = {0};
+        p->next = keytab_scan(ks->tab, cursor, p->count, look, &s);
+        if (n == NULL && s.any_cold && step->wait != NULL) {
+            n = names_create(ks, cursor, p->next);
+            n->asked = step->count;
+            n->count = p->count;
+        }
+        /* What is being read is waited for, whatever has become of it. */
+        if (n == NULL || n->reading || !is_spoilt(ks, n, p->next))
+            break;
+        /* The names of one key are never too long; keys may have come or gone in between. */
+        if (n->next == p->next && p->count > 1)
+            p->count /= 2;
+        names_free(n);
+        n = NULL;
+    }
+    p->names = n;
+}
+
 int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor)
 {
-    const uint64_t at = *cursor;
-    struct stretch s = {0};
     struct show show = {.ks = ks, .fn = step->fn, .ctx = step->ctx, .now_ms = step->now_ms};
-    struct ks_names *n = NULL;
+    struct part p;
 
-    const uint64_t next = keytab_scan(ks->tab, at, step->count, look, &s);
-    if (s.any_cold && step->wait != NULL) {
-        n = find(ks, at, next);
-        if (n != NULL && n->done)
-            note_overlay(ks, n);
-        if (n != NULL && n->done && n->outdated) {
-            names_free(n);
-            n = NULL;
-        }
-        if (n == NULL)
-            n = start(ks, at, next);
-        if (!n->done) {
-            ks_wait_on(&n->waiters, step->wait);
-            return 1;
-        }
-        if (n->err != 0) {
-            const int err = n->err;
-            names_free(n);
-            return err;
-        }
+    find_part(ks, step, *cursor, &p);
+    if (p.names != NULL && !p.names->done) {
+        if (!p.names->reading)
+            names_read(p.names);
+        ks_wait_on(&p.names->waiters, step->wait);
+        return 1;
+    }
+    if (p.names != NULL && p.names->err != 0) {
+        const int err = p.names->err;
+        names_free(p.names);
+        return err;
     }
     /* The same call again: nothing has changed in between. */
-    CHECK(keytab_scan(ks->tab, at, step->count, show_hot, &show) == next);
-    if (n != NULL) {
-        show_cold(&show, n);
-        names_free(n);
+    CHECK(keytab_scan(ks->tab, *cursor, p.count, show_hot, &show) == p.next);
+    if (p.names != NULL) {
+        show_cold(&show, p.names);
+        names_free(p.names);
     }
-    *cursor = next;
+    *cursor = p.next;
     return 0;
 }
 
