@@ -22,6 +22,7 @@ static int check_alone(const struct config *cfg, char *why, size_t why_len)
     const char *given = cfg->member_name[0] != '\0'         ? "member-name"
                         : cfg->linked_databases[0] != '\0'  ? "linked-databases"
                         : cfg->group_secret_file[0] != '\0' ? "group-secret-file"
+                        : cfg->group_bind[0] != '\0'        ? "group-bind"
                                                             : NULL;
 
     if (given == NULL)

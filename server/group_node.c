@@ -423,17 +423,20 @@ static void on_guest(void *ctx, struct link_guest *take_guest)
 
 static int open_door(struct group *g, char *why, size_t why_len)
 {
-    const struct link_door_options options = {.reactor = g->node->shards[0]->reactor,
-                                              .secret = g->secret,
-                                              .nickname = bytes_cstr(g->node->cfg->group_nickname),
-                                              .address = g->config.linked[g->config.own].address,
-                                              .on_guest = on_guest,
-                                              .ctx = g};
+    const char *const bind = g->node->cfg->group_bind;
+    const struct link_door_options options = {
+        .reactor = g->node->shards[0]->reactor,
+        .secret = g->secret,
+        .nickname = bytes_cstr(g->node->cfg->group_nickname),
+        .address = bind[0] != '\0' ? bind : g->config.linked[g->config.own].address,
+        .on_guest = on_guest,
+        .ctx = g};
     char reason[512] = "";
 
     const int err = link_door_open(&options, &g->door, reason, sizeof(reason));
     if (err != 0)
-        (void)snprintf(why, why_len, "linked-databases: %s", reason);
+        (void)snprintf(why, why_len, "%s: %s", bind[0] != '\0' ? "group-bind" : "linked-databases",
+                       reason);
     return err;
 }
 

@@ -76,6 +76,7 @@ static void what_is_missing_is_named(void **state)
     check_refused("member-name a\n", "group-nickname");
     check_refused("linked-databases a=h:1\n", "group-nickname");
     check_refused("group-secret-file f\n", "group-nickname");
+    check_refused("group-bind *:1\n", "group-nickname");
 }
 
 static void a_group_needs_a_synced_log_and_no_eviction(void **state)
