@@ -7,6 +7,7 @@
 
 #include "server/handlers.h"
 #include "server/keycopy.h"
+#include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/txn.h"
@@ -231,7 +232,8 @@ void cmd_persist(struct request *rq)
     struct obj *obj = req_get(rq, &key);
     const bool had = obj != NULL && ks_expire_at(obj) != 0;
 
-    if (had)
+    /* In a group it also beats an EXPIRE elsewhere, of which this node may not know yet. */
+    if (had || (obj != NULL && rq->sh->node->group != NULL))
         mut_expire(rq->mut, &key, 0);
     reply_i64(rq->out, had);
 }

@@ -2,20 +2,7 @@
  * The conflict tables of Redis Enterprise's Active-Active documentation, each as a schedule at real
  * keyspaces, and what follows from the same rules where the documentation says nothing.
  *
- * A schedule is a list of steps, separated by semicolons, about one key:
- *
- *     1 SET a         member 1 runs a command; its clock is 10 ms later than that of the one before
- *     1 SET a + DEL   member 1 runs commands in one batch
- *     same            the next command runs at the same millisecond
- *     sync            everybody has everything
- *     1>2             member 2 has everything of member 1 that it can take
- *     cold            every member writes back and lets go of all keys
- *     crash           every member dies and comes back
- *     collect         every member collects its garbage
- *     empty           nothing at all is left in the stores
- *     rows 2          two rows are left in each store
- *     2? text         what member 2 shows (net_show; "-": the key is absent)
- *     ? text          what every member shows
+ * tests/group/conflict_tables.def has them, and says what a schedule is.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -46,116 +33,17 @@ struct row {
     const char *steps;
 };
 
-/* clang-format off */
 static const struct row rows[] = {
-    {"T-STR: the later SET wins", 2,
-     "1 SET a; 2 SET b; sync; ? 1:b,; 1 SET c; sync; ? 1:c,; 2 SET d; sync; ? 1:d,"},
-    {"T-CTR: increments add up", 2,
-     "1 INCRBY 7; 2 INCRBY 3; 1? 1:7,; 2? 1:3,; sync; ? 1:10,;"
-     "1 INCRBY -3; 2 INCRBY 6; sync; ? 1:13,"},
-    {"counter: DEL takes what it has seen", 2,
-     "1 INCRBY 5; sync; 1 DEL; 2 INCRBY 2; sync; ? 1:2,"},
-    {"counter: SET with INCRBY: the increment is added to the value", 2,
-     "1 INCRBY 5; sync; 1 SET 100; 2 INCRBY 2; sync; ? 1:102,"},
-    {"counter: after all that it goes on", 2,
-     "1 INCRBY 5; sync; 1 DEL; 2 INCRBY 2; sync; 1 INCRBY 10; 2 INCRBY 100; sync; ? 1:112,"},
-    {"string: SET stays with a concurrent DEL", 2,
-     "1 SET a; sync; 1 DEL; 2 SET b; sync; ? 1:b,"},
-    {"string: a loser does not come back when the winner is deleted", 3,
-     "1 SET a; 2 SET b; sync; ? 1:b,; 3 DEL; sync; ? -"},
-    {"T-HASH: union of fields", 2,
-     "1 HSET f1 a; 2 HSET f2 b; sync; ? 5:f1=a,f2=b,"},
-    {"hash: an update wins over a removal that has not seen it", 2,
-     "1 HSET f a; sync; 1 HDEL f; 2 HSET f b; sync; ? 5:f=b,"},
-    {"hash: setting the same value again counts as an update", 2,
-     "1 HSET f a; sync; 1 HDEL f; 2 HSET f a; sync; ? 5:f=a,"},
-    {"hash: fields as counters", 2,
-     "1 HINCRBY f 5; sync; 1 HINCRBY f 1; 2 HINCRBY f 2; sync; ? 5:f=8,"},
-    {"T-SET-1: union", 2,
-     "1 SADD a; 2 SADD b; 1? 3:a=,; 2? 3:b=,; sync; ? 3:a=,b=,"},
-    {"T-SET-2: removal of what was seen", 2,
-     "1 SADD a; 1 SADD b; sync; 1 SREM a; 1 SREM c; 2 SADD c; sync; ? 3:b=,c=,"},
-    {"ZS1: one after the other", 2,
-     "1 ZADD 1.1 x; sync; 2 ZADD 1.2 y; sync; ? 4:x=1.1000000000000001,y=1.2,"},
-    {"ZS2: the later ZADD wins", 2,
-     "1 ZADD 1.5 x; 2 ZADD 2.5 x; sync; ? 4:x=2.5,"},
-    {"ZS3: at the same instant the first member wins", 2,
-     "1 ZADD 1.5 x; same; 2 ZADD 2.5 x; sync; ? 4:x=1.5,"},
-    {"ZS4: increments add up", 2,
-     "1 ZADD 1.5 x; sync; 1 ZINCRBY 1 x; 2 ZINCRBY 1 x; sync; ? 4:x=3.5,"},
-    {"ZS5: of a removed member only the increment is left", 2,
-     "1 ZADD 4.5 x; sync; 1 ZREM x; 1? -; 2 ZINCRBY 2 x; 2? 4:x=6.5,; sync; ? 4:x=2,"},
-    {"L1: one after the other", 2,
-     "1 LPUSH hello; sync; 2 LPUSH world; sync; ? 2:world,hello,"},
-    {"L2: insertions at one place, the lower member first", 2,
-     "1 RPUSH x; sync; 1 LINSERT x y1; 2 LINSERT x y2; sync; ? 2:x,y1,y2,"},
-    {"L2: whichever was first", 2,
-     "1 RPUSH x; sync; 2 LINSERT x y2; 1 LINSERT x y1; sync; ? 2:x,y1,y2,"},
-    {"L3: a push with DEL", 2,
-     "1 RPUSH x; sync; 1 LPUSH y; 2 DEL; sync; ? 2:y,"},
-    {"L4: pops at least once", 2,
-     "1 LPUSH x; 1 LPUSH y; 1 LPUSH z; sync; ? 2:z,y,x,; 2 RPOP; sync; 1 RPOP; sync; ? 2:z,;"
-     "1 RPOP; 2 RPOP; sync; ? -"},
-    {"list: runs of two members do not interleave", 2,
-     "1 RPUSH a1; 2 RPUSH b1; 1 RPUSH a2; 2 RPUSH b2; sync; ? 2:a1,a2,b1,b2,"},
-    {"list: LSET with LSET: the later", 2,
-     "1 RPUSH x; sync; 1 LSET 0 a; 2 LSET 0 b; sync; ? 2:b,"},
-    {"list: LSET with the removal of its element keeps the new value", 2,
-     "1 RPUSH x; sync; 1 LPOP; 2 LSET 0 b; sync; ? 2:b,"},
-    {"expiry: the longest wins", 2,
-     "1 SET a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; sync; ? 1:a,@1050000"},
-    {"expiry: the longest wins, set first", 2,
-     "1 SET a; sync; 1 EXPIRE 1050000; 2 EXPIRE 1010000; sync; ? 1:a,@1050000"},
-    {"expiry: PERSIST beats both", 3,
-     "1 SET a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; 3 PERSIST; sync; ? 1:a,"},
-    {"expiry: the same of a collection", 2,
-     "1 HSET f a; sync; 1 EXPIRE 1010000; 2 EXPIRE 1050000; sync; ? 5:f=a,@1050000"},
-    {"expiry: one after the other, the last", 2,
-     "1 SET a; 1 EXPIRE 1050000; sync; 2 EXPIRE 1010000; sync; ? 1:a,@1010000"},
-    {"expiry: hidden everywhere, and what is written after it starts anew", 2,
-     "1 HSET f a; 1 EXPIRE 1000050; sync; ? 5:f=a,@1000050; wait; ? -; 2 HSET g b; sync; ? 5:g=b,"},
-    {"DEL of a collection with an add", 2,
-     "1 SADD a; 1 SADD b; sync; 1 DEL; 2 SADD c; sync; ? 3:c=,"},
-    {"DEL of a collection that nobody touches", 2,
-     "1 SADD a; 1 SADD b; sync; 1 DEL; sync; ? -; 2 SADD c; sync; ? 3:c=,"},
-    {"types: the later assertion shows, everywhere", 2,
-     "1 SET a; 2 HSET f b; sync; ? 5:f=b,"},
-    {"types: the other way round", 2,
-     "2 HSET f b; 1 SET a; sync; ? 1:a,"},
-    {"types: the loser shows when the winner goes unseen by it", 2,
-     "1 SADD x; 2 HSET f b; sync; ? 5:f=b,; 1 DEL; sync; ? -"},
-    {"MULTI: a removal that DEL of the key replaces has seen nothing of a counter", 2,
-     "1 HINCRBY f 23; 1 HSET g a; sync; 2 HDEL f + DEL; 1 HINCRBY f -3; sync; ? 5:f=20,"},
-    {"MULTI: the same with the last field", 2,
-     "1 HINCRBY f 23; sync; 2 HDEL f + SET s; 1 HINCRBY f -3; sync; ? 5:f=20,"},
-    {"MULTI: the same, and the key is made again", 2,
-     "1 HINCRBY f 23; sync; 2 HDEL f + HSET g a + DEL + HSET h b; 1 HINCRBY f -3; sync;"
-     "? 5:f=20,h=b,"},
-    {"MULTI: the same of a sorted set", 2,
-     "1 ZINCRBY 23 f; 1 ZADD 1 g; sync; 2 ZREM f + DEL; 1 ZINCRBY -3 f; sync; ? 4:f=20,"},
-    {"counter: which of two removals a DEL has seen does not depend on the order of arrival", 4,
-     "1 HINCRBY f 23; 1 HSET g a; sync; 3 HDEL f; 2 HDEL f; 2 DEL; 1 HINCRBY f -3;"
-     "3>4; 2>4; 2>1; 3>1; sync; ? 5:f=-3,"},
-    {"counter: the further of two removals goes with a DEL, the other stays", 4,
-     "1 HINCRBY f 10; 1 HSET g a; sync; 3 HDEL f; 1 HINCRBY f 13; 1>2; 2 HDEL f; 2 DEL;"
-     "1 HINCRBY f -3; 3>4; 1>4; 2>4; 2>3; 3>1; sync; ? 5:f=10,"},
-    {"garbage: what a removal has seen stays while the key is being cleared", 4,
-     "1 HINCRBY f 23; 1 HSET g a; sync; 3 HDEL f; 1 HINCRBY f 5; 1>4; 4 DEL;"
-     "1>2; 1>3; 3>1; 3>2; 3>4; 4>2; 4>3; collect; 1 HINCRBY f 2; sync; ? 5:f=7,"},
-    {"HDEL of the last field takes what it has seen of a counter", 2,
-     "1 HINCRBY f 23; sync; 2 HDEL f; 1 HINCRBY f -3; sync; ? 5:f=-3,"},
-    {"garbage: a deleted collection leaves nothing", 2,
-     "1 HSET f a; 1 HSET g b; sync; 2 HINCRBY h 5; sync; 1 DEL; sync; ? -;"
-     "collect; cold; collect; empty"},
-    {"garbage: a deleted counter leaves nothing", 2,
-     "1 INCRBY 5; 2 INCRBY 6; sync; 1 DEL; sync; ? -; collect; cold; collect; empty"},
-    {"garbage: what has expired leaves nothing", 2,
-     "1 SADD a; 1 EXPIRE 1000050; sync; wait; 1 SADD x; 1 DEL; sync;"
-     "collect; cold; collect; empty"},
-    {"types: emptying a collection does not hide a string", 2,
-     "1 SADD x; sync; 2 SET s; 1 SREM x; sync; ? 1:s,"},
+#define ROW(name, members, steps)       {name, members, steps},
+#define MODEL_ROW(name, members, steps) ROW(name, members, steps)
+#define SERVER_ROW(name, members, steps)
+#include "tests/group/conflict_tables.def"
+#undef SERVER_ROW
+#undef MODEL_ROW
+#undef ROW
 };
 
+/* clang-format off */
 /* What waits to be collected is forgotten in a crash until it is written again. */
 static const struct row waiting_rows[] = {
     {"garbage: what a removal has seen goes when all have it, at the latest", 2,
