@@ -192,6 +192,7 @@ int replica_create(const struct replica_options *options, struct replica **out, 
     replica_log_init(r);
     replica_give_init(r);
     replica_take_init(r);
+    replica_sums_init(r);
     replica_note_changed(r);
     create_core(r);
     r->options.state = NULL; /* It was copied. */
@@ -216,6 +217,7 @@ void replica_destroy(struct replica *r)
     replica_log_deinit(r);
     replica_give_deinit(r);
     replica_take_deinit(r);
+    replica_sums_deinit(r);
     replica_lease_close(r);
     mem_free(r);
 }
@@ -256,6 +258,7 @@ void replica_tick(struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
     core_tick(r->core, &time);
     replica_log_tick(r);
     replica_take_tick(r);
+    replica_sums_tick(r);
     look_at_horizons(r);
 }
 
@@ -272,7 +275,8 @@ static void empty(struct replica *r)
         oplog_request_sync(o->log);
         return;
     }
-    if (r->now_ms < r->empty_retry_ms || !replica_take_idle(r) || !replica_give_close_all(r))
+    if (r->now_ms < r->empty_retry_ms || !replica_take_idle(r) || !replica_sums_idle(r) ||
+        !replica_give_close_all(r))
         return;
     r->flush = r->flush_wanted;
     const size_t len = replica_covered_store(r, mut_vv(o->mut), apply_seqs(o->mut), note);
@@ -385,7 +389,7 @@ bool replica_release_store(struct replica *r)
 {
     const bool closed = replica_give_close_all(r);
 
-    return closed && replica_take_idle(r);
+    return closed && replica_take_idle(r) && replica_sums_idle(r);
 }
 
 /* --- questions --- */
@@ -477,5 +481,5 @@ const struct metric_desc *replica_metric_table(size_t *out_count)
 size_t replica_memory_bytes(const struct replica *r)
 {
     return sizeof(*r) + core_memory_bytes(r->core) + replica_log_bytes(r) + replica_give_bytes(r) +
-           r->take.rows.cap + store_batch_bytes(&r->take.batch);
+           replica_sums_bytes(r) + r->take.rows.cap + store_batch_bytes(&r->take.batch);
 }

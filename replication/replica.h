@@ -277,6 +277,44 @@ void replica_position(const struct replica *r, struct posv *out);
 /* False if it is no peer. */
 bool replica_peer_info(const struct replica *r, uint8_t origin, struct core_peer_info *out);
 
+/* --- sums: whether members show the same --- */
+
+struct replica_sums_ask {
+    uint64_t at_ms; /* Of expiry (row_sum.h), beyond the end of the walk: else it is in vain. */
+    uint16_t first; /* Buckets (row_sum.h) from here */
+    uint16_t end;   /* to before here. */
+    uint32_t keys_bytes_max; /* 0: no names are wanted. */
+};
+
+/* Per name: sum 8 | length 2 | name, little-endian. */
+#define REPLICA_SUMS_KEY_BYTES 10u
+
+struct replica_sums {
+    /* 0; -ERR_BUSY: the keys were exchanged meanwhile; -ERR_RANGE: at_ms has passed; of the store.
+     */
+    int err;
+    uint32_t flush;    /* Flush epoch. */
+    struct posv lower; /* What is summed has all of this, */
+    struct posv upper; /* and nothing beyond this. Equal: it is exact. */
+    uint64_t keys;
+    uint64_t damaged; /* Rows that could not be read. */
+    uint64_t bytes;
+    const uint64_t *sums; /* ROW_SUM_BUCKETS; NULL after an error. */
+    struct bytes names;   /* As above; */
+    bool keys_cut;        /* there are more. */
+};
+
+/*
+ * Begins to sum up what is shown here, in the background; gives up what is under way or was not
+ * fetched. Rows that the store lacks must go there up to an LSN for it to go on:
+ * replica_sums_wants_flush.
+ */
+void replica_sums_start(struct replica *r, const struct replica_sums_ask *ask);
+bool replica_sums_wants_flush(const struct replica *r, uint64_t *out_lsn);
+/* NULL as long as it is under way, or there is none. Valid until replica_sums_end. */
+const struct replica_sums *replica_sums_result(const struct replica *r);
+void replica_sums_end(struct replica *r);
+
 /* clang-format off */
 #define REPLICA_METRICS(X)                                                                       \
     X(applied_batches,  METRIC_COUNTER, "Batches of other members applied.")                     \

@@ -2,7 +2,8 @@
  * The inside of a replica, shared by the files that implement it: replica.c (inputs, questions,
  * the host's functions of the core), replica_log.c (records for peers that lag), replica_give.c (a
  * copy for a new member), replica_take.c (a copy made here), replica_lease.c (the clock),
- * replica_note.c (what the store says of itself). Not for users of replica.h.
+ * replica_note.c (what the store says of itself), replica_sums.c (sums of what is shown). Not for
+ * users of replica.h.
  */
 #ifndef TIERRA_REPLICATION_REPLICA_IMPL_H
 #define TIERRA_REPLICATION_REPLICA_IMPL_H
@@ -12,6 +13,7 @@
 
 #include "engine/io/mailbox.h"
 #include "engine/io/pool.h"
+#include "engine/space/keysums.h"
 #include "engine/store/store.h"
 #include "engine/store/store_batch.h"
 
@@ -83,6 +85,32 @@ struct take {
     struct posv newest;
 };
 
+/* --- sums of what is shown --- */
+
+enum sums_state {
+    SUMS_IDLE,
+    SUMS_WRITING, /* What is to be in the store by then is being written back. */
+    SUMS_PAUSE,   /* A slice has been read; the next one begins with the next tick. */
+    SUMS_READING, /* A slice is being read. */
+    SUMS_DONE
+};
+
+struct sums {
+    struct pool_class cls;
+    struct pool_job job;
+    enum sums_state state;
+    struct replica_sums_ask ask;
+    struct replica_sums_ask next; /* If `again`: asked for while a slice was being read. */
+    bool again;
+    uint64_t lsn; /* To be in the store before it is read. */
+    uint64_t begun_ms;
+    struct replica_sums result;
+    /* The job's while it runs. */
+    struct keysums *walk;
+    struct buf keys;
+    int err;
+};
+
 /* --- all of it --- */
 
 struct replica {
@@ -106,6 +134,7 @@ struct replica {
     struct pool_class give_class;
     struct list gives; /* One for each peer that was ever given a copy. */
     struct take take;
+    struct sums sums;
 };
 
 /* The keys are about to go. */
@@ -157,6 +186,15 @@ void replica_give_close(struct replica *r, uint8_t peer);
 /* Closes all. True: nothing is open on the store. */
 bool replica_give_close_all(struct replica *r);
 size_t replica_give_bytes(const struct replica *r);
+
+/* --- replica_sums.c --- */
+
+void replica_sums_init(struct replica *r);
+void replica_sums_deinit(struct replica *r);
+void replica_sums_tick(struct replica *r);
+/* Nothing is being read. */
+bool replica_sums_idle(const struct replica *r);
+size_t replica_sums_bytes(const struct replica *r);
 
 /* --- replica_take.c --- */
 

@@ -10,6 +10,8 @@
 #include "engine/base/log.h"
 
 #include "engine/space/demote.h"
+#include "engine/space/group.h"
+#include "engine/value/row_chunk.h"
 
 #include "server/config.h"
 #include "server/conn.h"
@@ -123,6 +125,30 @@ static void debug_object(struct request *rq)
     reply_status(rq->out, text);
 }
 
+/*
+ * DIVERGE key value: the key of a group's member gets another value under the tag that it has, here
+ * alone and past the log. What must never happen, for tests of what would notice it.
+ */
+static void debug_diverge(struct request *rq)
+{
+    const struct ks_key key = req_key(rq, 2);
+    struct row_view view;
+    struct buf row;
+
+    const struct obj *obj = rq->sh->group == NULL ? NULL : ks_peek(rq->ks, &key, rq->now_ms);
+    if (obj == NULL || row_view(obj_row(obj), rq->now_ms, &view) != 0 || view.type != VT_STRING ||
+        rq->argv[3].len > ROW_INLINE_BYTES_MAX) {
+        reply_error(rq->out, "ERR no hot string of a replication group at that key");
+        return;
+    }
+    buf_init(&row, UINT32_MAX);
+    CHECK(buf_reserve(&row, row_value_size(rq->argv[3].len, false)) == 0);
+    buf_commit(&row, row_value_store(buf_end(&row), view.tag, rq->argv[3], 0));
+    ks_group_set_key(rq->ks, &key, buf_bytes(&row), oplog_applied_lsn(rq->sh->log));
+    buf_deinit(&row);
+    reply_ok(rq->out);
+}
+
 /* --- PROTOCOL: one reply of each kind --- */
 
 static void protocol_aggregate(struct reply *r, struct bytes name)
@@ -197,6 +223,9 @@ static void debug_protocol(struct request *rq)
 static void debug_help(struct request *rq)
 {
     static const char *const lines[] = {
+        "DIVERGE <key> <value>",
+        "    Give a key of a replication group another value on this member alone, which",
+        "    must never happen: for tests of REPLGROUP DIGEST.",
         "ERROR <string>",
         "    Return a Redis protocol error with <string> as message. Useful for clients",
         "    unit tests to simulate Redis errors.",
@@ -238,6 +267,7 @@ void cmd_debug(struct request *rq)
         {"set-active-expire", 3, debug_active_expire},
         {"protocol", 3, debug_protocol},
         {"object", 3, debug_object},
+        {"diverge", 4, debug_diverge},
         {"reload", 0, debug_reload},
         {"loadaof", 2, debug_reload},
         {"log", 3, debug_log},

@@ -227,6 +227,8 @@ void cmd_replgroup_help(struct request *rq)
         "    majority.",
         "LEAVE",
         "    Leave the group when the others have all that is here.",
+        "DIGEST",
+        "    Whether all members hold the same, or which keys differ. Reads all data.",
         "EXPLAIN <key> [<field>|<member>|<index>]",
         "    Why what is there won: its tag, what lost to it and why, what each member added.",
         "FLUSH <group-nickname>",

@@ -74,6 +74,7 @@ struct conn {
     bool waited;              /* The parked command has waited for cold data. */
     bool postponed;           /* It waits for the end of CLIENT PAUSE. */
     uint64_t save_ticket;     /* It waits for this save; 0: for none. */
+    uint64_t digest_ticket;   /* Likewise for a digest of the group. */
     uint64_t config_ticket;   /* It waits until all shards have this configuration; 0: none. */
 
     struct stream *stream;   /* Of the parked command: its reply is read from flash; or NULL. */

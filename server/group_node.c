@@ -15,6 +15,7 @@
 #include "engine/io/file.h"
 
 #include "server/config.h"
+#include "server/group_digest.h"
 #include "server/group_shard.h"
 #include "server/group_talk.h"
 #include "server/node.h"
@@ -364,6 +365,7 @@ static void on_tick(struct reactor_timer *t)
     retry_file(g, now_ms);
     control_tick(g->control, now_ms);
     group_talk_tick(g->talk, now_ms);
+    group_digest_tick(g->digest, now_ms);
     reactor_timer_start(r, &g->timer, now_ms + TICK_MS, on_tick);
 }
 
@@ -482,7 +484,8 @@ int group_start(struct group *g, char *why, size_t why_len)
                                         .ctx = g};
     pool_add_class(sh->maintainer, &g->file_class);
     g->file_job = (struct pool_job){.mail = {.fn = on_written}, .reply_to = &sh->mailbox};
-    g->talk = group_talk_create(group_shard_hub(sh->group), g->control,
+    g->digest = group_digest_create(g);
+    g->talk = group_talk_create(group_shard_hub(sh->group), g->control, g->digest,
                                 g->config.linked[g->config.own].address);
     const int err = open_door(g, why, why_len);
     if (err != 0)
@@ -509,6 +512,7 @@ void group_destroy(struct group *g)
         return;
     link_door_destroy(g->door);
     group_talk_destroy(g->talk);
+    group_digest_destroy(g->digest);
     pool_destroy(g->resolver_pool);
     control_destroy(g->control);
     link_secret_destroy(g->secret);

@@ -36,6 +36,7 @@
 #include "server/group_config.h"
 
 struct group;
+struct group_digest;
 struct group_talk;
 struct node;
 struct shard;
@@ -72,6 +73,7 @@ struct group {
     struct pool *resolver_pool; /* Name servers may be slow. */
     struct link_resolver resolver;
     struct group_talk *talk;
+    struct group_digest *digest;
     struct reactor_timer timer;
     bool running;
 

@@ -14,9 +14,11 @@
 #include "replication/replica.h"
 
 #include "server/config.h"
+#include "server/group_digest.h"
 #include "server/group_link.h"
 #include "server/group_shard_impl.h"
 #include "server/node.h"
+#include "server/save.h"
 #include "server/shard.h"
 #include "server/shard_store.h"
 
@@ -263,7 +265,38 @@ void group_shard_flush(struct group_shard *gs, uint64_t epoch)
         replica_flush(gs->replica, (uint32_t)u64_min(epoch, UINT32_MAX));
 }
 
+void group_shard_sums(struct group_shard *gs, uint32_t number, const struct replica_sums_ask *ask)
+{
+    const struct replica_sums none = {.err = -ERR_BUSY};
+
+    if (gs->stopping)
+        return;
+    if (gs->replica == NULL || replica_may_read(gs->replica) != NULL) {
+        group_digest_said(gs->sh, number, &none);
+        return;
+    }
+    gs->sums_asked = true;
+    gs->sums_number = number;
+    replica_sums_start(gs->replica, ask);
+}
+
 /* --- the timer --- */
+
+static void sums_step(struct group_shard *gs)
+{
+    uint64_t lsn;
+
+    if (!gs->sums_asked)
+        return;
+    if (replica_sums_wants_flush(gs->replica, &lsn))
+        save_flush_up_to(gs->sh, lsn);
+    const struct replica_sums *sums = replica_sums_result(gs->replica);
+    if (sums == NULL)
+        return;
+    gs->sums_asked = false;
+    group_digest_said(gs->sh, gs->sums_number, sums);
+    replica_sums_end(gs->replica);
+}
 
 /* What control waits for. */
 static void answer(struct group_shard *gs)
@@ -314,6 +347,7 @@ void group_shard_tick(struct group_shard *gs)
         return;
     replica_tick(gs->replica, now_ms, reactor_wall_ms(gs->sh->reactor));
     answer(gs);
+    sums_step(gs);
     group_links_tick(gs, now_ms);
     report(gs, now_ms);
 }

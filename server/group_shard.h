@@ -75,6 +75,9 @@ void group_shard_freeze(struct group_shard *gs, uint8_t origin);
 void group_shard_drain(struct group_shard *gs);
 void group_shard_flush(struct group_shard *gs, uint64_t epoch);
 
+/* What is shown here is summed up (group_digest.h); what was asked for before is given up. */
+void group_shard_sums(struct group_shard *gs, uint32_t number, const struct replica_sums_ask *ask);
+
 /* --- the shard's turn, its timer, its log and its store --- */
 
 void group_shard_tick(struct group_shard *gs);

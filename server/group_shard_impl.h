@@ -21,6 +21,8 @@ struct group_shard {
     bool draining;
     bool synced_told;
     bool copy_asked;
+    bool sums_asked;
+    uint32_t sums_number;
     bool freezing[GROUP_ORIGINS]; /* The answer is still owed. */
     uint64_t reported_ms;
     struct group_members members;

@@ -12,6 +12,8 @@
 #include "replication/group/control.h"
 #include "replication/link/link.h"
 
+#include "server/group_digest.h"
+
 /* Nodes that are sent something at the same time: members and those who want to be. */
 #define PARTNERS_MAX    48
 #define WAITING_BYTES   (256u << 10) /* For a link that is being made. */
@@ -31,6 +33,7 @@ struct partner {
 struct group_talk {
     struct link_hub *hub;
     struct control *control;
+    struct group_digest *digest;
     char own[MEMBERSHIP_ADDRESS_BYTES];
     uint64_t now_ms;
     struct partner partners[PARTNERS_MAX];
@@ -92,7 +95,9 @@ static void on_frame(struct link *link, void *ctx, struct bytes frame)
     struct group_talk *talk = ctx;
     char from[MEMBERSHIP_ADDRESS_BYTES];
 
-    if (address_of(link, from))
+    if (digest_is_message(frame))
+        group_digest_receive(talk->digest, frame);
+    else if (address_of(link, from))
         control_receive(talk->control, from, frame);
 }
 
@@ -197,12 +202,14 @@ void group_talk_tick(struct group_talk *talk, uint64_t now_ms)
 
 /* --- life --- */
 
-struct group_talk *group_talk_create(struct link_hub *hub, struct control *control, const char *own)
+struct group_talk *group_talk_create(struct link_hub *hub, struct control *control,
+                                     struct group_digest *digest, const char *own)
 {
     struct group_talk *talk = mem_zalloc(sizeof(*talk));
 
     talk->hub = hub;
     talk->control = control;
+    talk->digest = digest;
     memcpy(talk->own, own, strlen(own) + 1);
     for (unsigned i = 0; i < PARTNERS_MAX; i++)
         buf_init(&talk->partners[i].waiting, WAITING_BYTES);

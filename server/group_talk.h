@@ -1,5 +1,6 @@
 /*
- * Messages of control (replication/group/control.h) between nodes.
+ * Messages of control (replication/group/control.h) between nodes, and those of digests
+ * (replication/group/digest.h), which their first bytes tell from them.
  *
  * A node sends on links that it dials itself and receives on those that others dial, so that two
  * nodes have up to two. Links are made when there is something to send and end after a minute
@@ -19,13 +20,14 @@
 #include "engine/base/bytes.h"
 
 struct control;
+struct group_digest;
 struct group_talk;
 struct link_guest;
 struct link_hub;
 
 /* All are borrowed and outlive it; `own`: where this node is reached. */
 MUST_USE struct group_talk *group_talk_create(struct link_hub *hub, struct control *control,
-                                              const char *own);
+                                              struct group_digest *digest, const char *own);
 /* The hub has no links any more. NULL is allowed. */
 void group_talk_destroy(struct group_talk *talk);
 

@@ -206,7 +206,8 @@ static enum route_result any_shard(struct conn *c, const struct cmd *cmd, const 
     if (cmd->id == CMD_ID_randomkey)
         return to_owner(c, cmd, rc, random_owner(c));
     /* DEBUG */
-    if (bytes_eq_nocase(rc->argv[1], "object") && rc->argc == 3)
+    if (rc->argc > 2 &&
+        (bytes_eq_nocase(rc->argv[1], "object") || bytes_eq_nocase(rc->argv[1], "diverge")))
         return to_owner(c, cmd, rc,
                         route_shard_of(key_slot(rc->argv[2]), c->sh->node->shards_count));
     for (size_t i = 0; i < sizeof(debug_all) / sizeof(debug_all[0]); i++) {

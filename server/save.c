@@ -250,6 +250,11 @@ bool save_wants_flush(const struct shard *sh)
     return sh->save.flushing || sh->save.here_lsn > ks_flush_covered(sh->ks);
 }
 
+void save_flush_up_to(struct shard *sh, uint64_t lsn)
+{
+    sh->save.here_lsn = u64_max(sh->save.here_lsn, lsn);
+}
+
 bool save_flush_here(struct request *rq)
 {
     struct conn *c = rq->conn;

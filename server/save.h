@@ -99,6 +99,9 @@ bool save_start(struct node *node, enum save_kind kind);
  */
 MUST_USE bool save_wait(struct request *rq, enum save_kind kind);
 
+/* Rows that changed up to `lsn` are to be written back without delay. To be repeated until so. */
+void save_flush_up_to(struct shard *sh, uint64_t lsn);
+
 /* The shard's timer. */
 void save_step(struct shard *sh);
 

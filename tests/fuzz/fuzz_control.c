@@ -1,15 +1,16 @@
 /*
- * Memberships, messages of control and its stored state: decoding must survive any bytes, and what
- * is decoded well is encoded to the same bytes again.
+ * Memberships, messages of control and of digests, and the stored state: decoding must survive any
+ * bytes, and what is decoded well is encoded to the same bytes again.
  *
- * Input: byte 0 chooses: 0 a membership, 1 a message, 2 a stored state; the rest are the bytes,
- * whose sum is made right first, so that the fuzzer need not guess it.
+ * Input: byte 0 chooses: 0 a membership, 1 a message, 2 a digest, else a stored state; the rest are
+ * the bytes, whose sum is made right first, so that the fuzzer need not guess it.
  */
 #include "engine/base/check.h"
 #include "engine/base/le.h"
 #include "engine/base/sum.h"
 
 #include "replication/group/control_impl.h"
+#include "replication/group/digest.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -48,6 +49,27 @@ static void fuzz_stored(struct bytes in, struct buf *out)
     control_stored_deinit(&stored);
 }
 
+static void fuzz_digest(struct bytes in, struct buf *out)
+{
+    struct digest_side *side = digest_side_create();
+    struct digest_head head;
+    struct digest_ask ask;
+    struct bytes body, names, name;
+    uint64_t sum;
+
+    if (digest_open(in, &head, &body) == 0 && digest_get_answer(body, side) == 0) {
+        for (names = buf_bytes(&side->names); digest_next_name(&names, &name, &sum);)
+            CHECK(name.len <= side->names.len);
+        CHECK(digest_put_answer(&head, side, out) == 0);
+        CHECK(head.kind != DIGEST_ANSWER || bytes_eq(buf_bytes(out), in));
+    }
+    if (digest_open(in, &head, &body) == 0 && digest_get_ask(body, &ask) == 0) {
+        CHECK(digest_put_ask(&head, &ask, out) == 0);
+        CHECK(head.kind != DIGEST_ASK || bytes_eq(buf_bytes(out), in));
+    }
+    digest_side_destroy(side);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct buf in;
@@ -58,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_init(&in, size);
     buf_init(&out, CONTROL_STORED_BYTES_MAX);
     CHECK(buf_append(&in, data + 1, size - 1) == 0);
-    if (data[0] == 1)
+    if (data[0] == 1 || data[0] == 2)
         le64_store(in.ptr + 8, sum64_seed(in.ptr + 16, in.len - 16, le64_load(in.ptr)));
     else
         le64_store(in.ptr + in.len - 8, sum64(in.ptr, in.len - 8));
@@ -66,6 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_membership(buf_bytes(&in), &out);
     else if (data[0] == 1)
         fuzz_message(buf_bytes(&in), &out);
+    else if (data[0] == 2)
+        fuzz_digest(buf_bytes(&in), &out);
     else
         fuzz_stored(buf_bytes(&in), &out);
     buf_deinit(&in);

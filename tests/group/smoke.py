@@ -210,6 +210,53 @@ def why(group):
     print('why a value won')
 
 
+def digest(member):
+    told = pairs(member.ok('REPLGROUP', 'DIGEST'))
+    told['differing-keys'] = [pairs(k) for k in told['differing-keys']]
+    told['missing'] = [pairs(k) for k in told['missing']]
+    told['buckets'] = [pairs(k) for k in told['buckets']]
+    return told
+
+
+def digests(group):
+    """Members that hold the same agree; one that does not is found, and the key."""
+    a, b, c = group.up()
+    for m in (a, b, c):
+        m.ok('SET', 'ends:' + m.name, 'soon', 'PX', 5000)
+    held = group.await_same()
+    for m in (a, b, c):
+        told = digest(m)
+        assert told['result'] == b'agree', told
+        assert sorted(told['members']) == [b'a', b'b', b'c'] and told['missing'] == [], told
+        assert told['differing-buckets'] == told['moving-buckets'] == 0, told
+        # All but what expires soon.
+        assert told['keys'] <= len(held) and told['keys'] >= len(held) - 5, (told, len(held))
+        assert told['damaged-rows'] == 0, told
+    b.ok('DEBUG', 'RELOAD')
+    assert digest(a)['result'] == b'agree'
+    assert b.ok('GET', 'a:s:3') == b'value 3'
+    b.ok('DEBUG', 'DIVERGE', 'a:s:3', 'not what was written')
+    b.ok('SET', 'after that', 1)
+    wait_until('it arrives', lambda: all(m.ok('EXISTS', 'after that') for m in (a, c)))
+    for m in (a, b, c):
+        told = digest(m)
+        assert told['result'] == b'differ', told
+        assert [k['key'] for k in told['differing-keys']] == [b'a:s:3'], told
+        others = [b'b'] if m is not b else [b'a', b'c']
+        assert told['differing-keys'][0]['members'] == others, told
+        assert told['buckets'][0]['members'] == others and told['differing-buckets'] == 1, told
+    a.ok('SET', 'a:s:3', 'the same again')
+    group.await_same()
+    assert digest(c)['result'] == b'agree'
+    c.pause()
+    told = digest(a)
+    c.resume()
+    assert told['result'] == b'incomplete', told
+    assert [m['member'] for m in told['missing']] == [b'c'], told
+    group.await_active()
+    print('digests agree, and tell where they do not')
+
+
 def refused_commands(group):
     a = group.up()[0]
     for command, word in ((('FLUSHALL',), b'REPLGROUP FLUSH'), (('FLUSHDB',), b'REPLGROUP FLUSH'),
@@ -337,6 +384,7 @@ def run(args):
         restarts(group)
         concurrent(group)
         why(group)
+        digests(group)
         refused_commands(group)
         flush(group)
         joins_later(group)

@@ -609,6 +609,17 @@ static void check(struct world *w)
     }
 }
 
+/* The digests agree, whatever each has collected of its garbage by now. */
+static void check_sums(struct world *w)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < w->count; i++) {
+        if (!w->gone[i] && !node_has_sum(&w->node[i], w->now_ms, &sum))
+            fail_msg("node %u has another sum in run %llu", i, (unsigned long long)w->stream);
+    }
+}
+
 /* Nobody needs the log any more, and it goes, but for its last segments. */
 static void check_trimmed(struct world *w)
 {
@@ -722,7 +733,9 @@ static void run(uint64_t stream, struct scenario what)
     }
     calm_down(w);
     check(w);
+    check_sums(w);
     check_trimmed(w);
+    check_sums(w);
     world_close(w);
     mem_free(w);
 }

@@ -8,6 +8,7 @@
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
+#include "engine/base/sum.h"
 
 #include "engine/io/file.h"
 #include "engine/io/reactor.h"
@@ -18,6 +19,7 @@
 #include "engine/space/keymerge.h"
 #include "engine/store/store.h"
 #include "engine/store/store_mem.h"
+#include "engine/value/row_sum.h"
 
 #include "replication/apply.h"
 #include "replication/mutate.h"
@@ -485,4 +487,24 @@ bool node_need(struct node *n, const struct ks_key *keys, unsigned count)
     }
     ks_wait_unpin(&n->m.wait);
     return replica_may_read(n->replica) == NULL;
+}
+
+bool node_has_sum(struct node *n, uint64_t mono_ms, uint64_t *sum)
+{
+    const struct replica_sums_ask ask = {.at_ms = UINT64_MAX - 1, .end = ROW_SUM_BUCKETS};
+    const struct replica_sums *sums;
+    uint64_t lsn;
+
+    replica_sums_start(n->replica, &ask);
+    while ((sums = replica_sums_result(n->replica)) == NULL)
+        node_turn(n, mono_ms, !replica_sums_wants_flush(n->replica, &lsn));
+    assert_int_equal(sums->err, 0);
+    assert_true(sums->damaged == 0);
+    assert_true(posv_leq(&sums->lower, &sums->upper) && posv_leq(&sums->upper, &sums->lower));
+    const uint64_t found = sum64(sums->sums, ROW_SUM_BUCKETS * sizeof(sums->sums[0]));
+    replica_sums_end(n->replica);
+    assert_null(replica_sums_result(n->replica));
+    if (*sum == 0)
+        *sum = found;
+    return *sum == found;
 }

@@ -62,6 +62,9 @@ uint64_t node_wall_ms(const struct node *n);
 
 struct ks_key node_key(const struct node *n, const char *name);
 
+/* What it shows in one number, by replica_sums, is `*sum`, or that is 0 and becomes it. */
+bool node_has_sum(struct node *n, uint64_t mono_ms, uint64_t *sum);
+
 /* The host's part of emptying it. */
 int node_empty(struct node *n, uint64_t lsn, struct bytes note, struct store **out);
 
