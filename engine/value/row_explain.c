@@ -224,7 +224,7 @@ static const struct {
     const char *text;
 } fates[] = {
     [ROW_FATE_SHOWN] = {"shown", "it has the greatest tag"},
-    [ROW_FATE_ADDED] = {"added", "what is shown was set without it: it is added"},
+    [ROW_FATE_ADDED] = {"added", "no value was set by one who had seen it: it counts"},
     [ROW_FATE_EXPIRED] = {"expired", "it has the greatest tag, but its time to live has passed"},
     [ROW_FATE_OLDER] = {"older", "another one has a greater tag"},
     [ROW_FATE_TYPE] = {"type-conflict", "a change of another type has a greater tag"},

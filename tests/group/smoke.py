@@ -5,10 +5,12 @@ restarts, flush, force-unlink, leaving, and what is refused.
 usage: smoke.py --server tierra-server [--shards N]
 """
 
+import json
 import os
+import subprocess
 import sys
 
-from grouplib import ErrorReply, Group, main_of, pairs, wait_until
+from grouplib import Conn, ErrorReply, Group, Server, main_of, pairs, wait_until
 
 
 def fill(member, prefix):
@@ -257,6 +259,62 @@ def digests(group):
     print('digests agree, and tell where they do not')
 
 
+def operators(group):
+    """tierra-ctl group, against a member."""
+    a = group.up()[0]
+    program = os.path.join(os.path.dirname(group.program), 'tierra-ctl')
+
+    def ctl(*args):
+        done = subprocess.run([program, '-t', '60', '-s', a.server.socket_path] + list(args),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        return done.returncode, done.stdout.decode()
+    code, text = ctl('group', 'members')
+    rows = [line.split() for line in text.splitlines()]
+    assert code == 0 and rows[0][0] == 'name', text
+    assert [r[0] for r in rows[1:]] == ['a', 'b', 'c'], text
+    code, text = ctl('group', 'status')
+    assert code == 0 and ['state', 'active'] in [line.split() for line in text.splitlines()], text
+    code, text = ctl('--json', 'group', 'lag')
+    assert code == 0 and {lag['peer'] for lag in json.loads(text)} == {'b', 'c'}, text
+    a.ok('HSET', b'odd \xff', 'f', 'v')
+    code, text = ctl('--json', 'group', 'explain', 'why:h', 'f')
+    told = json.loads(text)
+    assert code == 0 and told['type'] == 'hash', text
+    assert told['element']['value'].encode() == a.ok('HGET', 'why:h', 'f'), text
+    assert told['element']['tag']['member'] in 'ab', text
+    code, text = ctl('group', 'explain', 'why:h', 'f')
+    assert code == 0 and '@%s' % told['element']['tag']['member'] in text, text
+    group.await_same()
+    code, text = ctl('--json', 'group', 'digest')
+    assert code == 0 and json.loads(text)['result'] == 'agree', text
+    a.ok('SET', 'a:s:4', 'x')
+    group.await_same()
+    a.ok('DEBUG', 'DIVERGE', 'a:s:4', 'y')
+    a.ok('SET', 'after that', 2)
+    code, text = ctl('group', 'digest')
+    assert code == 1 and 'key=a:s:4' in text, text
+    a.ok('SET', 'a:s:4', 'z')
+    code, text = ctl('group', 'flush', 'mars')
+    assert code == 1 and 'REPLGROUP FLUSH earth' in text, text
+    for wrong in (('group',), ('group', 'flush'), ('group', 'explain'), ('group', 'gossip')):
+        code, text = ctl(*wrong)
+        assert code == 2, (wrong, text)
+    print('tierra-ctl group')
+
+
+def stands_alone(group):
+    """A node of no group says so."""
+    node = Server(group.program, os.path.join(group.work, 'alone'), group.work, {})
+    assert node.wait_ready() is not None, node.log_text()
+    conn = Conn(node.socket_path)
+    for words in (('STATUS',), ('EXPLAIN', 'k'), ('DIGEST',), ('LEAVE',)):
+        reply = conn.call('REPLGROUP', *words)
+        assert isinstance(reply, ErrorReply) and b'in no replication group' in reply, reply
+    conn.close()
+    assert node.stop() == 0
+    print('a node that stands alone')
+
+
 def refused_commands(group):
     a = group.up()[0]
     for command, word in ((('FLUSHALL',), b'REPLGROUP FLUSH'), (('FLUSHDB',), b'REPLGROUP FLUSH'),
@@ -385,12 +443,14 @@ def run(args):
         concurrent(group)
         why(group)
         digests(group)
+        operators(group)
         refused_commands(group)
         flush(group)
         joins_later(group)
         unlink(group)
         leave(group)
         refused_starts(group, args.shards)
+        stands_alone(group)
         group.finish()
     except BaseException:
         group.fail()

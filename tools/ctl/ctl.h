@@ -35,6 +35,9 @@ int ctl_exec(struct ctl *ctl, size_t argc, const struct bytes *argv);
 /* A digest of INFO. */
 int ctl_status(struct ctl *ctl);
 
+/* The commands of a replication group; `argv[0]` names one of them. */
+int ctl_group(struct ctl *ctl, size_t argc, const struct bytes *argv);
+
 /* Reads commands from the terminal until its end. */
 int ctl_prompt(struct ctl *ctl);
 

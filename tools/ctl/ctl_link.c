@@ -188,9 +188,22 @@ static int item_at(const struct buf *in, size_t *at, struct item *out)
         *at = next;
         return 1;
     }
-    if ((kind != ':' && kind != '$' && kind != '*') || !num_parse_i64(out->text, &out->number))
+    if (kind == '_') {
+        out->kind = ITEM_NIL;
+        *at = next;
+        return 1;
+    }
+    if (strchr(":$*%", kind) == NULL || !num_parse_i64(out->text, &out->number))
         return -ERR_PROTOCOL;
-    out->kind = kind == ':' ? ITEM_INTEGER : kind == '*' ? ITEM_ARRAY : ITEM_BULK;
+    out->kind = kind == ':'   ? ITEM_INTEGER
+                : kind == '*' ? ITEM_ARRAY
+                : kind == '%' ? ITEM_MAP
+                              : ITEM_BULK;
+    if (kind == '%') {
+        if (out->number < 0 || out->number > LINK_REPLY_BYTES_MAX)
+            return -ERR_PROTOCOL;
+        out->number *= 2;
+    }
     if (kind != ':' && out->number < 0)
         out->kind = ITEM_NIL;
     if (out->kind == ITEM_BULK) {
@@ -216,9 +229,10 @@ static int scan(const struct buf *in, size_t *at, uint64_t *left)
             return step;
         *left -= 1;
         /* Each item takes at least three bytes, so that more cannot come. */
-        if (item.kind == ITEM_ARRAY && (uint64_t)item.number > LINK_REPLY_BYTES_MAX / 3)
+        const bool container = item.kind == ITEM_ARRAY || item.kind == ITEM_MAP;
+        if (container && (uint64_t)item.number > LINK_REPLY_BYTES_MAX / 3)
             return -ERR_LIMIT;
-        if (item.kind == ITEM_ARRAY)
+        if (container)
             *left += (uint64_t)item.number;
     }
     return 1;

@@ -35,7 +35,7 @@ struct link {
     char why[LINK_WHY_BYTES];
 };
 
-/* Of the wire. Maps and sets come as arrays: this client speaks RESP2. */
+/* Of the wire: all of RESP2, where maps and sets come as arrays; of RESP3 maps and nil, too. */
 enum item_kind {
     ITEM_STATUS,
     ITEM_ERROR,
@@ -43,12 +43,14 @@ enum item_kind {
     ITEM_BULK,
     ITEM_NIL,
     ITEM_ARRAY,
+    ITEM_MAP,
 };
 
 struct item {
     enum item_kind kind;
     struct bytes text; /* STATUS, ERROR, BULK; valid until the next command. */
-    int64_t number;    /* INTEGER: the value; ARRAY: how many items follow, with theirs. */
+    int64_t number;    /* INTEGER: the value; ARRAY, MAP: how many items follow, with theirs;
+                       a name and a value are two. */
 };
 
 /* 0, or an error with one line in link->why. */

@@ -49,6 +49,7 @@ static void print_item(const struct item *item)
         (void)puts("(nil)");
         break;
     case ITEM_ARRAY:
+    case ITEM_MAP:
         if (item->number == 0)
             (void)puts("(empty array)");
         break;
@@ -77,7 +78,7 @@ bool print_reply(struct link *link, bool raw)
         done[depth]++;
         if (depth != 0)
             (void)printf("%" PRId64 ") ", done[depth]);
-        fresh = item.kind != ITEM_ARRAY || item.number == 0;
+        fresh = (item.kind != ITEM_ARRAY && item.kind != ITEM_MAP) || item.number == 0;
         print_item(&item);
         if (!fresh && depth < LINK_DEPTH_MAX) {
             depth++;

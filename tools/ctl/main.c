@@ -1,7 +1,8 @@
 /*
  * tierra-ctl: the operator's client. Options, and the commands that are thin.
  *
- * Exit codes: 0 done, 1 the node answered with an error, 2 usage, 3 no connection or no answer.
+ * Exit codes: 0 done, 1 the node answered with an error or members do not agree, 2 usage, 3 no
+ * connection or no answer.
  */
 #include <getopt.h>
 #include <stdarg.h>
@@ -43,7 +44,7 @@ static void print_help(void)
          "  -u USER          with -a\n"
          "  -a PASSWORD      better: the environment variable TIERRA_AUTH\n"
          "  -t SECONDS       to wait for a connection or a reply (5)\n"
-         "  --json           for status\n"
+         "  --json           for status and group\n"
          "  --help\n"
          "\n"
          "Commands:\n"
@@ -53,6 +54,11 @@ static void print_help(void)
          "  save                      takes a checkpoint and waits for it\n"
          "  shutdown [nosave|save]\n"
          "  ping\n"
+         "  group status | members | lag\n"
+         "  group explain KEY [FIELD | MEMBER | INDEX]    why that value won\n"
+         "  group digest              whether all members hold the same (0: they agree; give -t "
+         "time)\n"
+         "  group flush NICKNAME | force-unlink NAME.. [FORCE] | leave\n"
          "  exec COMMAND [ARGUMENT...]\n"
          "\n"
          "Exit status: 0 done, 1 an error reply, 2 usage, 3 no connection or no reply.");
@@ -114,6 +120,8 @@ int ctl_command(struct ctl *ctl, int argc, char **argv)
     const size_t count = (size_t)argc;
     if (strcmp(name, "status") == 0 && argc == 1)
         return ctl_status(ctl);
+    if (strcmp(name, "group") == 0)
+        return ctl_group(ctl, count - 1, words + 1);
     if (strcmp(name, "info") == 0)
         return run_info(ctl, count, words);
     if (strcmp(name, "shutdown") == 0)
