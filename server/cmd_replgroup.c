@@ -100,7 +100,7 @@ static void reply_lag(struct reply *r, const struct group *g, uint8_t origin, ui
 {
     const struct core_peer_info *p = &g->reports[shard].peer[origin];
 
-    reply_map(r, 15);
+    reply_map(r, 17);
     field(r, "peer", control_members(g->control)->at[origin - 1].name);
     field_u64(r, "shard", shard);
     field(r, "link", group_view_link(p->state));
@@ -114,6 +114,8 @@ static void reply_lag(struct reply *r, const struct group *g, uint8_t origin, ui
     field_u64(r, "rtt-ms", p->rtt_ms);
     field_i64(r, "clock-offset-ms", p->offset_ms);
     field_u64(r, "bytes-out", p->bytes_out);
+    field_u64(r, "bytes-out-unpacked", p->bytes_unpacked_out);
+    field_u64(r, "ops-out", p->batches_out);
     field_u64(r, "bytes-in", p->bytes_in);
     field_u64(r, "ops-in", p->batches_in);
     field_u64(r, "relayed-in", p->relayed_in);

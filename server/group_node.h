@@ -26,6 +26,7 @@
 #include "engine/io/mailbox.h"
 #include "engine/io/pool.h"
 #include "engine/io/reactor.h"
+#include "engine/space/group.h"
 
 #include "replication/group/control.h"
 #include "replication/link/link_door.h"
@@ -49,6 +50,7 @@ struct group_report {
     bool here;           /* It has a replica. */
     const char *refusal; /* Of writes; NULL: none. Static storage. */
     struct replica_metrics metrics;
+    struct ks_group_metrics keys;
     uint64_t memory_bytes;
     uint64_t unsettled_keys;
     uint64_t waiting_keys; /* For garbage collection. */

@@ -334,6 +334,7 @@ static void report(struct group_shard *gs, uint64_t now_ms)
     report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
     report->waiting_keys = ks_group_waiting(gs->sh->ks);
     report->metrics = *replica_metrics(gs->replica);
+    report->keys = *ks_group_metrics(gs->sh->ks);
     for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++)
         report->is_peer[origin] = replica_peer_info(gs->replica, origin, &report->peer[origin]);
     group_say_report(gs->sh, report);

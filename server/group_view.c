@@ -68,6 +68,8 @@ static void sum_up(const struct group *g, uint8_t origin, struct core_peer_info 
         sum->lag_batches += p->lag_batches;
         sum->retained_bytes += p->retained_bytes;
         sum->bytes_out += p->bytes_out;
+        sum->bytes_unpacked_out += p->bytes_unpacked_out;
+        sum->batches_out += p->batches_out;
         sum->bytes_in += p->bytes_in;
         sum->batches_in += p->batches_in;
         sum->relayed_in += p->relayed_in;
@@ -116,13 +118,14 @@ static void write_peer(const struct group *g, uint8_t origin, unsigned number, s
 
     group_view_member(g, origin, &v);
     const struct core_peer_info *p = &v.sum;
-    INFO_PRINT(
-        out,
-        "peer%u:name=%s,address=%s,origin=%u,member_state=%s,link_state=%s,lag_ms=%" PRIu64
-        ",lag_ops=%" PRIu64 ",lag_bytes=%" PRIu64 ",rtt_ms=%" PRIu64 ",clock_offset_ms=%" PRId64
-        ",bytes_out=%" PRIu64 ",bytes_in=%" PRIu64 ",ops_in=%" PRIu64 "\r\n",
-        number, v.name, v.address, origin, v.member_state, v.link_state, p->lag_ms, p->lag_batches,
-        p->retained_bytes, p->rtt_ms, p->offset_ms, p->bytes_out, p->bytes_in, p->batches_in);
+    INFO_PRINT(out,
+               "peer%u:name=%s,address=%s,origin=%u,member_state=%s,link_state=%s,lag_ms=%" PRIu64
+               ",lag_ops=%" PRIu64 ",lag_bytes=%" PRIu64 ",rtt_ms=%" PRIu64
+               ",clock_offset_ms=%" PRId64 ",bytes_out=%" PRIu64 ",bytes_unpacked_out=%" PRIu64
+               ",ops_out=%" PRIu64 ",bytes_in=%" PRIu64 ",ops_in=%" PRIu64 "\r\n",
+               number, v.name, v.address, origin, v.member_state, v.link_state, p->lag_ms,
+               p->lag_batches, p->retained_bytes, p->rtt_ms, p->offset_ms, p->bytes_out,
+               p->bytes_unpacked_out, p->batches_out, p->bytes_in, p->batches_in);
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
         p = &g->reports[i].peer[origin];
         INFO_PRINT(out,
@@ -149,6 +152,7 @@ static void write_peers(const struct group *g, struct buf *out)
 static void write_metrics(const struct group *g, struct buf *out)
 {
     struct replica_metrics sum = {0};
+    struct ks_group_metrics keys = {0};
     uint64_t memory = 0, unsettled = 0, waiting = 0;
 
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
@@ -156,12 +160,18 @@ static void write_metrics(const struct group *g, struct buf *out)
 #define ADD(name, type, help) sum.name += r->metrics.name;
         REPLICA_METRICS(ADD)
 #undef ADD
+#define ADD(name, type, help) keys.name += r->keys.name;
+        KS_GROUP_METRICS(ADD)
+#undef ADD
         memory += r->memory_bytes;
         unsettled += r->unsettled_keys;
         waiting += r->waiting_keys;
     }
 #define WRITE(name, type, help) INFO_U64(out, #name, sum.name);
     REPLICA_METRICS(WRITE)
+#undef WRITE
+#define WRITE(name, type, help) INFO_U64(out, #name, keys.name);
+    KS_GROUP_METRICS(WRITE)
 #undef WRITE
     INFO_U64(out, "replica_memory_bytes", memory);
     INFO_U64(out, "unsettled_keys", unsettled);

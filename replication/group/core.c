@@ -192,6 +192,7 @@ void core_disconnected(struct core *core, struct peer *peer)
     memset(peer->in, 0, sizeof(peer->in));
     memset(peer->out, 0, sizeof(peer->out));
     peer->credit = peer->sent = peer->consumed = peer->granted = 0;
+    peer->sent_unpacked = peer->sent_batches = 0;
     peer->fetch_id = 0;
     peer->echo_ms = 0;
     peer->samples_count = 0;
@@ -732,6 +733,8 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
                                    .behind = peer->behind,
                                    .self_behind = peer->self_behind,
                                    .bytes_out = peer->sent,
+                                   .bytes_unpacked_out = peer->sent_unpacked,
+                                   .batches_out = peer->sent_batches,
                                    .bytes_in = peer->consumed,
                                    .batches_in = peer->batches_in,
                                    .relayed_in = peer->relayed_in};

@@ -313,11 +313,13 @@ struct core_peer_info {
     bool self_behind;
     int64_t offset_ms; /* Its clock minus ours. */
     uint64_t rtt_ms;
-    uint64_t lag_batches;      /* Own batches that it has not acknowledged. */
-    uint64_t lag_ms;           /* Age of the first of these; by its HLC, if it is in memory. */
-    uint64_t retained_bytes;   /* Log kept for it. */
-    uint64_t retained_left_ms; /* Until the bound at the present rate; UINT64_MAX: never. */
-    uint64_t bytes_out;        /* BATCHES frames, since the link came up. */
+    uint64_t lag_batches;        /* Own batches that it has not acknowledged. */
+    uint64_t lag_ms;             /* Age of the first of these; by its HLC, if it is in memory. */
+    uint64_t retained_bytes;     /* Log kept for it. */
+    uint64_t retained_left_ms;   /* Until the bound at the present rate; UINT64_MAX: never. */
+    uint64_t bytes_out;          /* BATCHES frames, since the link came up; */
+    uint64_t bytes_unpacked_out; /* their bodies before compression; */
+    uint64_t batches_out;        /* what was in them. */
     uint64_t bytes_in;
     uint64_t batches_in; /* New ones, since the core was made. */
     uint64_t relayed_in; /* Of these, of other origins than the peer. */

@@ -123,9 +123,11 @@ struct peer {
     /* The connection. */
     struct stream_in in[ORIGINS_MAX];
     struct stream_out out[ORIGINS_MAX];
-    uint64_t credit;   /* Total that we may send. */
-    uint64_t sent;     /* Bytes of BATCHES. */
-    uint64_t consumed; /* Bytes of BATCHES received. */
+    uint64_t credit;        /* Total that we may send. */
+    uint64_t sent;          /* Bytes of BATCHES, */
+    uint64_t sent_unpacked; /* their bodies before compression, */
+    uint64_t sent_batches;  /* and what was in them. */
+    uint64_t consumed;      /* Bytes of BATCHES received. */
     uint64_t granted;
     uint64_t fetch_id; /* 0: none under way. */
     unsigned fetch_index;

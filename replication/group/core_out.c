@@ -101,6 +101,8 @@ static void end_frame(struct core *core, struct peer *peer, struct stream_out *o
     out->prev_hlc = core->writer.prev.hlc;
     out->verify = false;
     peer->sent += core->frame.len - start;
+    peer->sent_unpacked += core->writer.body.len;
+    peer->sent_batches += core->writer.count;
     core_send(core, peer);
 }
 

@@ -539,6 +539,7 @@ static void a_batch_of_a_later_flush_epoch_empties_first(void **state)
 static void only_what_is_durable_is_sent_and_acknowledged(void **state)
 {
     struct fixture *f = *state;
+    struct core_peer_info info;
     struct wire_ack ack;
 
     link_peer(f, PEER);
@@ -556,6 +557,10 @@ static void only_what_is_durable_is_sent_and_acknowledged(void **state)
     expect_u64(ack.as_of_seq, 1);
     core_durable(f->core, 2);
     expect_u64(count_sent(f, PEER, WIRE_BATCHES), 1);
+    assert_true(core_peer_info(f->core, PEER, &info));
+    expect_u64(info.batches_out, 1);
+    expect_u64(info.bytes_unpacked_out, last_body(f, PEER, WIRE_BATCHES).len);
+    assert_true(info.bytes_out > info.bytes_unpacked_out); /* Too short to be packed. */
 }
 
 static void nothing_is_sent_beyond_the_credit(void **state)
