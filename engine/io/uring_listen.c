@@ -96,7 +96,14 @@ int uring_listen(struct reactor *r, struct reactor_listener *l)
     ul->fd = l->fd;
     l->impl = ul;
     list_push_back(&u->listeners, &ul->link);
-    arm_accept(u, ul);
+    /*
+     * Not before the ring is enabled: what is queued then cannot be taken back, and would accept
+     * for whoever has the descriptor by the time of the first turn.
+     */
+    if (u->enabled)
+        arm_accept(u, ul);
+    else
+        listener_look(u, ul);
     return 0;
 }
 

@@ -143,6 +143,29 @@ static void nothing_is_accepted_after_unlisten_and_the_port_is_free(void **state
     close(late);
 }
 
+/* What it asked for before the first turn must not be done to whoever has its descriptor later. */
+static void a_listener_that_ends_before_the_first_turn_takes_no_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr;
+    struct acceptor *gone = acceptor_create(f, &addr);
+    const int listening = gone->listener.fd;
+    int clients[20];
+
+    reactor_unlisten(f->r, &gone->listener);
+    close(listening);
+    struct acceptor *a = acceptor_create(f, &addr);
+    assert_int_equal(a->listener.fd, listening);
+    for (uint32_t i = 0; i < ARRAY_COUNT(clients); i++)
+        clients[i] = connect_to(&addr);
+    RUN_UNTIL(f, a->count == ARRAY_COUNT(clients));
+    expect_u64(reactor_metrics(f->r)->accepts, ARRAY_COUNT(clients));
+    for (uint32_t i = 0; i < ARRAY_COUNT(clients); i++)
+        close(clients[i]);
+    acceptor_destroy(a);
+    mem_free(gone);
+}
+
 static void a_listener_may_stop_in_its_callback(void **state)
 {
     struct fixture *f = *state;
@@ -504,6 +527,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         REACTOR_TEST(many_connections_are_accepted_and_served),
         REACTOR_TEST(nothing_is_accepted_after_unlisten_and_the_port_is_free),
+        REACTOR_TEST(a_listener_that_ends_before_the_first_turn_takes_no_connection),
         REACTOR_TEST(a_listener_may_stop_in_its_callback),
         REACTOR_TEST(a_listener_without_descriptors_tries_again_later),
         REACTOR_TEST(a_connection_can_be_made_and_used),
