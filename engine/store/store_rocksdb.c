@@ -58,6 +58,8 @@ static int rs_open(struct store *store, struct store_fault *fault)
         return store_fault_set(fault, -ERR_NOT_FOUND, "%s: there is no store", rs->dir);
     if (!exists)
         err = rocksdb_dir_mark(rs->dir, fault);
+    if (err == 0 && !rs->options.read_only)
+        err = rocksdb_dir_trial(rs->dir, fault);
     if (err != 0)
         return err;
     const bool direct = !rs->options.read_only && rocksdb_dir_direct(rs->dir);

@@ -59,6 +59,11 @@ void rocksdb_merge_install(struct store_rocksdb *rs);
 MUST_USE int rocksdb_dir_check(const char *dir, bool *out_exists, struct store_fault *fault);
 /* Makes the directory a store by its format file, durably. */
 MUST_USE int rocksdb_dir_mark(const char *dir, struct store_fault *fault);
+/*
+ * Whether what an open writes would find room: a first write to RocksDB's report that fails would
+ * end the process (README.md). 0, or -errno with fault.
+ */
+MUST_USE int rocksdb_dir_trial(const char *dir, struct store_fault *fault);
 /* Whether files in `dir` can be read past the page cache. */
 bool rocksdb_dir_direct(const char *dir);
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/base/err.h"
+#include "engine/base/mem.h"
 
 #include "engine/store/store_rocksdb.h"
 
@@ -22,6 +23,8 @@
 #define FORMAT_TEMPORARY "FORMAT.tmp" /* Renamed when it is complete. */
 #define FORMAT_TEXT      "tierra store 1\n"
 #define FORMAT_BYTES_MAX 64
+/* More than an open writes before it can fail with an error: a report, a manifest. */
+#define TRIAL_BYTES (256u << 10)
 
 /* 0, -ENOENT, -ERR_FORMAT or -errno. */
 static int format_read(int dir_fd)
@@ -149,6 +152,37 @@ int rocksdb_dir_mark(const char *dir, struct store_fault *fault)
     const int err = format_write(fd);
     (void)close(fd); /* Read only. */
     return err == 0 ? 0 : store_fault_set(fault, err, "%s/FORMAT: %s", dir, err_str(err));
+}
+
+/* 0 or -errno. */
+static int trial_write(int fd)
+{
+    uint8_t *zeros = mem_zalloc(TRIAL_BYTES);
+    size_t done = 0;
+    int err = 0;
+
+    while (done < TRIAL_BYTES && err == 0) {
+        const ssize_t n = write(fd, zeros + done, TRIAL_BYTES - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            err = n == 0 ? -EIO : -errno;
+    }
+    mem_free(zeros);
+    return err;
+}
+
+int rocksdb_dir_trial(const char *dir, struct store_fault *fault)
+{
+    /* Without a name, so that nothing of it can stay. */
+    const int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
+        return 0; /* The file system has no such files: RocksDB finds out. */
+    int err = fd < 0 ? -errno : trial_write(fd);
+    if (fd >= 0 && close(fd) != 0 && err == 0)
+        err = -errno;
+    return err == 0 ? 0 : store_fault_set(fault, err, "%s: %s", dir, err_str(err));
 }
 
 bool rocksdb_dir_direct(const char *dir)

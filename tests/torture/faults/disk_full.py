@@ -2,10 +2,11 @@
 """A disk that is nearly full refuses growth before RocksDB or the log meets its end.
 
 On a small tmpfs: fills until -OOM with the reason, checks that reads and deletes go on and that
-nothing failed inside, that writes go on when there is room, then kills and compares. Skipped (77)
-where a tmpfs cannot be mounted.
+nothing failed inside, that writes go on when there is room, then kills and compares. A start
+without room says so and exits with code 4. Skipped (77) where a tmpfs cannot be mounted.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 
 from faultlib import MB, Fixture, main_of, wait_until
+from node import Server
 
 DISK = 128 * MB
 OPTIONS = {'oplog-segment-bytes': '1mb', 'store-memtable-bytes': '4mb', 'maxmemory': '256mb'}
@@ -75,6 +77,24 @@ def run_on(fix):
     assert fix.number('flush_failures') == 0 and fix.number('store_errors') == 0
 
 
+def start_without_room(fix):
+    ballast = os.path.join(fix.work, 'ballast')
+    with open(ballast, 'wb', buffering=0) as out:
+        try:
+            while out.write(bytes(4096)) != 0:
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC, error
+    fix.server = Server(fix.program, fix.data, fix.work, fix.options)
+    assert fix.server.wait_ready() is None, 'it started'
+    code = fix.server.kill()
+    text = fix.server.log_text()
+    assert code == 4 and 'No space left on device' in text, 'exit code %s\n%s' % (code, text)
+    os.unlink(ballast)
+    fix.start()
+    fix.check(sorted(fix.model)[::7])
+
+
 def run(args):
     work = tempfile.mkdtemp(prefix='tierra-full-', dir=args.work)
     if not mount(work):
@@ -88,6 +108,8 @@ def run(args):
         assert fix.server.kill() is None, 'the server ended by itself'
         fix.start()
         fix.check(sorted(fix.model)[::7])
+        assert fix.server.kill() is None, 'the server ended by itself'
+        start_without_room(fix)
         code = fix.stop()
         assert code == 0, 'exit code %s' % code
     except BaseException:
