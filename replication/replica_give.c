@@ -213,7 +213,7 @@ static void answer(struct give *g)
 {
     struct replica *r = g->r;
 
-    if (g->err != 0)
+    if (g->err != 0 && g->err != -ERR_CLOSED)
         LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
                      "cannot read the store for a new member peer=%u err=\"%s\"", g->peer,
                      err_str(g->err));
@@ -233,10 +233,26 @@ static void on_given(struct mail *mail)
 
     g->r->jobs--;
     g->busy = false;
-    if (g->want == GIVE_NOTHING && g->doing != GIVE_CLOSE && !g->r->stopping)
+    /* Of what the core has closed itself it does not know any more; of ours it is to hear. */
+    if (g->want != GIVE_NOTHING)
+        g->err = -ERR_CLOSED;
+    if (g->doing != GIVE_CLOSE && !g->r->stopping)
         answer(g);
-    buf_shrink(&g->bytes, g->piece_bytes * 2);
+    if (!g->busy) /* The answer may have begun the next one. */
+        buf_shrink(&g->bytes, g->piece_bytes * 2);
     step(g);
+}
+
+/* It was not begun, and will not be. */
+static void refuse(struct give *g)
+{
+    const enum give_want what = g->want;
+
+    g->want = GIVE_NOTHING;
+    if (what == GIVE_OPEN)
+        core_sync_opened(g->r->core, g->peer, g->id, -ERR_CLOSED, &g->note.covered, 0);
+    else if (what == GIVE_READ)
+        core_sync_rows(g->r->core, g->peer, g->id, -ERR_CLOSED, &(struct core_piece){0});
 }
 
 static struct give *give_of(struct replica *r, uint8_t peer)
@@ -297,6 +313,8 @@ bool replica_give_close_all(struct replica *r)
     LIST_FOR_EACH(link, &r->gives) {
         struct give *g = LIST_ITEM(link, struct give, link);
 
+        if (!r->stopping)
+            refuse(g);
         want(g, GIVE_CLOSE);
         open = open || g->busy || g->it != NULL;
     }

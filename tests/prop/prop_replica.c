@@ -17,8 +17,10 @@
 #include "engine/space/flush.h"
 #include "engine/space/group.h"
 
+#include "replication/group/core_impl.h"
 #include "replication/mutate.h"
 #include "replication/oplog.h"
+#include "replication/replica_impl.h"
 
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
@@ -786,9 +788,47 @@ static void a_flush_overtakes_a_copy(void **state)
     run_some((struct scenario){.joins = true, .flushes = true});
 }
 
+/* A piece of a copy is being read when the donor's store is about to go: the core hears of it. */
+static void a_flush_that_meets_a_piece_being_read_does_not_end_the_copy(void **state)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+    const struct node *donor = &w->node[0];
+    const struct node *joiner = &w->node[1];
+    const struct peer *peer = NULL;
+    unsigned left = 50000;
+
+    (void)state;
+    world_open(w, 5, 2, true);
+    w->calm = true;
+    for (unsigned i = 0; i < 300; i++) {
+        write_batch(w, 0);
+        turns(w);
+    }
+    join(w);
+    do {
+        turns(w);
+        deliver(w, 1, 0); /* Nothing that it starts has an end before the next turn. */
+        peer = core_peer_find(donor->replica->core, joiner->m.origin);
+        assert_true(--left != 0);
+    } while (peer == NULL || !peer->sync_out.busy || joiner->replica->metrics.copied_rows_in == 0 ||
+             oplog_durable_lsn(donor->m.log) < oplog_applied_lsn(donor->m.log));
+    flush(w, 0);
+    replica_turn(donor->replica);
+    while (donor->replica->jobs != 0)
+        node_turn(&w->node[0], w->now_ms, true);
+
+    assert_true(peer->state == CORE_LINK_UP);
+    assert_false(peer->sync_out.busy);
+    calm_down(w);
+    check(w);
+    world_close(w);
+    mem_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flush_that_meets_a_piece_being_read_does_not_end_the_copy),
         cmocka_unit_test(replicas_converge_through_crashes),
         cmocka_unit_test(a_flush_empties_the_group),
         cmocka_unit_test(what_a_lost_member_had_given_is_kept),
