@@ -19,8 +19,11 @@
 #include "replication/oplog.h"
 #include "replication/replica_impl.h"
 
-#define ROW_HEAD_BYTES  8u
-#define BATCH_BYTES_MAX (640u << 20)
+#define ROW_HEAD_BYTES 8u
+/* Of the rows of a piece, as the peer chooses: one frame holds no more. */
+#define ROWS_BYTES_MAX (640u << 20)
+/* And of the keys' journal, which is never more than that. */
+#define BATCH_BYTES_MAX (2 * (size_t)ROWS_BYTES_MAX)
 
 /* --- on the maintenance thread --- */
 
@@ -71,11 +74,14 @@ static void write_rows(struct replica *r)
     struct vv none;
 
     store_batch_clear(&t->batch);
-    while (next_row(&left, &key, &row) && t->refused == 0)
+    while (next_row(&left, &key, &row) && t->refused == 0) {
         t->refused = ks_copy_put(r->options.ks, key, row, &t->batch);
+        if (t->refused == 0 && store_batch_bytes(&t->batch) > ROWS_BYTES_MAX)
+            t->refused = -ERR_LIMIT;
+    }
     if (t->refused != 0) {
         LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
-                     "a row of a copy makes no sense shard=%u err=\"%s\"", r->options.shard,
+                     "a row of a copy cannot be taken shard=%u err=\"%s\"", r->options.shard,
                      err_str(t->refused));
         ks_copy_done(r->options.ks, false);
         return; /* The next tick says so. */
@@ -200,6 +206,21 @@ static void on_written(struct mail *mail)
 
 /* --- from the core: it must not be called from within these --- */
 
+/* 0, -ENOMEM or -ERR_LIMIT: the peer decides how much it is. */
+static int keep_row(struct buf *rows, const struct wire_row *row)
+{
+    const int err = buf_reserve(rows, ROW_HEAD_BYTES + row->key.len + row->row.len);
+
+    if (err != 0)
+        return err;
+    le32_store(buf_end(rows), (uint32_t)row->key.len);
+    le32_store(buf_end(rows) + 4, (uint32_t)row->row.len);
+    buf_commit(rows, ROW_HEAD_BYTES);
+    CHECK(buf_append_bytes(rows, row->key) == 0);
+    CHECK(buf_append_bytes(rows, row->row) == 0);
+    return 0;
+}
+
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
 {
     struct take *t = &r->take;
@@ -207,14 +228,8 @@ void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
 
     CHECK(t->state == TAKE_IDLE);
     buf_clear(&t->rows);
-    while (wire_sync_next(rows, &row)) {
-        CHECK(buf_reserve(&t->rows, ROW_HEAD_BYTES + row.key.len + row.row.len) == 0);
-        le32_store(buf_end(&t->rows), (uint32_t)row.key.len);
-        le32_store(buf_end(&t->rows) + 4, (uint32_t)row.row.len);
-        buf_commit(&t->rows, ROW_HEAD_BYTES);
-        CHECK(buf_append_bytes(&t->rows, row.key) == 0);
-        CHECK(buf_append_bytes(&t->rows, row.row) == 0);
-    }
+    while (t->refused == 0 && wire_sync_next(rows, &row))
+        t->refused = keep_row(&t->rows, &row);
     t->state = TAKE_ROWS;
     step(r);
 }
@@ -268,7 +283,7 @@ void replica_take_init(struct replica *r)
     struct take *t = &r->take;
 
     store_batch_init(&t->batch, BATCH_BYTES_MAX);
-    buf_init(&t->rows, SIZE_MAX);
+    buf_init(&t->rows, ROWS_BYTES_MAX);
     t->cls = (struct pool_class){.name = "copy",
                                  .priority = POOL_FOREGROUND,
                                  .batch_max = 1,

@@ -43,13 +43,13 @@ uint8_t ks_group_cold_type(const struct row_view *view)
     return type == VT_STRING || type == VT_CHUNKED ? type : KS_MAYBE;
 }
 
-static void put_expiry(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms,
-                       struct store_batch *batch)
+MUST_USE static int put_expiry(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms,
+                               struct store_batch *batch)
 {
     static const uint8_t mark[1] = {0x01};
     const size_t len = rowkey_store_expiry(ks->name, at_ms, key->slot, key->hash, key->name);
 
-    CHECK(store_batch_put(batch, bytes_of(ks->name, len), bytes_of(mark, 1)) == 0);
+    return store_batch_put(batch, bytes_of(ks->name, len), bytes_of(mark, 1));
 }
 
 int ks_copy_put(struct keyspace *ks, struct bytes row_key, struct bytes row,
@@ -66,16 +66,17 @@ int ks_copy_put(struct keyspace *ks, struct bytes row_key, struct bytes row,
     if (rk.kind != ROWKEY_KIND_KEY) {
         const size_t len =
             rowkey_store_elem(ks->name, key.slot, key.hash, key.name, rk.kind, rk.sub);
-        CHECK(store_batch_put(batch, bytes_of(ks->name, len), row) == 0);
-        return 0;
+        return store_batch_put(batch, bytes_of(ks->name, len), row);
     }
     err = row_view(row, 0, &view);
     if (err != 0)
         return err;
     const size_t len = rowkey_store_key(ks->name, key.slot, key.hash, key.name);
-    CHECK(store_batch_put(batch, bytes_of(ks->name, len), row) == 0);
-    if (view.expire_at_ms != 0)
-        put_expiry(ks, &key, view.expire_at_ms, batch);
+    err = store_batch_put(batch, bytes_of(ks->name, len), row);
+    if (err == 0 && view.expire_at_ms != 0)
+        err = put_expiry(ks, &key, view.expire_at_ms, batch);
+    if (err != 0)
+        return err;
     ks_keys_note(ks, &key, ks_group_cold_type(&view), view.expire_at_ms != 0);
     return 0;
 }

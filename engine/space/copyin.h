@@ -27,7 +27,8 @@ struct store_batch;
 
 /*
  * Appends the row, and what belongs to it, to the batch. 0; -ERR_CORRUPT, -ERR_UNSUPPORTED: it is
- * none that can be here, and the batch is good for nothing.
+ * none that can be here; -ENOMEM, -ERR_LIMIT: there is no room for it. After an error the batch is
+ * good for nothing.
  */
 MUST_USE int ks_copy_put(struct keyspace *ks, struct bytes key, struct bytes row,
                          struct store_batch *batch);

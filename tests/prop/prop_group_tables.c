@@ -5,6 +5,7 @@
  * tests/group/conflict_tables.def has them, and says what a schedule is.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@
 #include "engine/base/num.h"
 
 #include "engine/space/coll.h"
+#include "engine/space/copyin.h"
 #include "engine/space/group.h"
 #include "engine/store/store.h"
+#include "engine/store/store_batch.h"
 #include "engine/value/op.h"
 #include "engine/value/rowkey.h"
 
@@ -377,6 +380,37 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     net_close(&n);
 }
 
+/* A peer decides how large a copy's rows are: what there is no room for is refused, and no more. */
+static void a_row_of_a_copy_that_has_no_room_is_refused(void **state)
+{
+    static struct net n;
+    static const uint8_t value[200];
+    static uint8_t name[ROWKEY_BYTES_MAX];
+    static struct store_batch batch;
+    uint8_t row[256];
+    const struct ks_key key = member_key("k");
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 1);
+    struct keyspace *ks = n.member[0].ks;
+    const size_t row_len =
+        row_value_store(row, tag_of(hlc_make(1, 0), 1), bytes_of(value, sizeof(value)), 2000000);
+    const struct bytes at = bytes_of(name, rowkey_store_key(name, key.slot, key.hash, key.name));
+
+    for (size_t room = 16;; room += 16) {
+        store_batch_init(&batch, room);
+        const int err = ks_copy_put(ks, at, bytes_of(row, row_len), &batch);
+        ks_copy_done(ks, false);
+        store_batch_deinit(&batch);
+        if (err == 0)
+            break;
+        assert_true(err == -ENOMEM || err == -ERR_LIMIT);
+        assert_true(room < 1024);
+    }
+    net_close(&n);
+}
+
 /* A member that lost its disk hears of its own batches, and goes on behind them. */
 static void own_batches_that_were_lost_come_back(void **state)
 {
@@ -450,6 +484,7 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_row_of_a_copy_that_has_no_room_is_refused),
         cmocka_unit_test(tables_hold_for_hot_keys),
         cmocka_unit_test(tables_hold_for_cold_keys),
         cmocka_unit_test(tables_hold_through_crashes),
