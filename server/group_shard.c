@@ -280,6 +280,11 @@ void group_shard_sums(struct group_shard *gs, uint32_t number, const struct repl
     replica_sums_start(gs->replica, ask);
 }
 
+bool group_shard_release_store(struct group_shard *gs)
+{
+    return gs->replica == NULL || replica_release_store(gs->replica);
+}
+
 /* --- the timer --- */
 
 static void sums_step(struct group_shard *gs)

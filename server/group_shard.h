@@ -78,6 +78,12 @@ void group_shard_flush(struct group_shard *gs, uint64_t epoch);
 /* What is shown here is summed up (group_digest.h); what was asked for before is given up. */
 void group_shard_sums(struct group_shard *gs, uint32_t number, const struct replica_sums_ask *ask);
 
+/*
+ * The store is to be reopened: gives back what is open on it. To be called again and again until
+ * that is done: a peer may ask anew. True: nothing is open.
+ */
+MUST_USE bool group_shard_release_store(struct group_shard *gs);
+
 /* --- the shard's turn, its timer, its log and its store --- */
 
 void group_shard_tick(struct group_shard *gs);

@@ -10,6 +10,7 @@
 
 #include "engine/io/file.h"
 
+#include "server/group_shard.h"
 #include "server/shard.h"
 
 /* Between two attempts. */
@@ -155,6 +156,8 @@ void mend_step(struct shard *sh)
     struct mend *m = &sh->mend;
     char why[STORE_WHY_BYTES];
 
+    /* Copies that peers are being given would keep the old files open for as long as they take. */
+    const bool released = !m->ailing || sh->group == NULL || group_shard_release_store(sh->group);
     if (m->busy)
         return;
     if (!m->ailing) {
@@ -162,7 +165,7 @@ void mend_step(struct shard *sh)
             falls_ill(sh, why);
         return;
     }
-    if (reactor_now_ms(sh->reactor) < m->next_ms || sh->flushing)
+    if (reactor_now_ms(sh->reactor) < m->next_ms || sh->flushing || !released)
         return;
     m->busy = true;
     m->job = (struct pool_job){.mail = {.fn = on_attempt}, .reply_to = &sh->mailbox};

@@ -10,6 +10,8 @@
  * While it is ailing
  *   - dirty rows stay in DRAM, where reads find them; no batch is built;
  *   - commands that grow the data get MISCONF with the reason, others run;
+ *   - no member of the group is given a copy: it begins again behind its last key, here or
+ * elsewhere;
  *   - the old files stay open, and cold rows are read from them, until the disk has taken and
  * synced a small file: a disk that refuses that will not take what an open writes. An open that
  * fails nevertheless leaves the store closed until the next attempt, and cold rows unread.
