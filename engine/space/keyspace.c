@@ -21,6 +21,8 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     ks->tab = keytab_create(options->seed);
     dirty_init(&ks->dirty);
     list_init(&ks->sweeps);
+    list_init(&ks->sweeps_begun);
+    list_init(&ks->sweeps_ended);
     list_init(&ks->large);
     ks_probation_init(ks);
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;

@@ -139,7 +139,11 @@ struct keyspace {
     struct list names;      /* Stretches of names, being read or read (scan.c). */
     uint32_t names_count;
     uint32_t names_reading;
-    struct list sweeps;
+    struct list sweeps;       /* To be looked at when a batch is done; */
+    struct list sweeps_begun; /* slices run; */
+    struct list sweeps_ended; /* their rows are to go (sweep.c). */
+    uint32_t sweeps_running;
+    uint32_t sweeps_ended_count;
     struct list *sweep_buckets; /* By the hash of the key; NULL: there was no sweep yet. */
     uint32_t sweeps_count;
     uint64_t tombstones; /* Dead objects in the table. */

@@ -23,8 +23,10 @@
 
 #include "engine/space/ks_state.h"
 
-/* Rows looked at in one slice. */
+/* Rows looked at by the slices of one batch, together. */
 #define SLICE_ROWS 4096
+/* Slices of different keys that are run together. */
+#define SWEEP_BATCH_MAX 16
 
 enum sweep_row {
     SWEEP_ROW_WANTED, /* To be put together with the key row. */
@@ -128,8 +130,23 @@ static struct sweep *sweep_new(struct keyspace *ks, const struct ks_key *key)
     return s;
 }
 
+/* From the list in which it is to another. */
+static void move(struct sweep *s, struct list *to)
+{
+    list_remove(&s->link);
+    list_push_back(to, &s->link);
+}
+
+static void set_ended(struct sweep *s, bool ended)
+{
+    s->ks->sweeps_ended_count += ended;
+    s->ks->sweeps_ended_count -= s->ended;
+    s->ended = ended;
+}
+
 static void sweep_free(struct sweep *s)
 {
+    set_ended(s, false);
     list_remove(&s->link);
     list_remove(&s->bucket_link);
     s->ks->sweeps_count--;
@@ -150,7 +167,8 @@ void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
     s->row = SWEEP_ROW_WANTED;
     if (s->ended) {
         /* Needed once more. */
-        s->ended = false;
+        set_ended(s, false);
+        move(s, &ks->sweeps);
         s->end = false;
         buf_clear(&s->resume);
     }
@@ -179,13 +197,14 @@ void ks_sweep_put(struct keyspace *ks, const struct ks_key *key)
     CHECK(store_batch_put(&ks->flush.batch, bytes_of(ks->name, len), bytes_of(row, sizeof(row))) ==
           0);
     s->row = SWEEP_ROW_PUT;
+    move(s, &ks->sweeps);
 }
 
 void ks_sweep_take(struct keyspace *ks)
 {
-    LIST_FOR_EACH(link, &ks->sweeps) {
+    LIST_FOR_EACH(link, &ks->sweeps_ended) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
-        if (!s->ended || s->row != SWEEP_ROW_STORED)
+        if (s->row != SWEEP_ROW_STORED)
             continue;
         const struct ks_key key = sweep_key(s);
         const size_t len = rowkey_store_sweep(ks->name, key.slot, key.hash, key.name);
@@ -205,21 +224,15 @@ static void batch_done(struct sweep *s, bool written)
 
 /* --- slices --- */
 
-/* Maintenance thread: deletes what the slice finds. */
-static void sweep_slice(struct sweep *s)
+/* Maintenance thread: collects what the slice finds. */
+static void find_garbage(struct sweep *s, struct store_iter *it, uint32_t rows_max)
 {
-    struct store_iter *it;
     struct rowkey rk;
     struct bytes row;
     struct row_view view;
-    const struct store_iter_options options = {.readahead_bytes = 256u << 10};
     const struct ks_key key = sweep_key(s);
     uint32_t rows = 0;
 
-    store_batch_clear(&s->batch);
-    s->err = store_iter_open(s->ks->options.store, &options, &it);
-    if (s->err != 0)
-        return;
     uint8_t *prefix = s->name;
     const size_t prefix_len = rowkey_store_prefix(prefix, key.slot, key.hash, key.name);
     s->end = true;
@@ -228,7 +241,7 @@ static void sweep_slice(struct sweep *s)
         const struct bytes name = store_iter_key(it);
         if (rowkey_parse(name, &rk) != 0 || !bytes_eq(rk.key, key.name))
             break;
-        if (rows++ == SLICE_ROWS) {
+        if (rows++ == rows_max) {
             buf_clear(&s->resume);
             s->err = buf_append_bytes(&s->resume, name);
             s->end = false;
@@ -241,20 +254,38 @@ static void sweep_slice(struct sweep *s)
     }
     if (s->err == 0)
         s->err = store_iter_status(it);
-    store_iter_close(it);
-    if (s->err == 0 && store_batch_count(&s->batch) != 0)
-        s->err = store_write(s->ks->options.store, &s->batch, 0);
 }
 
+/*
+ * One cursor for all: each has a key of its own, and this thread alone writes. Without readahead:
+ * most collections are small.
+ */
 static void sweep_batch(void *ctx, struct pool_job **jobs, uint32_t n)
 {
-    (void)ctx;
-    for (uint32_t i = 0; i < n; i++)
-        sweep_slice(container_of(jobs[i], struct sweep, job));
+    struct keyspace *ks = ctx;
+    struct store_iter *it;
+    const struct store_iter_options options = {0};
+    const int err = store_iter_open(ks->options.store, &options, &it);
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct sweep *s = container_of(jobs[i], struct sweep, job);
+        store_batch_clear(&s->batch);
+        s->err = err;
+        if (err == 0)
+            find_garbage(s, it, SLICE_ROWS / n);
+    }
+    if (err == 0)
+        store_iter_close(it);
+    for (uint32_t i = 0; i < n; i++) {
+        struct sweep *s = container_of(jobs[i], struct sweep, job);
+        if (s->err == 0 && store_batch_count(&s->batch) != 0)
+            s->err = store_write(ks->options.store, &s->batch, 0);
+    }
 }
 
 static void start_slice(struct sweep *s)
 {
+    s->ks->sweeps_running += !s->running;
     s->running = true;
     s->running_limit = s->limit;
     pool_submit(&s->ks->sweep_class, &s->job);
@@ -266,10 +297,10 @@ static void start_slice(struct sweep *s)
  */
 static void free_ended(struct keyspace *ks)
 {
-    LIST_FOR_EACH_SAFE(link, &ks->sweeps) {
+    LIST_FOR_EACH_SAFE(link, &ks->sweeps_ended) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
         const struct ks_key key = sweep_key(s);
-        if (s->ended && s->row == SWEEP_ROW_GONE && !ks_flights_any(ks, &key))
+        if (s->row == SWEEP_ROW_GONE && !ks_flights_any(ks, &key))
             sweep_free(s);
     }
 }
@@ -280,10 +311,12 @@ static void on_slice(struct mail *mail)
     struct keyspace *ks = s->ks;
 
     s->running = false;
+    ks->sweeps_running--;
     if (s->err != 0) {
         /* Tried again with the next batch. */
         LOG_EVERY_MS(1000, LOG_LEVEL_WARN, "space", "cannot sweep err=\"%s\"", err_str(s->err));
         buf_clear(&s->resume);
+        move(s, &ks->sweeps);
         return;
     }
     ks->metrics.flushed_deletes += store_batch_count(&s->batch);
@@ -292,6 +325,8 @@ static void on_slice(struct mail *mail)
         buf_clear(&s->resume);
         if (s->row == SWEEP_ROW_STORED)
             start_slice(s);
+        else
+            move(s, &ks->sweeps);
         return;
     }
     if (!s->end) {
@@ -299,56 +334,64 @@ static void on_slice(struct mail *mail)
         return;
     }
     ks->metrics.sweeps++;
-    s->ended = true;
+    set_ended(s, true);
+    move(s, &ks->sweeps_ended);
+    /* Many may wait for the batch that takes their rows away. */
+    store_batch_deinit(&s->batch);
+    buf_deinit(&s->resume);
 }
 
 void ks_sweep_batch_done(struct keyspace *ks, bool written)
 {
     LIST_FOR_EACH(link, &ks->sweeps)
         batch_done(LIST_ITEM(link, struct sweep, link), written);
+    LIST_FOR_EACH(link, &ks->sweeps_ended)
+        batch_done(LIST_ITEM(link, struct sweep, link), written);
     free_ended(ks);
     /* A slice beside writes of this thread could delete a row that is newer than its look. */
     if (ks->recovering || ks->writing_here)
         return;
-    LIST_FOR_EACH(link, &ks->sweeps) {
+    LIST_FOR_EACH_SAFE(link, &ks->sweeps) {
         struct sweep *s = LIST_ITEM(link, struct sweep, link);
-        if (s->row == SWEEP_ROW_STORED && !s->running && !s->ended && s->resume.len == 0)
+        if (s->row != SWEEP_ROW_STORED)
+            continue;
+        if (!s->running)
             start_slice(s);
+        move(s, &ks->sweeps_begun);
     }
 }
 
 uint64_t ks_sweep_count(const struct keyspace *ks)
 {
-    uint64_t count = 0;
-
-    LIST_FOR_EACH(link, &ks->sweeps)
-        count += !LIST_ITEM(link, struct sweep, link)->ended;
-    return count;
+    return ks->sweeps_count - ks->sweeps_ended_count;
 }
 
 bool ks_sweep_running(const struct keyspace *ks)
 {
-    LIST_FOR_EACH(link, &ks->sweeps) {
-        if (LIST_ITEM(link, struct sweep, link)->running)
-            return true;
-    }
-    return false;
+    return ks->sweeps_running != 0;
 }
 
 void ks_sweep_init(struct keyspace *ks)
 {
     ks->sweep_class = (struct pool_class){.name = "sweep",
                                           .priority = POOL_BACKGROUND,
-                                          .batch_max = 1,
+                                          .batch_max = SWEEP_BATCH_MAX,
                                           .run_batch = sweep_batch,
                                           .ctx = ks};
     pool_add_class(ks->options.maintainer, &ks->sweep_class);
 }
 
+static void free_list(struct list *sweeps)
+{
+    while (!list_empty(sweeps))
+        sweep_free(LIST_ITEM(list_first(sweeps), struct sweep, link));
+}
+
 void ks_sweep_deinit(struct keyspace *ks)
 {
-    while (!list_empty(&ks->sweeps))
-        sweep_free(LIST_ITEM(list_first(&ks->sweeps), struct sweep, link));
+    free_list(&ks->sweeps);
+    free_list(&ks->sweeps_begun);
+    free_list(&ks->sweeps_ended);
     mem_free(ks->sweep_buckets);
     ks->sweep_buckets = NULL;
 }
