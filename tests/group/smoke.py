@@ -238,8 +238,9 @@ def digests(group):
     assert digest(a)['result'] == b'agree'
     assert b.ok('GET', 'a:s:3') == b'value 3'
     b.ok('DEBUG', 'DIVERGE', 'a:s:3', 'not what was written')
-    b.ok('SET', 'after that', 1)
-    wait_until('it arrives', lambda: all(m.ok('EXISTS', 'after that') for m in (a, c)))
+    # A digest awaits what was logged, of this shard, and so what had changed before.
+    b.ok('SET', '{a:s:3}after', 1)
+    wait_until('it arrives', lambda: all(m.ok('EXISTS', '{a:s:3}after') for m in (a, c)))
     for m in (a, b, c):
         told = digest(m)
         assert told['result'] == b'differ', told
@@ -290,7 +291,7 @@ def operators(group):
     a.ok('SET', 'a:s:4', 'x')
     group.await_same()
     a.ok('DEBUG', 'DIVERGE', 'a:s:4', 'y')
-    a.ok('SET', 'after that', 2)
+    a.ok('SET', '{a:s:4}after', 2)
     code, text = ctl('group', 'digest')
     assert code == 1 and 'key=a:s:4' in text, text
     a.ok('SET', 'a:s:4', 'z')
