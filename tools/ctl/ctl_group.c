@@ -74,6 +74,13 @@ static void put(struct level *at, const struct item *item, json_t *value)
     at->name = bytes_of(NULL, 0);
 }
 
+/* What stands where a map has a name is none. */
+static bool bad_name(const struct level *at, const struct item *item)
+{
+    return json_is_object(at->tree) && at->name.ptr == NULL && item->kind != ITEM_BULK &&
+           item->kind != ITEM_STATUS;
+}
+
 /* NULL: an error, which is in `*out_error`. */
 static json_t *tree_of(struct link *link, struct item *out_error)
 {
@@ -86,7 +93,8 @@ static json_t *tree_of(struct link *link, struct item *out_error)
     while (link_item(link, &item)) {
         const bool map = item.kind == ITEM_MAP;
         const bool container = map || item.kind == ITEM_ARRAY;
-        if (item.kind == ITEM_ERROR || (container && depth == LINK_DEPTH_MAX)) {
+        if (item.kind == ITEM_ERROR || (container && depth == LINK_DEPTH_MAX) ||
+            (depth != 0 && bad_name(&level[depth - 1], &item))) {
             *out_error = item;
             json_decref(root);
             return NULL;
@@ -268,6 +276,8 @@ static int call(struct ctl *ctl, const char *proto, size_t argc, const struct by
     *out = tree_of(&ctl->link, &error);
     if (*out != NULL)
         return CTL_OK;
+    if (error.kind != ITEM_ERROR)
+        return ctl_say(CTL_UNREACHABLE, "the reply makes no sense");
     return ctl_say(CTL_ERROR, "%.*s", (int)error.text.len, (const char *)error.text.ptr);
 }
 
