@@ -619,15 +619,16 @@ void forward_release(struct conn *c, uint32_t owner)
 void forward_keep(struct conn *c)
 {
     struct forward_home *h = c->fw;
+    struct list_link *last = list_last(&h->slots);
     const size_t len = c->out.out.len - h->ready;
 
-    if (list_empty(&h->slots) || c->out.failed || len == 0)
+    if (last == NULL || c->out.failed || len == 0)
         return;
     if (buf_append(&h->later, c->out.out.ptr + h->ready, len) != 0) {
         c->out.failed = true;
         return;
     }
-    LIST_ITEM(list_last(&h->slots), struct forward_slot, link)->after += len;
+    LIST_ITEM(last, struct forward_slot, link)->after += len;
     buf_truncate(&c->out.out, h->ready);
 }
 

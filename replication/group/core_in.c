@@ -49,10 +49,9 @@ static void apply(struct core *core, unsigned index, const struct batch *batch, 
 }
 
 /* The first of a queue can never be applied: the queue goes, and who sent it is told. */
-static void refuse_parked(struct core *core, unsigned index, int err)
+static void refuse_parked(struct core *core, unsigned index, const struct parked *p, int err)
 {
     struct origin *o = &core->origins[index];
-    const struct parked *p = LIST_ITEM(list_first(&o->queue), struct parked, link);
     struct peer *peer = core_peer_find(core, p->from);
     const uint64_t seq = p->pos.seq;
 
@@ -75,7 +74,7 @@ static bool apply_parked(struct core *core, unsigned index)
     CHECK(batch_open(bytes, &batch) == 0);
     const int err = can_apply(core, &batch, bytes);
     if (err != 0 && err != -ERR_BUSY)
-        refuse_parked(core, index, err);
+        refuse_parked(core, index, p, err);
     if (err != 0)
         return false;
     list_remove(link);
