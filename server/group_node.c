@@ -42,7 +42,7 @@ struct order_mail {
     struct shard *sh;
     enum order order;
     uint8_t origin;
-    uint64_t epoch;
+    uint64_t number;               /* FREEZE, DRAIN: the round; FLUSH: the epoch. */
     struct group_members *members; /* Owned. */
 };
 
@@ -61,20 +61,20 @@ static void on_order(struct mail *mail)
         group_shard_set_members(gs, m->members);
         break;
     case ORDER_FREEZE:
-        group_shard_freeze(gs, m->origin);
+        group_shard_freeze(gs, m->origin, (uint32_t)m->number);
         break;
     case ORDER_DRAIN:
-        group_shard_drain(gs);
+        group_shard_drain(gs, (uint32_t)m->number);
         break;
     case ORDER_FLUSH:
-        group_shard_flush(gs, m->epoch);
+        group_shard_flush(gs, m->number);
         break;
     }
     mem_free(m->members);
     mem_free(m);
 }
 
-static void order_all(struct group *g, enum order order, uint8_t origin, uint64_t epoch,
+static void order_all(struct group *g, enum order order, uint8_t origin, uint64_t number,
                       const struct group_members *members)
 {
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
@@ -84,7 +84,7 @@ static void order_all(struct group *g, enum order order, uint8_t origin, uint64_
                                  .sh = g->node->shards[i],
                                  .order = order,
                                  .origin = origin,
-                                 .epoch = epoch};
+                                 .number = number};
         if (members != NULL) {
             m->members = mem_alloc(sizeof(*members));
             *m->members = *members;
@@ -144,16 +144,14 @@ static void host_freeze(void *ctx, uint8_t origin)
 {
     struct group *g = ctx;
 
-    g->frozen[origin] = (struct group_asked){.asked = true};
-    order_all(g, ORDER_FREEZE, origin, 0, NULL);
+    order_all(g, ORDER_FREEZE, origin, group_asked_begin(&g->frozen[origin]), NULL);
 }
 
 static void host_drain(void *ctx)
 {
     struct group *g = ctx;
 
-    g->drained = (struct group_asked){.asked = true};
-    order_all(g, ORDER_DRAIN, 0, 0, NULL);
+    order_all(g, ORDER_DRAIN, 0, group_asked_begin(&g->drained), NULL);
 }
 
 static void host_flush(void *ctx, uint64_t epoch)
@@ -251,22 +249,16 @@ struct said_mail {
     uint8_t origin;
     bool up;
     uint32_t shard;
+    uint32_t round;
     uint64_t seq;
     char why[CONTROL_TEXT_BYTES];
     struct group_report *report; /* Owned. */
 };
 
 /* One more shard has answered; true: all have. */
-static bool answer(const struct group *g, struct group_asked *asked, uint32_t shard, uint64_t seq)
+static bool answer(const struct group *g, struct group_asked *asked, const struct said_mail *m)
 {
-    if (!asked->asked)
-        return false;
-    asked->seqs[shard] = seq;
-    asked->answers++;
-    if (asked->answers < g->node->shards_count)
-        return false;
-    asked->asked = false;
-    return true;
+    return group_asked_answer(asked, g->node->shards_count, m->shard, m->round, m->seq);
 }
 
 /* The link of one shard has come up or ended; a member counts as linked when all are up. */
@@ -294,11 +286,11 @@ static void on_said(struct mail *mail)
     }
     switch (m->what) {
     case GROUP_SAID_FROZEN:
-        if (answer(g, &g->frozen[m->origin], m->shard, m->seq))
+        if (answer(g, &g->frozen[m->origin], m))
             control_frozen(g->control, m->origin, g->frozen[m->origin].seqs);
         break;
     case GROUP_SAID_DRAINED:
-        if (answer(g, &g->drained, m->shard, m->seq))
+        if (answer(g, &g->drained, m))
             control_drained(g->control, g->drained.seqs);
         break;
     case GROUP_SAID_SYNCED:
@@ -328,11 +320,13 @@ static struct said_mail *say(struct shard *sh, enum group_said what, uint8_t ori
     return m;
 }
 
-void group_say_seq(struct shard *sh, enum group_said what, uint8_t origin, uint64_t seq)
+void group_say_seq(struct shard *sh, enum group_said what, uint8_t origin, uint64_t seq,
+                   uint32_t round)
 {
     struct said_mail *m = say(sh, what, origin);
 
     m->seq = seq;
+    m->round = round;
     mailbox_post(&sh->node->shards[0]->mailbox, &m->mail);
 }
 

@@ -34,6 +34,7 @@
 #include "replication/link/link_secret.h"
 #include "replication/replica.h"
 
+#include "server/group_asked.h"
 #include "server/group_config.h"
 
 struct group;
@@ -56,13 +57,6 @@ struct group_report {
     uint64_t waiting_keys; /* For garbage collection. */
     bool is_peer[GROUP_ORIGINS];
     struct core_peer_info peer[GROUP_ORIGINS];
-};
-
-/* What was asked of all shards. */
-struct group_asked {
-    bool asked;
-    uint32_t answers;
-    uint64_t seqs[MEMBERSHIP_SHARDS_MAX];
 };
 
 struct group {
@@ -125,8 +119,9 @@ enum group_said {
     GROUP_SAID_REPORT
 };
 
-/* Any shard's thread. `why` may be NULL. */
-void group_say_seq(struct shard *sh, enum group_said what, uint8_t origin, uint64_t seq);
+/* Any shard's thread. `why` may be NULL. `round`: of the question (group_asked.h); 0: none. */
+void group_say_seq(struct shard *sh, enum group_said what, uint8_t origin, uint64_t seq,
+                   uint32_t round);
 void group_say_link(struct shard *sh, uint8_t origin, bool up, const char *why);
 void group_say_report(struct shard *sh, struct group_report *take_report);
 

@@ -247,16 +247,17 @@ void group_shard_set_members(struct group_shard *gs, const struct group_members 
     group_links_members(gs);
 }
 
-void group_shard_freeze(struct group_shard *gs, uint8_t origin)
+void group_shard_freeze(struct group_shard *gs, uint8_t origin, uint32_t round)
 {
-    gs->freezing[origin] = true;
+    gs->freezing[origin] = round;
     if (gs->replica != NULL)
         replica_freeze(gs->replica, origin);
 }
 
-void group_shard_drain(struct group_shard *gs)
+void group_shard_drain(struct group_shard *gs, uint32_t round)
 {
-    gs->left = gs->draining = true;
+    gs->left = true;
+    gs->draining = round;
 }
 
 void group_shard_flush(struct group_shard *gs, uint64_t epoch)
@@ -310,18 +311,18 @@ static void answer(struct group_shard *gs)
     uint64_t seq;
 
     for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++) {
-        if (!gs->freezing[origin] || !replica_frozen(gs->replica, origin, &pos))
+        if (gs->freezing[origin] == 0 || !replica_frozen(gs->replica, origin, &pos))
             continue;
-        gs->freezing[origin] = false;
-        group_say_seq(gs->sh, GROUP_SAID_FROZEN, origin, pos.seq);
+        group_say_seq(gs->sh, GROUP_SAID_FROZEN, origin, pos.seq, gs->freezing[origin]);
+        gs->freezing[origin] = 0;
     }
-    if (gs->draining && replica_drained(gs->replica, &seq)) {
-        gs->draining = false;
-        group_say_seq(gs->sh, GROUP_SAID_DRAINED, 0, seq);
+    if (gs->draining != 0 && replica_drained(gs->replica, &seq)) {
+        group_say_seq(gs->sh, GROUP_SAID_DRAINED, 0, seq, gs->draining);
+        gs->draining = 0;
     }
     if (!gs->synced_told && is_joining(gs) && replica_synced(gs->replica)) {
         gs->synced_told = true;
-        group_say_seq(gs->sh, GROUP_SAID_SYNCED, 0, 0);
+        group_say_seq(gs->sh, GROUP_SAID_SYNCED, 0, 0, 0);
     }
 }
 

@@ -71,8 +71,9 @@ MUST_USE int group_shard_recover(struct group_shard *gs, const struct group_shar
 /* --- orders of shard 0 --- */
 
 void group_shard_set_members(struct group_shard *gs, const struct group_members *members);
-void group_shard_freeze(struct group_shard *gs, uint8_t origin);
-void group_shard_drain(struct group_shard *gs);
+/* `round` goes with the answer. */
+void group_shard_freeze(struct group_shard *gs, uint8_t origin, uint32_t round);
+void group_shard_drain(struct group_shard *gs, uint32_t round);
 void group_shard_flush(struct group_shard *gs, uint64_t epoch);
 
 /* What is shown here is summed up (group_digest.h); what was asked for before is given up. */

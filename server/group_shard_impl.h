@@ -17,13 +17,13 @@ struct group_shard {
     bool had_origin;            /* At the start. */
     bool failed;                /* There is no replica, and there will be none. */
     bool stopping;
-    bool left; /* Writes have ended for good. */
-    bool draining;
+    bool left;         /* Writes have ended for good. */
+    uint32_t draining; /* The round whose answer is still owed; 0: none. */
     bool synced_told;
     bool copy_asked;
     bool sums_asked;
     uint32_t sums_number;
-    bool freezing[GROUP_ORIGINS]; /* The answer is still owed. */
+    uint32_t freezing[GROUP_ORIGINS]; /* Likewise. */
     uint64_t reported_ms;
     struct group_members members;
     struct link_hub *hub;
