@@ -355,6 +355,11 @@ void replica_join(struct replica *r)
         replica_take_begin(r);
 }
 
+void replica_set_retention(struct replica *r, uint64_t bytes, uint64_t ms)
+{
+    core_set_retention(r->core, bytes, ms);
+}
+
 void replica_freeze(struct replica *r, uint8_t origin)
 {
     core_freeze(r->core, origin);

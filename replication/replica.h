@@ -217,6 +217,9 @@ void replica_set_members(struct replica *r, const struct members *members);
  */
 void replica_join(struct replica *r);
 
+/* How much log is kept for a peer, and for how long (struct core_options). */
+void replica_set_retention(struct replica *r, uint64_t bytes, uint64_t ms);
+
 /* Nothing of the origin is taken any more, until the next replica_set_members. */
 void replica_freeze(struct replica *r, uint8_t origin);
 /* All that was taken of it is durable: `*out` is its last. */

@@ -352,6 +352,10 @@ void group_shard_tick(struct group_shard *gs)
 
     if (gs->replica == NULL || gs->stopping)
         return;
+    /* CONFIG SET may have changed it. */
+    const struct config *cfg = gs->sh->cfg;
+    replica_set_retention(gs->replica, cfg->oplog_retention_bytes,
+                          (uint64_t)cfg->oplog_retention_time * 1000);
     replica_tick(gs->replica, now_ms, reactor_wall_ms(gs->sh->reactor));
     answer(gs);
     sums_step(gs);

@@ -278,6 +278,9 @@ enum core_write {
 /* Whether local writes are allowed. */
 enum core_write core_may_write(const struct core *core);
 
+/* As in core_options; counts from the next look at the peers on. */
+void core_set_retention(struct core *core, uint64_t bytes, uint64_t ms);
+
 /* Whether a link to the peer is worth trying now. */
 bool core_may_link(const struct core *core, uint8_t origin);
 

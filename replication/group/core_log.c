@@ -189,6 +189,12 @@ static void retained(const struct core *core, const struct peer *peer, uint64_t 
         *out_age_ms = acked == last ? 0 : core->now.mono_ms - acked[1].at_ms;
 }
 
+void core_set_retention(struct core *core, uint64_t bytes, uint64_t ms)
+{
+    core->options.retention_bytes = bytes;
+    core->options.retention_ms = ms;
+}
+
 static bool is_beyond(const struct core *core, const struct peer *peer, uint64_t *out_bytes)
 {
     uint64_t age_ms;

@@ -121,6 +121,28 @@ static void the_log_is_kept_for_a_peer_up_to_the_bound(void **state)
     assert_in_range(h.trim_lsn, 1, 10);
 }
 
+static void the_bound_can_be_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer_info info;
+    uint64_t seq = 0;
+
+    for (unsigned i = 0; i < 10; i++)
+        log_local(f, ++seq);
+    core_durable(f->core, seq);
+    const struct posv covered = posv_with(SELF, (struct pos){seq, HLC(0) + seq});
+    core_covered(f->core, seq, &covered);
+    link_peer(f, FOURTH);
+    tick(f, 1000);
+    assert_true(core_peer_info(f->core, FOURTH, &info));
+    assert_false(info.behind);
+    core_set_retention(f->core, 100, 0);
+    tick(f, 1000);
+
+    assert_true(core_peer_info(f->core, FOURTH, &info));
+    assert_true(info.behind);
+}
+
 static int setup_small_tail(void **state)
 {
     const struct core_options options = {
@@ -237,6 +259,7 @@ int main(void)
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
         CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
+        CORE_TEST(the_bound_can_be_changed, setup_retention),
         CORE_TEST(lag_is_the_age_of_what_is_not_acknowledged, setup),
         CORE_TEST(lag_of_what_is_not_in_memory_is_that_of_the_log, setup_small_tail),
         CORE_TEST(writes_are_refused_when_two_peers_say_that_our_clock_is_off, setup),
