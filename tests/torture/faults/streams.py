@@ -148,7 +148,8 @@ def in_transactions(fix):
     assert fix.conn.call('MULTI') == b'OK'
     assert fix.conn.call('HGETALL', 'hash') == b'QUEUED'
     reply = fix.conn.call('EXEC')
-    assert isinstance(reply, ErrorReply) and reply.startswith(b'OOM '), reply[:1]
+    assert isinstance(reply, ErrorReply), reply[:1]
+    assert reply.startswith(b'EXECABORT ') and b'OOM' in reply and b'maxmemory' in reply, reply
 
 
 def run_on(fix):
