@@ -103,6 +103,8 @@ static void need_whole(struct needs *n, const struct ks_key *key)
 {
     const struct coll *coll = n->streams ? ks_peek_coll(n->ks, key) : NULL;
 
+    if (coll != NULL && !stream_fits(n->cmd, coll))
+        return; /* All of it is there, or the key row tells that the type is wrong. */
     if (coll != NULL && stream_is_better(n->sh, coll))
         need_result(n, -ERR_LIMIT);
     else

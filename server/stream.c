@@ -64,8 +64,7 @@ bool stream_is_better(const struct shard *sh, const struct coll *coll)
     return !coll->complete && coll->count > ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
 }
 
-/* Whether it is a collection of the command's type, and on flash. */
-static bool fits(const struct cmd *cmd, const struct coll *coll)
+bool stream_fits(const struct cmd *cmd, const struct coll *coll)
 {
     if (coll == NULL || coll->complete)
         return false;
@@ -77,7 +76,7 @@ static bool fits(const struct cmd *cmd, const struct coll *coll)
 bool stream_begin(struct conn *c, const struct dispatch_plan *plan)
 {
     if (!stream_serves(c, plan->cmd) || !ks_stream_room(c->sh->ks) ||
-        !fits(plan->cmd, ks_peek_coll(c->sh->ks, &plan->key)))
+        !stream_fits(plan->cmd, ks_peek_coll(c->sh->ks, &plan->key)))
         return false;
     struct stream *st = mem_zalloc(sizeof(*st));
     st->conn = c;
@@ -207,7 +206,7 @@ static enum stream_result find(struct conn *c, const struct dispatch_plan *plan,
     if (waiting != 0)
         return STREAM_PARKED;
     *out = ks_peek_coll(c->sh->ks, &plan->key);
-    return fits(plan->cmd, *out) ? STREAM_DONE : STREAM_GONE;
+    return stream_fits(plan->cmd, *out) ? STREAM_DONE : STREAM_GONE;
 }
 
 static enum stream_result flushing(struct conn *c, struct coll *coll,

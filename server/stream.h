@@ -35,6 +35,9 @@ struct shard;
 /* Whether the command of this connection may be answered that way. */
 bool stream_serves(const struct conn *c, const struct cmd *cmd);
 
+/* Whether it has the type that the command reads, and is not all in DRAM. */
+bool stream_fits(const struct cmd *cmd, const struct coll *coll);
+
 /* Whether that is better than to load the collection, which is not in DRAM. */
 bool stream_is_better(const struct shard *sh, const struct coll *coll);
 
