@@ -9,6 +9,7 @@
 #include "server/session.h"
 #include "server/shard.h"
 #include "server/txn.h"
+#include "server/unblock.h"
 
 #define CLIENT_LIST_BYTES_MAX (64u << 20)
 
@@ -56,7 +57,7 @@ static void flags_text(const struct conn *c, char out[16])
 
     if (txn_active(c))
         *p++ = 'x';
-    if (c->postponed)
+    if (c->postponed || c->block != NULL || forward_waits(c))
         *p++ = 'b';
     if ((c->txn != NULL && c->txn->dirty) || forward_dirty(c))
         *p++ = 'd';
@@ -343,7 +344,7 @@ void cmd_client_unpause(struct request *rq)
     reply_ok(rq->out);
 }
 
-/* Nobody blocks but by PAUSE, which UNBLOCK does not end. */
+/* Not of those that wait for the end of PAUSE. */
 void cmd_client_unblock(struct request *rq)
 {
     int64_t id;
@@ -357,7 +358,8 @@ void cmd_client_unblock(struct request *rq)
         return;
     }
     if (req_i64(rq, 2, &id))
-        reply_i64(rq->out, 0);
+        reply_i64(rq->out, id > 0 && unblock_client(rq->sh, (uint64_t)id,
+                                                    rq->argc == 4 && req_is(rq, 3, "ERROR")));
 }
 
 void cmd_client_help(struct request *rq)

@@ -15,6 +15,7 @@
 #include "engine/space/listq.h"
 
 #include "server/handlers.h"
+#include "server/listcmd.h"
 #include "server/req_range.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -25,7 +26,7 @@
 /* --- shared --- */
 
 /* The list, or NULL if there is none or, with *ok false and the error replied, something else. */
-static struct coll *list_get(struct request *rq, const struct ks_key *key, bool *ok)
+struct coll *listcmd_get(struct request *rq, const struct ks_key *key, bool *ok)
 {
     struct obj *obj = req_get(rq, key);
 
@@ -130,7 +131,7 @@ static void push_generic(struct request *rq, bool front, bool only_existing)
 {
     bool ok;
     const struct ks_key key = req_key(rq, 1);
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
 
     if (!ok)
         return;
@@ -169,7 +170,7 @@ void cmd_rpushx(struct request *rq)
 /* --- LPOP, RPOP, LMPOP --- */
 
 /* One element, as a bulk string. */
-static void pop_one(struct request *rq, struct coll *coll, bool front)
+void listcmd_pop_one(struct request *rq, struct coll *coll, bool front)
 {
     struct listq_at at;
 
@@ -182,8 +183,8 @@ static void pop_one(struct request *rq, struct coll *coll, bool front)
 }
 
 /* Up to `count` > 0 elements, as an array; there is room for it in the log. */
-static void pop_many(struct request *rq, const struct ks_key *key, struct coll *coll,
-                     uint64_t count, bool front)
+void listcmd_pop_many(struct request *rq, const struct ks_key *key, struct coll *coll,
+                      uint64_t count, bool front)
 {
     const uint64_t n = u64_min(count, coll->count);
 
@@ -191,8 +192,8 @@ static void pop_many(struct request *rq, const struct ks_key *key, struct coll *
     drop_end(rq, key, coll, n, front);
 }
 
-static bool room_for_pop(struct request *rq, const struct ks_key *key, const struct coll *coll,
-                         uint64_t count)
+bool listcmd_room_for_pop(struct request *rq, const struct ks_key *key, const struct coll *coll,
+                          uint64_t count)
 {
     return count >= coll->count || room_for(rq, key, count, 0);
 }
@@ -209,7 +210,7 @@ static void pop_generic(struct request *rq, bool front)
     if (rq->argc == 3 && !req_i64_positive(rq, 2, &count))
         return;
     const struct ks_key key = req_key(rq, 1);
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL && count < 0)
@@ -217,11 +218,11 @@ static void pop_generic(struct request *rq, bool front)
     else if (coll == NULL)
         reply_null_array(rq->out);
     else if (count < 0)
-        pop_one(rq, coll, front);
+        listcmd_pop_one(rq, coll, front);
     else if (count == 0)
         reply_array(rq->out, 0);
-    else if (room_for_pop(rq, &key, coll, (uint64_t)count))
-        pop_many(rq, &key, coll, (uint64_t)count, front);
+    else if (listcmd_room_for_pop(rq, &key, coll, (uint64_t)count))
+        listcmd_pop_many(rq, &key, coll, (uint64_t)count, front);
 }
 
 void cmd_lpop(struct request *rq)
@@ -235,7 +236,7 @@ void cmd_rpop(struct request *rq)
 }
 
 /* LEFT or RIGHT; false after an error reply. */
-static bool parse_end(struct request *rq, uint32_t index, bool *out_front)
+bool listcmd_end(struct request *rq, uint32_t index, bool *out_front)
 {
     *out_front = req_is(rq, index, "LEFT");
     if (*out_front || req_is(rq, index, "RIGHT"))
@@ -245,7 +246,7 @@ static bool parse_end(struct request *rq, uint32_t index, bool *out_front)
 }
 
 /* COUNT behind LEFT or RIGHT; false after an error reply. */
-static bool parse_count(struct request *rq, uint32_t at, int64_t *out)
+bool listcmd_count(struct request *rq, uint32_t at, int64_t *out)
 {
     *out = 1;
     if (at == rq->argc)
@@ -273,20 +274,20 @@ void cmd_lmpop(struct request *rq)
         return;
     }
     const uint32_t where = (uint32_t)keys + 2;
-    if (!parse_end(rq, where, &front) || !parse_count(rq, where + 1, &count))
+    if (!listcmd_end(rq, where, &front) || !listcmd_count(rq, where + 1, &count))
         return;
     for (uint32_t i = 2; i < where; i++) {
         const struct ks_key key = req_key(rq, i);
-        struct coll *coll = list_get(rq, &key, &ok);
+        struct coll *coll = listcmd_get(rq, &key, &ok);
         if (!ok)
             return;
         if (coll == NULL)
             continue;
-        if (!room_for_pop(rq, &key, coll, (uint64_t)count))
+        if (!listcmd_room_for_pop(rq, &key, coll, (uint64_t)count))
             return;
         reply_array(rq->out, 2);
         reply_bulk(rq->out, key.name);
-        pop_many(rq, &key, coll, (uint64_t)count, front);
+        listcmd_pop_many(rq, &key, coll, (uint64_t)count, front);
         return;
     }
     reply_null_array(rq->out);
@@ -298,7 +299,7 @@ void cmd_llen(struct request *rq)
 {
     bool ok;
     const struct ks_key key = req_key(rq, 1);
-    const struct coll *coll = list_get(rq, &key, &ok);
+    const struct coll *coll = listcmd_get(rq, &key, &ok);
 
     if (ok)
         reply_u64(rq->out, coll == NULL ? 0 : coll->count);
@@ -313,7 +314,7 @@ void cmd_lrange(struct request *rq)
 
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
         return;
-    const struct coll *coll = list_get(rq, &key, &ok);
+    const struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     const uint64_t n = coll == NULL ? 0 : range_of(coll, start, end, &from);
@@ -330,7 +331,7 @@ void cmd_lindex(struct request *rq)
     uint64_t i;
     struct listq_at at;
     const struct ks_key key = req_key(rq, 1);
-    const struct coll *coll = list_get(rq, &key, &ok);
+    const struct coll *coll = listcmd_get(rq, &key, &ok);
 
     if (!ok)
         return;
@@ -357,7 +358,7 @@ void cmd_lset(struct request *rq)
     uint64_t i;
     struct listq_at at;
     const struct ks_key key = req_key(rq, 1);
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
 
     if (!ok)
         return;
@@ -385,7 +386,7 @@ void cmd_ltrim(struct request *rq)
 
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
         return;
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     if (coll != NULL) {
@@ -463,7 +464,7 @@ void cmd_lrem(struct request *rq)
 
     if (!req_i64(rq, 2, &count))
         return;
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {
@@ -554,7 +555,7 @@ void cmd_linsert(struct request *rq)
         reply_err_syntax(rq->out);
         return;
     }
-    struct coll *coll = list_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {
@@ -651,7 +652,7 @@ void cmd_lpos(struct request *rq)
 
     if (!lpos_options(rq, &p))
         return;
-    const struct coll *coll = list_get(rq, &key, &ok);
+    const struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     if (p.count < 0) {
@@ -689,22 +690,14 @@ static void rotate(struct request *rq, struct coll *coll, const struct listq_at 
         mem_free(copy);
 }
 
-static void move_generic(struct request *rq, bool from_front, bool to_front)
+void listcmd_move(struct request *rq, struct coll *from, bool from_front, bool to_front)
 {
     bool ok;
     char text[ROW_TEXT_BYTES];
     struct listq_at at;
-    const struct ks_key from_key = req_key(rq, 1);
     const struct ks_key to_key = req_key(rq, 2);
-    struct coll *from = list_get(rq, &from_key, &ok);
 
-    if (!ok)
-        return;
-    if (from == NULL) {
-        reply_null(rq->out);
-        return;
-    }
-    struct coll *to = list_get(rq, &to_key, &ok);
+    struct coll *to = listcmd_get(rq, &to_key, &ok);
     if (!ok)
         return;
     if (from_front)
@@ -725,12 +718,26 @@ static void move_generic(struct request *rq, bool from_front, bool to_front)
     (void)mut_list_pop(rq->mut, from, from_front);
 }
 
+static void move_generic(struct request *rq, bool from_front, bool to_front)
+{
+    bool ok;
+    const struct ks_key from_key = req_key(rq, 1);
+    struct coll *from = listcmd_get(rq, &from_key, &ok);
+
+    if (!ok)
+        return;
+    if (from == NULL)
+        reply_null(rq->out);
+    else
+        listcmd_move(rq, from, from_front, to_front);
+}
+
 /* LMOVE source destination LEFT | RIGHT LEFT | RIGHT */
 void cmd_lmove(struct request *rq)
 {
     bool from_front, to_front;
 
-    if (parse_end(rq, 3, &from_front) && parse_end(rq, 4, &to_front))
+    if (listcmd_end(rq, 3, &from_front) && listcmd_end(rq, 4, &to_front))
         move_generic(rq, from_front, to_front);
 }
 

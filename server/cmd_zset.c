@@ -432,8 +432,8 @@ void cmd_zrevrank(struct request *rq)
 /* --- ZPOPMIN, ZPOPMAX, ZMPOP --- */
 
 /* Replies the `n` first or last members and removes them; the array was not announced yet. */
-static void pop_range(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t n,
-                      bool max, bool nested)
+void zset_pop(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t n, bool max,
+              bool nested)
 {
     struct zorder_pos pos;
     const uint64_t start = max ? zorder_count(&coll->order) - n : 0;
@@ -475,7 +475,7 @@ static void zpop_generic(struct request *rq, bool max)
     }
     const uint64_t n = u64_min((uint64_t)count, coll->count);
     if (zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
-        pop_range(rq, &key, coll, n, max, rq->argc == 3 && rq->out->proto == 3);
+        zset_pop(rq, &key, coll, n, max, rq->argc == 3 && rq->out->proto == 3);
 }
 
 void cmd_zpopmin(struct request *rq)
@@ -489,7 +489,7 @@ void cmd_zpopmax(struct request *rq)
 }
 
 /* COUNT behind MIN or MAX; false after an error reply. */
-static bool zmpop_count(struct request *rq, uint32_t at, int64_t *out)
+bool zset_pop_count(struct request *rq, uint32_t at, int64_t *out)
 {
     if (at == rq->argc) {
         *out = 1;
@@ -520,7 +520,7 @@ void cmd_zmpop(struct request *rq)
         reply_err_syntax(rq->out);
         return;
     }
-    if (!zmpop_count(rq, where + 1, &count))
+    if (!zset_pop_count(rq, where + 1, &count))
         return;
     const bool max = req_is(rq, where, "MAX");
     for (uint32_t i = 2; i < where; i++) {
@@ -535,7 +535,7 @@ void cmd_zmpop(struct request *rq)
             return;
         reply_array(rq->out, 2);
         reply_bulk(rq->out, key.name);
-        pop_range(rq, &key, coll, n, max, true);
+        zset_pop(rq, &key, coll, n, max, true);
         return;
     }
     reply_null_array(rq->out);

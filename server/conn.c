@@ -14,6 +14,7 @@
 #include "server/shard.h"
 #include "server/stream.h"
 #include "server/txn.h"
+#include "server/unblock.h"
 
 /*
  * A buffer above this is given back when it is empty, and so is one above a quarter of what may
@@ -251,13 +252,52 @@ void conn_resume(struct conn *c)
         conn_close_after_reply(c);
 }
 
+bool conn_try_parked(struct conn *c)
+{
+    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+    struct dispatch_plan plan;
+
+    if (unlikely(c->is_agent))
+        return forward_try_parked(c);
+    CHECK(c->parked && !c->running && !c->closed);
+    /* It was whole when it was parked. */
+    CHECK(resp_parse(&c->parser, &limits, buf_bytes(&c->in), &c->cmd) == RESP_READY);
+    dispatch_plan(c->sh, &c->cmd, &plan);
+    c->now = &c->cmd;
+    const bool parked = dispatch(c, &c->cmd, &plan) == DISPATCH_PARKED;
+    c->now = NULL;
+    if (parked)
+        return false;
+    ahead_consume(c, c->parked_bytes);
+    buf_consume(&c->in, c->parked_bytes);
+    if (unlikely(c->fw != NULL))
+        forward_keep(c);
+    if (c->out.failed) {
+        conn_close(c);
+        return true;
+    }
+    conn_touch(c);
+    shard_retry_next_turn(c->sh, c);
+    return true;
+}
+
+void conn_stop_waiting(struct conn *c)
+{
+    ks_wait_cancel(&c->wait);
+    reactor_timer_stop(c->sh->reactor, &c->retry);
+    c->postponed = false;
+}
+
 static void on_end(struct reactor_sock *s, int err)
 {
     struct conn *c = conn_of(s);
 
     c->ended = true;
-    /* After a half-close the commands that are here still get their replies. */
-    if (err != 0)
+    /*
+     * After a half-close the commands that are here still get their replies; but a client that
+     * waits for a key is taken to be gone, as by Redis, and gets none.
+     */
+    if (err != 0 || c->block != NULL || forward_waits(c))
         conn_close(c);
     else if (!c->parked)
         conn_close_after_reply(c);
@@ -447,9 +487,9 @@ void conn_close(struct conn *c)
         return;
     c->closed = true;
     c->closing = true;
-    ks_wait_cancel(&c->wait);
+    conn_stop_waiting(c);
     stream_drop(c);
-    reactor_timer_stop(c->sh->reactor, &c->retry);
+    unblock_forget(c);
     if (c->fw != NULL)
         forward_close(c);
     txn_destroy(c);
@@ -507,5 +547,6 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
 size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
-           c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c);
+           c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) +
+           unblock_memory_bytes(c);
 }

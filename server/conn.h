@@ -35,6 +35,7 @@ struct forward_home;
 struct shard;
 struct stream;
 struct txn;
+struct unblock;
 
 /* Replies that wait for different positions of the log; more are held to the latest. */
 #define CONN_MARKS_MAX 8
@@ -73,6 +74,7 @@ struct conn {
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
     bool waited;              /* The parked command has waited for cold data. */
     bool postponed;           /* It waits for the end of CLIENT PAUSE. */
+    struct unblock *block;    /* It is BLPOP or a relative, and waits for keys; NULL: it is not. */
     uint64_t save_ticket;     /* It waits for this save; 0: for none. */
     uint64_t digest_ticket;   /* Likewise for a digest of the group. */
     uint64_t config_ticket;   /* It waits until all shards have this configuration; 0: none. */
@@ -139,6 +141,15 @@ bool conn_idle(const struct conn *c);
 
 /* The command that was parked may run. */
 void conn_resume(struct conn *c);
+
+/*
+ * Runs the command that is parked, and nothing that stands behind it: that goes on at the end of
+ * the turn. False if it is parked again. Not from within a command of the connection.
+ */
+bool conn_try_parked(struct conn *c);
+
+/* What the parked command waits for is not waited for any more; it stays parked. */
+void conn_stop_waiting(struct conn *c);
 
 /* Makes sure that the replies leave at the end of this turn. */
 void conn_touch(struct conn *c);

@@ -10,6 +10,7 @@
 #include "engine/space/group.h"
 #include "engine/space/resident.h"
 
+#include "server/blocked.h"
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/group_refuse.h"
@@ -25,6 +26,7 @@
 #include "server/stream.h"
 #include "server/strspan.h"
 #include "server/txn.h"
+#include "server/unblock.h"
 
 /* The longest that a writer waits for memory before it is refused. */
 #define GROWTH_WAIT_MS 5000
@@ -683,14 +685,22 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan)
 {
-    const enum dispatch_result result = attempt(c, rc, plan);
+    enum dispatch_result result;
 
+    if (unlikely(unblock_is_over(c)))
+        result = run(c, plan, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
+    else
+        result = attempt(c, rc, plan);
     if (result == DISPATCH_DONE) {
         ks_wait_unpin(&c->wait);
         c->admitted = false;
         c->delayed = false;
         c->growth_since_ms = 0;
+        if (unlikely(c->block != NULL))
+            unblock_forget(c);
     }
+    if (unlikely(blocked_any_ready(c->sh->blocked)))
+        unblock_serve(c->sh);
     return result;
 }
 

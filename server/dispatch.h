@@ -10,7 +10,7 @@
  *
  * A command that cannot run yet is parked: for cold data, for room in the log, or for the delay
  * that slows writers when memory is short. It is then tried again from the start; nothing of it
- * has happened. Handlers never wait.
+ * has happened. Handlers never wait; one that blocks (BLPOP) is parked, too (unblock.h).
  */
 #ifndef TIERRA_SERVER_DISPATCH_H
 #define TIERRA_SERVER_DISPATCH_H

@@ -10,6 +10,7 @@
 
 #include "replication/oplog.h"
 
+#include "server/blocked.h"
 #include "server/conn.h"
 #include "server/forward.h"
 #include "server/group_view.h"
@@ -17,6 +18,7 @@
 #include "server/latency.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/unblock.h"
 
 /* --- one shard --- */
 
@@ -72,6 +74,8 @@ static void add_conns(struct figures *f, const struct shard *sh)
     f->evict_current_ms = u64_max(f->evict_current_ms, evict_current_ms(sh));
     f->conns += sh->conns_count;
     f->conns_postponed += shard_postponed_count(sh);
+    f->conns_blocked += blocked_count(sh->blocked);
+    f->conns_timed += unblock_timed_count(sh);
     LIST_FOR_EACH(link, &sh->conns) {
         const struct conn *c = LIST_ITEM(link, struct conn, link);
         f->conns_bytes += conn_memory_bytes(c);

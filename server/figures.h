@@ -51,6 +51,8 @@ struct figures {
     uint64_t conns;
     uint64_t conns_bytes;
     uint64_t conns_postponed;
+    uint64_t conns_blocked;
+    uint64_t conns_timed; /* Of these, with a timeout. */
     uint64_t conn_in_max; /* Of one connection. */
     uint64_t conn_out_max;
     struct latency *latency;

@@ -21,6 +21,7 @@
 #include "server/session.h"
 #include "server/shard.h"
 #include "server/txn.h"
+#include "server/unblock.h"
 
 /* Kept for the next connection. */
 #define IDLE_MAX 256
@@ -54,6 +55,8 @@ struct forward {
     struct forward_batch staged; /* Home's, */
     bool away;                   /* as are these, whoever has the message. */
     bool pinned;
+    _Atomic bool blocked;   /* The agent waits for a key: the owner's; home reads. */
+    _Atomic bool abandoned; /* The client is gone: home's; the owner reads. */
     /* Of the thread that has the message. */
     struct forward_batch batch;
     struct conn agent;
@@ -191,6 +194,13 @@ static void finish(struct forward *f)
     reactor_wake(f->agent.sh->reactor);
 }
 
+/* The command has run. */
+static void ran(struct forward *f)
+{
+    f->batch.items[f->done++].end = f->agent.out.out.len;
+    f->pos += f->agent.cmd.consumed;
+}
+
 /* Runs the commands up to one that has to wait. */
 static void run(struct forward *f)
 {
@@ -210,8 +220,7 @@ static void run(struct forward *f)
             f->failed = true;
             break;
         }
-        f->batch.items[f->done++].end = agent->out.out.len;
-        f->pos += agent->cmd.consumed;
+        ran(f);
     }
     finish(f);
 }
@@ -241,19 +250,54 @@ void forward_resume(struct conn *agent)
     run(forward_of(agent));
 }
 
+bool forward_try_parked(struct conn *agent)
+{
+    struct forward *f = forward_of(agent);
+    struct dispatch_plan plan;
+
+    CHECK(agent->parked);
+    batch_get(&f->batch, f->pos, &agent->cmd);
+    dispatch_plan(agent->sh, &agent->cmd, &plan);
+    if (dispatch(agent, &agent->cmd, &plan) == DISPATCH_PARKED)
+        return false;
+    if (agent->out.failed) {
+        agent->parked = false;
+        f->failed = true;
+        finish(f);
+        return true;
+    }
+    ran(f);
+    shard_retry_next_turn(agent->sh, agent);
+    return true;
+}
+
+void forward_set_blocked(struct conn *agent, bool blocked)
+{
+    atomic_store_explicit(&forward_of(agent)->blocked, blocked, memory_order_relaxed);
+}
+
+bool forward_abandoned(struct conn *agent)
+{
+    return atomic_load(&forward_of(agent)->abandoned);
+}
+
+void forward_abandon(struct conn *agent)
+{
+    agent->parked = false;
+    conn_stop_waiting(agent);
+    unblock_forget(agent);
+    if (list_linked(&agent->retry_link))
+        list_remove(&agent->retry_link);
+    forward_of(agent)->failed = true;
+    finish(forward_of(agent));
+}
+
 void forward_stop(struct shard *sh)
 {
     LIST_FOR_EACH(link, &sh->forward.agents) {
         struct conn *agent = LIST_ITEM(link, struct conn, link);
-        if (!agent->parked)
-            continue;
-        agent->parked = false;
-        ks_wait_cancel(&agent->wait);
-        reactor_timer_stop(sh->reactor, &agent->retry);
-        if (list_linked(&agent->retry_link))
-            list_remove(&agent->retry_link);
-        forward_of(agent)->failed = true;
-        finish(forward_of(agent));
+        if (agent->parked)
+            forward_abandon(agent);
     }
 }
 
@@ -287,6 +331,7 @@ static void emit(struct conn *c, struct forward_slot *slot, struct bytes text)
     slot_free(slot);
     if (list_empty(&h->slots)) {
         h->exclusive = false;
+        h->blocking = false;
         h->later_sent = 0;
         if (h->later.cap > BUF_KEEP_BYTES)
             buf_deinit(&h->later);
@@ -595,6 +640,24 @@ void forward_pin(struct conn *c, uint32_t owner, bool pinned)
     to_owner(c, owner)->pinned = pinned;
 }
 
+void forward_set_blocking(struct conn *c)
+{
+    c->fw->exclusive = true;
+    c->fw->blocking = true;
+}
+
+bool forward_waits(const struct conn *c)
+{
+    if (c->fw == NULL || !c->fw->blocking)
+        return false;
+    for (uint32_t i = 0; i < c->sh->node->shards_count; i++) {
+        const struct forward *f = c->fw->to[i];
+        if (f != NULL && f->away && atomic_load_explicit(&f->blocked, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
 bool forward_dirty(const struct conn *c)
 {
     if (c->fw == NULL || c->txn == NULL || c->txn->shard == TXN_NO_SHARD)
@@ -639,6 +702,37 @@ void forward_sent(struct conn *c, size_t len)
 
 /* --- the end of a connection --- */
 
+/* To the owner of a message whose command may wait for a key for ever. */
+struct abandon_mail {
+    struct mail mail;
+    struct shard *owner;
+    uint64_t id;
+};
+
+static void on_abandoned(struct mail *mail)
+{
+    struct abandon_mail *m = container_of(mail, struct abandon_mail, mail);
+
+    unblock_abandon(m->owner, m->id);
+    mem_free(m);
+}
+
+/*
+ * The agent waits already, then the mail finds it; or it sees the mark when it is about to. The
+ * mail goes the way of the message, so that it does not overtake it.
+ */
+static void abandon(struct forward *f)
+{
+    struct shard *owner = f->agent.sh;
+    struct abandon_mail *m = mem_alloc(sizeof(*m));
+
+    *m = (struct abandon_mail){.mail = {.fn = on_abandoned}, .owner = owner, .id = f->home->id};
+    atomic_store(&f->abandoned, true);
+    mail_chain_add(&f->home_shard->forward.outbox[owner->id], &m->mail);
+    f->home_shard->forward.posting = true;
+    reactor_wake(f->home_shard->reactor);
+}
+
 static void retire(struct forward *f)
 {
     struct conn *c = f->home;
@@ -649,6 +743,7 @@ static void retire(struct forward *f)
         return;
     }
     f->release = false;
+    f->abandoned = false;
     c->fw->to[f->agent.sh->id] = NULL;
     if (fs->idle_count == IDLE_MAX) {
         forward_destroy(f);
@@ -677,6 +772,8 @@ void forward_close(struct conn *c)
         batch_clear(&f->staged);
         if (!f->away)
             retire(f);
+        else if (h->blocking)
+            abandon(f);
     }
 }
 

@@ -69,6 +69,7 @@ struct forward_home {
     uint32_t away;        /* Messages and questions at other shards: the memory must stay. */
     bool waiting;         /* Parked until all replies are there. */
     bool exclusive;       /* No command runs before all replies are there. */
+    bool blocking;        /* The last one is a blocking command: it may wait for its key. */
     bool orphaned;        /* The socket is closed. */
     struct forward *to[]; /* By owner. */
 };
@@ -118,6 +119,12 @@ struct conn *forward_agent(struct conn *c, uint32_t owner);
 /* The agent at `owner` holds, or holds no more, what must stay between commands: watched keys. */
 void forward_pin(struct conn *c, uint32_t owner, bool pinned);
 
+/* A blocking command is at another shard; it may wait there. */
+void forward_set_blocking(struct conn *c);
+
+/* It does wait there for a key, as far as is known. */
+bool forward_waits(const struct conn *c);
+
 /* A key that it watches at another shard was touched, as far as is known while nothing is away. */
 bool forward_dirty(const struct conn *c);
 
@@ -144,6 +151,18 @@ size_t forward_memory_bytes(const struct conn *c);
 
 /* The command that the agent had parked may run. */
 void forward_resume(struct conn *agent);
+
+/* conn_try_parked for an agent. */
+bool forward_try_parked(struct conn *agent);
+
+/* The agent waits for a key, or does not any more. */
+void forward_set_blocked(struct conn *agent, bool blocked);
+
+/* The client is gone: nobody waits for what the agent does. */
+bool forward_abandoned(struct conn *agent);
+
+/* Ends the parked command of such an agent; it has no effect. */
+void forward_abandon(struct conn *agent);
 
 /* Gives up what is parked: the node stops. */
 void forward_stop(struct shard *sh);

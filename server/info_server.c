@@ -71,9 +71,9 @@ void info_clients(const struct shard *sh, const struct figures *f, struct buf *o
     INFO_U64(out, "maxclients", sh->cfg->maxclients);
     INFO_U64(out, "client_recent_max_input_buffer", f->conn_in_max);
     INFO_U64(out, "client_recent_max_output_buffer", f->conn_out_max);
-    INFO_U64(out, "blocked_clients", f->conns_postponed);
+    INFO_U64(out, "blocked_clients", f->conns_postponed + f->conns_blocked);
     INFO_U64(out, "tracking_clients", 0);
-    INFO_U64(out, "clients_in_timeout_table", 0);
+    INFO_U64(out, "clients_in_timeout_table", f->conns_timed);
 }
 
 static void write_rates(const struct figures *f, struct buf *out)

@@ -22,10 +22,11 @@ static struct list_need at_end(bool front, uint64_t n, uint64_t slack)
     return (struct list_need){.front = front ? n : 0, .back = front ? 0 : n};
 }
 
-/* LMPOP numkeys key .. LEFT | RIGHT [COUNT count] */
-static struct list_need of_lmpop(uint32_t argc, const struct bytes *argv, uint64_t slack)
+/* numkeys key .. LEFT | RIGHT [COUNT count], of LMPOP from argument 1 on, of BLMPOP from 2 on. */
+static struct list_need of_lmpop(uint32_t at, uint32_t argc, const struct bytes *argv,
+                                 uint64_t slack)
 {
-    const uint64_t where = count_at(1, argc, argv, 0) + 2;
+    const uint64_t where = count_at(at, argc, argv, 0) + at + 1;
 
     if (where >= argc)
         return (struct list_need){0};
@@ -78,11 +79,17 @@ struct list_need list_need(const struct cmd *cmd, uint32_t spec, uint32_t argc,
     case CMD_ID_rpop:
         return at_end(cmd->id == CMD_ID_lpop, count_at(2, argc, argv, 1), slack);
     case CMD_ID_lmpop:
-        return of_lmpop(argc, argv, slack);
+    case CMD_ID_blmpop:
+        return of_lmpop(cmd->id == CMD_ID_lmpop ? 1 : 2, argc, argv, slack);
+    case CMD_ID_blpop:
+    case CMD_ID_brpop:
+        return at_end(cmd->id == CMD_ID_blpop, 1, slack);
     case CMD_ID_lmove:
+    case CMD_ID_blmove:
         return spec == 0 ? at_end(bytes_eq_nocase(argv[3], "LEFT"), 1, slack)
                          : (struct list_need){0};
     case CMD_ID_rpoplpush:
+    case CMD_ID_brpoplpush:
         return spec == 0 ? at_end(false, 1, slack) : (struct list_need){0};
     case CMD_ID_lindex:
     case CMD_ID_lset:
@@ -110,8 +117,9 @@ uint64_t list_need_moved(const struct cmd *cmd, uint32_t argc, const struct byte
     case CMD_ID_lpop:
     case CMD_ID_rpop:
         return count_at(2, argc, argv, 1);
-    case CMD_ID_lmpop: {
-        const struct list_need n = of_lmpop(argc, argv, 0);
+    case CMD_ID_lmpop:
+    case CMD_ID_blmpop: {
+        const struct list_need n = of_lmpop(cmd->id == CMD_ID_lmpop ? 1 : 2, argc, argv, 0);
         return n.front + n.back;
     }
     case CMD_ID_ltrim:

@@ -197,10 +197,11 @@ static bool range_of(const struct zset_asked *a, uint32_t *out_at, struct zrange
     return true;
 }
 
-/* ZMPOP numkeys key .. MIN | MAX [COUNT count] */
+/* numkeys key .. MIN | MAX [COUNT count], of ZMPOP from argument 1 on, of BZMPOP from 2 on. */
 static struct ks_zset_need of_zmpop(const struct zset_asked *a)
 {
-    const uint64_t where = count_at(1, a, 0) + 2;
+    const uint32_t at = a->cmd->id == CMD_ID_zmpop ? 1 : 2;
+    const uint64_t where = count_at(at, a, 0) + at + 1;
 
     if (where >= a->argc)
         return at_end(false, 0);
@@ -219,7 +220,12 @@ int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *
     case CMD_ID_zpopmax:
         want = at_end(a->cmd->id == CMD_ID_zpopmax, plus(count_at(2, a, 1), a->moved));
         return ks_need_zset(ks, key, &want, wait);
+    case CMD_ID_bzpopmin:
+    case CMD_ID_bzpopmax:
+        want = at_end(a->cmd->id == CMD_ID_bzpopmax, plus(1, a->moved));
+        return ks_need_zset(ks, key, &want, wait);
     case CMD_ID_zmpop:
+    case CMD_ID_bzmpop:
         want = of_zmpop(a);
         want.n = plus(want.n, a->moved);
         return ks_need_zset(ks, key, &want, wait);
@@ -245,6 +251,7 @@ uint64_t need_zset_moved(const struct cmd *cmd, uint32_t argc, const struct byte
     case CMD_ID_zpopmax:
         return count_at(2, &a, 1);
     case CMD_ID_zmpop:
+    case CMD_ID_bzmpop:
         return of_zmpop(&a).n;
     case CMD_ID_zremrangebyrank:
     case CMD_ID_zremrangebyscore:

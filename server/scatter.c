@@ -100,6 +100,7 @@ static struct join *join_of(const struct conn *c, const struct cmd *cmd, const s
 
     switch (cmd->id) {
     case CMD_ID_dbsize:
+    case CMD_ID_client_unblock:
         return join_create(JOIN_SUM, n);
     case CMD_ID_keys:
         return join_create(JOIN_ARRAY, n);

@@ -18,6 +18,7 @@
 
 #include "replication/replay.h"
 
+#include "server/blocked.h"
 #include "server/config.h"
 #include "server/config_hooks.h"
 #include "server/group_node.h"
@@ -89,6 +90,7 @@ static void on_change(void *ctx, const struct ks_key *key)
     struct shard *sh = ctx;
 
     watch_touch(sh->watches, key);
+    blocked_touch(sh->blocked, key);
 }
 
 static void on_reply_error(void *ctx, struct bytes code)
@@ -273,6 +275,7 @@ static void init_lists(struct shard *sh)
     sh->slowlog = slowlog_create();
     sh->latency = latency_create();
     sh->watches = watch_table_create();
+    sh->blocked = blocked_create();
 }
 
 static int open_reactor(struct shard *sh, char *why, size_t why_len)
@@ -545,6 +548,7 @@ int shard_close(struct shard *sh)
     latency_destroy(sh->latency);
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
+    blocked_destroy(sh->blocked);
     window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);

@@ -42,6 +42,7 @@
 #include "server/stats.h"
 #include "server/window.h"
 
+struct blocked_table;
 struct config;
 struct group_shard;
 struct node;
@@ -99,6 +100,7 @@ struct shard {
     struct slowlog *slowlog;
     struct latency *latency;
     struct watch_table *watches;
+    struct blocked_table *blocked; /* Who waits for keys: BLPOP and its relatives. */
 
     /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */
     uint64_t noted_lsn;
@@ -141,6 +143,7 @@ struct shard {
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */
+    bool unblocking;         /* unblock_serve is on the stack. */
     bool stopping;
     bool finished; /* shard_close need not wait for anything any more. */
     int finish_err;

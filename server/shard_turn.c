@@ -10,11 +10,13 @@
 #include "engine/space/keymerge.h"
 #include "engine/store/store.h"
 
+#include "server/blocked.h"
 #include "server/config.h"
 #include "server/group_shard.h"
 #include "server/node.h"
 #include "server/shard.h"
 #include "server/stream.h"
+#include "server/unblock.h"
 
 /* The timer of a shard. */
 #define CRON_MS 10
@@ -221,6 +223,9 @@ void shard_turn(void *ctx)
         forward_send_staged(sh);
     if (unlikely(sh->group != NULL))
         group_shard_turn(sh->group);
+    /* What came from other members, above all. */
+    if (unlikely(blocked_any_ready(sh->blocked)))
+        unblock_serve(sh);
     oplog_turn_end(sh->log);
     if (unlikely(oplog_fenced(sh->log, NULL)) && !sh->fenced)
         give_up_replies(sh);

@@ -34,6 +34,16 @@ MUST_USE bool zset_can_remove(struct request *rq, const struct ks_key *key, cons
 void zset_remove_ranks(struct request *rq, const struct ks_key *key, struct coll *coll,
                        uint64_t start, uint64_t n);
 
+/*
+ * Replies the `n` first or last members, of which there are as many, and removes them. The array is
+ * announced here; asked zset_can_remove before.
+ */
+void zset_pop(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t n, bool max,
+              bool nested);
+
+/* COUNT behind MIN or MAX; false after an error reply. */
+MUST_USE bool zset_pop_count(struct request *rq, uint32_t at, int64_t *out);
+
 /* A result. Members are borrowed from the sources. */
 struct zset_item {
     struct bytes member;

@@ -366,7 +366,8 @@ FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
 # Where the number of keys stands.
-NUMKEYS = {'SINTERCARD': 1, 'ZINTERCARD': 1, 'LMPOP': 1, 'ZMPOP': 1, 'ZUNION': 1, 'ZINTER': 1,
+NUMKEYS = {'SINTERCARD': 1, 'ZINTERCARD': 1, 'LMPOP': 1, 'ZMPOP': 1,
+           'BLMPOP': 2, 'BZMPOP': 2, 'ZUNION': 1, 'ZINTER': 1,
            'ZDIFF': 1, 'ZUNIONSTORE': 2, 'ZINTERSTORE': 2, 'ZDIFFSTORE': 2}
 
 

@@ -142,6 +142,10 @@ def gen_zset(g, Cmd, scan):
                                                                   g.signed())),
         lambda: Cmd(['ZMPOP'] + several(d, 'zset') + [d.one('MIN', 'max', 'MAX', 'bad')] +
                     d.count()),
+        # They wait for a moment at most: nobody else writes.
+        lambda: Cmd([d.one('BZPOPMIN', 'BZPOPMAX')] + several(d, 'zset')[1:] + ['0.001']),
+        lambda: Cmd(['BZMPOP', '0.001'] + several(d, 'zset') +
+                    [d.one('MIN', 'max', 'MAX', 'bad')] + d.count()),
         lambda: scan(g, 'ZSCAN', k),
     ])()
 
@@ -175,6 +179,10 @@ def gen_list(g, Cmd, scan):
         lambda: Cmd(['LMOVE', k, g.key('list'), end(), end()]),
         lambda: Cmd(['RPOPLPUSH', k, g.key('list')]),
         lambda: Cmd(['LMPOP'] + several(d, 'list') + [end()] + d.count()),
+        lambda: Cmd([d.one('BLPOP', 'BRPOP')] + several(d, 'list')[1:] + ['0.001']),
+        lambda: Cmd(['BLMPOP', '0.001'] + several(d, 'list') + [end()] + d.count()),
+        lambda: Cmd(['BLMOVE', k, g.key('list'), end(), end(), '0.001']),
+        lambda: Cmd(['BRPOPLPUSH', k, g.key('list'), '0.001']),
     ])()
 
 
