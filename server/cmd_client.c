@@ -5,6 +5,7 @@
 #include "server/conn.h"
 #include "server/forward.h"
 #include "server/handlers.h"
+#include "server/pubsub.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -13,19 +14,24 @@
 
 #define CLIENT_LIST_BYTES_MAX (64u << 20)
 
-/* Who a filter of LIST and KILL can ask for; replicas, masters and subscribers do not exist. */
+/* Who a filter of LIST and KILL can ask for; replicas and masters do not exist. */
 enum client_type {
     TYPE_ANY,
     TYPE_NORMAL,
+    TYPE_PUBSUB,
     TYPE_NONE
 };
 
 static bool parse_type(struct request *rq, struct bytes name, enum client_type *out)
 {
-    static const char *const others[] = {"master", "slave", "replica", "pubsub"};
+    static const char *const others[] = {"master", "slave", "replica"};
 
     if (bytes_eq_nocase(name, "normal")) {
         *out = TYPE_NORMAL;
+        return true;
+    }
+    if (bytes_eq_nocase(name, "pubsub")) {
+        *out = TYPE_PUBSUB;
         return true;
     }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
@@ -37,6 +43,11 @@ static bool parse_type(struct request *rq, struct bytes name, enum client_type *
     reply_error(rq->out, "ERR Unknown client type '%.*s'", (int)size_min(name.len, 128),
                 (const char *)name.ptr);
     return false;
+}
+
+static bool is_type(const struct conn *c, enum client_type type)
+{
+    return type == TYPE_ANY || type == (pubsub_listens(c) ? TYPE_PUBSUB : TYPE_NORMAL);
 }
 
 static struct conn *find_id(const struct shard *sh, int64_t id)
@@ -55,6 +66,8 @@ static void flags_text(const struct conn *c, char out[16])
 {
     char *p = out;
 
+    if (pubsub_listens(c))
+        *p++ = 'P';
     if (txn_active(c))
         *p++ = 'x';
     if (c->postponed || c->block != NULL || forward_waits(c))
@@ -99,12 +112,16 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
     flags_text(c, flags);
     IGNORE_RESULT(buf_printf(
         out,
-        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 "
-        "ssub=0 multi=%d qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu "
+        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=%llu "
+        "psub=%llu "
+        "ssub=%llu multi=%d qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu "
         "obl=%zu oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s user=%s redir=-1 resp=%d\n",
         (unsigned long long)c->id, c->addr, c->laddr, c->sock.fd, c->name == NULL ? "" : c->name,
         (unsigned long long)((now_ms - u64_min(now_ms, c->created_ms)) / 1000),
         (unsigned long long)((now_ms - u64_min(now_ms, c->active_ms)) / 1000), flags,
+        (unsigned long long)pubsub_count(c, PUBSUB_CHANNEL),
+        (unsigned long long)pubsub_count(c, PUBSUB_PATTERN),
+        (unsigned long long)pubsub_count(c, PUBSUB_SHARD),
         txn_active(c) ? (int)c->txn->cmds_count : -1, query_bytes(c), c->in.cap - c->in.len,
         c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
         c->out.out.cap, c->out.out.cap, waiting, c->sending.cap, conn_memory_bytes(c),
@@ -154,8 +171,11 @@ void cmd_client_list(struct request *rq)
         ok = false;
     }
     if (ok && (rq->argc == 2 || req_is(rq, 2, "TYPE")) && type != TYPE_NONE) {
-        LIST_FOR_EACH(link, &rq->sh->conns)
-            describe(LIST_ITEM(link, struct conn, link), rq->conn, rq->now_ms, &text);
+        LIST_FOR_EACH(link, &rq->sh->conns) {
+            const struct conn *c = LIST_ITEM(link, struct conn, link);
+            if (is_type(c, type))
+                describe(c, rq->conn, rq->now_ms, &text);
+        }
     }
     if (ok)
         reply_verbatim(rq->out, buf_bytes(&text), "txt");
@@ -267,7 +287,7 @@ static bool kill_matches(const struct kill_filter *f, const struct conn *c, cons
 {
     return (f->addr == NULL || bytes_eq(bytes_cstr(c->addr), *f->addr)) &&
            (f->laddr == NULL || bytes_eq(bytes_cstr(c->laddr), *f->laddr)) &&
-           (f->id == 0 || c->id == f->id) && f->type != TYPE_NONE &&
+           (f->id == 0 || c->id == f->id) && is_type(c, f->type) &&
            (c->id != self->id || !f->skip_me);
 }
 

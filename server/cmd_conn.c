@@ -6,6 +6,7 @@
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/handlers.h"
+#include "server/pubsub.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -13,12 +14,18 @@
 
 void cmd_ping(struct request *rq)
 {
-    if (rq->argc > 2)
+    if (rq->argc > 2) {
         reply_err_arity(rq->out, rq->cmd->name);
-    else if (rq->argc == 2)
+    } else if (pubsub_listens(rq->conn) && rq->out->proto == 2) {
+        /* As a message, so that a subscriber can tell what it is. */
+        reply_array(rq->out, 2);
+        reply_bulk_cstr(rq->out, "pong");
+        reply_bulk(rq->out, rq->argc == 2 ? rq->argv[1] : bytes_of(NULL, 0));
+    } else if (rq->argc == 2) {
         reply_bulk(rq->out, rq->argv[1]);
-    else
+    } else {
         REPLY_RAW(rq->out, "+PONG\r\n");
+    }
 }
 
 void cmd_echo(struct request *rq)
@@ -138,6 +145,7 @@ void cmd_reset(struct request *rq)
     struct conn *c = rq->conn;
 
     txn_reset(c);
+    pubsub_leave(c);
     session_set_name(c, bytes_of(NULL, 0));
     c->reply_mode = CONN_REPLY_ON;
     c->no_evict = false;

@@ -198,7 +198,8 @@ static void derive(struct command_table *table, struct cmd *cmd)
     CHECK(cmd->key_specs_count <= CMD_KEY_SPECS_MAX);
     derive_key_range(cmd);
     if (cmd->key_specs_count == 1 && cmd->key_specs->begin == KEY_BEGIN_INDEX &&
-        cmd->key_specs->find == KEY_FIND_RANGE && cmd->key_specs->last == 0)
+        cmd->key_specs->find == KEY_FIND_RANGE && cmd->key_specs->last == 0 &&
+        (cmd->key_specs->flags & KEY_NOT_KEY) == 0)
         cmd->single_key = (uint8_t)cmd->key_specs->index;
     if (bar == name.len) {
         index_add(table, cmd, name);

@@ -11,6 +11,7 @@
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
+#include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
 #include "server/txn.h"
@@ -410,6 +411,10 @@ void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t safe_lsn)
 {
     if (c->closed)
         return;
+    if (unlikely(c->out.failed)) {
+        conn_close(c);
+        return;
+    }
     if (hold_lsn > safe_lsn || c->marks_count != 0) {
         hold(c, hold_lsn);
         conn_release(c, safe_lsn);
@@ -490,6 +495,7 @@ void conn_close(struct conn *c)
     conn_stop_waiting(c);
     stream_drop(c);
     unblock_forget(c);
+    pubsub_leave(c);
     if (c->fw != NULL)
         forward_close(c);
     txn_destroy(c);
@@ -548,5 +554,5 @@ size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
            c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) +
-           unblock_memory_bytes(c);
+           unblock_memory_bytes(c) + pubsub_memory_bytes(c);
 }

@@ -32,6 +32,7 @@
 #include "server/resp.h"
 
 struct forward_home;
+struct pubsub_client;
 struct shard;
 struct stream;
 struct txn;
@@ -103,7 +104,9 @@ struct conn {
         uint64_t count;
         bool active;
     } walk;
-    char *name; /* CLIENT SETNAME; NULL: none. */
+    struct pubsub_client *pubsub; /* What it listens to; NULL until used. */
+    uint64_t soft_since_ms;       /* Above the soft limit of its output since then; 0: it is not. */
+    char *name;                   /* CLIENT SETNAME; NULL: none. */
     char addr[64];
     char laddr[64];
     uint64_t created_ms; /* Wall clock. */

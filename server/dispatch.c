@@ -19,6 +19,7 @@
 #include "server/need_list.h"
 #include "server/need_zset.h"
 #include "server/node.h"
+#include "server/pubsub.h"
 #include "server/request.h"
 #include "server/route.h"
 #include "server/shard.h"
@@ -435,6 +436,25 @@ static bool group_admits(struct conn *c, const struct cmd *cmd)
     return false;
 }
 
+/* By a subscriber that speaks RESP2, and cannot tell replies from messages. */
+static bool possible_while_listening(const struct cmd *cmd)
+{
+    switch (cmd->id) {
+    case CMD_ID_subscribe:
+    case CMD_ID_psubscribe:
+    case CMD_ID_ssubscribe:
+    case CMD_ID_unsubscribe:
+    case CMD_ID_punsubscribe:
+    case CMD_ID_sunsubscribe:
+    case CMD_ID_ping:
+    case CMD_ID_quit:
+    case CMD_ID_reset:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Who may run it, when, and with how many arguments; after false the error was replied. */
 static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
                      bool container)
@@ -454,6 +474,15 @@ static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cm
     }
     if (unlikely(!c->authenticated) && (cmd->flags & CMD_NO_AUTH) == 0) {
         reply_err_noauth(&c->out);
+        dispatch_reject(c, cmd);
+        return false;
+    }
+    if (unlikely(c->pubsub != NULL) && c->out.proto == 2 && pubsub_listens(c) &&
+        !possible_while_listening(cmd)) {
+        reply_error(&c->out,
+                    "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT "
+                    "/ RESET are allowed in this context",
+                    cmd->name);
         dispatch_reject(c, cmd);
         return false;
     }
@@ -698,6 +727,8 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         c->growth_since_ms = 0;
         if (unlikely(c->block != NULL))
             unblock_forget(c);
+        if (unlikely(c->pubsub != NULL))
+            pubsub_release(c);
     }
     if (unlikely(blocked_any_ready(c->sh->blocked)))
         unblock_serve(c->sh);

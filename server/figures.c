@@ -16,6 +16,7 @@
 #include "server/group_view.h"
 #include "server/info.h"
 #include "server/latency.h"
+#include "server/pubsub.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/unblock.h"
@@ -74,6 +75,9 @@ static void add_conns(struct figures *f, const struct shard *sh)
     f->evict_current_ms = u64_max(f->evict_current_ms, evict_current_ms(sh));
     f->conns += sh->conns_count;
     f->conns_postponed += shard_postponed_count(sh);
+    for (int i = 0; i < PUBSUB_KINDS_COUNT; i++)
+        f->topics[i] += pubsub_topics(sh->pubsub, (enum pubsub_kind)i);
+    f->messages_dropped += pubsub_dropped(sh);
     f->conns_blocked += blocked_count(sh->blocked);
     f->conns_timed += unblock_timed_count(sh);
     LIST_FOR_EACH(link, &sh->conns) {

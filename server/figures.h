@@ -52,6 +52,8 @@ struct figures {
     uint64_t conns_bytes;
     uint64_t conns_postponed;
     uint64_t conns_blocked;
+    uint64_t topics[3]; /* Channels, patterns, shard channels that a shard's clients listen to. */
+    uint64_t messages_dropped;
     uint64_t conns_timed; /* Of these, with a timeout. */
     uint64_t conn_in_max; /* Of one connection. */
     uint64_t conn_out_max;

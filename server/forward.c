@@ -462,6 +462,13 @@ static void post_outbox(struct shard *sh)
     }
 }
 
+void forward_post(struct shard *from, uint32_t to, struct mail *mail)
+{
+    mail_chain_add(&from->forward.outbox[to], mail);
+    from->forward.posting = true;
+    reactor_wake(from->reactor);
+}
+
 void forward_send_staged(struct shard *sh)
 {
     struct list_link *link;
@@ -728,9 +735,7 @@ static void abandon(struct forward *f)
 
     *m = (struct abandon_mail){.mail = {.fn = on_abandoned}, .owner = owner, .id = f->home->id};
     atomic_store(&f->abandoned, true);
-    mail_chain_add(&f->home_shard->forward.outbox[owner->id], &m->mail);
-    f->home_shard->forward.posting = true;
-    reactor_wake(f->home_shard->reactor);
+    forward_post(f->home_shard, owner->id, &m->mail);
 }
 
 static void retire(struct forward *f)

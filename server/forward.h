@@ -147,6 +147,9 @@ void forward_free(struct conn *c);
 /* Bytes that the connection holds for this. */
 size_t forward_memory_bytes(const struct conn *c);
 
+/* A message to another shard, behind what was sent to it before; it leaves in this turn. */
+void forward_post(struct shard *from, uint32_t to, struct mail *mail);
+
 /* --- at the owner --- */
 
 /* The command that the agent had parked may run. */

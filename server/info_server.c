@@ -13,6 +13,7 @@
 #include "server/figures.h"
 #include "server/info.h"
 #include "server/node.h"
+#include "server/pubsub.h"
 #include "server/session.h"
 #include "server/shard.h"
 
@@ -109,9 +110,10 @@ void info_stats(const struct shard *sh, const struct figures *f, struct buf *out
     INFO_U64(out, "current_eviction_exceeded_time", f->evict_current_ms);
     INFO_U64(out, "keyspace_hits", f->stats.keyspace_hits);
     INFO_U64(out, "keyspace_misses", f->stats.keyspace_misses);
-    INFO_U64(out, "pubsub_channels", 0);
-    INFO_U64(out, "pubsub_patterns", 0);
-    INFO_U64(out, "pubsubshard_channels", 0);
+    INFO_U64(out, "pubsub_channels", f->topics[PUBSUB_CHANNEL]);
+    INFO_U64(out, "pubsub_patterns", f->topics[PUBSUB_PATTERN]);
+    INFO_U64(out, "pubsubshard_channels", f->topics[PUBSUB_SHARD]);
+    INFO_U64(out, "pubsub_messages_dropped", f->messages_dropped);
     INFO_U64(out, "latest_fork_usec", 0);
     INFO_U64(out, "total_forks", 0);
     INFO_U64(out, "migrate_cached_sockets", 0);

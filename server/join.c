@@ -205,6 +205,34 @@ static void reply_placed(const struct join *j, struct reply *out)
     mem_free(rest);
 }
 
+/* The arrays side by side: they have the same elements but for integers. */
+static void reply_sums(const struct join *j, struct reply *out)
+{
+    struct bytes *rest = mem_zalloc_array(j->parts_count, sizeof(*rest));
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < j->parts_count; i++)
+        rest[i] = elements(part_of(j, i), &count);
+    reply_array(out, count);
+    for (uint64_t e = 0; e < count; e++) {
+        const struct bytes first = rest[0];
+        uint64_t sum = 0;
+        for (uint32_t i = 0; i < j->parts_count; i++) {
+            int64_t number = 0;
+            size_t head_len;
+            const size_t len = join_element_bytes(rest[i]);
+            CHECK(len != 0 && head(rest[i], &number, &head_len));
+            sum += (uint64_t)number;
+            rest[i] = bytes_from(rest[i], len);
+        }
+        if (first.ptr[0] == ':')
+            reply_u64(out, sum);
+        else
+            reply_raw(out, first.ptr, first.len - rest[0].len);
+    }
+    mem_free(rest);
+}
+
 /* --- what is sorted --- */
 
 struct sortable {
@@ -238,6 +266,37 @@ static void sort(struct sortables *s)
 {
     if (s->count != 0)
         qsort(s->item, s->count, sizeof(*s->item), by_number);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct sortable *x = a, *y = b;
+
+    return bytes_cmp(x->text, y->text);
+}
+
+static void reply_union(const struct join *j, struct reply *out)
+{
+    struct sortables s = {0};
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < j->parts_count; i++) {
+        uint64_t count;
+        struct bytes in = elements(part_of(j, i), &count);
+        for (size_t len; (len = join_element_bytes(in)) != 0; in = bytes_from(in, len))
+            sortable_add(&s, 0, bytes_of(in.ptr, len));
+    }
+    if (s.count != 0)
+        qsort(s.item, s.count, sizeof(*s.item), by_text);
+    const struct reply_mark mark = reply_deferred_begin(out, s.count);
+    for (size_t i = 0; i < s.count; i++) {
+        if (i != 0 && bytes_eq(s.item[i].text, s.item[i - 1].text))
+            continue;
+        reply_raw(out, s.item[i].text.ptr, s.item[i].text.len);
+        n++;
+    }
+    reply_deferred_array(out, mark, n);
+    mem_free(s.item);
 }
 
 static void reply_newest(const struct join *j, struct reply *out)
@@ -325,6 +384,12 @@ void join_reply(struct join *j, struct reply *out)
         return;
     case JOIN_ARRAY:
         reply_array_of_all(j, out);
+        return;
+    case JOIN_UNION:
+        reply_union(j, out);
+        return;
+    case JOIN_SUMS:
+        reply_sums(j, out);
         return;
     case JOIN_PLACE:
         reply_placed(j, out);

@@ -23,6 +23,8 @@ enum join_kind {
     JOIN_SUM,   /* Integers. */
     JOIN_MAX,   /* Integers: the greatest. */
     JOIN_ARRAY, /* Arrays: all elements, in the order of the shards. */
+    JOIN_UNION, /* Arrays of strings: each string once. */
+    JOIN_SUMS,  /* Arrays of the same length: integers are added, other elements are the same. */
     JOIN_PLACE, /* Arrays: each element at the place that join_place gave it. */
     JOIN_LINES, /* Texts of lines: in the order of the numbers behind "id=". */
     JOIN_NEWEST /* Arrays of arrays that begin with a number: the greatest first. */

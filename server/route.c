@@ -10,6 +10,7 @@
 #include "server/figures.h"
 #include "server/forward.h"
 #include "server/node.h"
+#include "server/pubsub.h"
 #include "server/scatter.h"
 #include "server/shard.h"
 #include "server/txn.h"
@@ -104,7 +105,10 @@ static bool txn_bind(struct conn *c, uint32_t owner)
 /* What is queued runs on one shard. */
 static enum route_result queued(struct conn *c, const struct cmd *cmd, const struct where *w)
 {
-    if ((cmd->flags & NODE_FLAGS) != 0 && c->sh->node->shards_count > 1) {
+    const bool publishes = cmd->id == CMD_ID_publish || cmd->id == CMD_ID_spublish;
+    const bool of_node = (cmd->flags & (NODE_FLAGS | CMD_PUBSUB)) != 0 && !publishes;
+
+    if (of_node && c->sh->node->shards_count > 1) {
         reply_error(&c->out, "ERR %s covers all shards and is not possible within MULTI",
                     cmd->name);
         dispatch_reject(c, cmd);
@@ -221,18 +225,33 @@ static enum route_result any_shard(struct conn *c, const struct cmd *cmd, const 
     return ROUTE_HERE;
 }
 
+/* PUBLISH: every shard, if another one has listeners. */
+static enum route_result to_listeners(struct conn *c, const struct cmd *cmd,
+                                      const struct resp_cmd *rc)
+{
+    if (!pubsub_elsewhere(c->sh, cmd->id == CMD_ID_publish ? PUBSUB_CHANNEL : PUBSUB_SHARD))
+        return ROUTE_HERE;
+    note(c, cmd);
+    scatter_all(c, cmd, rc);
+    return ROUTE_DONE;
+}
+
 static enum route_result keyless(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     if (forward_pending(c))
         return wait_for_replies(c);
     if (cmd->id == CMD_ID_reset && c->txn != NULL && c->txn->shard != TXN_NO_SHARD)
         forward_release(c, c->txn->shard);
-    if ((cmd->flags & NODE_FLAGS) == 0 || c->sh->node->shards_count == 1)
+    if ((cmd->flags & (NODE_FLAGS | CMD_PUBSUB)) == 0 || c->sh->node->shards_count == 1)
         return ROUTE_HERE;
     if ((cmd->flags & CMD_FIGURES) != 0)
         return figures_ready(c, rc) ? ROUTE_HERE : ROUTE_WAIT;
+    if (cmd->id == CMD_ID_publish || cmd->id == CMD_ID_spublish)
+        return to_listeners(c, cmd, rc);
     if ((cmd->flags & CMD_ANY_SHARD) != 0)
         return any_shard(c, cmd, rc);
+    if ((cmd->flags & NODE_FLAGS) == 0)
+        return ROUTE_HERE; /* Subscriptions stand at home. */
     note(c, cmd);
     if ((cmd->flags & CMD_EVERY_SHARD) != 0)
         scatter_all(c, cmd, rc);

@@ -101,7 +101,16 @@ static struct join *join_of(const struct conn *c, const struct cmd *cmd, const s
     switch (cmd->id) {
     case CMD_ID_dbsize:
     case CMD_ID_client_unblock:
+    case CMD_ID_publish:
+    case CMD_ID_spublish:
+    case CMD_ID_pubsub_numpat:
         return join_create(JOIN_SUM, n);
+    case CMD_ID_pubsub_channels:
+    case CMD_ID_pubsub_shardchannels:
+        return join_create(JOIN_UNION, n);
+    case CMD_ID_pubsub_numsub:
+    case CMD_ID_pubsub_shardnumsub:
+        return join_create(JOIN_SUMS, n);
     case CMD_ID_keys:
         return join_create(JOIN_ARRAY, n);
     case CMD_ID_client_list:

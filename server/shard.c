@@ -25,6 +25,7 @@
 #include "server/group_shard.h"
 #include "server/latency.h"
 #include "server/node.h"
+#include "server/pubsub.h"
 #include "server/shard_store.h"
 #include "server/shard_turn.h"
 #include "server/slowlog.h"
@@ -276,6 +277,7 @@ static void init_lists(struct shard *sh)
     sh->latency = latency_create();
     sh->watches = watch_table_create();
     sh->blocked = blocked_create();
+    sh->pubsub = pubsub_create();
 }
 
 static int open_reactor(struct shard *sh, char *why, size_t why_len)
@@ -549,6 +551,7 @@ int shard_close(struct shard *sh)
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
     blocked_destroy(sh->blocked);
+    pubsub_destroy(sh->pubsub);
     window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);

@@ -46,6 +46,7 @@ struct blocked_table;
 struct config;
 struct group_shard;
 struct node;
+struct pubsub;
 struct store;
 
 struct shard {
@@ -100,6 +101,7 @@ struct shard {
     struct slowlog *slowlog;
     struct latency *latency;
     struct watch_table *watches;
+    struct pubsub *pubsub;
     struct blocked_table *blocked; /* Who waits for keys: BLPOP and its relatives. */
 
     /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */

@@ -14,6 +14,7 @@
 #include "server/config.h"
 #include "server/group_shard.h"
 #include "server/node.h"
+#include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
 #include "server/unblock.h"
@@ -254,16 +255,17 @@ static void reclaim(void *ctx, const struct ks_key *key)
     (void)mut_end(sh->mut);
 }
 
+/* And those that do not read their messages. */
 static void close_idle(struct shard *sh)
 {
     const uint64_t limit_ms = (uint64_t)sh->cfg->timeout * 1000;
     const uint64_t now_ms = reactor_wall_ms(sh->reactor);
 
-    if (limit_ms == 0)
-        return;
     LIST_FOR_EACH_SAFE(link, &sh->conns) {
         struct conn *c = LIST_ITEM(link, struct conn, link);
-        if (!c->parked && !forward_pending(c) && now_ms - c->active_ms > limit_ms)
+        pubsub_check_limit(c);
+        if (limit_ms != 0 && !c->closed && !c->parked && !forward_pending(c) &&
+            !pubsub_listens(c) && now_ms - c->active_ms > limit_ms)
             conn_close(c);
     }
 }

@@ -6,6 +6,8 @@ each client was told. The conversations are in talks/*.talk, one after the other
     a: CMD ARG..        client a sends a command and reads its reply
     a> CMD ARG..        it only sends
     a< N                it reads N replies (or messages), one if N is missing
+    a* CMD ARG..        as a:, but the elements of the reply come in any order
+    a~ N                as a<, but they come in any order
     a3                  it speaks RESP3 from here on
     a!                  it closes its connection
     blocked N           until as many clients wait as INFO tells
@@ -116,9 +118,12 @@ class Talk:
             conn.send([self.arguments(rest)])
         elif what == '<':
             return [self.read(conn) for _ in range(int(rest or '1'))]
-        elif what == ':':
+        elif what == '~':
+            return sorted((self.read(conn) for _ in range(int(rest))), key=repr)
+        elif what in (':', '*'):
             conn.send([self.arguments(rest)])
-            return self.read(conn)
+            reply = self.read(conn)
+            return (reply[0], sorted(reply[1], key=repr)) if what == '*' else reply
         else:
             raise ValueError(line)
         return None
