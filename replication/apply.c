@@ -73,6 +73,8 @@ static void apply_ops(struct mut *m, struct batch *batch, uint64_t lsn)
         ks_group_apply(m->options.ks, &key, &op, batch, lsn);
         m->changes++;
         mut_changed(m, &key);
+        if (m->options.on_remote != NULL)
+            m->options.on_remote(m->options.ctx, &key, &op);
     }
 }
 

@@ -31,6 +31,7 @@
 
 struct batch;
 struct mut;
+struct op;
 struct oplog;
 
 struct mut_options {
@@ -52,6 +53,8 @@ struct mut_options {
     void (*on_logged)(void *ctx, uint64_t lsn, const struct batch *batch, struct bytes bytes);
     /* A key was changed: WATCH, keyspace events. May be NULL. */
     void (*on_change)(void *ctx, const struct ks_key *key);
+    /* In a group: `op` of another member was applied to the key. May be NULL. */
+    void (*on_remote)(void *ctx, const struct ks_key *key, const struct op *op);
     void *ctx;
 };
 

@@ -19,6 +19,7 @@
 #include "server/need_list.h"
 #include "server/need_zset.h"
 #include "server/node.h"
+#include "server/notify.h"
 #include "server/pubsub.h"
 #include "server/request.h"
 #include "server/route.h"
@@ -525,7 +526,12 @@ void dispatch_run(struct request *rq)
     struct cmd_stats *stats = &rq->sh->stats.cmd[rq->cmd->id];
     const uint32_t errors = rq->out->errors_count;
 
-    rq->cmd->fn(rq);
+    if (unlikely(rq->sh->cfg->notify_keyspace_events != 0) && notify_begin(rq)) {
+        rq->cmd->fn(rq);
+        notify_end(rq);
+    } else {
+        rq->cmd->fn(rq);
+    }
     if (rq->parked)
         return;
     stats->calls++;

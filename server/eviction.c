@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "server/latency.h"
 #include "server/node.h"
+#include "server/notify.h"
 #include "server/shard.h"
 
 /* Of maxmemory: for the uses of keys; without maxmemory. Bytes. */
@@ -68,6 +69,7 @@ static void evict_key(void *ctx, const struct ks_key *key, uint64_t bytes)
     (void)mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
     sh->stats.evicted_keys++;
+    notify_event(sh, EVENT_EVICTED, "evicted", key->name);
     flash_note_evicted(sh, bytes + KEY_BYTES);
 }
 

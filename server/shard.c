@@ -25,6 +25,7 @@
 #include "server/group_shard.h"
 #include "server/latency.h"
 #include "server/node.h"
+#include "server/notify.h"
 #include "server/pubsub.h"
 #include "server/shard_store.h"
 #include "server/shard_turn.h"
@@ -92,6 +93,12 @@ static void on_change(void *ctx, const struct ks_key *key)
 
     watch_touch(sh->watches, key);
     blocked_touch(sh->blocked, key);
+    notify_touch(sh->notify, key);
+}
+
+static void on_remote(void *ctx, const struct ks_key *key, const struct op *op)
+{
+    notify_remote(ctx, key, op);
 }
 
 static void on_reply_error(void *ctx, struct bytes code)
@@ -195,6 +202,7 @@ static int recover_member(struct shard *sh, char *why, size_t why_len)
                                         .flush = state->note.flush,
                                         .on_logged = group_shard_logged,
                                         .on_change = on_change,
+                                        .on_remote = on_remote,
                                         .ctx = sh};
     mut_create(&options, &sh->mut);
     sh->persisted_lsn = state->note.covered_lsn;
@@ -278,6 +286,7 @@ static void init_lists(struct shard *sh)
     sh->watches = watch_table_create();
     sh->blocked = blocked_create();
     sh->pubsub = pubsub_create();
+    sh->notify = notify_create();
 }
 
 static int open_reactor(struct shard *sh, char *why, size_t why_len)
@@ -552,6 +561,7 @@ int shard_close(struct shard *sh)
     watch_table_destroy(sh->watches);
     blocked_destroy(sh->blocked);
     pubsub_destroy(sh->pubsub);
+    notify_destroy(sh->notify);
     window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);
     cmd_keys_deinit(&sh->keys);

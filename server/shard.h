@@ -46,6 +46,7 @@ struct blocked_table;
 struct config;
 struct group_shard;
 struct node;
+struct notify;
 struct pubsub;
 struct store;
 
@@ -102,6 +103,7 @@ struct shard {
     struct latency *latency;
     struct watch_table *watches;
     struct pubsub *pubsub;
+    struct notify *notify;
     struct blocked_table *blocked; /* Who waits for keys: BLPOP and its relatives. */
 
     /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */

@@ -14,6 +14,7 @@
 #include "server/config.h"
 #include "server/group_shard.h"
 #include "server/node.h"
+#include "server/notify.h"
 #include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
@@ -251,8 +252,11 @@ static void reclaim(void *ctx, const struct ks_key *key)
     if (mut_check(sh->mut, key->name.len + 64) != 0)
         return;
     mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
-    sh->stats.expired_keys += mut_reclaim(sh->mut, key);
+    const bool expired = mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
+    sh->stats.expired_keys += expired;
+    if (expired)
+        notify_event(sh, EVENT_EXPIRED, "expired", key->name);
 }
 
 /* And those that do not read their messages. */

@@ -8,6 +8,7 @@ each client was told. The conversations are in talks/*.talk, one after the other
     a< N                it reads N replies (or messages), one if N is missing
     a* CMD ARG..        as a:, but the elements of the reply come in any order
     a~ N                as a<, but they come in any order
+    a. TEXT             it reads messages, up to and with the first that ends with TEXT
     a3                  it speaks RESP3 from here on
     a!                  it closes its connection
     blocked N           until as many clients wait as INFO tells
@@ -118,6 +119,11 @@ class Talk:
             conn.send([self.arguments(rest)])
         elif what == '<':
             return [self.read(conn) for _ in range(int(rest or '1'))]
+        elif what == '.':
+            out = [self.read(conn)]
+            while out[-1] != 'closed' and out[-1][1][-1][1] != rest.encode():
+                out.append(self.read(conn))
+            return out
         elif what == '~':
             return sorted((self.read(conn) for _ in range(int(rest))), key=repr)
         elif what in (':', '*'):

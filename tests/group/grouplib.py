@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'torture', 'crash'))
 
 from node import (  # noqa: E402,F401  pylint: disable=C0413,W0611
-    Conn, ErrorReply, Server, ServerGone)
+    Conn, ErrorReply, Server, ServerGone, encode)
 
 NICKNAME = 'earth'
 # Bounds hangs; nothing is measured by it.

@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 
-from grouplib import Conn, ErrorReply, Group, Server, main_of, pairs, wait_until
+from grouplib import (
+    Conn, ErrorReply, Group, Server, encode, main_of, pairs, wait_until)
 
 
 def fill(member, prefix):
@@ -135,6 +136,39 @@ def concurrent(group):
     assert held[b'set'] == (b'set', {b'y'}), held[b'set']
     assert held[b'kind'] in ((b'hash', {b'f': b'v'}), (b'list', [b'one of both'])), held[b'kind']
     print('concurrent writes converge')
+
+
+def who_waits(group):
+    """What other members write wakes who waits, and raises keyspace notifications."""
+    a, b, _ = group.up()
+    waiting = Conn(b.server.socket_path)
+    for wait, push, wanted in (
+            ('BLPOP', ('RPUSH', 'wait', 'x', 'y'), [b'wait', b'x']),
+            ('BRPOP', ('RPUSH', 'wait2', 'x'), [b'wait2', b'x']),
+            ('BZPOPMIN', ('ZADD', 'wait', '2', 'm'), [b'wait', b'm', b'2'])):
+        b.ok('DEL', wanted[0])
+        group.await_same()
+        waiting.send(encode([wait.encode(), wanted[0], b'0']))
+        wait_until('it waits', lambda: b.info('clients')['blocked_clients'] == '1')
+        a.ok(*push)
+        assert waiting.reply() == wanted
+    held = group.await_same()
+    assert b'wait2' not in held
+    b.ok('CONFIG', 'SET', 'notify-keyspace-events', 'EA')
+    waiting.call('PSUBSCRIBE', '__keyevent@0__:*')
+    heard = []
+    for cmd, event in ((('SET', 'k', 'v'), b'set'), (('INCR', 'n'), b'incrby'),
+                       (('EXPIRE', 'k', '1000'), b'expire'), (('PERSIST', 'k'), b'persist'),
+                       (('HSET', 'h', 'f', 'v'), b'hset'), (('RPUSH', 'l', 'v'), b'rpush'),
+                       (('SADD', 's', 'm'), b'sadd'), (('ZADD', 'z', '1', 'm'), b'zadd'),
+                       (('HDEL', 'h', 'f'), b'hdel'), (('DEL', 'k', 'n', 'l', 's'), b'del')):
+        a.ok(*cmd)
+        while not heard or heard[-1] != b'__keyevent@0__:' + event:
+            heard.append(waiting.reply()[2])
+    waiting.close()
+    b.ok('CONFIG', 'SET', 'notify-keyspace-events', '')
+    group.await_same()
+    print('who waits at another member')
 
 
 def explain(member, *names):
@@ -442,6 +476,7 @@ def run(args):
         transactions(group)
         restarts(group)
         concurrent(group)
+        who_waits(group)
         why(group)
         digests(group)
         operators(group)
