@@ -124,7 +124,7 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
         (unsigned long long)pubsub_count(c, PUBSUB_SHARD),
         txn_active(c) ? (int)c->txn->cmds_count : -1, query_bytes(c), c->in.cap - c->in.len,
         c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
-        c->out.out.cap, c->out.out.cap, waiting, c->sending.cap, conn_memory_bytes(c),
+        c->out.out.cap, c->out.out.cap, waiting, c->sending.len, conn_memory_bytes(c),
         waiting != 0 && c->id != self->id ? "rw" : "r",
         c->last_cmd == NULL ? "NULL" : c->last_cmd->name, "default", c->out.proto));
 }
