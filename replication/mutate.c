@@ -88,7 +88,7 @@ void mut_set_flush(struct mut *m, uint32_t flush)
 
 void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs)
 {
-    CHECK(m->group != NULL && m->depth == 0 && vv_empty(&m->vv));
+    CHECK(m->group != NULL && m->depth == 0 && vv_leq(&m->vv, vv));
     vv_copy(&m->vv, vv);
     vv_copy(&m->seqs, seqs);
     m->seq = vv_get(seqs, m->options.origin);

@@ -72,7 +72,10 @@ void mut_set_origin(struct mut *m, uint8_t origin);
  */
 void mut_set_flush(struct mut *m, uint32_t flush);
 
-/* Everything up to these vectors is here, without having passed through the log, which is empty. */
+/*
+ * Everything up to these vectors is here, some of it without having passed through the log. They
+ * are not below what was applied.
+ */
 void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs);
 
 /* The clock is at least at `hlc` from now on: local batches are above it. */

@@ -126,6 +126,11 @@ static void host_sync_close(void *ctx, uint8_t peer)
     replica_give_close(ctx, peer);
 }
 
+static void host_sync_begin(void *ctx)
+{
+    replica_take_aside(ctx);
+}
+
 static void host_sync_put(void *ctx, struct wire_sync_rows *rows)
 {
     replica_take_rows(ctx, rows);
@@ -146,6 +151,7 @@ static const struct core_host core_host = {.send = host_send,
                                            .sync_open = host_sync_open,
                                            .sync_read = host_sync_read,
                                            .sync_close = host_sync_close,
+                                           .sync_begin = host_sync_begin,
                                            .sync_put = host_sync_put,
                                            .sync_finish = host_sync_finish};
 
@@ -164,6 +170,7 @@ static void create_core(struct replica *r)
     options.incarnation = o->incarnation;
     memcpy(options.group_id, o->group_id, WIRE_GROUP_ID_BYTES);
     options.flush = state->note.flush;
+    options.resync = o->host->set_aside != NULL;
     options.recovered = state->applied;
     options.recovered_lsn = state->lsn;
     options.newest = state->note.newest;
@@ -279,6 +286,8 @@ static void empty(struct replica *r)
         !replica_give_close_all(r))
         return;
     r->flush = r->flush_wanted;
+    if (r->take.kept != NULL)
+        r->take.copying = false; /* What one has oneself is emptied, too. */
     const size_t len = replica_covered_store(r, mut_vv(o->mut), apply_seqs(o->mut), note);
     const int err = o->host->empty(o->ctx, lsn, bytes_of(note, len), &store);
     if (err != 0) {
@@ -288,6 +297,7 @@ static void empty(struct replica *r)
         return;
     }
     r->options.store = store;
+    r->take.kept = NULL;
     mut_set_flush(o->mut, r->flush);
     replica_note_changed(r);
     r->metrics.flushes++;
@@ -299,6 +309,10 @@ void replica_turn(struct replica *r)
         return;
     if (replica_flush_due(r)) {
         empty(r);
+        return;
+    }
+    if (r->take.aside_due) {
+        replica_take_set_aside(r);
         return;
     }
     if (core_syncing(r->core))

@@ -142,6 +142,16 @@ struct replica_host {
      * replica_turn. No local write until it has happened.
      */
     int (*empty)(void *ctx, uint64_t lsn, struct bytes note, struct store **out);
+    /*
+     * Delta resync: as `empty`, but the old store, to which all rows are written back first, stays
+     * open in `*out_kept` and is what a start opens, until keep_new. When it is called again before
+     * that, the new store is made anew. NULL: there is no delta resync.
+     */
+    int (*set_aside)(void *ctx, uint64_t lsn, struct bytes note, struct store **out_fresh,
+                     struct store **out_kept);
+    /* The new store is complete and persistent: it takes the place of the kept one, which goes. 0;
+     * -ERR_BUSY; another error: asked again after a second. */
+    int (*keep_new)(void *ctx);
 };
 
 /* Pointers and strings outlive the replica, but for `state`. Zero of a number: its default. */
@@ -330,6 +340,8 @@ void replica_sums_end(struct replica *r);
     X(copies_given,     METRIC_COUNTER, "Copies of all rows begun for new members.")             \
     X(copied_rows_out,  METRIC_COUNTER, "Rows read for them.")                                   \
     X(copied_rows_in,   METRIC_COUNTER, "Rows stored of a copy made here.")                      \
+    X(resyncs,          METRIC_COUNTER, "Delta resyncs: rows of a peer joined to those here.")   \
+    X(rows_joined,      METRIC_COUNTER, "Rows that these made of one's own and the peer's.")    \
     X(flushes,          METRIC_COUNTER, "Times that the group was emptied.")                     \
     X(lease_failures,   METRIC_COUNTER, "Writes of the lease of the clock that failed.")
 /* clang-format on */

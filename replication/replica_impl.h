@@ -60,10 +60,21 @@ struct log_reads {
 
 /* --- a copy made here --- */
 
+/* One's own rows joined to those of a peer: replica_join.c. */
+struct join {
+    struct vv mine;   /* What the own rows have seen, */
+    struct vv theirs; /* and those of the peer. */
+    struct buf after; /* All rows up to this key are joined. */
+    bool under_way;
+    bool end;
+};
+
 enum take_state {
     TAKE_IDLE,     /* The core asks, or no copy is wanted. */
     TAKE_ROWS,     /* Rows are to be stored. */
     TAKE_WRITING,  /* They are being. */
+    TAKE_JOIN,     /* That was all, of a resync: own rows are to be joined to them. */
+    TAKE_JOINING,  /* Are being compared. */
     TAKE_FINISH,   /* That was all: to be made durable. */
     TAKE_FINISHING /* Is being. */
 };
@@ -75,6 +86,10 @@ struct take {
     struct buf rows; /* key length 4, row length 4, key, row; little-endian. */
     uint32_t count;
     enum take_state state;
+    bool aside_due;     /* A resync waits for the host's set_aside. */
+    struct store *kept; /* Of a resync: our own rows; NULL: it is none. */
+    struct pool_class join_cls;
+    struct join join;
     bool copying; /* The store has a part of a copy, or will soon. */
     bool stale;   /* What waits is from before a flush. */
     bool flush;   /* The job's: make it persistent. */
@@ -201,13 +216,24 @@ size_t replica_sums_bytes(const struct replica *r);
 void replica_take_init(struct replica *r);
 void replica_take_deinit(struct replica *r);
 void replica_take_begin(struct replica *r);
+/* Of a resync. */
+void replica_take_aside(struct replica *r);
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
 void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest);
 /* The group was emptied: what waits is worthless. */
 void replica_take_flushed(struct replica *r);
 /* Goes on with what waits, answers the core. Never from within it. */
 void replica_take_tick(struct replica *r);
+/* The host puts the own rows aside when it can. From replica_turn. */
+void replica_take_set_aside(struct replica *r);
 /* Nothing is being written. */
 bool replica_take_idle(const struct replica *r);
+/* 0, -ENOMEM or -ERR_LIMIT: a peer decides how much it is. */
+MUST_USE int replica_take_put_row(struct buf *rows, struct bytes key, struct bytes row);
+
+/* --- replica_join.c --- */
+
+/* Maintenance thread: the next rows that change, into take.rows. 0 or the error of a store. */
+MUST_USE int replica_join_piece(struct replica *r);
 
 #endif

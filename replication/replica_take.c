@@ -3,6 +3,9 @@
  * the key table learns of them when they are there. The core asks for the next piece when the last
  * is stored, so that there is one in memory.
  *
+ * In a delta resync the rows come to a new store, which is thrown away if it does not get complete;
+ * then one's own are joined to them (replica_join.c), and the new store takes the place of the old.
+ *
  * Every batch of rows has the note that says so; it goes with the last one, which has the vector of
  * the copy. So a start finds either no copy, or a part of one, or all of it.
  */
@@ -39,7 +42,30 @@ static void run_take(void *ctx, struct pool_job **jobs, uint32_t n)
         t->err = store_flush(r->options.store);
 }
 
+static void run_join(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct replica *r = ctx;
+
+    (void)jobs;
+    CHECK(n == 1);
+    r->take.err = replica_join_piece(r);
+}
+
 /* --- batches --- */
+
+int replica_take_put_row(struct buf *rows, struct bytes key, struct bytes row)
+{
+    const int err = buf_reserve(rows, ROW_HEAD_BYTES + key.len + row.len);
+
+    if (err != 0)
+        return err;
+    le32_store(buf_end(rows), (uint32_t)key.len);
+    le32_store(buf_end(rows) + 4, (uint32_t)row.len);
+    buf_commit(rows, ROW_HEAD_BYTES);
+    CHECK(buf_append_bytes(rows, key) == 0);
+    CHECK(buf_append_bytes(rows, row) == 0);
+    return 0;
+}
 
 static bool next_row(struct bytes *rows, struct bytes *key, struct bytes *row)
 {
@@ -63,7 +89,7 @@ static void submit(struct replica *r, enum take_state state)
 {
     r->take.state = state;
     r->jobs++;
-    pool_submit(&r->take.cls, &r->take.job);
+    pool_submit(state == TAKE_JOINING ? &r->take.join_cls : &r->take.cls, &r->take.job);
 }
 
 static void write_rows(struct replica *r)
@@ -101,18 +127,32 @@ static void split(const struct posv *posv, struct vv *vv, struct vv *seqs)
         CHECK(vv_raise(seqs, tag_of(posv->at[i].seq, posv->origin[i])) == 0);
 }
 
+/* What the rows have seen when they are complete. */
+static void final_position(const struct replica *r, struct posv *out)
+{
+    posv_copy(out, &r->take.at);
+    if (r->take.kept == NULL)
+        return;
+    core_position(r->core, out);
+    for (unsigned i = 0; i < r->take.at.count; i++)
+        CHECK(posv_raise(out, r->take.at.origin[i], r->take.at.at[i]) == 0);
+}
+
 static void write_end(struct replica *r)
 {
     struct take *t = &r->take;
+    const struct posv newest = r->newest;
+    struct posv at;
     struct vv vv, seqs;
 
-    split(&t->at, &vv, &seqs);
+    final_position(r, &at);
+    split(&at, &vv, &seqs);
     store_batch_clear(&t->batch);
     t->copying = false;
     posv_copy(&r->newest, &t->newest);
     set_covered(r, &vv, &seqs);
     t->copying = true; /* Until it is done. */
-    posv_init(&r->newest);
+    posv_copy(&r->newest, &newest);
     t->flush = true;
     submit(r, TAKE_FINISHING);
 }
@@ -124,11 +164,13 @@ static void step(struct replica *r)
 {
     struct take *t = &r->take;
 
-    if (t->stale || t->refused != 0 || r->stopping || replica_flush_due(r) ||
+    if (t->stale || t->refused != 0 || r->stopping || replica_flush_due(r) || t->aside_due ||
         r->now_ms < t->retry_ms)
         return;
     if (t->state == TAKE_ROWS)
         write_rows(r);
+    else if (t->state == TAKE_JOIN)
+        submit(r, TAKE_JOINING);
     else if (t->state == TAKE_FINISH)
         write_end(r);
 }
@@ -141,7 +183,10 @@ static void add_keys(struct replica *r)
     ks_copy_done(r->options.ks, true);
     while (next_row(&left, &key, &row)) {
         ks_copy_key(r->options.ks, key, row);
-        r->metrics.copied_rows_in++;
+        if (r->take.join.under_way)
+            r->metrics.rows_joined++;
+        else
+            r->metrics.copied_rows_in++;
     }
 }
 
@@ -151,7 +196,7 @@ static void answer_rows(struct replica *r)
     const int refused = t->refused;
 
     t->state = TAKE_IDLE;
-    t->stale = false;
+    t->stale = t->join.under_way = false;
     t->refused = 0;
     buf_shrink(&t->rows, 4 * CORE_SYNC_BYTES_DEFAULT);
     core_sync_stored(r->core, refused);
@@ -161,20 +206,53 @@ static void answer_rows(struct replica *r)
 static void answer_finish(struct replica *r)
 {
     struct take *t = &r->take;
+    struct posv at;
     struct vv vv, seqs;
 
+    if (t->kept != NULL && !t->stale && !core_sync_stale(r->core)) {
+        const int err = r->options.host->keep_new(r->options.ctx);
+
+        if (err != 0) {
+            t->state = TAKE_FINISH; /* Once more. */
+            t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+            return;
+        }
+        r->metrics.resyncs++;
+    }
+    final_position(r, &at);
     t->state = TAKE_IDLE;
-    t->stale = false;
+    t->stale = t->join.under_way = false;
     core_sync_finished(r->core);
     if (core_syncing(r->core))
         return;
     t->copying = false;
+    t->kept = NULL;
     posv_copy(&r->newest, &t->newest);
-    split(&t->at, &vv, &seqs);
+    split(&at, &vv, &seqs);
     mut_adopt(r->options.mut, &vv, &seqs);
     replica_note_changed(r);
     LOG_NOTICE("replica", "a copy is complete shard=%u rows=%llu", r->options.shard,
                (unsigned long long)r->metrics.copied_rows_in);
+}
+
+/* The next rows that a resync changes, or none of them any more. */
+static void on_joined(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    if (t->err != 0) {
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
+                     "cannot read rows to join shard=%u err=\"%s\"", r->options.shard,
+                     err_str(t->err));
+        t->state = TAKE_JOIN;
+        t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+        return;
+    }
+    if (t->rows.len != 0)
+        t->state = TAKE_ROWS;
+    else
+        t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
+    step(r);
 }
 
 static void on_written(struct mail *mail)
@@ -185,6 +263,10 @@ static void on_written(struct mail *mail)
     const bool rows = t->state == TAKE_WRITING;
 
     r->jobs--;
+    if (t->state == TAKE_JOINING) {
+        on_joined(r);
+        return;
+    }
     if (t->err != 0) {
         LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica", "cannot store a copy shard=%u err=\"%s\"",
                      r->options.shard, err_str(t->err));
@@ -198,28 +280,17 @@ static void on_written(struct mail *mail)
         add_keys(r);
     if (r->stopping)
         return;
-    if (rows)
+    if (rows && t->join.under_way && !t->stale) {
+        t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
+        step(r);
+    } else if (rows) {
         answer_rows(r);
-    else
+    } else {
         answer_finish(r);
+    }
 }
 
 /* --- from the core: it must not be called from within these --- */
-
-/* 0, -ENOMEM or -ERR_LIMIT: the peer decides how much it is. */
-static int keep_row(struct buf *rows, const struct wire_row *row)
-{
-    const int err = buf_reserve(rows, ROW_HEAD_BYTES + row->key.len + row->row.len);
-
-    if (err != 0)
-        return err;
-    le32_store(buf_end(rows), (uint32_t)row->key.len);
-    le32_store(buf_end(rows) + 4, (uint32_t)row->row.len);
-    buf_commit(rows, ROW_HEAD_BYTES);
-    CHECK(buf_append_bytes(rows, row->key) == 0);
-    CHECK(buf_append_bytes(rows, row->row) == 0);
-    return 0;
-}
 
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
 {
@@ -229,7 +300,7 @@ void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
     CHECK(t->state == TAKE_IDLE);
     buf_clear(&t->rows);
     while (t->refused == 0 && wire_sync_next(rows, &row))
-        t->refused = keep_row(&t->rows, &row);
+        t->refused = replica_take_put_row(&t->rows, row.key, row.row);
     t->state = TAKE_ROWS;
     step(r);
 }
@@ -242,7 +313,48 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
     posv_copy(&t->at, at);
     posv_copy(&t->newest, newest);
     t->state = TAKE_FINISH;
+    if (t->kept != NULL) {
+        t->state = TAKE_JOIN;
+        t->join.under_way = true;
+        t->join.end = false;
+        buf_clear(&t->join.after);
+        vv_copy(&t->join.mine, core_applied_vv(r->core));
+        posv_to_vv(at, &t->join.theirs);
+    }
     step(r);
+}
+
+void replica_take_aside(struct replica *r)
+{
+    r->take.aside_due = true;
+}
+
+void replica_take_set_aside(struct replica *r)
+{
+    struct take *t = &r->take;
+    uint8_t note[REPLICA_NOTE_BYTES_MAX];
+    struct store *fresh, *kept;
+    struct vv none;
+
+    if (r->now_ms < t->retry_ms || !replica_take_idle(r) || !replica_sums_idle(r) ||
+        !replica_give_close_all(r))
+        return;
+    vv_init(&none);
+    const bool copying = t->copying;
+    t->copying = true;
+    const size_t len = replica_covered_store(r, &none, &none, note);
+    const int err = r->options.host->set_aside(r->options.ctx, oplog_applied_lsn(r->options.log),
+                                               bytes_of(note, len), &fresh, &kept);
+    if (err != 0) {
+        t->copying = copying;
+        if (err != -ERR_BUSY)
+            t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+        return;
+    }
+    t->aside_due = false;
+    t->kept = kept;
+    r->options.store = fresh;
+    replica_note_changed(r);
 }
 
 void replica_take_flushed(struct replica *r)
@@ -261,7 +373,8 @@ void replica_take_begin(struct replica *r)
 
 bool replica_take_idle(const struct replica *r)
 {
-    return r->take.state != TAKE_WRITING && r->take.state != TAKE_FINISHING;
+    return r->take.state != TAKE_WRITING && r->take.state != TAKE_FINISHING &&
+           r->take.state != TAKE_JOINING;
 }
 
 void replica_take_tick(struct replica *r)
@@ -272,7 +385,7 @@ void replica_take_tick(struct replica *r)
         return;
     if (t->state == TAKE_ROWS && (t->stale || t->refused != 0))
         answer_rows(r);
-    else if (t->state == TAKE_FINISH && t->stale)
+    else if ((t->state == TAKE_FINISH || t->state == TAKE_JOIN) && t->stale)
         answer_finish(r);
     else
         step(r);
@@ -290,6 +403,13 @@ void replica_take_init(struct replica *r)
                                  .run_batch = run_take,
                                  .ctx = r};
     pool_add_class(r->options.maintainer, &t->cls);
+    buf_init(&t->join.after, UINT32_MAX);
+    t->join_cls = (struct pool_class){.name = "join",
+                                      .priority = POOL_FOREGROUND,
+                                      .batch_max = 1,
+                                      .run_batch = run_join,
+                                      .ctx = r};
+    pool_add_class(r->options.maintainer, &t->join_cls);
     t->job = (struct pool_job){.mail = {.fn = on_written}, .reply_to = r->options.mailbox};
 }
 
@@ -297,4 +417,5 @@ void replica_take_deinit(struct replica *r)
 {
     store_batch_deinit(&r->take.batch);
     buf_deinit(&r->take.rows);
+    buf_deinit(&r->take.join.after);
 }

@@ -55,15 +55,15 @@ static void behind_event(const struct group_shard *gs, const struct core_event *
     switch (event->kind) {
     case CORE_PEER_BEHIND:
         LOG_WARN("group",
-                 "a peer was away for longer than oplog-retention-bytes or -time allow; "
-                 "unlink it and let it join anew shard=%u peer=%s",
+                 "a peer was away for longer than oplog-retention-bytes or -time allow; its log "
+                 "is not kept any longer, it will copy rows when it is back shard=%u peer=%s",
                  shard, peer);
         break;
     case CORE_SELF_BEHIND:
-        LOG_ERROR("group",
-                  "this node was away for too long: a peer's log does not reach back so "
-                  "far; delete the dir and join anew shard=%u peer=%s",
-                  shard, peer);
+        LOG_WARN("group",
+                 "this node was away for too long: a peer's log does not reach back so far "
+                 "shard=%u peer=%s",
+                 shard, peer);
         break;
     case CORE_BEYOND_SEAL:
         LOG_ERROR("group",
@@ -161,11 +161,34 @@ static int host_empty(void *ctx, uint64_t lsn, struct bytes note, struct store *
     return shard_flush_group(gs->sh, lsn, note, out);
 }
 
+static int host_set_aside(void *ctx, uint64_t lsn, struct bytes note, struct store **out_fresh,
+                          struct store **out_kept)
+{
+    const struct group_shard *gs = ctx;
+    struct shard_aside aside;
+
+    const int err = shard_set_aside(gs->sh, lsn, note, &aside);
+    if (err != 0)
+        return err;
+    *out_fresh = aside.fresh;
+    *out_kept = aside.kept;
+    return 0;
+}
+
+static int host_keep_new(void *ctx)
+{
+    const struct group_shard *gs = ctx;
+
+    return shard_keep_new(gs->sh);
+}
+
 static const struct replica_host host = {.send = host_send,
                                          .close = host_close,
                                          .event = host_event,
                                          .has_room = host_has_room,
-                                         .empty = host_empty};
+                                         .empty = host_empty,
+                                         .set_aside = host_set_aside,
+                                         .keep_new = host_keep_new};
 
 /* --- making the replica --- */
 

@@ -137,9 +137,14 @@ struct shard {
     uint64_t store_number;
     struct pool_class retire_class; /* Closes and deletes what FLUSHALL has replaced. */
     struct pool_job retire_job;
+    struct store *kept; /* Delta resync: ours, while a peer's rows come to `store`. NULL: none. */
+    uint64_t kept_number;
     struct store *retired; /* NULL: none. */
-    int retired_err;       /* The job's. */
-    bool store_first;      /* CURRENT is not written yet: the shard is being made. */
+    struct store *retired_too;
+    uint64_t retired_number;
+    uint64_t retired_too_number;
+    int retired_err;  /* The job's. */
+    bool store_first; /* CURRENT is not written yet: the shard is being made. */
     struct reactor_timer cron;
     uint64_t cron_count;
     struct thread thread;
@@ -244,6 +249,19 @@ enum shard_flush {
  */
 MUST_USE int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered,
                                struct store **out);
+
+struct shard_aside {
+    struct store *fresh;
+    struct store *kept;
+};
+
+/*
+ * Delta resync (shard_store.h): 0; -ERR_BUSY: call again in the next turn; the error of the disk.
+ * `covered` stands with the covered position of the new store, at `lsn`.
+ */
+MUST_USE int shard_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered,
+                             struct shard_aside *out);
+MUST_USE int shard_keep_new(struct shard *sh);
 
 /* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);

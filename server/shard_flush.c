@@ -6,6 +6,7 @@
 #include "engine/base/le.h"
 #include "engine/base/log.h"
 
+#include "engine/space/flush.h"
 #include "engine/space/keymerge.h"
 #include "engine/space/scan.h"
 
@@ -105,6 +106,35 @@ int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered, stru
     watch_touch_all(sh->watches);
     *out = sh->store;
     return 0;
+}
+
+int shard_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, struct shard_aside *out)
+{
+    char why[512] = "";
+
+    if (!sh->flushing && ks_flush_needed(sh->ks))
+        return -ERR_BUSY; /* It is written back when the shard is idle, as it is now. */
+    if (!is_quiet(sh)) {
+        await_quiet(sh);
+        return -ERR_BUSY;
+    }
+    sh->flushing = false;
+    if (ks_flush_needed(sh->ks))
+        return -ERR_BUSY;
+    shard_note_position(sh);
+    const int err = shard_store_set_aside(sh, lsn, covered, why, sizeof(why));
+    if (err != 0) {
+        LOG_ERROR("group", "cannot begin a resync shard=%u why=\"%s\"", sh->id, why);
+        return err;
+    }
+    watch_touch_all(sh->watches);
+    *out = (struct shard_aside){.fresh = sh->store, .kept = sh->kept};
+    return 0;
+}
+
+int shard_keep_new(struct shard *sh)
+{
+    return sh->retired != NULL ? -ERR_BUSY : shard_store_keep_new(sh);
 }
 
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)

@@ -183,6 +183,23 @@ int shard_store_restart(struct shard *sh, struct bytes covered, char *why, size_
     return 0;
 }
 
+/* The store that is open is to be closed and removed, by the retire job. */
+static void retire_open(struct shard *sh)
+{
+    sh->retired = sh->store;
+    sh->retired_number = sh->store_number;
+}
+
+static void use_store(struct shard *sh, struct store *fresh, uint64_t number)
+{
+    char path[PATH_ROOM];
+
+    sh->store = fresh;
+    sh->store_number = number;
+    shard_keys_path(sh, path, sizeof(path));
+    ks_set_store(sh->ks, fresh, path);
+}
+
 int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
                       size_t why_len)
 {
@@ -206,11 +223,60 @@ int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char
     ks_clear(sh->ks);
     shard_keys_path(sh, path, sizeof(path));
     keyfile_remove(path);
-    sh->retired = sh->store;
-    sh->store = fresh;
-    sh->store_number = number;
-    shard_keys_path(sh, path, sizeof(path));
-    ks_set_store(sh->ks, fresh, path);
+    retire_open(sh);
+    if (sh->kept != NULL) {
+        sh->retired_too = sh->kept;
+        sh->retired_too_number = sh->kept_number;
+        sh->kept = NULL;
+    }
+    use_store(sh, fresh, number);
+    pool_submit(&sh->retire_class, &sh->retire_job);
+    return 0;
+}
+
+int shard_store_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
+                          size_t why_len)
+{
+    char new_dir[PATH_ROOM];
+    struct store *fresh = NULL;
+    const uint64_t number = sh->store_number + 1;
+    const struct position at = {.lsn = lsn, .covered = covered};
+
+    CHECK(sh->retired == NULL);
+    store_path(sh, number, new_dir);
+    const int err = make_empty(sh, number, &at, &fresh, why, why_len);
+    if (err != 0) {
+        store_close(fresh);
+        IGNORE_RESULT(file_remove_tree(new_dir)); /* Removed at the next start if it stays. */
+        if (why[0] == '\0')
+            (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
+        return err;
+    }
+    ks_clear(sh->ks);
+    if (sh->kept == NULL) {
+        sh->kept = sh->store;
+        sh->kept_number = sh->store_number;
+    } else {
+        retire_open(sh);
+        pool_submit(&sh->retire_class, &sh->retire_job);
+    }
+    use_store(sh, fresh, number);
+    return 0;
+}
+
+int shard_store_keep_new(struct shard *sh)
+{
+    char path[PATH_ROOM];
+
+    CHECK(sh->kept != NULL && sh->retired == NULL);
+    const int err = current_write(sh, sh->store_number);
+    if (err != 0)
+        return err;
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_KEYS, sh->dir, sh->kept_number);
+    keyfile_remove(path);
+    sh->retired = sh->kept;
+    sh->retired_number = sh->kept_number;
+    sh->kept = NULL;
     pool_submit(&sh->retire_class, &sh->retire_job);
     return 0;
 }
@@ -223,9 +289,14 @@ static void retire(void *ctx, struct pool_job **jobs, uint32_t n)
 
     (void)jobs;
     CHECK(n == 1);
-    store_path(sh, sh->store_number - 1, dir);
+    store_path(sh, sh->retired_number, dir);
     store_close(sh->retired);
     sh->retired_err = file_remove_tree(dir);
+    if (sh->retired_too == NULL)
+        return;
+    store_path(sh, sh->retired_too_number, dir);
+    store_close(sh->retired_too);
+    IGNORE_RESULT(file_remove_tree(dir)); /* Removed at the next start if it stays. */
 }
 
 static void on_retired(struct mail *mail)
@@ -233,7 +304,7 @@ static void on_retired(struct mail *mail)
     struct shard *sh =
         container_of(container_of(mail, struct pool_job, mail), struct shard, retire_job);
 
-    sh->retired = NULL;
+    sh->retired = sh->retired_too = NULL;
     if (sh->retired_err != 0)
         LOG_WARN("server", "cannot remove the old store shard=%u err=\"%s\"", sh->id,
                  err_str(sh->retired_err));

@@ -6,8 +6,8 @@
  *     shard-000/keys-000001     the checkpoint of its key table (engine/space/keyfile.h)
  *     shard-000/oplog/          the log
  *
- * A store that CURRENT does not name, and its checkpoint, are left over from a flush that was cut
- * short, and are removed at start.
+ * A store that CURRENT does not name, and its checkpoint, are left over from a flush or a delta
+ * resync that was cut short, and are removed at start.
  */
 #ifndef TIERRA_SERVER_SHARD_STORE_H
 #define TIERRA_SERVER_SHARD_STORE_H
@@ -49,5 +49,16 @@ MUST_USE int shard_store_restart(struct shard *sh, struct bytes covered, char *w
  */
 MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
                                size_t why_len);
+
+/*
+ * Delta resync, in two steps. The first: as shard_store_renew, but the store that is open stays so,
+ * and CURRENT names it until the second: after a crash nothing has changed. Done once more it
+ * throws away what came since the last time. Its rows are all in it: nothing of the keyspace is
+ * dirty.
+ */
+MUST_USE int shard_store_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
+                                   size_t why_len);
+/* The second: the new store, complete and persistent, counts. Nothing is open on the other. */
+MUST_USE int shard_store_keep_new(struct shard *sh);
 
 #endif
