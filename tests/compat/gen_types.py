@@ -1,4 +1,6 @@
-"""Generators of diff_cmds.py for geo, HyperLogLog and LCS."""
+"""Generators of diff_cmds.py for geo, HyperLogLog, LCS and RESTORE."""
+
+import struct
 
 from gen_zset_list import Draw
 
@@ -148,7 +150,70 @@ def gen_lcs(g, Cmd):
     return Cmd(['LCS', key(), key()] + sum(words, []))
 
 
+def crc64(data):
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x95ac9329ac4bc9b5 if crc & 1 else 0)
+    return crc
+
+
+def with_footer(body, version=10):
+    """A value in Redis's serialisation as DUMP gives it."""
+    body += struct.pack('<H', version)
+    return body + struct.pack('<Q', crc64(body))
+
+
+def rdb_string(text):
+    text = text.encode()
+    return (bytes([len(text)]) if len(text) < 64 else struct.pack('>H', 0x4000 | len(text))) + text
+
+
+def rdb_value(d):
+    g, r = d.g, d.rng
+    kind = r.randrange(7)
+    words = sorted({g.sub() for _ in range(r.randint(1, 8))})
+    count = bytes([len(words)])
+    if kind == 0:
+        return b'\0' + rdb_string(g.value()[:5000])
+    if kind == 1:
+        return b'\1' + count + b''.join(rdb_string(w) for w in words)
+    if kind == 2:
+        return b'\2' + count + b''.join(rdb_string(w) for w in words)
+    if kind == 3:
+        return b'\4' + count + b''.join(rdb_string(w) + rdb_string(g.sub()) for w in words)
+    if kind == 4:
+        return b'\5' + count + b''.join(rdb_string(w) + struct.pack('<d', r.randrange(9) + 0.5)
+                                        for w in words)
+    if kind == 5:
+        numbers = sorted({r.randrange(-9, 99) for _ in words})
+        return b'\x0b' + rdb_string(struct.pack('<II%dh' % len(numbers), 2, len(numbers),
+                                                *numbers).decode('latin1')) \
+            if all(0 <= x < 99 for x in numbers) else b'\2' + b'\1' + b'\xc0\x05'
+    # Twice the same, nothing, and nothing that is a type.
+    return d.one(b'\2\2\1a\1a', b'\2\0', b'\x30\1a', b'', b'\2\5\1a')
+
+
+def gen_dump(g, Cmd):
+    d, r = Draw(g), g.rng
+    key = g.key(r.choice(['string', 'hash', 'set', 'zset', 'list']))
+    body = with_footer(rdb_value(d), 10 if r.random() < 0.95 else 11)
+    if r.random() < 0.03:
+        body = body[:-1] + b'x'
+    ttl = d.one('0', '0', '0', '100000', '1', '-1', 'x', '99999999999999')
+    words = [d.maybe(0.7, g.case('REPLACE')), d.maybe(0.1, 'IDLETIME', g.signed()),
+             d.maybe(0.1, 'FREQ', d.one('0', '255', '256', '-1', 'x')), d.maybe(0.02, 'BAD')]
+    if r.random() < 0.2:
+        words.append(['ABSTTL'])
+        ttl = d.one('0', '1', '99999999999999', '1000')
+    elif ttl == '1':
+        ttl = '0'
+    r.shuffle(words)
+    return Cmd(['RESTORE', key, ttl, body] + sum(words, []))
+
+
 def generators(Cmd):
     """Of the families: a function of a Gen each."""
     return {'geo': lambda g: gen_geo(g, Cmd), 'hll': lambda g: gen_hll(g, Cmd),
-            'lcs': lambda g: gen_lcs(g, Cmd)}
+            'lcs': lambda g: gen_lcs(g, Cmd), 'dump': lambda g: gen_dump(g, Cmd)}

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""DUMP and RESTORE between redis-server and tierra-server.
+
+Random values of all types, of sizes that make Redis use each of its encodings, go from one server
+to the other and back, and must be the same there. Then dumps are damaged: with their sum as it was
+they must be refused, with a sum that fits they are refused or make a value that can be read.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+
+import diff_cmds
+import gen_types
+
+SKIP = 77
+
+
+def text(rng):
+    r = rng.random()
+    if r < 0.3:
+        return str(rng.choice([0, -1, 12, 127, 128, -129, 4095, -4097, 32768, -70000, 1 << 23,
+                               1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]))
+    if r < 0.9:
+        return bytes(rng.randrange(256) for _ in range(rng.randrange(30)))
+    if r < 0.97:
+        return b'ab' * rng.randrange(2, 100)
+    return bytes(rng.randrange(97, 100) for _ in range(rng.choice([63, 64, 70, 4095, 4096, 9000])))
+
+
+def score(rng):
+    return rng.choice(['0', '1', '-3', '1.5', 'inf', '-inf', '1e300', '0.1', '100000', '3e-5'])
+
+
+def value(rng, key):
+    """A command that makes one."""
+    n = rng.choice([1, 2, 5, 20, 130, 600])
+    kind = rng.randrange(7)
+    if kind == 0:
+        return ['SET', key, text(rng)]
+    if kind == 1:
+        return ['RPUSH', key] + [text(rng) for _ in range(n)]
+    if kind == 2:
+        return ['SADD', key] + [text(rng) for _ in range(n)]
+    if kind == 3:
+        width = rng.choice([100, 100000, 1 << 40])
+        return ['SADD', key] + [str(rng.randrange(-width, width)) for _ in range(n)]
+    if kind == 4:
+        return ['HSET', key] + [x for _ in range(n) for x in (text(rng), text(rng))]
+    if kind == 5:
+        return ['ZADD', key] + [x for _ in range(n) for x in (score(rng), text(rng))]
+    return ['SET', key, bytes(rng.randrange(256) for _ in range(rng.choice([17, 5000, 40000])))]
+
+
+def move(a, b, key):
+    kind, dump = a.call('DUMP', key)
+    assert kind == '$' and dump, (kind, dump)
+    reply = b.call('RESTORE', key, '0', dump)
+    assert reply == ('+', b'OK'), (key, reply, dump[:60])
+    return dump
+
+
+def shown(conn, key):
+    return diff_cmds.dump(conn)[key.encode()]
+
+
+def round_trips(a, b, rng, count):
+    """The dumps that were seen."""
+    dumps = []
+    for i in range(count):
+        key = 'k%d' % i
+        for conn in (a, b):
+            conn.call('FLUSHALL')
+        a.call(*value(rng, key))
+        want = shown(a, key)
+        dumps.append(move(a, b, key))
+        assert shown(b, key) == want, (key, want, shown(b, key))
+        a.call('DEL', key)
+        dumps.append(move(b, a, key))
+        assert shown(a, key) == want, (key, want, shown(a, key))
+        assert b.call('RESTORE', key, '0', dumps[-1])[1].startswith(b'BUSYKEY')
+        assert b.call('RESTORE', key, '5000', dumps[-1], 'REPLACE') == ('+', b'OK')
+        assert 0 < int(b.call('PTTL', key)[1]) <= 5000
+        assert shown(b, key)[2] == want[2]
+    return dumps
+
+
+def damaged(b, rng, dumps, count):
+    read = 0
+    for _ in range(count):
+        dump = bytearray(rng.choice(dumps))
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            dump[rng.randrange(len(dump) - 8)] = rng.randrange(256)
+        same = bytes(dump) in dumps
+        reply = b.call('RESTORE', 'damaged', '0', bytes(dump), 'REPLACE')
+        assert same or reply == ('-', b'ERR DUMP payload version or checksum are wrong'), reply
+        summed = gen_types.with_footer(bytes(dump[:-10]))
+        reply = b.call('RESTORE', 'damaged', '0', summed, 'REPLACE')
+        if reply == ('+', b'OK'):
+            read += 1
+            b.call('DUMP', 'damaged')
+            shown(b, 'damaged')
+        else:
+            assert reply[1] in (b'ERR Bad data format',
+                                b'ERR key or element name is longer than 65535 bytes'), reply
+        assert b.call('PING') == ('+', b'PONG')
+        b.call('FLUSHALL')
+    print('%d damaged dumps, of which %d could be read' % (count, read))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--server', required=True)
+    p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--count', type=int, default=300)
+    args = p.parse_args()
+    redis = shutil.which('redis-server')
+    if redis is None:
+        print('SKIP: there is no redis-server')
+        return SKIP
+    started = []
+    try:
+        started.append(diff_cmds.spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
+        started.append(diff_cmds.spawn([args.server], 'tierra-server'))
+        a, b = (diff_cmds.Conn(s[2]) for s in started)
+        rng = random.Random(args.seed)
+        dumps = round_trips(a, b, rng, args.count)
+        damaged(b, rng, dumps, 5 * args.count)
+        print('seed %d: %d values, there and back' % (args.seed, args.count))
+    finally:
+        for process, directory, _ in started:
+            diff_cmds.stop(process, directory, keep=False)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
