@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Runs the Tcl tests of redis-server, as Debian's source package has them, against a Tierra.
+
+The tests are asked from apt at run time and are not part of this project. Each unit gets a server
+of its own. A test that fails must stand in the file `known` with its reason, and a unit must reach
+as many tests as redis-server passes in the same mode (the file `units`), else this fails.
+
+usage: redis_suite.py --server PATH [--units unit/a,unit/b] [--fast] [--cold] [--suite DIR]
+       redis_suite.py --real --units ...        (redis-server itself; prints lines for `units`)
+
+Exit: 0 as known, 1 not, 77 skipped because tclsh, dpkg-source or the package are not to be had.
+"""
+
+import argparse
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# One database; neither encodings nor DEBUG are looked at.
+FLAGS = ['--durable', '--singledb', '--ignore-encoding', '--ignore-digest', '--tags',
+         '-slow -needs:repl -needs:debug -needs:pfdebug']
+# The harness names a test that does nothing for so long, and gives up.
+STALL_SECONDS = 60
+UNIT_SECONDS_MAX = 400
+SKIPPED = 77
+# So little that what is not in use leaves DRAM at once.
+COLD = ['--maxmemory', '20mb']
+
+
+# --- the tests ---
+
+
+def source_lists(parts):
+    """This machine's own Debian entries, as entries for sources, in a folder of their own."""
+    found = 0
+    places = ['/etc/apt/sources.list'] + [
+        os.path.join('/etc/apt/sources.list.d', name)
+        for name in (os.listdir('/etc/apt/sources.list.d')
+                     if os.path.isdir('/etc/apt/sources.list.d') else [])]
+    for number, path in enumerate(p for p in places if os.path.isfile(p)):
+        with open(path, encoding='utf-8', errors='replace') as file:
+            text = file.read()
+        deb822 = path.endswith('.sources')
+        if deb822:
+            text = re.sub(r'(?m)^Types:.*$', 'Types: deb-src', text)
+        else:
+            text = '\n'.join('deb-src' + line[3:] for line in text.splitlines()
+                             if re.match(r'deb\s', line))
+        if not text.strip():
+            continue
+        found += 1
+        name = 'own%d.%s' % (number, 'sources' if deb822 else 'list')
+        with open(os.path.join(parts, name), 'w', encoding='utf-8') as file:
+            file.write(text + '\n')
+    return found
+
+
+def fetch_suite(top):
+    """Unpacks the source package below `top`; the folder, or None."""
+    lists, parts = os.path.join(top, 'lists'), os.path.join(top, 'parts')
+    os.makedirs(os.path.join(lists, 'partial'))
+    os.makedirs(parts)
+    if source_lists(parts) == 0:
+        return None
+    apt = ['apt-get', '-qq', '-o', 'Dir::Etc::sourcelist=/dev/null', '-o',
+           'Dir::Etc::sourceparts=' + parts, '-o', 'Dir::State::lists=' + lists]
+    for command in (apt + ['update'], apt + ['source', '--download-only', 'redis']):
+        if subprocess.run(command, cwd=top, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          timeout=300, check=False).returncode != 0:
+            return None
+    described = [name for name in os.listdir(top) if name.endswith('.dsc')]
+    if not described:
+        return None
+    out = os.path.join(top, 'redis')
+    done = subprocess.run(['dpkg-source', '--no-check', '-x', described[0], out], cwd=top,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return out if done.returncode == 0 else None
+
+
+# --- a unit ---
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A server for one unit."""
+
+    def __init__(self, command, top):
+        self.dir = tempfile.mkdtemp(prefix='server-', dir=top)
+        self.port = free_port()
+        with open(os.path.join(top, 'server.log'), 'ab') as log:
+            self.process = subprocess.Popen(
+                [*command, '--port', str(self.port), '--dir', self.dir], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log)
+        for _ in range(600):
+            try:
+                socket.create_connection(('127.0.0.1', self.port), 1).close()
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    sys.exit('the server does not start: status %d' % self.process.returncode)
+                time.sleep(0.05)
+        sys.exit('the server does not answer')
+
+    def end(self):
+        """Whether it was there to the end."""
+        alive = self.process.poll() is None
+        if alive:
+            self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return alive
+
+
+class Unit:
+    """What the harness said of one unit."""
+
+    def __init__(self):
+        self.passed, self.failed, self.notes = [], [], []
+
+    def read(self, text):
+        why = None
+        for line in text.replace('\r', '').split('\n'):
+            m = re.match(r'(?:\x1b\[[0-9;]*m)*\[(ok|err|exception|TIMEOUT|skip|ignore|ready|testing'
+                         r'|\d+/\d+ done)(?:\x1b\[[0-9;]*m)*\]:?\s*(.*)', line)
+            if m is None:
+                if why is not None and len(why[1]) < 300:
+                    why[1] += ' ' + line.strip()
+                continue
+            kind, rest, why = m.group(1), m.group(2), None
+            if kind == 'ok':
+                self.passed.append(re.sub(r' \(\d+ ms\)$', '', rest))
+            elif kind == 'err':
+                name = re.match(r'(.*) in tests/\S+\.tcl$', rest)
+                why = [name.group(1) if name else 'outside a test: ' + rest, '']
+                self.failed.append(why)
+            elif kind in ('exception', 'TIMEOUT'):
+                self.notes.append('%s %s' % (kind, rest[:200]))
+
+
+def run_unit(suite, unit, server):
+    """One run of the harness, through a terminal so that nothing stays in its buffer."""
+    # Its own server listens there; the ports that these are plus 10,000 must exist too.
+    base = 20000 + os.getpid() % 400 * 60
+    command = ['tclsh', 'tests/test_helper.tcl', '--host', '127.0.0.1', '--port',
+               str(server.port), '--baseport', str(base), '--portcount', '50', '--timeout',
+               str(STALL_SECONDS), '--single', unit, *FLAGS]
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, cwd=suite, stdin=subprocess.DEVNULL, stdout=slave,
+                               stderr=slave, start_new_session=True,
+                               env=dict(os.environ, TERM='dumb', LC_ALL='C.UTF-8'))
+    os.close(slave)
+    text, end, result = bytearray(), time.monotonic() + UNIT_SECONDS_MAX, Unit()
+    while True:
+        if time.monotonic() > end:
+            result.notes.append('stopped after %d s' % UNIT_SECONDS_MAX)
+            break
+        if select.select([master], [], [], 1)[0]:
+            try:
+                data = os.read(master, 65536)
+            except OSError:  # Its other end is closed.
+                break
+            text += data
+        elif process.poll() is not None:
+            break
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+    os.close(master)
+    result.read(text.decode('utf-8', 'replace'))
+    return result, text
+
+
+# --- what is expected ---
+
+
+def table(name):
+    """Lines of fields with tabs between them; # starts a comment."""
+    with open(os.path.join(HERE, name), encoding='utf-8') as file:
+        return [line.rstrip('\n').split('\t') for line in file
+                if line.strip() and not line.startswith('#')]
+
+
+def reason_of(known, unit, test):
+    """A name may end in *; one that is * alone fits all."""
+    for where, name, reason in known:
+        if where in (unit, '*') and (name == test or
+                                     (name.endswith('*') and test.startswith(name[:-1]))):
+            return reason
+    return None
+
+
+def judge(unit, result, known, base):
+    """Prints what was not expected; whether there is nothing."""
+    wrong = [(test, why) for test, why in result.failed if reason_of(known, unit, test) is None]
+    for test, why in wrong:
+        print('  FAILED %s:%s' % (test, why[:300]))
+    for note in result.notes:
+        print('  NOTE   %s' % note)
+    reached = len(result.passed) + len(result.failed)
+    if reason_of(known, unit, '*') is not None:
+        reached = base
+    if reached < base:
+        print('  FAILED %d of %d tests were reached' % (reached, base))
+    return not wrong and reached >= base
+
+
+def run_units(args, suite, units, known, top):
+    good, hit, total = True, 0, 0
+    command = shlex.split(args.server) if not args.real else [
+        'redis-server', '--save', '', '--enable-debug-command', 'yes']
+    for unit, base, _ in units:
+        server = Server(command + (COLD if args.cold else []), top)
+        began = time.monotonic()
+        result, text = run_unit(suite, unit, server)
+        alive = server.end()
+        seconds = time.monotonic() - began
+        if args.out:
+            os.makedirs(args.out, exist_ok=True)
+            with open(os.path.join(args.out, unit.replace('/', '_')), 'wb') as file:
+                file.write(text)
+        if args.real:
+            print('%s\t%d\t%s' % (unit, len(result.passed), 'fast' if seconds < 8 else 'slow'),
+                  flush=True)
+            continue
+        print('%-24s %4d of %4d, %.0f s' % (unit, len(result.passed), int(base), seconds),
+              flush=True)
+        if not alive:
+            print('  FAILED the server died')
+        good = judge(unit, result, known, int(base)) and alive and good
+        hit += min(len(result.passed), int(base))
+        total += int(base)
+    if not args.real:
+        print('%d of %d tests that redis-server passes (%.1f %%)' %
+              (hit, total, 100 * hit / max(total, 1)))
+    return good
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('--server')
+    p.add_argument('--real', action='store_true')
+    p.add_argument('--units')
+    p.add_argument('--fast', action='store_true', help='the units that take seconds')
+    p.add_argument('--cold', action='store_true', help='hardly any DRAM')
+    p.add_argument('--suite', help='an unpacked source tree of redis 7.0')
+    p.add_argument('--out', help='a folder for what the harness prints')
+    args = p.parse_args()
+    if not args.real and not args.server:
+        p.error('--server or --real')
+    if shutil.which('tclsh') is None or shutil.which('dpkg-source') is None:
+        print('skipped: no tclsh or no dpkg-source')
+        return SKIPPED
+    units = table('units')
+    if args.units:
+        wanted = args.units.split(',')
+        counts = {unit[0]: unit for unit in units}
+        units = [counts.get(name, [name, '0', 'slow']) for name in wanted]
+    elif args.fast:
+        units = [unit for unit in units if unit[2] == 'fast']
+    with tempfile.TemporaryDirectory(prefix='redis-suite-') as top:
+        suite = args.suite or fetch_suite(top)
+        if suite is None:
+            print('skipped: the source package redis is not to be had')
+            return SKIPPED
+        return 0 if run_units(args, os.path.abspath(suite), units, table('known'), top) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
