@@ -19,13 +19,15 @@ static uint64_t count_of(const struct conn *c, enum pubsub_kind kind)
 static void confirm(struct request *rq, enum pubsub_kind kind, const char *word,
                     const struct bytes *name)
 {
-    reply_push(rq->out, 3);
-    reply_bulk_cstr(rq->out, word);
+    struct reply *out = pubsub_out(rq->conn);
+
+    reply_push(out, 3);
+    reply_bulk_cstr(out, word);
     if (name == NULL)
-        reply_null(rq->out);
+        reply_null(out);
     else
-        reply_bulk(rq->out, *name);
-    reply_u64(rq->out, count_of(rq->conn, kind));
+        reply_bulk(out, *name);
+    reply_u64(out, count_of(rq->conn, kind));
 }
 
 static void subscribe(struct request *rq, enum pubsub_kind kind, const char *word)

@@ -296,10 +296,11 @@ void pubsub_check_limit(struct conn *c)
         close_slow(c);
 }
 
-/* Where a message may stand: not within a reply that is sent in parts. */
-static struct reply *out_of(struct conn *c)
+struct reply *pubsub_out(struct conn *c)
 {
-    if (likely(c->stream == NULL))
+    const bool taken_back = c->now != NULL && c->reply_mode != CONN_REPLY_ON;
+
+    if (likely(c->stream == NULL && !taken_back) || c->pubsub == NULL)
         return &c->out;
     c->pubsub->held.proto = c->out.proto;
     return &c->pubsub->held;
@@ -339,7 +340,7 @@ static uint64_t to_topic(const struct pubsub_topic *topic, struct bytes channel,
         n++;
         if (c->closing)
             continue;
-        write_message(out_of(c), words[topic->kind], pattern, channel, message);
+        write_message(pubsub_out(c), words[topic->kind], pattern, channel, message);
         pubsub_wrote(c);
     }
     return n;

@@ -117,7 +117,13 @@ uint64_t pubsub_deliver(struct shard *sh, enum pubsub_kind kind, struct bytes ch
 uint64_t pubsub_publish(struct shard *sh, enum pubsub_kind kind, struct bytes channel,
                         struct bytes message);
 
-/* The reply that was sent in parts is complete: what came meanwhile follows it. */
+/*
+ * Where a push to it may stand: neither within a reply that is sent in parts nor in what CLIENT
+ * REPLY takes back.
+ */
+struct reply *pubsub_out(struct conn *c);
+
+/* That reply, or that command, is complete: what came meanwhile follows it. */
 void pubsub_release(struct conn *c);
 
 /*
