@@ -37,6 +37,7 @@ BATCHES_BETWEEN_KILLS = 10
 LEFT_OUT = {
     b'shutdown', b'debug', b'client|pause', b'client|kill', b'client|reply', b'client|no-evict',
     b'client|no-touch', b'quit', b'auth', b'monitor', b'subscribe', b'psubscribe', b'ssubscribe',
+    b'unsubscribe', b'punsubscribe', b'sunsubscribe',
     b'config|set', b'config|rewrite', b'acl', b'hello', b'reset', b'flushall', b'flushdb',
     b'replicaof', b'slaveof', b'sync', b'psync', b'failover', b'wait', b'save', b'bgsave',
     b'replgroup', b'bgrewriteaof', b'module'}
@@ -54,6 +55,10 @@ NUMBERS = [
 GARBAGE = [
     b'*', b'?', b'[a-', b'%s%n', b'\xff\xfe', b'$-1', b'k*', b'{t}*', b'\\', b'[^]x]', b'LIMIT',
     b'COUNT', b'0' * 400]
+# Where their time to wait stands; for ever would be what it says.
+WAITING = {b'blpop': -1, b'brpop': -1, b'blmove': -1, b'brpoplpush': -1, b'bzpopmin': -1,
+           b'bzpopmax': -1, b'blmpop': 0, b'bzmpop': 0}
+TIMEOUTS = [b'0.001', b'0.002', b'1e-3', b'-1', b'nan', b'x', b'']
 # A number as an offset must not make the run itself slow or large.
 LONG_STRINGS = {b'setrange', b'setbit', b'bitfield'}
 
@@ -192,6 +197,8 @@ class Generator:
             words.append(self.anything(huge))
         while rng.random() < 0.12:
             self.spoil(words, huge)
+        if name[0] in WAITING and words:
+            words[WAITING[name[0]]] = rng.choice(TIMEOUTS)
         return name + words
 
 
