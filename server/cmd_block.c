@@ -16,26 +16,27 @@
 #include "server/unblock.h"
 #include "server/zset.h"
 
-/* --- lists --- */
-
 /*
- * The first list among the keys that the command is to look at. NULL with *ok true: there is none;
- * false: the error was replied.
+ * The first collection of the wanted type among the keys that the command is to look at. NULL with
+ * *ok true: there is none; false: the error was replied.
  */
-static struct coll *first_list(struct request *rq, const struct unblock_wish *wish,
+static struct coll *first_coll(struct request *rq, const struct unblock_wish *wish,
                                struct ks_key *out_key, bool *ok)
 {
     *ok = true;
     for (uint32_t i = wish->first; i < wish->end; i++) {
         *out_key = req_key(rq, i);
-        if (!unblock_looks_at(rq, out_key, VT_LIST))
+        if (!unblock_looks_at(rq, out_key, wish->type))
             continue;
-        struct coll *coll = listcmd_get(rq, out_key, ok);
+        struct coll *coll =
+            wish->type == VT_LIST ? listcmd_get(rq, out_key, ok) : zset_get(rq, out_key, ok);
         if (!*ok || coll != NULL)
             return coll;
     }
     return NULL;
 }
+
+/* --- lists --- */
 
 static void pop_list(struct request *rq, bool front)
 {
@@ -45,7 +46,7 @@ static void pop_list(struct request *rq, bool front)
 
     if (unblock_ended(rq) || !unblock_timeout(rq, rq->argc - 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_list(rq, &wish, &key, &ok);
+    struct coll *coll = first_coll(rq, &wish, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {
@@ -87,7 +88,7 @@ void cmd_blmpop(struct request *rq)
     if (!listcmd_end(rq, wish.end, &front) || !listcmd_count(rq, wish.end + 1, &count) ||
         !unblock_timeout(rq, 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_list(rq, &wish, &key, &ok);
+    struct coll *coll = first_coll(rq, &wish, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {
@@ -110,7 +111,7 @@ static void move(struct request *rq, uint32_t timeout_at, bool from_front, bool 
 
     if (!unblock_timeout(rq, timeout_at, &wish.wait_ms))
         return;
-    struct coll *from = first_list(rq, &wish, &key, &ok);
+    struct coll *from = first_coll(rq, &wish, &key, &ok);
     if (!ok)
         return;
     if (from != NULL)
@@ -138,22 +139,6 @@ void cmd_brpoplpush(struct request *rq)
 
 /* --- sorted sets --- */
 
-/* As first_list. */
-static struct coll *first_zset(struct request *rq, const struct unblock_wish *wish,
-                               struct ks_key *out_key, bool *ok)
-{
-    *ok = true;
-    for (uint32_t i = wish->first; i < wish->end; i++) {
-        *out_key = req_key(rq, i);
-        if (!unblock_looks_at(rq, out_key, VT_ZSET))
-            continue;
-        struct coll *coll = zset_get(rq, out_key, ok);
-        if (!*ok || coll != NULL)
-            return coll;
-    }
-    return NULL;
-}
-
 static void pop_zset(struct request *rq, bool max)
 {
     bool ok;
@@ -163,7 +148,7 @@ static void pop_zset(struct request *rq, bool max)
 
     if (unblock_ended(rq) || !unblock_timeout(rq, rq->argc - 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_zset(rq, &wish, &key, &ok);
+    struct coll *coll = first_coll(rq, &wish, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {
@@ -207,7 +192,7 @@ void cmd_bzmpop(struct request *rq)
     const bool max = req_is(rq, wish.end, "MAX");
     if (!zset_pop_count(rq, wish.end + 1, &count) || !unblock_timeout(rq, 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_zset(rq, &wish, &key, &ok);
+    struct coll *coll = first_coll(rq, &wish, &key, &ok);
     if (!ok)
         return;
     if (coll == NULL) {

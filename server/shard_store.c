@@ -200,6 +200,15 @@ static void use_store(struct shard *sh, struct store *fresh, uint64_t number)
     ks_set_store(sh->ks, fresh, path);
 }
 
+/* A new store that could not be made, or not be named. `why`: kept if there is something. */
+static void drop_new(struct store *fresh, const char *dir, int err, char *why, size_t why_len)
+{
+    store_close(fresh);
+    IGNORE_RESULT(file_remove_tree(dir)); /* Removed at the next start if it stays. */
+    if (why[0] == '\0')
+        (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
+}
+
 int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
                       size_t why_len)
 {
@@ -214,10 +223,7 @@ int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char
     if (err == 0)
         err = current_write(sh, number);
     if (err != 0) {
-        store_close(fresh);
-        IGNORE_RESULT(file_remove_tree(new_dir)); /* Removed at the next start if it stays. */
-        if (why[0] == '\0')
-            (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
+        drop_new(fresh, new_dir, err, why, why_len);
         return err;
     }
     ks_clear(sh->ks);
@@ -246,10 +252,7 @@ int shard_store_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, 
     store_path(sh, number, new_dir);
     const int err = make_empty(sh, number, &at, &fresh, why, why_len);
     if (err != 0) {
-        store_close(fresh);
-        IGNORE_RESULT(file_remove_tree(new_dir)); /* Removed at the next start if it stays. */
-        if (why[0] == '\0')
-            (void)snprintf(why, why_len, "cannot make a new store: %s", err_str(err));
+        drop_new(fresh, new_dir, err, why, why_len);
         return err;
     }
     ks_clear(sh->ks);

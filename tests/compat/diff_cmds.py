@@ -139,6 +139,7 @@ class Gen:
 
     KEYS = 6
     TAGS = 0  # Hash tags; 0: keys have none.
+    PIPELINES = True  # With tags.
 
     def __init__(self, rng):
         self.rng = rng
@@ -552,7 +553,8 @@ def run(place_a, place_b, cmds, cold=False, protos=(2, 3)):
         pairs[0][0].call('FLUSHALL')
         pairs[0][1].call('FLUSHALL')
         cooler = Cooler(pairs[0][1]) if cold else None
-        steps = pipelines(cmds) if Gen.TAGS else ((i, [cmd]) for i, cmd in enumerate(cmds))
+        one_by_one = not (Gen.TAGS and Gen.PIPELINES)
+        steps = ((i, [cmd]) for i, cmd in enumerate(cmds)) if one_by_one else pipelines(cmds)
         for n, (at, some) in enumerate(steps):
             if cooler is not None and n % Cooler.EVERY == 0:
                 cooler.adjust()
@@ -671,6 +673,8 @@ def main():
     p.add_argument('--family', action='append', help='only these families of commands')
     p.add_argument('--shards', type=int, help='shards of tierra-server')
     p.add_argument('--keys', type=int, help='keys per family')
+    p.add_argument('--single', action='store_true',
+                   help='no pipelines with --shards, so that a refusal can be tried again')
     p.add_argument('--cold', action='store_true', help='starve tierra-server of memory')
     p.add_argument('--no-minimise', action='store_true')
     args = p.parse_args()
@@ -681,6 +685,7 @@ def main():
                 del GENERATORS[name]
     if args.keys:
         Gen.KEYS = args.keys
+    Gen.PIPELINES = not args.single
     if args.shards:
         Gen.TAGS = 4 * args.shards
         Cooler.LEAST = (16 + 8 * args.shards) << 20
