@@ -36,23 +36,30 @@ static struct coll *first_coll(struct request *rq, const struct unblock_wish *wi
     return NULL;
 }
 
+/* As first_coll. NULL: the command waits for one, or the error was replied. */
+static struct coll *ready_coll(struct request *rq, const struct unblock_wish *wish,
+                               struct ks_key *out_key)
+{
+    bool ok;
+    struct coll *coll = first_coll(rq, wish, out_key, &ok);
+
+    if (ok && coll == NULL)
+        unblock_wait(rq, wish);
+    return ok ? coll : NULL;
+}
+
 /* --- lists --- */
 
 static void pop_list(struct request *rq, bool front)
 {
-    bool ok;
     struct ks_key key;
     struct unblock_wish wish = {.type = VT_LIST, .first = 1, .end = rq->argc - 1};
 
     if (unblock_ended(rq) || !unblock_timeout(rq, rq->argc - 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_coll(rq, &wish, &key, &ok);
-    if (!ok)
+    struct coll *coll = ready_coll(rq, &wish, &key);
+    if (coll == NULL)
         return;
-    if (coll == NULL) {
-        unblock_wait(rq, &wish);
-        return;
-    }
     reply_array(rq->out, 2);
     reply_bulk(rq->out, key.name);
     listcmd_pop_one(rq, coll, front);
@@ -71,7 +78,7 @@ void cmd_brpop(struct request *rq)
 /* BLMPOP timeout numkeys key .. LEFT | RIGHT [COUNT count] */
 void cmd_blmpop(struct request *rq)
 {
-    bool ok, front;
+    bool front;
     int64_t keys, count;
     struct ks_key key;
     struct unblock_wish wish = {.type = VT_LIST, .first = 3};
@@ -88,13 +95,9 @@ void cmd_blmpop(struct request *rq)
     if (!listcmd_end(rq, wish.end, &front) || !listcmd_count(rq, wish.end + 1, &count) ||
         !unblock_timeout(rq, 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_coll(rq, &wish, &key, &ok);
-    if (!ok)
+    struct coll *coll = ready_coll(rq, &wish, &key);
+    if (coll == NULL)
         return;
-    if (coll == NULL) {
-        unblock_wait(rq, &wish);
-        return;
-    }
     if (!listcmd_room_for_pop(rq, &key, coll, (uint64_t)count))
         return;
     reply_array(rq->out, 2);
@@ -141,20 +144,15 @@ void cmd_brpoplpush(struct request *rq)
 
 static void pop_zset(struct request *rq, bool max)
 {
-    bool ok;
     struct ks_key key;
     struct zorder_pos pos;
     struct unblock_wish wish = {.type = VT_ZSET, .first = 1, .end = rq->argc - 1};
 
     if (unblock_ended(rq) || !unblock_timeout(rq, rq->argc - 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_coll(rq, &wish, &key, &ok);
-    if (!ok)
+    struct coll *coll = ready_coll(rq, &wish, &key);
+    if (coll == NULL)
         return;
-    if (coll == NULL) {
-        unblock_wait(rq, &wish);
-        return;
-    }
     CHECK(max ? zorder_last(&coll->order, &pos) : zorder_first(&coll->order, &pos));
     reply_array(rq->out, 3);
     reply_bulk(rq->out, key.name);
@@ -175,7 +173,6 @@ void cmd_bzpopmax(struct request *rq)
 /* BZMPOP timeout numkeys key .. MIN | MAX [COUNT count] */
 void cmd_bzmpop(struct request *rq)
 {
-    bool ok;
     int64_t keys, count;
     struct ks_key key;
     struct unblock_wish wish = {.type = VT_ZSET, .first = 3};
@@ -192,13 +189,9 @@ void cmd_bzmpop(struct request *rq)
     const bool max = req_is(rq, wish.end, "MAX");
     if (!zset_pop_count(rq, wish.end + 1, &count) || !unblock_timeout(rq, 1, &wish.wait_ms))
         return;
-    struct coll *coll = first_coll(rq, &wish, &key, &ok);
-    if (!ok)
+    struct coll *coll = ready_coll(rq, &wish, &key);
+    if (coll == NULL)
         return;
-    if (coll == NULL) {
-        unblock_wait(rq, &wish);
-        return;
-    }
     const uint64_t n = u64_min((uint64_t)count, coll->count);
     if (!zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
         return;

@@ -134,6 +134,18 @@ class Fixture:
         return self.conn.call('SET', 'probe', 'x') == b'OK'
 
 
+def run_with(fix, run_on):
+    """Starts it, runs, and ends it; what it leaves stays for a look when that fails."""
+    try:
+        fix.start()
+        run_on(fix)
+        assert fix.stop() == 0
+    except BaseException:
+        fix.fail()
+        raise
+    fix.finish()
+
+
 def main_of(description, run, add_options=None):
     """Arguments, and the exit code: 0, 1, or 77 for a skip (run raises SystemExit)."""
     import argparse  # pylint: disable=import-outside-toplevel

@@ -12,7 +12,7 @@ No command may be refused, and the keyspace must stay within maxmemory.
 import random
 import sys
 
-from faultlib import MB, Fixture, main_of
+from faultlib import MB, Fixture, main_of, run_with
 from pipelines import Client, drive
 
 MAXMEMORY = 64 * MB
@@ -113,14 +113,7 @@ def run_on(fix):
 
 def run(args):
     fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'hashes')
-    try:
-        fix.start()
-        run_on(fix)
-        assert fix.stop() == 0
-    except BaseException:
-        fix.fail()
-        raise
-    fix.finish()
+    run_with(fix, run_on)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 
-from faultlib import MB, Fixture, main_of
+from faultlib import MB, Fixture, main_of, run_with
 from node import encode
 
 MAXMEMORY = 64 * MB
@@ -209,14 +209,7 @@ def run_on(fix):
 
 def run(args):
     fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'pipelines')
-    try:
-        fix.start()
-        run_on(fix)
-        assert fix.stop() == 0
-    except BaseException:
-        fix.fail()
-        raise
-    fix.finish()
+    run_with(fix, run_on)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ maxmemory: with a demotion that waits for batches they become five times as much
 import random
 import sys
 
-from faultlib import MB, Conn, Fixture, main_of, wait_until
+from faultlib import MB, Conn, Fixture, main_of, run_with, wait_until
 from node import encode
 
 MAXMEMORY = 48 * MB
@@ -62,14 +62,7 @@ def run_on(fix):
 def run(args):
     fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'reads')
     fix.value_len = VALUE_BYTES
-    try:
-        fix.start()
-        run_on(fix)
-        assert fix.stop() == 0
-    except BaseException:
-        fix.fail()
-        raise
-    fix.finish()
+    run_with(fix, run_on)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ the middle, DEL and FLUSHALL leave a server that works; FLUSHALL takes the conne
 import os
 import sys
 
-from faultlib import MB, Fixture, main_of, wait_until
+from faultlib import MB, Fixture, main_of, run_with, wait_until
 from node import Conn, ErrorReply, ServerGone, encode
 
 MAXMEMORY = 48 * MB
@@ -165,14 +165,7 @@ def run_on(fix):
 
 def run(args):
     fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'streams')
-    try:
-        fix.start()
-        run_on(fix)
-        assert fix.stop() == 0
-    except BaseException:
-        fix.fail()
-        raise
-    fix.finish()
+    run_with(fix, run_on)
 
 
 if __name__ == '__main__':
