@@ -1,6 +1,7 @@
 """What the tests of replication groups share: members as real processes, and what they hold."""
 
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -21,12 +22,17 @@ WAIT_SECONDS = 60
 
 
 def free_ports(count):
-    socks = [socket.socket() for _ in range(count)]
-    for s in socks:
-        s.bind(('127.0.0.1', 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
+    """Below those that the system gives to outgoing connections, which might take them."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 
@@ -208,8 +214,11 @@ class Group:
             return all(lag['lag-ops'] == 0 for m in members for lag in m.lags()
                        if lag['peer'].decode() in {o.name for o in members})
 
-        wait_until(differences, lambda: shipped() and self.same(members) is not None, seconds)
-        return self.same(members)
+        def held():
+            contents = self.same(members) if shipped() else None
+            return None if contents is None else (contents,)
+
+        return wait_until(differences, held, seconds)[0]
 
     def finish(self):
         for m in self.up():
