@@ -302,18 +302,38 @@ static MUST_USE int keys_reserve(struct cmd_keys *keys, uint32_t more)
     return 0;
 }
 
-/* The argument behind the keyword, or 0: not there. Of destinations the last counts. */
-static uint32_t find_keyword(const struct cmd_key_spec *spec, uint32_t argc,
+/* Which of the command's keyword specifications the word begins; its last one is the result. */
+static const struct cmd_key_spec *keyword_of(const struct cmd *cmd, struct bytes word)
+{
+    const struct cmd_key_spec *found = NULL;
+
+    for (uint8_t i = 0; i < cmd->key_specs_count; i++) {
+        const struct cmd_key_spec *spec = &cmd->key_specs[i];
+        if (spec->begin == KEY_BEGIN_KEYWORD && bytes_eq_nocase(word, spec->keyword))
+            found = spec;
+    }
+    return found;
+}
+
+/*
+ * The argument behind the keyword, or 0: not there. Of destinations the last counts. What stands
+ * behind any keyword of the command is its value, even if it is spelled like one: else a call could
+ * name a key that nobody sees.
+ */
+static uint32_t find_keyword(const struct cmd *cmd, const struct cmd_key_spec *spec, uint32_t argc,
                              const struct bytes *argv)
 {
-    const bool forward = spec->index > 0;
-    const int64_t start = forward ? spec->index : (int64_t)argc + spec->index;
+    const int64_t start = spec->index > 0 ? spec->index : (int64_t)argc + spec->index;
     uint32_t found = 0;
 
-    for (int64_t i = start; i >= 1 && i < argc; i += forward ? 1 : -1) {
-        if (!bytes_eq_nocase(argv[i], spec->keyword))
+    for (int64_t i = i64_max(start, 1); i + 1 < argc; i++) {
+        const struct cmd_key_spec *begins = keyword_of(cmd, argv[i]);
+        if (begins == NULL)
             continue;
-        found = (uint32_t)i + 1;
+        i++;
+        if (begins != spec)
+            continue;
+        found = (uint32_t)i;
         if ((spec->flags & KEY_OW) == 0)
             break;
     }
@@ -364,6 +384,26 @@ static uint16_t flags_of_set(uint32_t argc, const struct bytes *argv)
     return KEY_OW | KEY_UPDATE;
 }
 
+/* BITFIELD only reads if all that it does is GET. */
+static uint16_t flags_of_bitfield(uint32_t argc, const struct bytes *argv)
+{
+    for (uint32_t i = 2; i < argc; i += 3) {
+        if (!bytes_eq_nocase(argv[i], "get") || argc - i < 3)
+            return KEY_RW | KEY_ACCESS | KEY_UPDATE;
+    }
+    return KEY_RO | KEY_ACCESS;
+}
+
+static uint16_t flags_of_key(const struct cmd *cmd, const struct cmd_key_spec *spec, uint32_t argc,
+                             const struct bytes *argv)
+{
+    if (likely((spec->flags & KEY_VARIABLE_FLAGS) == 0))
+        return spec->flags;
+    if (cmd->id == CMD_ID_set)
+        return flags_of_set(argc, argv);
+    return cmd->id == CMD_ID_bitfield ? flags_of_bitfield(argc, argv) : spec->flags;
+}
+
 int command_keys(const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
                  struct cmd_keys *out)
 {
@@ -376,7 +416,7 @@ int command_keys(const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
         if ((spec->flags & KEY_NOT_KEY) != 0)
             continue;
         if (spec->begin == KEY_BEGIN_KEYWORD) {
-            first = find_keyword(spec, argc, argv);
+            first = find_keyword(cmd, spec, argc, argv);
             if (first == 0)
                 continue;
         }
@@ -390,7 +430,7 @@ int command_keys(const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
             return err;
         }
         const struct cmd_need need = command_need(cmd, i, argc, argv);
-        const uint16_t flags = spec->need == NEED_BY_SET ? flags_of_set(argc, argv) : spec->flags;
+        const uint16_t flags = flags_of_key(cmd, spec, argc, argv);
         const uint32_t step = (uint32_t)spec->step;
         for (uint32_t pos = first; pos <= last; pos += step) {
             out->key[out->count++] = (struct cmd_key){
