@@ -54,7 +54,10 @@ typedef void (*cmd_fn)(struct request *rq);
     X(EVERY_SHARD,       "")            /* Every shard runs it; the replies are joined. */         \
     X(FIRST_SHARD,       "")            /* Shard 0 runs it. */                                     \
     X(ANY_SHARD,         "")            /* route.c chooses by the arguments. */                    \
-    X(FIGURES,           "")            /* Reads the figures of all shards. */
+    X(FIGURES,           "")            /* Reads the figures of all shards. */                     \
+    X(PUBLISHES,         "")            /* Argument 1 is a channel, */                             \
+    X(SUBSCRIBES,        "")            /* all arguments are channels, */                          \
+    X(SUBSCRIBES_PATTERNS, "")          /* or patterns of channels. */
 
 /* Bit order of ACL categories as in Redis: ACL CAT and COMMAND INFO list them in this order. */
 #define CMD_ACL_CATEGORIES(X)                                                                      \

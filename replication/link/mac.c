@@ -92,6 +92,15 @@ void mac_of(struct bytes key, struct bytes message, uint8_t out[MAC_BYTES])
     mac_destroy(mac);
 }
 
+bool mac_sha256(struct bytes data, uint8_t out[MAC_BYTES])
+{
+    size_t len = 0;
+
+    return EVP_Q_digest(NULL, "SHA256", NULL, data.len == 0 ? "" : (const void *)data.ptr, data.len,
+                        out, &len) == 1 &&
+           len == MAC_BYTES;
+}
+
 bool mac_equal(const uint8_t *a, const uint8_t *b, size_t len)
 {
     return CRYPTO_memcmp(a, b, len) == 0;

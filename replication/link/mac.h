@@ -1,6 +1,6 @@
 /*
- * HMAC-SHA256 (RFC 2104, FIPS 180-4) and what goes with secrets. The only module that calls
- * OpenSSL.
+ * HMAC-SHA256 and SHA-256 (RFC 2104, FIPS 180-4) and what goes with secrets. The only module that
+ * calls OpenSSL.
  *
  * One thread at a time for each struct mac; different ones on different threads.
  */
@@ -37,6 +37,10 @@ void mac_end(struct mac *mac, uint8_t out[MAC_BYTES]);
 
 /* The same in one call. */
 void mac_of(struct bytes key, struct bytes message, uint8_t out[MAC_BYTES]);
+
+/* SHA-256 of `data`. False: the library has none, or no memory; `out` is not to be used. Any
+ * thread. */
+MUST_USE bool mac_sha256(struct bytes data, uint8_t out[MAC_BYTES]);
 
 /* In a time that does not depend on the bytes. */
 bool mac_equal(const uint8_t *a, const uint8_t *b, size_t len);
