@@ -64,7 +64,7 @@ static void reply_hello(struct request *rq)
     reply_bulk_cstr(rq->out, "id");
     reply_u64(rq->out, rq->conn->id);
     reply_bulk_cstr(rq->out, "mode");
-    reply_bulk_cstr(rq->out, "standalone");
+    reply_bulk_cstr(rq->out, rq->sh->cluster ? "cluster" : "standalone");
     reply_bulk_cstr(rq->out, "role");
     reply_bulk_cstr(rq->out, "master");
     reply_bulk_cstr(rq->out, "modules");
@@ -128,10 +128,12 @@ void cmd_select(struct request *rq)
         reply_error(rq->out, "ERR value is not an integer or out of range");
         return;
     }
-    if (index != 0)
-        reply_err_db_index(rq->out);
-    else
+    if (index == 0)
         reply_ok(rq->out);
+    else if (rq->sh->cluster)
+        reply_error(rq->out, "ERR SELECT is not allowed in cluster mode");
+    else
+        reply_err_db_index(rq->out);
 }
 
 void cmd_quit(struct request *rq)

@@ -299,7 +299,11 @@ void cmd_copy(struct request *rq)
                 return;
             }
             if (db != 0) {
-                reply_err_db_index(rq->out);
+                if (rq->sh->cluster)
+                    reply_error(rq->out, "ERR Copying to another database is not allowed in "
+                                         "cluster mode");
+                else
+                    reply_err_db_index(rq->out);
                 return;
             }
         } else {

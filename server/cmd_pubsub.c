@@ -102,11 +102,16 @@ void cmd_sunsubscribe(struct request *rq)
 
 /* --- PUBLISH --- */
 
-/* Outside of a transaction each shard that has listeners runs it (route.c). */
+/*
+ * Outside of a transaction each shard that has listeners runs it (route.c). Nodes of a cluster pass
+ * the message on, but as in Redis count their own listeners only; those of a shard channel are all
+ * at the node that owns its slot.
+ */
 static void publish(struct request *rq, enum pubsub_kind kind)
 {
-    const uint64_t n = rq->nested ? pubsub_publish(rq->sh, kind, rq->argv[1], rq->argv[2])
-                                  : pubsub_deliver(rq->sh, kind, rq->argv[1], rq->argv[2]);
+    const bool passes_on = rq->sh->cluster ? kind == PUBSUB_CHANNEL : rq->nested;
+    const uint64_t n = passes_on ? pubsub_publish(rq->sh, kind, rq->argv[1], rq->argv[2])
+                                 : pubsub_deliver(rq->sh, kind, rq->argv[1], rq->argv[2]);
 
     reply_u64(rq->out, n);
 }

@@ -129,12 +129,13 @@ static bool scan_options(struct request *rq, struct keys *k, int64_t *count)
     return true;
 }
 
-/* Where the walk goes on behind this shard's keys: at the first slot of the next one. */
+/* Where the walk goes on behind this shard's keys: at the first slot of the next one; the walk of a
+ * node of a cluster ends. */
 static uint64_t next_shard_cursor(const struct shard *sh)
 {
     const uint64_t slot = route_first_slot(sh->id + 1, sh->node->shards_count);
 
-    return slot >= KEY_SLOTS ? 0 : slot << KEYTAB_CURSOR_HASH_BITS;
+    return sh->cluster || slot >= KEY_SLOTS ? 0 : slot << KEYTAB_CURSOR_HASH_BITS;
 }
 
 static struct ks_scan scan_step(struct request *rq, uint32_t count, ks_scan_fn fn, void *ctx)
@@ -205,6 +206,92 @@ void cmd_keys(struct request *rq)
     }
     if (k.err != 0)
         reply_err_oom(rq->out, "the reply does not fit into the output buffer; use SCAN");
+    else if (err != 0)
+        reply_unreadable(rq, err);
+    else
+        reply_names(rq, walk);
+    walk_end(walk);
+}
+
+/* --- CLUSTER GETKEYSINSLOT --- */
+
+/* Names of one slot, up to a number. */
+struct slot_keys {
+    struct keys keys;
+    uint16_t slot;
+    uint64_t max;
+};
+
+static void keep_slot_key(void *ctx, struct bytes name, uint8_t type, bool expired)
+{
+    struct slot_keys *s = ctx;
+
+    /* A step may go on into the next slot. */
+    if (s->keys.walk->count < s->max && key_slot(name) == s->slot)
+        keep_key(&s->keys, name, type, expired);
+}
+
+/* The walk has left the slot, or has enough. */
+static bool slot_done(const struct slot_keys *s)
+{
+    const struct conn_walk *walk = s->keys.walk;
+
+    return walk->count >= s->max || s->keys.err != 0 || walk->cursor == 0 ||
+           walk->cursor >> KEYTAB_CURSOR_HASH_BITS != s->slot;
+}
+
+/* Some steps of the walk: 0: that was all; 1: it is to go on later; or an error. */
+static int walk_slot(struct request *rq, struct slot_keys *s)
+{
+    struct conn_walk *walk = s->keys.walk;
+    const uint64_t there = ks_slot_entries(rq->ks, s->slot);
+    uint32_t steps = 0;
+    int err = 0;
+
+    if (there == 0 || s->max == 0)
+        return 0;
+    /* Not more names than the slot has, as those of cold keys are read. */
+    const uint32_t some = (uint32_t)u64_min(KEYS_STEP, u64_min(there, s->max));
+    const struct ks_scan step = scan_step(rq, some, keep_slot_key, s);
+    do {
+        if (++steps > KEYS_STEPS_MAX && !rq->nested) {
+            shard_retry_next_turn(rq->sh, rq->conn);
+            return 1;
+        }
+        err = ks_scan(rq->ks, &step, &walk->cursor);
+    } while (err == 0 && !slot_done(s));
+    return err;
+}
+
+void cmd_cluster_getkeysinslot(struct request *rq)
+{
+    struct conn_walk *walk = &rq->conn->walk;
+    struct slot_keys s = {.keys = {.walk = walk}};
+    int64_t slot, max;
+
+    if (!rq->sh->cluster) {
+        reply_error(rq->out, "ERR This instance has cluster support disabled");
+        return;
+    }
+    if (!req_i64(rq, 2, &slot) || !req_i64(rq, 3, &max))
+        return;
+    if (slot < 0 || slot >= KEY_SLOTS || max < 0) {
+        reply_error(rq->out, "ERR Invalid slot or number of keys");
+        return;
+    }
+    s.slot = (uint16_t)slot;
+    s.max = (uint64_t)max;
+    if (!walk->active) {
+        walk->active = true;
+        walk->cursor = keytab_cursor(s.slot, 0);
+    }
+    const int err = walk_slot(rq, &s);
+    if (err > 0) {
+        rq->parked = true;
+        return;
+    }
+    if (s.keys.err != 0)
+        reply_err_oom(rq->out, "the reply does not fit into the output buffer; ask for fewer");
     else if (err != 0)
         reply_unreadable(rq, err);
     else

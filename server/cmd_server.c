@@ -168,7 +168,9 @@ void cmd_swapdb(struct request *rq)
 {
     int64_t a, b;
 
-    if (!parse_db(rq->argv[1], &a))
+    if (rq->sh->cluster)
+        reply_error(rq->out, "ERR SWAPDB is not allowed in cluster mode");
+    else if (!parse_db(rq->argv[1], &a))
         reply_error(rq->out, "ERR invalid first DB index");
     else if (!parse_db(rq->argv[2], &b))
         reply_error(rq->out, "ERR invalid second DB index");
@@ -182,7 +184,9 @@ void cmd_move(struct request *rq)
 {
     int64_t db;
 
-    if (!parse_db(rq->argv[2], &db))
+    if (rq->sh->cluster)
+        reply_error(rq->out, "ERR MOVE is not allowed in cluster mode");
+    else if (!parse_db(rq->argv[2], &db))
         reply_err_not_integer(rq->out);
     else if (db != 0)
         reply_err_db_index(rq->out);

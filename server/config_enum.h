@@ -16,7 +16,9 @@
     E(LOGLEVEL_DEBUG, "debug") E(LOGLEVEL_VERBOSE, "verbose") E(LOGLEVEL_NOTICE, "notice")         \
     E(LOGLEVEL_WARNING, "warning")
 #define CONFIG_CLUSTERING(E)                                                                       \
-    E(CLUSTERING_NONE, "none") E(CLUSTERING_ENTERPRISE, "enterprise")
+    E(CLUSTERING_NONE, "none") E(CLUSTERING_ENTERPRISE, "enterprise") E(CLUSTERING_OSS, "oss")
+#define CONFIG_ENDPOINT(E)                                                                         \
+    E(ENDPOINT_IP, "ip") E(ENDPOINT_HOSTNAME, "hostname") E(ENDPOINT_UNKNOWN, "unknown-endpoint")
 #define CONFIG_IO_BACKEND(E)                                                                       \
     E(IO_BACKEND_AUTO, "auto") E(IO_BACKEND_URING, "io_uring") E(IO_BACKEND_EPOLL, "epoll")
 #define CONFIG_ALLOWED(E)                                                                          \
@@ -45,6 +47,9 @@ enum config_loglevel {
 };
 enum config_clustering {
     CONFIG_CLUSTERING(CONFIG_ENUM_CONSTANT)
+};
+enum config_endpoint {
+    CONFIG_ENDPOINT(CONFIG_ENUM_CONSTANT)
 };
 enum config_io_backend {
     CONFIG_IO_BACKEND(CONFIG_ENUM_CONSTANT)

@@ -87,9 +87,9 @@ static bool apply_eviction(void *ctx, const struct config *cfg, const char **out
 static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
 {
     struct rlimit limit;
-    const rlim_t need = (rlim_t)cfg->maxclients + FILES_RESERVED;
+    const struct node *node = ctx;
+    const rlim_t need = (rlim_t)cfg->maxclients + FILES_RESERVED + node->listeners_count;
 
-    (void)ctx;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need)
         return true;
     limit.rlim_cur = need;

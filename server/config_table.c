@@ -14,6 +14,7 @@ static const char *const config_words_maxmemory_policy[] = {CONFIG_MAXMEMORY_POL
 static const char *const config_words_appendfsync[] = {CONFIG_APPENDFSYNC(WORD) NULL};
 static const char *const config_words_loglevel[] = {CONFIG_LOGLEVEL(WORD) NULL};
 static const char *const config_words_clustering[] = {CONFIG_CLUSTERING(WORD) NULL};
+static const char *const config_words_endpoint[] = {CONFIG_ENDPOINT(WORD) NULL};
 static const char *const config_words_io_backend[] = {CONFIG_IO_BACKEND(WORD) NULL};
 static const char *const config_words_allowed[] = {CONFIG_ALLOWED(WORD) NULL};
 static const char *const config_words_sanitize[] = {CONFIG_SANITIZE(WORD) NULL};

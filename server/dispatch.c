@@ -11,6 +11,7 @@
 #include "engine/space/resident.h"
 
 #include "server/blocked.h"
+#include "server/cluster_route.h"
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/group_refuse.h"
@@ -677,7 +678,7 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
         return DISPATCH_PARKED;
     if (unlikely(sh->routes) && !c->is_agent) {
-        switch (route(c, rc, plan)) {
+        switch (sh->cluster ? cluster_route(c, rc, plan) : route(c, rc, plan)) {
         case ROUTE_HERE:
             break;
         case ROUTE_DONE:

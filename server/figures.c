@@ -173,6 +173,18 @@ static void add_pace(struct figures *f, const struct shard *sh)
     f->pace.batches += ks_flush_busy(sh->ks);
 }
 
+/* Of the process; on shard 0's thread. */
+static void add_process(struct figures *f, const struct node *node)
+{
+    save_figures(node, &f->save);
+    group_view_info(node->group, &f->replgroup);
+    f->budget = node->budget;
+    f->flash.used = node_limit(&node->flash.used);
+    f->flash.tree_bytes = node->flash.tree_bytes;
+    f->flash.disk_free = node->flash.disk_free;
+    f->flash.disk_need = node->flash.disk_need;
+}
+
 static void add(struct figures *f, struct shard *sh)
 {
     add_pace(f, sh);
@@ -183,15 +195,8 @@ static void add(struct figures *f, struct shard *sh)
     add_log(f, sh);
     if (f->with_latency)
         latency_merge(f->latency, sh->latency);
-    if (sh->id == 0) {
-        save_figures(sh->node, &f->save);
-        group_view_info(sh->node->group, &f->replgroup);
-        f->budget = sh->node->budget;
-        f->flash.used = node_limit(&sh->node->flash.used);
-        f->flash.tree_bytes = sh->node->flash.tree_bytes;
-        f->flash.disk_free = sh->node->flash.disk_free;
-        f->flash.disk_need = sh->node->flash.disk_need;
-    }
+    if (sh->id == 0)
+        add_process(f, sh->node);
 }
 
 /* --- the journey --- */
@@ -225,7 +230,8 @@ static void travel(struct figures *f)
 {
     const struct node *node = f->home->node;
 
-    while (f->next == f->home->id)
+    while (f->next < node->shards_count &&
+           (f->next == f->home->id || (f->home->cluster && f->next != 0)))
         f->next++;
     struct shard *to = f->next < node->shards_count ? node->shards[f->next] : f->home;
     f->mail.fn = on_stop;
@@ -257,7 +263,11 @@ static void on_stop(struct mail *mail)
         come_home(f);
         return;
     }
-    add(f, node->shards[f->next++]);
+    struct shard *sh = node->shards[f->next++];
+    if (sh->cluster)
+        add_process(f, node);
+    else
+        add(f, sh);
     travel(f);
 }
 

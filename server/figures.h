@@ -4,7 +4,7 @@
  * Every figure belongs to the thread of its shard. A struct figures therefore travels: it goes by
  * mail from shard to shard, each adds its own, and the last stop is the shard of the connection
  * that asked, whose command waits until then and reads sums only. With one shard there is nothing
- * to wait for.
+ * to wait for. A node of a cluster (cluster.h) shows its own, and what the process has at shard 0.
  */
 #ifndef TIERRA_SERVER_FIGURES_H
 #define TIERRA_SERVER_FIGURES_H

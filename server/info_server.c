@@ -8,6 +8,7 @@
 
 #include "replication/oplog.h"
 
+#include "server/cluster.h"
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/figures.h"
@@ -29,14 +30,15 @@ static void write_versions(const struct shard *sh, struct buf *out)
                "redis_git_dirty:0\r\n"
                "redis_build_id:0\r\n"
                "tierra_version:" TIERRA_VERSION "\r\n"
-               "redis_mode:standalone\r\n"
+               "redis_mode:%s\r\n"
                "os:%s %s %s\r\n"
                "arch_bits:%d\r\n"
                "multiplexing_api:%s\r\n"
                "atomicvar_api:c11-builtin\r\n"
                "gcc_version:%d.%d.%d\r\n",
-               name.sysname, name.release, name.machine, (int)sizeof(void *) * 8,
-               reactor_backend_name(sh->reactor), __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+               sh->cluster ? "cluster" : "standalone", name.sysname, name.release, name.machine,
+               (int)sizeof(void *) * 8, reactor_backend_name(sh->reactor), __GNUC__, __GNUC_MINOR__,
+               __GNUC_PATCHLEVEL__);
 }
 
 void info_server(const struct shard *sh, const struct figures *f, struct buf *out)
@@ -51,7 +53,7 @@ void info_server(const struct shard *sh, const struct figures *f, struct buf *ou
     write_versions(sh, out);
     INFO_U64(out, "process_id", getpid());
     INFO_PRINT(out, "process_supervised:no\r\nrun_id:%s\r\n", node->run_id);
-    INFO_U64(out, "tcp_port", sh->cfg->port);
+    INFO_U64(out, "tcp_port", sh->cluster ? cluster_port(sh->cfg, sh->id) : sh->cfg->port);
     INFO_U64(out, "server_time_usec", now_us);
     INFO_U64(out, "uptime_in_seconds", up_s);
     INFO_U64(out, "uptime_in_days", up_s / 86400);
@@ -182,9 +184,8 @@ void info_modules(const struct shard *sh, const struct figures *f, struct buf *o
 
 void info_cluster(const struct shard *sh, const struct figures *f, struct buf *out)
 {
-    (void)sh;
     (void)f;
-    INFO_PRINT(out, "# Cluster\r\ncluster_enabled:0\r\n");
+    INFO_PRINT(out, "# Cluster\r\ncluster_enabled:%d\r\n", sh->cluster);
 }
 
 void info_keyspace(const struct shard *sh, const struct figures *f, struct buf *out)

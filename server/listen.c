@@ -15,10 +15,15 @@
 
 #include "engine/base/err.h"
 #include "engine/base/log.h"
+#include "engine/base/mem.h"
 
+#include "server/cluster.h"
 #include "server/config.h"
 #include "server/node.h"
 #include "server/shard.h"
+
+/* Words of bind, at most (config_value.c). */
+#define LISTEN_ADDRESSES_MAX 16
 
 static bool is_loopback(int fd)
 {
@@ -99,24 +104,38 @@ static void on_accept(struct reactor_listener *l, int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
         (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
     }
-    shard_accept(next_shard(node), fd, local);
+    shard_accept(nl->shard != NULL ? nl->shard : next_shard(node), fd, local);
 }
 
-static int add(struct node *node, int fd, bool local)
+/* Ports, and Unix sockets: one a shard, or one. */
+static uint32_t doors(const struct node *node)
+{
+    return node->cfg->clustering_policy == CLUSTERING_OSS ? node->shards_count : 1;
+}
+
+void listen_init(struct node *node)
+{
+    node->listeners_max = (LISTEN_ADDRESSES_MAX + 1) * doors(node);
+    node->listeners = mem_zalloc_array(node->listeners_max, sizeof(*node->listeners));
+}
+
+static int add(struct node *node, uint32_t door, int fd, bool local)
 {
     struct shard *sh = node->shards[0];
 
-    if (node->listeners_count == NODE_LISTENERS_MAX)
+    if (node->listeners_count == node->listeners_max)
         return -ERR_LIMIT;
     struct node_listener *nl = &node->listeners[node->listeners_count];
     *nl = (struct node_listener){.node = node, .fd = fd, .local = local};
+    if (node->cluster != NULL)
+        nl->shard = node->shards[door];
     const int err = reactor_listen(sh->reactor, &nl->l, fd, on_accept);
     if (err == 0)
         node->listeners_count++;
     return err;
 }
 
-static int listen_tcp(struct node *node, const char *host)
+static int listen_tcp(struct node *node, uint32_t door, const char *host)
 {
     char port[8];
     const int on = 1;
@@ -129,7 +148,7 @@ static int listen_tcp(struct node *node, const char *host)
                             : strcmp(host, "::*") == 0 ? "::"
                                                        : host;
 
-    (void)snprintf(port, sizeof(port), "%d", (int)node->cfg->port);
+    (void)snprintf(port, sizeof(port), "%u", cluster_port(node->cfg, door));
     if (getaddrinfo(node_name, port, &hints, &found) != 0)
         return -EADDRNOTAVAIL;
     int err = -EADDRNOTAVAIL;
@@ -140,7 +159,7 @@ static int listen_tcp(struct node *node, const char *host)
             (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
         err = bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
                       listen(fd, (int)node->cfg->tcp_backlog) == 0
-                  ? add(node, fd, false)
+                  ? add(node, door, fd, false)
                   : -errno;
         if (err != 0)
             (void)close(fd);
@@ -151,14 +170,26 @@ static int listen_tcp(struct node *node, const char *host)
     return err;
 }
 
-static int listen_unix(struct node *node)
+/* False: too long. */
+static bool unix_path(const struct node *node, uint32_t door, struct sockaddr_un *out)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    const char *path = node->cfg->unixsocket;
+    char number[16] = "";
 
-    if (strlen(path) >= sizeof(addr.sun_path))
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (door != 0)
+        (void)snprintf(number, sizeof(number), ".%u", door);
+    const int len =
+        snprintf(out->sun_path, sizeof(out->sun_path), "%s%s", node->cfg->unixsocket, number);
+    return len > 0 && (size_t)len < sizeof(out->sun_path);
+}
+
+static int listen_unix(struct node *node, uint32_t door)
+{
+    struct sockaddr_un addr;
+    const char *path = addr.sun_path;
+
+    if (!unix_path(node, door, &addr))
         return -ENAMETOOLONG;
-    memcpy(addr.sun_path, path, strlen(path) + 1);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -173,37 +204,53 @@ static int listen_unix(struct node *node)
     if (err == 0 && listen(fd, (int)node->cfg->tcp_backlog) != 0)
         err = -errno;
     if (err == 0)
-        err = add(node, fd, true);
+        err = add(node, door, fd, true);
     if (err != 0)
         (void)close(fd);
     return err;
 }
 
-int listen_open(struct node *node, char *why, size_t why_len)
+/* One port at all addresses. */
+static int open_port(struct node *node, uint32_t door, char *why, size_t why_len)
 {
     char words[4096];
     char *rest = NULL;
 
     (void)snprintf(words, sizeof(words), "%s", node->cfg->bind);
-    for (char *host = strtok_r(words, " ", &rest); host != NULL && node->cfg->port != 0;
+    for (char *host = strtok_r(words, " ", &rest); host != NULL;
          host = strtok_r(NULL, " ", &rest)) {
         const bool optional = host[0] == '-';
-        const int err = listen_tcp(node, host + optional);
+        const int err = listen_tcp(node, door, host + optional);
         if (err == 0 || (optional && (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT)))
             continue;
         (void)snprintf(why, why_len,
-                       "cannot listen on %s port %d: %s; choose another with port "
+                       "cannot listen on %s port %u: %s; choose another with port "
                        "or bind",
-                       host + optional, (int)node->cfg->port, err_str(err));
+                       host + optional, cluster_port(node->cfg, door), err_str(err));
         return err;
     }
-    if (node->cfg->unixsocket[0] != '\0') {
-        const int err = listen_unix(node);
-        if (err != 0) {
-            (void)snprintf(why, why_len, "cannot listen on unixsocket %s: %s",
-                           node->cfg->unixsocket, err_str(err));
+    return 0;
+}
+
+static int open_door(struct node *node, uint32_t door, char *why, size_t why_len)
+{
+    int err = node->cfg->port != 0 ? open_port(node, door, why, why_len) : 0;
+
+    if (err != 0 || node->cfg->unixsocket[0] == '\0')
+        return err;
+    err = listen_unix(node, door);
+    if (err != 0)
+        (void)snprintf(why, why_len, "cannot listen on unixsocket %s: %s", node->cfg->unixsocket,
+                       err_str(err));
+    return err;
+}
+
+int listen_open(struct node *node, char *why, size_t why_len)
+{
+    for (uint32_t door = 0; door < doors(node); door++) {
+        const int err = open_door(node, door, why, why_len);
+        if (err != 0)
             return err;
-        }
     }
     if (node->listeners_count == 0) {
         (void)snprintf(why, why_len, "nothing to listen on: port is 0 and there is no unixsocket");
@@ -219,6 +266,9 @@ void listen_close(struct node *node)
         (void)close(node->listeners[i].fd);
     }
     node->listeners_count = 0;
-    if (node->cfg->unixsocket[0] != '\0')
-        (void)unlink(node->cfg->unixsocket);
+    for (uint32_t door = 0; door < doors(node) && node->cfg->unixsocket[0] != '\0'; door++) {
+        struct sockaddr_un addr;
+        if (unix_path(node, door, &addr))
+            (void)unlink(addr.sun_path);
+    }
 }

@@ -20,6 +20,7 @@
 #include "engine/io/file.h"
 #include "engine/io/pool.h"
 
+#include "server/cluster.h"
 #include "server/command.h"
 #include "server/config.h"
 #include "server/config_hooks.h"
@@ -96,11 +97,11 @@ static int format_check(struct node *node, const struct datadir_format *f, const
 static int policy_check(const struct node *node, uint64_t shards, const char *path, char *why,
                         size_t why_len)
 {
-    if (shards <= 1 || node->cfg->clustering_policy == CLUSTERING_ENTERPRISE)
-        return 0;
+    if (shards <= 1 || node->cfg->clustering_policy != CLUSTERING_NONE)
+        return cluster_check(node->cfg, (uint32_t)shards, why, why_len);
     (void)snprintf(why, why_len,
                    "%s: clustering-policy %s has one shard, not %" PRIu64
-                   "; set clustering-policy enterprise",
+                   "; set clustering-policy enterprise or oss",
                    path, config_enum_name(node->cfg, CONFIG_ID_clustering_policy), shards);
     return -ERR_CONFIG;
 }
@@ -109,7 +110,7 @@ static uint32_t shards_wanted(const struct node *node)
 {
     if (node->cfg->shards != 0)
         return (uint32_t)node->cfg->shards;
-    return node->cfg->clustering_policy == CLUSTERING_ENTERPRISE ? thread_cpu_count() : 1;
+    return node->cfg->clustering_policy != CLUSTERING_NONE ? thread_cpu_count() : 1;
 }
 
 /* A budget that nothing can work in is refused before anything is touched. */
@@ -332,7 +333,10 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     }
     node->cache = store_cache_create(block_cache_bytes(node));
     node_set_limits(node);
-    err = group_open(node, &node->group, why, why_len);
+    listen_init(node);
+    err = cluster_open(node, why, why_len);
+    if (err == 0)
+        err = group_open(node, &node->group, why, why_len);
     if (err == 0)
         err = open_shards(node, why, why_len);
     if (err != 0)
@@ -350,6 +354,8 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         node_press(node->shards[i]);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);
+    if (node->cluster != NULL)
+        cluster_hooks(node);
     if (node->group != NULL)
         group_refuse_hooks(node);
     return NODE_EXIT_OK;
@@ -462,6 +468,10 @@ int node_close(struct node *node)
 
 void node_free(struct node *node)
 {
+    if (node == NULL)
+        return;
+    mem_free(node->cluster);
+    mem_free(node->listeners);
     mem_free(node);
 }
 

@@ -25,6 +25,7 @@
 #include "server/flash.h"
 #include "server/save.h"
 
+struct cluster;
 struct command_table;
 struct config;
 struct group;
@@ -32,8 +33,7 @@ struct pool;
 struct shard;
 struct store_cache;
 
-#define NODE_LISTENERS_MAX 17
-#define NODE_SHARDS_MAX    256
+#define NODE_SHARDS_MAX 256
 /* Code and libraries alone take 15 MB of the resident set. */
 #define NODE_MAXMEMORY_MIN (16u << 20)
 /* Of several shards, each beside these: stores, logs and buffers, and some keys (README.md). */
@@ -97,6 +97,7 @@ struct node_budget {
 struct node_listener {
     struct reactor_listener l;
     struct node *node;
+    struct shard *shard; /* Whose clients come there; NULL: those of any. */
     int fd;
     bool local; /* A Unix socket. */
 };
@@ -109,7 +110,9 @@ struct node {
     struct store_cache *cache;
     struct shard *shards[NODE_SHARDS_MAX];
     uint32_t shards_count;
-    struct node_listener listeners[NODE_LISTENERS_MAX];
+    struct cluster *cluster; /* NULL: not clustering-policy oss. */
+    struct node_listener *listeners;
+    uint32_t listeners_max; /* There is room for. */
     uint32_t listeners_count;
     uint64_t config_number; /* Of the last configuration that was given to the shards. */
     uint32_t next_shard;    /* For a new connection: the listener's. */

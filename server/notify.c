@@ -174,7 +174,7 @@ static void publish(struct shard *sh, const char *space, struct bytes about, str
 
     buf_clear(channel);
     if (buf_append_bytes(channel, bytes_cstr(space)) == 0 && buf_append_bytes(channel, about) == 0)
-        (void)pubsub_publish(sh, PUBSUB_CHANNEL, buf_bytes(channel), message);
+        pubsub_tell(sh, buf_bytes(channel), message);
 }
 
 void notify_event(struct shard *sh, int class, const char *event, struct bytes key)

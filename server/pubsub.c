@@ -409,7 +409,8 @@ bool pubsub_elsewhere(const struct shard *sh, enum pubsub_kind kind)
 
 bool pubsub_anybody(const struct shard *sh)
 {
-    return subs_of(sh->pubsub, PUBSUB_CHANNEL) != 0 || pubsub_elsewhere(sh, PUBSUB_CHANNEL);
+    return subs_of(sh->pubsub, PUBSUB_CHANNEL) != 0 ||
+           (!sh->cluster && pubsub_elsewhere(sh, PUBSUB_CHANNEL));
 }
 
 uint64_t pubsub_dropped(const struct shard *sh)
@@ -469,4 +470,12 @@ uint64_t pubsub_publish(struct shard *sh, enum pubsub_kind kind, struct bytes ch
             mail_to(sh, to, kind, channel, message);
     }
     return pubsub_deliver(sh, kind, channel, message);
+}
+
+void pubsub_tell(struct shard *sh, struct bytes channel, struct bytes message)
+{
+    if (sh->cluster)
+        (void)pubsub_deliver(sh, PUBSUB_CHANNEL, channel, message);
+    else
+        (void)pubsub_publish(sh, PUBSUB_CHANNEL, channel, message);
 }

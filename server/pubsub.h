@@ -106,12 +106,15 @@ size_t pubsub_memory_bytes(const struct conn *c);
 
 /* Some other shard has subscriptions of the kind, or for a channel patterns. Any thread. */
 bool pubsub_elsewhere(const struct shard *sh, enum pubsub_kind kind);
-/* Somebody on this node would hear a message. Any thread. */
+/* Somebody would hear of an event: on this node, be it one of a cluster. Any thread. */
 bool pubsub_anybody(const struct shard *sh);
 
 /* To the listeners of this shard (kind: CHANNEL or SHARD). Returns how many there were. */
 uint64_t pubsub_deliver(struct shard *sh, enum pubsub_kind kind, struct bytes channel,
                         struct bytes message);
+
+/* An event of this node's keys: to all shards, of a cluster's node to its own listeners only. */
+void pubsub_tell(struct shard *sh, struct bytes channel, struct bytes message);
 
 /* To all shards; likewise. */
 uint64_t pubsub_publish(struct shard *sh, enum pubsub_kind kind, struct bytes channel,

@@ -339,7 +339,8 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     if (sh->id != 0)
         sh->own_cfg = config_clone(o->cfg);
     sh->cfg = sh->id == 0 ? o->cfg : sh->own_cfg;
-    sh->routes = sh->cfg->clustering_policy == CLUSTERING_ENTERPRISE;
+    sh->routes = sh->cfg->clustering_policy != CLUSTERING_NONE;
+    sh->cluster = sh->cfg->clustering_policy == CLUSTERING_OSS;
     sh->commands = o->commands;
     (void)snprintf(sh->dir, sizeof(sh->dir), "%s", o->dir);
     init_lists(sh);

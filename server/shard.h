@@ -152,6 +152,7 @@ struct shard {
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */
+    bool cluster;            /* It is a node of a cluster: clustering-policy oss (cluster.h). */
     bool unblocking;         /* unblock_serve is on the stack. */
     bool stopping;
     bool finished; /* shard_close need not wait for anything any more. */

@@ -468,6 +468,52 @@ int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor)
     return 0;
 }
 
+/* --- one slot --- */
+
+uint64_t ks_slot_entries(const struct keyspace *ks, uint16_t slot)
+{
+    return keytab_count_slot(ks->tab, slot);
+}
+
+struct slot_count {
+    uint16_t slot;
+    uint32_t seen;
+    uint64_t keys;
+};
+
+static void count_entry(void *ctx, const struct keytab_entry *entry)
+{
+    struct slot_count *c = ctx;
+
+    c->seen++;
+    if (entry->slot != c->slot)
+        return;
+    if (entry->kind == KEYTAB_HOT)
+        c->keys += (entry->ref.obj->h.flags & BLK_DEAD) == 0;
+    else
+        c->keys += keytab_type(&entry->ref) != KS_GHOST;
+}
+
+bool ks_count_slot(struct keyspace *ks, uint16_t slot, uint32_t max, uint64_t *cursor,
+                   uint64_t *count)
+{
+    struct slot_count c = {.slot = slot};
+    const uint64_t begin = keytab_cursor(slot, 0);
+
+    if (*cursor == 0) {
+        /* Without entries that are no keys the table knows the number. */
+        if (ks->tombstones == 0 && ks_group_ghosts(ks) == 0) {
+            *count += keytab_count_slot(ks->tab, slot);
+            return true;
+        }
+        *cursor = begin;
+    }
+    while (c.seen < max && *cursor >= begin && *cursor >> KEYTAB_CURSOR_HASH_BITS == slot)
+        *cursor = keytab_walk(ks->tab, *cursor, count_entry, &c);
+    *count += c.keys;
+    return c.seen < max;
+}
+
 void ks_scan_init(struct keyspace *ks)
 {
     list_init(&ks->names);

@@ -39,4 +39,15 @@ struct ks_scan {
  */
 MUST_USE int ks_scan(struct keyspace *ks, const struct ks_scan *step, uint64_t *cursor);
 
+/*
+ * Counts the keys of a slot on from `*cursor` (0: the start), adds them to `*count`. True: that was
+ * all of them; false: about `max` entries of the table were looked at, call again. Expired keys
+ * count until they are reclaimed.
+ */
+MUST_USE bool ks_count_slot(struct keyspace *ks, uint16_t slot, uint32_t max, uint64_t *cursor,
+                            uint64_t *count);
+
+/* Entries of a slot: its keys, and deleted ones that are not written back yet. O(1). */
+uint64_t ks_slot_entries(const struct keyspace *ks, uint16_t slot);
+
 #endif

@@ -1,4 +1,6 @@
 /* The small text files of a data directory. */
+#include <stdio.h>
+
 #include "server/datadir.h"
 
 #include "tests/lib/tcase.h"
@@ -88,6 +90,36 @@ static void current_is_one_line(void **state)
     assert_false(datadir_current_parse(BYTES_LIT(""), &number));
 }
 
+static void ids_are_parsed_whole_or_not_at_all(void **state)
+{
+    static struct datadir_ids ids, got;
+    static char text[DATADIR_IDS_BYTES];
+
+    (void)state;
+    ids.count = DATADIR_IDS_MAX;
+    for (uint32_t i = 0; i < ids.count; i++)
+        (void)snprintf(ids.id[i], sizeof(ids.id[i]), "%040x", i * 0x1234567u);
+    const size_t len = datadir_ids_print(text, &ids);
+    assert_true(datadir_ids_parse(bytes_of(text, len), &got));
+    assert_memory_equal(&got, &ids, sizeof(ids));
+    expect_bytes(bytes_of(text, 66), BYTES_LIT("tierra-cluster 1\nshard 0 "
+                                               "0000000000000000000000000000000000000000\n"));
+    for (size_t n = 0; n < len; n++) {
+        /* What ends with a line is one of fewer nodes. */
+        const bool whole = n >= 17 && text[n - 1] == '\n';
+        assert_true(datadir_ids_parse(bytes_of(text, n), &got) == whole);
+    }
+    assert_false(datadir_ids_parse(BYTES_LIT("tierra-cluster 1\nshard 1 "
+                                             "0000000000000000000000000000000000000000\n"),
+                                   &got));
+    assert_false(datadir_ids_parse(BYTES_LIT("tierra-cluster 1\nshard 0 "
+                                             "000000000000000000000000000000000000000A\n"),
+                                   &got));
+    assert_false(datadir_ids_parse(BYTES_LIT("tierra-cluster 2\nshard 0 "
+                                             "0000000000000000000000000000000000000000\n"),
+                                   &got));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -96,6 +128,7 @@ int main(void)
         cmocka_unit_test(a_format_in_part_or_with_more_is_refused),
         cmocka_unit_test(names_have_a_number),
         cmocka_unit_test(current_is_one_line),
+        cmocka_unit_test(ids_are_parsed_whole_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

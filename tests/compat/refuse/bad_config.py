@@ -18,7 +18,7 @@ VALUES = (
     ('appendfsync', 'sometimes', ('everysec', 'always', 'no')),
     ('io-backend', 'foo', ('auto', 'io_uring', 'epoll')),
     ('maxmemory-policy', 'bogus', ('noeviction', 'allkeys-lru')),
-    ('clustering-policy', 'bogus', ('none', 'enterprise')),
+    ('clustering-policy', 'bogus', ('none', 'enterprise', 'oss')),
     ('maxmemory', '5zb', ('memory value',)),
     ('maxmemory', '-1', ('memory',)),
     ('port', '70000', ('between 0 and 65535',)),
@@ -26,7 +26,7 @@ VALUES = (
     ('reader-threads', '0', ('between 1 and 64',)),
     ('oplog-segment-bytes', '1kb', ('1048576',)),
     ('store-direct-reads', 'perhaps', ('yes', 'no')),
-    ('cluster-enabled', 'yes', ('clustering-policy',)),
+    ('daemonize', 'yes', ('only', 'no')),
     ('no-such-directive', '1', ('unknown directive',)),
 )
 
@@ -55,6 +55,45 @@ def addresses(place):
                   '--bind', '192.0.2.1', '--dir', place.data)
     place.refuses('a socket in no directory', EXIT_PORT, ('none/socket',), '--port', '0',
                   '--unixsocket', os.path.join(place.work, 'none', 'socket'), '--dir', place.data)
+
+
+def cluster_ports(place):
+    """clustering-policy oss takes a run of ports, which must be there and be free."""
+    data = os.path.join(place.work, 'oss')
+    oss = ('--clustering-policy', 'oss', '--shards', '4', '--bind', '127.0.0.1', '--dir', data)
+    place.refuses('cluster-enabled yes', EXIT_CONFIG, ('clustering-policy oss',), '--port', '0',
+                  '--cluster-enabled', 'yes', '--dir', data)
+    place.refuses('ports beyond the last', EXIT_CONFIG, ('4 shards', '65533', 'up to 65536'),
+                  '--port', '65533', *oss)
+    place.refuses('announced ports beyond the last', EXIT_CONFIG,
+                  ('cluster-announce-port 65534', 'up to 65537'), '--port', '7000',
+                  '--cluster-announce-port', '65534', *oss)
+    place.refuses('too many shards', EXIT_CONFIG, ('shards', 'between 0 and 256'), '--port',
+                  '7000', '--clustering-policy', 'oss', '--shards', '257', '--dir', data)
+    place.refuses('a Unix socket only', EXIT_CONFIG, ('port is 0', 'unixsocket'), '--port', '0',
+                  '--unixsocket', os.path.join(place.work, 'socket'), *oss)
+    place.refuses('an address with a line in it', EXIT_CONFIG, ('cluster-announce-ip',), '--port',
+                  '7000', '--cluster-announce-ip', '1.2.3.4\r\n', *oss)
+    place.refuses('a name that is none', EXIT_CONFIG, ('Hostnames',), '--port', '7000',
+                  '--cluster-announce-hostname', 'a b', *oss)
+    secret = os.path.join(place.work, 'secret')
+    with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), 'w', encoding='ascii') as file:
+        file.write('0' * 64)
+    member = ('--group-nickname', 'earth', '--member-name', 'a', '--group-secret-file', secret)
+    place.refuses('the port of the group among them', EXIT_CONFIG,
+                  ('7000 to 7003', '127.0.0.1:7003', 'this member'), '--port', '7000',
+                  '--linked-databases', 'a=127.0.0.1:7003', *member, *oss)
+    place.refuses('group-bind among them', EXIT_CONFIG, ('7000 to 7003', '*:7001'), '--port',
+                  '7000', '--linked-databases', 'a=127.0.0.1:9', '--group-bind', '*:7001', *member,
+                  *oss)
+    place.check('nothing is made by a refused start',
+                not os.path.exists(os.path.join(data, 'FORMAT')))
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        # Those before it may be taken by others, and are named then.
+        place.refuses('a port of theirs that is taken', EXIT_PORT, ('port', 'in use'), '--port',
+                      str(taken.getsockname()[1] - 3), *oss)
 
 
 def own_address():
@@ -165,6 +204,7 @@ def directories(place):
 def run(place):
     config_values(place)
     addresses(place)
+    cluster_ports(place)
     protected_mode(place)
     port_in_use(place)
     directories(place)
