@@ -340,6 +340,38 @@ static uint32_t find_keyword(const struct cmd *cmd, const struct cmd_key_spec *s
     return found;
 }
 
+/* Of SORT: the argument behind the option, which may be what another option is given; or 0. */
+static uint32_t find_option(const struct cmd_key_spec *spec, uint32_t argc,
+                            const struct bytes *argv)
+{
+    uint32_t found = 0;
+
+    for (uint32_t i = 2; i < argc; i++) {
+        if (bytes_eq_nocase(argv[i], "limit"))
+            i += 2;
+        else if (bytes_eq_nocase(argv[i], "by") || bytes_eq_nocase(argv[i], "get"))
+            i++;
+        else if (bytes_eq_nocase(argv[i], spec->keyword) && i + 1 < argc)
+            found = ++i;
+    }
+    return found;
+}
+
+/* The argument where the search for keys begins, or 0: there is none. */
+static uint32_t find_begin(const struct cmd *cmd, const struct cmd_key_spec *spec, uint32_t argc,
+                           const struct bytes *argv)
+{
+    switch ((enum cmd_key_begin)spec->begin) {
+    case KEY_BEGIN_INDEX:
+        return (uint32_t)spec->index;
+    case KEY_BEGIN_KEYWORD:
+        return find_keyword(cmd, spec, argc, argv);
+    case KEY_BEGIN_UNKNOWN:
+        return spec->keyword == NULL ? 0 : find_option(spec, argc, argv);
+    }
+    UNREACHABLE();
+}
+
 /*
  * Where the keys of a specification are; false: nowhere that makes sense. A range to the end of the
  * arguments may be empty, as that of PFMERGE's sources.
@@ -351,7 +383,9 @@ static bool key_span(const struct cmd_key_spec *spec, uint32_t first, uint32_t a
     int64_t from = first;
     int64_t to;
 
-    if (spec->find == KEY_FIND_RANGE) {
+    if (spec->find == KEY_FIND_UNKNOWN) {
+        to = from;
+    } else if (spec->find == KEY_FIND_RANGE) {
         if (spec->last >= 0)
             to = from + spec->last;
         else if (spec->limit <= 1)
@@ -360,7 +394,7 @@ static bool key_span(const struct cmd_key_spec *spec, uint32_t first, uint32_t a
             to = from + (count - from) / spec->limit + spec->last;
     } else {
         int64_t keys;
-        if (spec->find != KEY_FIND_NUM || from + spec->num_index >= count ||
+        if (from + spec->num_index >= count ||
             !num_parse_i64(argv[from + spec->num_index], &keys) || keys < 0 || keys > count)
             return false;
         from += spec->num_first;
@@ -410,16 +444,13 @@ int command_keys(const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
     out->count = 0;
     for (uint8_t i = 0; i < cmd->key_specs_count; i++) {
         const struct cmd_key_spec *spec = &cmd->key_specs[i];
-        uint32_t first = (uint32_t)spec->index;
-        uint32_t last;
+        uint32_t first, last;
 
         if ((spec->flags & KEY_NOT_KEY) != 0)
             continue;
-        if (spec->begin == KEY_BEGIN_KEYWORD) {
-            first = find_keyword(cmd, spec, argc, argv);
-            if (first == 0)
-                continue;
-        }
+        first = find_begin(cmd, spec, argc, argv);
+        if (first == 0)
+            continue;
         if (!key_span(spec, first, argc, argv, &first, &last)) {
             out->count = 0;
             return -ERR_SYNTAX;

@@ -154,6 +154,7 @@ enum cmd_need_kind {
 enum cmd_key_begin {
     KEY_BEGIN_INDEX,
     KEY_BEGIN_KEYWORD,
+    KEY_BEGIN_UNKNOWN, /* Of SORT: behind its option `keyword`; NULL: no argument is a key. */
 };
 enum cmd_key_find {
     KEY_FIND_RANGE,

@@ -276,6 +276,8 @@ static void reply_key_spec(struct reply *r, const struct cmd_key_spec *spec)
         reply_spec_head(r, "begin_search", "keyword", 2);
         reply_text_pair(r, "keyword", bytes_cstr(spec->keyword));
         reply_number_pair(r, "startfrom", spec->index);
+    } else if (spec->begin == KEY_BEGIN_UNKNOWN) {
+        reply_spec_head(r, "begin_search", "unknown", 0);
     } else {
         reply_spec_head(r, "begin_search", "index", 1);
         reply_number_pair(r, "index", spec->index);

@@ -30,6 +30,7 @@
 
 #include "server/reply.h"
 #include "server/resp.h"
+#include "server/sort.h"
 
 struct forward_home;
 struct pubsub_client;
@@ -73,12 +74,13 @@ struct conn {
     bool admitted;            /* The parked command has passed the fuses, or will after a delay. */
     bool delayed;             /* It was made to wait for memory. */
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
-    bool waited;              /* The parked command has waited for cold data. */
-    bool postponed;           /* It waits for the end of CLIENT PAUSE. */
-    struct unblock *block;    /* It is BLPOP or a relative, and waits for keys; NULL: it is not. */
-    uint64_t save_ticket;     /* It waits for this save; 0: for none. */
-    uint64_t digest_ticket;   /* Likewise for a digest of the group. */
-    uint64_t config_ticket;   /* It waits until all shards have this configuration; 0: none. */
+    struct sort_walk sort_walk; /* It is a SORT that looks for what its patterns lead to. */
+    bool waited;                /* The parked command has waited for cold data. */
+    bool postponed;             /* It waits for the end of CLIENT PAUSE. */
+    struct unblock *block;  /* It is BLPOP or a relative, and waits for keys; NULL: it is not. */
+    uint64_t save_ticket;   /* It waits for this save; 0: for none. */
+    uint64_t digest_ticket; /* Likewise for a digest of the group. */
+    uint64_t config_ticket; /* It waits until all shards have this configuration; 0: none. */
 
     struct stream *stream;   /* Of the parked command: its reply is read from flash; or NULL. */
     struct forward_home *fw; /* Commands at other shards; NULL until there was one. */

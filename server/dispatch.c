@@ -18,6 +18,7 @@
 #include "server/group_shard.h"
 #include "server/latency.h"
 #include "server/need_list.h"
+#include "server/need_sort.h"
 #include "server/need_zset.h"
 #include "server/node.h"
 #include "server/notify.h"
@@ -230,17 +231,22 @@ static bool names_ok(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     return true;
 }
 
-/* True if everything is there; else the connection waits, or (*err) a row cannot be read. */
+/* Asks for all that the queued commands name. */
 static void need_exec(struct needs *n, struct shard *sh, const struct txn *txn)
 {
+    uint64_t words = 0;
+
     for (uint32_t i = 0; i < txn->cmds_count; i++) {
         const struct txn_cmd *q = &txn->cmds[i];
         struct dispatch_plan queued = {.cmd = q->cmd};
         plan_keys(sh, q->argc, q->argv, &queued);
         need_all(n, sh, &queued, q->argc, q->argv);
+        if (unlikely(q->cmd->class == CMD_CLASS_DYNAMIC) && !n->pin)
+            need_result(n, need_sort(sh, txn, i, n->wait, &words));
     }
 }
 
+/* True if everything is there; else the connection waits, or (*err) a row cannot be read. */
 static bool resident(struct conn *c, const struct dispatch_plan *plan, uint32_t argc,
                      const struct bytes *argv, int *err)
 {
@@ -732,6 +738,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         c->admitted = false;
         c->delayed = false;
         c->growth_since_ms = 0;
+        c->sort_walk.at = 0;
         if (unlikely(c->block != NULL))
             unblock_forget(c);
         if (unlikely(c->pubsub != NULL))

@@ -83,6 +83,7 @@ static const struct event events[] = {
     {CMD_ID_expireat, 0, HOW_STORES, EVENT_GENERIC, 0, "expire"},
     {CMD_ID_pexpireat, 0, HOW_STORES, EVENT_GENERIC, 0, "expire"},
     {CMD_ID_persist, 0, HOW_PLAIN, EVENT_GENERIC, 0, "persist"},
+    {CMD_ID_sort, 2, HOW_STORES, EVENT_LIST, 0, "sortstore"},
     {CMD_ID_lpush, 0, HOW_PLAIN, EVENT_LIST, 0, "lpush"},
     {CMD_ID_lpushx, 0, HOW_PLAIN, EVENT_LIST, 0, "lpush"},
     {CMD_ID_rpush, 0, HOW_PLAIN, EVENT_LIST, 0, "rpush"},

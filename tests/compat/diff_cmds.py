@@ -362,7 +362,7 @@ GENERATORS.update(gen_types.generators(Cmd))
 GENERATORS['long'] = lambda g: gen_long.gen_long(g, Cmd)
 GENERATORS['bits'] = lambda g: gen_long.gen_bits(g, Cmd)
 WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'bits': 4, 'key': 1,
-           'geo': 6, 'hll': 4, 'lcs': 2, 'dump': 2}
+           'geo': 6, 'hll': 4, 'lcs': 2, 'dump': 2, 'sort': 5}
 FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 

@@ -1,4 +1,4 @@
-"""Generators of diff_cmds.py for geo, HyperLogLog, LCS and RESTORE."""
+"""Generators of diff_cmds.py for geo, HyperLogLog, LCS, RESTORE and SORT."""
 
 import struct
 
@@ -29,7 +29,7 @@ class GeoDraw(Draw):
                         ['-200', '-90'], ['1e400', '0'])
 
     def geo_key(self):
-        family = 'geo' if self.rng.random() < 0.95 else self.one('zset', 'set', 'string')
+        family = 'geo' if self.rng.random() < 0.95 else self.one('list', 'set', 'string')
         return '%s:%d%s' % (family, self.rng.randrange(self.g.KEYS), self.g.tag)
 
     def distance_key(self):
@@ -217,7 +217,48 @@ def gen_dump(g, Cmd):
     return Cmd(['RESTORE', key, ttl, body] + sum(words, []))
 
 
+def gen_sort(g, Cmd):
+    """Numbers are integers that redis-server keeps as such: where it parses one it takes the error
+    of an earlier number, which was too large, for that of this one."""
+    d, r = Draw(g), g.rng
+    number = lambda: str(r.randrange(-5, 25)) if r.random() < 0.98 else d.one('a', 'b x')
+    own = lambda kind: 'sort%s:%d%s' % (kind, r.randrange(g.KEYS), g.tag)
+    kind = d.one('list', 'set', 'zset')
+    some = [number() for _ in range(r.randint(1, 12))]
+    weight = number() if r.random() < 0.95 else 'v' * 60
+    draw = r.random()
+    if draw < 0.2:
+        return Cmd({'list': [d.one('LPUSH', 'RPUSH'), own(kind)] + some,
+                    'set': ['SADD', own(kind)] + some,
+                    'zset': ['ZADD', own(kind)] + [x for m in some for x in (number(), m)]}[kind])
+    if draw < 0.35:
+        return Cmd(d.one(['SET', 'sw%s:%s' % (g.tag, number()), d.one(weight, weight, 'v' * 5000)],
+                         ['DEL', 'sw%s:%s' % (g.tag, number())],
+                         ['INCRBY', 'sw%s:%s' % (g.tag, number()), number()]))
+    if draw < 0.45:
+        return Cmd(['HSET', 'sh%s:%s' % (g.tag, number()), d.one('f', 'g'), weight])
+    if draw < 0.5:
+        return Cmd(['LRANGE', own(d.one('list', 'out')), '0', '-1'])
+    leads = lambda: d.one('sw%s:*' % g.tag, 'sh%s:*->f' % g.tag, 'sh%s:*->g' % g.tag)
+    by = d.one(None, None, 'nosort', leads(), leads())
+    alpha, store = r.random() < 0.3 or by is None and kind != 'list', r.random() < 0.3
+    gets = [x for _ in range(r.choice([0, 0, 0, 1, 2, 3]))
+            for x in ('GET', d.one('#', leads(), 'x'))]
+    # What Redis leaves to chance: texts that are equal, and the order of a set.
+    chance = by is not None and (alpha if '*' in by else kind == 'set' and not store)
+    words = [['BY', by] if by else [], gets, ['ALPHA'] if alpha else [],
+             d.one([], ['asc'], ['DESC']),
+             [] if chance else d.maybe(0.5, 'LIMIT', g.signed(), g.signed()),
+             ['STORE', own('out' if gets else 'list')]
+             if store and not (chance and by != 'nosort') else [],
+             d.maybe(0.01, 'x')]
+    r.shuffle(words)
+    name = d.one('SORT', 'SORT', 'SORT_RO')
+    return Cmd([name, own(kind)] + sum(words, []), 'unordered' if chance else 'exact')
+
+
 def generators(Cmd):
     """Of the families: a function of a Gen each."""
     return {'geo': lambda g: gen_geo(g, Cmd), 'hll': lambda g: gen_hll(g, Cmd),
-            'lcs': lambda g: gen_lcs(g, Cmd), 'dump': lambda g: gen_dump(g, Cmd)}
+            'lcs': lambda g: gen_lcs(g, Cmd), 'dump': lambda g: gen_dump(g, Cmd),
+            'sort': lambda g: gen_sort(g, Cmd)}
