@@ -48,7 +48,8 @@ struct shard;
 
 /* What one shard last said of itself. */
 struct group_report {
-    bool here;           /* It has a replica. */
+    bool here;           /* It has a replica, or will have none: */
+    bool failed;         /* then this. */
     const char *refusal; /* Of writes; NULL: none. Static storage. */
     struct replica_metrics metrics;
     struct ks_group_metrics keys;

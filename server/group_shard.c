@@ -349,6 +349,7 @@ static void answer(struct group_shard *gs)
     }
 }
 
+/* A shard that could not become one of the group says that, too: STATUS would await it for ever. */
 static void report(struct group_shard *gs, uint64_t now_ms)
 {
     struct group_report *report;
@@ -358,14 +359,17 @@ static void report(struct group_shard *gs, uint64_t now_ms)
     gs->reported_ms = now_ms;
     report = mem_zalloc(sizeof(*report));
     report->here = true;
+    report->failed = gs->failed;
     report->refusal = group_shard_refusal(gs);
-    report->memory_bytes = replica_memory_bytes(gs->replica);
     report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
     report->waiting_keys = ks_group_waiting(gs->sh->ks);
-    report->metrics = *replica_metrics(gs->replica);
     report->keys = *ks_group_metrics(gs->sh->ks);
-    for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++)
-        report->is_peer[origin] = replica_peer_info(gs->replica, origin, &report->peer[origin]);
+    if (gs->replica != NULL) {
+        report->memory_bytes = replica_memory_bytes(gs->replica);
+        report->metrics = *replica_metrics(gs->replica);
+        for (uint8_t origin = 1; origin < GROUP_ORIGINS; origin++)
+            report->is_peer[origin] = replica_peer_info(gs->replica, origin, &report->peer[origin]);
+    }
     group_say_report(gs->sh, report);
 }
 
@@ -373,7 +377,11 @@ void group_shard_tick(struct group_shard *gs)
 {
     const uint64_t now_ms = reactor_now_ms(gs->sh->reactor);
 
-    if (gs->replica == NULL || gs->stopping)
+    if (gs->stopping)
+        return;
+    if (gs->failed)
+        report(gs, now_ms);
+    if (gs->replica == NULL)
         return;
     /* CONFIG SET may have changed it. */
     const struct config *cfg = gs->sh->cfg;

@@ -101,6 +101,11 @@ uint64_t group_view_members(const struct group *g)
 
 const char *group_view_refusal(const struct group *g)
 {
+    /* The others wait for it in vain. */
+    for (uint32_t i = 0; i < g->node->shards_count; i++) {
+        if (g->reports[i].failed)
+            return g->reports[i].refusal;
+    }
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
         if (!g->reports[i].here)
             return "this node is not a member of its replication group yet";
