@@ -51,7 +51,7 @@ void cmd_replgroup_status(struct request *rq)
         return;
     control_status(g->control, &s);
     const char *refusal = group_view_refusal(g);
-    reply_map(rq->out, 11);
+    reply_map(rq->out, 12);
     field(rq->out, "group-nickname", rq->sh->cfg->group_nickname);
     field(rq->out, "member-name", rq->sh->cfg->member_name);
     field(rq->out, "state", group_view_state(s.state));
@@ -64,6 +64,7 @@ void cmd_replgroup_status(struct request *rq)
     field(rq->out, "writes", refusal == NULL ? "ok" : refusal);
     field(rq->out, "refused", s.refused_text);
     field(rq->out, "waits", s.waits_text);
+    field(rq->out, "apart", s.apart_text);
 }
 
 static void reply_member(struct reply *r, const struct group *g, uint8_t origin)

@@ -199,7 +199,7 @@ void group_view_info(const struct group *g, struct buf *out)
     INFO_U64(out, "membership_epoch", s.epoch);
     INFO_U64(out, "flush_epoch", s.flush_epoch);
     INFO_U64(out, "members", group_view_members(g));
-    INFO_PRINT(out, "writes:%s\r\n", refusal == NULL ? "ok" : refusal);
+    INFO_PRINT(out, "writes:%s\r\napart:%s\r\n", refusal == NULL ? "ok" : refusal, s.apart_text);
     write_peers(g, out);
     write_metrics(g, out);
 }

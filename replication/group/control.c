@@ -108,8 +108,16 @@ void control_destroy(struct control *control)
 
 static void note_new_peers(struct control *control, uint8_t count_before)
 {
-    for (unsigned i = count_before; i < control->stored.members.count; i++)
+    const struct membership *m = &control->stored.members;
+
+    for (unsigned i = count_before; i < m->count; i++) {
         control->peers[i] = (struct control_peer_seen){.since_ms = control->now_ms};
+        /* Who is here anew has left the group that was forced apart from this one. */
+        for (unsigned j = 0; j < i; j++) {
+            if (strcmp(m->at[j].name, m->at[i].name) == 0)
+                control->peers[j].forked = false;
+        }
+    }
 }
 
 static void drop_wishes(struct control *control)

@@ -204,6 +204,8 @@ struct control_status {
     membership_set unlinking;            /* Whose histories are frozen here. */
     membership_set waits_for;            /* A change proposed here: who has not answered. */
     char waits_text[CONTROL_TEXT_BYTES]; /* The same in words; empty: nothing is waited for. */
+    membership_set apart;                /* Members and former ones that are of a group of their */
+    char apart_text[CONTROL_TEXT_BYTES]; /* own, by force; in words; empty: nobody was heard of. */
 };
 
 void control_status(const struct control *control, struct control_status *out);

@@ -97,9 +97,12 @@ static void note_fork(struct control *control, const char *from, uint8_t origin,
 {
     if (answer)
         control_send_refuse(control, from, CONTROL_WHY_FORKED, forked_text);
-    if (origin == 0 || control->peers[origin - 1].forked)
+    if (origin == 0)
         return;
     struct control_peer_seen *seen = &control->peers[origin - 1];
+    seen->forked_ms = control->now_ms;
+    if (seen->forked)
+        return;
     seen->forked = true;
     seen->since_ms = control->now_ms;
     memcpy(seen->error, forked_text, sizeof(forked_text));

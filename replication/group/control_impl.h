@@ -22,6 +22,9 @@
 #define CONTROL_REJECT_RANDOM_MS 400u
 #define CONTROL_EPOCH_RANDOM_MS  50u /* in a new epoch. */
 
+/* A group that was forced apart from ours, and is not heard of any more, may have been deleted. */
+#define CONTROL_APART_MS 60000u
+
 /* --- what is on disk: control_stored.c --- */
 
 /*
@@ -97,6 +100,7 @@ struct control_peer_seen {
     bool up;
     uint64_t since_ms;
     bool forked;
+    uint64_t forked_ms; /* Last heard of it. */
     char error[CONTROL_TEXT_BYTES];
 };
 

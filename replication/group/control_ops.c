@@ -152,6 +152,39 @@ static void waits_text(const struct control *control, char *out)
     buf_deinit(&text);
 }
 
+static bool is_apart(const struct control *control, uint8_t origin)
+{
+    const struct control_peer_seen *seen = &control->peers[origin - 1];
+
+    return seen->forked && control->now_ms - seen->forked_ms < CONTROL_APART_MS;
+}
+
+/* Who has a group of his own, though he was a member of this one. */
+static void apart_of(const struct control *control, struct control_status *out)
+{
+    const struct membership *m = &control->stored.members;
+    struct buf text;
+
+    if (!control_is_live(control))
+        return; /* This node goes on in neither. */
+    for (uint8_t origin = 1; origin <= m->count; origin++) {
+        if (is_apart(control, origin))
+            out->apart |= membership_bit(origin);
+    }
+    if (out->apart == 0)
+        return;
+    buf_init(&text, CONTROL_TEXT_BYTES - 1);
+    SAY(&text, "the group was forced apart, and there is another one with");
+    for (uint8_t origin = 1; origin <= m->count; origin++) {
+        if ((out->apart & membership_bit(origin)) != 0)
+            SAY(&text, " %s", m->at[origin - 1].name);
+    }
+    SAY(&text, ": the two never exchange anything again; the data directories of one of them must "
+               "be deleted, then its members can join the other anew");
+    memcpy(out->apart_text, text.ptr, text.len);
+    buf_deinit(&text);
+}
+
 void control_status(const struct control *control, struct control_status *out)
 {
     const struct membership *m = &control->stored.members;
@@ -169,6 +202,7 @@ void control_status(const struct control *control, struct control_status *out)
     if (control->refused != CONTROL_OK)
         memcpy(out->refused_text, control->refused_text, sizeof(out->refused_text));
     waits_text(control, out->waits_text);
+    apart_of(control, out);
 }
 
 const char *control_link_state_str(uint8_t state)

@@ -120,6 +120,20 @@ static void two_that_force_each_other_out_refuse_each_other(void **state)
                          i < 2 ? MEMBERSHIP_SAME : MEMBERSHIP_FORKED);
     }
     assert_false(control_peer(w->nodes[0].control, status_of(w, 2).origin, &peer));
+    struct control_status status = status_of(w, 0);
+    expect_u64(status.apart,
+               membership_bit(status_of(w, 2).origin) | membership_bit(status_of(w, 3).origin));
+    expect_says(bytes_cstr(status.apart_text), " n2");
+    expect_says(bytes_cstr(status.apart_text), " n3");
+    status = status_of(w, 3);
+    expect_says(bytes_cstr(status.apart_text), " n0");
+    expect_says(bytes_cstr(status.apart_text), " n1");
+    /* Deleted, the others are forgotten after a while. */
+    w->down = 1u << 2 | 1u << 3;
+    run(w, CONTROL_APART_MS);
+    status = status_of(w, 1);
+    expect_u64(status.apart, 0);
+    assert_string_equal(status.apart_text, "");
 }
 
 static void two_that_force_the_same_out_stay_together(void **state)
