@@ -204,6 +204,12 @@ typedef int (*op_emit_fn)(void *ctx, uint8_t row_kind, struct bytes sub, struct 
 MUST_USE int op_expand(const struct op *op, const struct batch *batch, uint64_t lsn,
                        op_emit_fn emit, void *ctx, struct buf *scratch);
 
+/*
+ * An op of a kind whose operands are written as they stand, without making a state: they are sound
+ * whatever the op says, if it was decoded from a batch.
+ */
+bool op_is_plain(const struct op *op, const struct batch *batch);
+
 /* The row kind of elements of a collection type; ROWKEY_KIND_KEY if it has no element rows. */
 uint8_t op_row_kind(uint8_t type);
 

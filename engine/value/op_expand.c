@@ -25,6 +25,7 @@
 #include "engine/value/listpos.h"
 #include "engine/value/op.h"
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_plain.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
@@ -317,6 +318,94 @@ static int expand(struct expand *x)
     }
 }
 
+/* --- the usual ops, without a state --- */
+
+bool op_is_plain(const struct op *op, const struct batch *batch)
+{
+    if (op->seen.len != 0 || vv_empty(&batch->ctx))
+        return false;
+    switch ((enum op_kind)op->kind) {
+    case OP_SET:
+        return !is_long_set(op);
+    case OP_DEL:
+        return true;
+    case OP_ELEM_DEL:
+        return !op->has_count;
+    case OP_ELEM_SET:
+        return (op->flags & OP_COVER) == 0 && op->type != VT_LIST;
+    case OP_INCR:
+        return (op->flags & OP_COVER) == 0 && fsum_is_zero(op->fsum);
+    case OP_ELEM_INCR:
+        return (op->flags & OP_COVER) == 0 && fsum_is_zero(op->fsum) && op->type != VT_LIST;
+    case OP_VOID:
+    case OP_EXPIRE:
+    case OP_KEY_MERGE:
+    case OP_ROW_MERGE:
+    case OP_RECLAIM:
+    case OP_STRING:
+    case OP_CHUNK:
+    case OP_BITS:
+    case OP_KIND_END:
+        break;
+    }
+    return false;
+}
+
+static int emit_plain(const struct expand *x, uint8_t row_kind, struct bytes sub)
+{
+    const struct op *op = x->op;
+    const bool is_key = row_kind == ROWKEY_KIND_KEY;
+    const bool is_del = op->kind == OP_DEL || op->kind == OP_ELEM_DEL;
+    const struct row_plain plain = {.ctx = &x->batch->ctx,
+                                    .tag = batch_tag(x->batch),
+                                    .removes = is_del || (is_key && (op->flags & OP_COVER) != 0),
+                                    .clears = is_key,
+                                    .has_value = !is_del,
+                                    .value = op->value,
+                                    .at_ms = is_key ? op->expire_at_ms : 0};
+
+    buf_clear(x->scratch);
+    const int err = row_plain_append(&plain, x->scratch);
+    return err == 0 ? x->emit(x->ctx, row_kind, sub, buf_bytes(x->scratch)) : err;
+}
+
+static int emit_run(const struct expand *x, uint8_t row_kind, struct bytes sub)
+{
+    uint8_t row[ROW_COUNT_BYTES];
+    const size_t len = row_count_store(row, x->op->start, batch_tag(x->batch), x->op->isum);
+
+    return x->emit(x->ctx, row_kind, sub, bytes_of(row, len));
+}
+
+/* That the key is a collection of the op's type. */
+static int emit_type(const struct expand *x)
+{
+    const struct op *op = x->op;
+    const bool counted = op->has_count && x->lsn != 0;
+    uint8_t row[ROW_COLL_BYTES];
+    const size_t len = row_coll_store(row, op->type, batch_tag(x->batch), counted ? op->count : 0,
+                                      counted ? x->lsn : 0);
+
+    return x->emit(x->ctx, ROWKEY_KIND_KEY, bytes_of(NULL, 0), bytes_of(row, len));
+}
+
+static int expand_plain(const struct expand *x)
+{
+    const struct op *op = x->op;
+    const struct bytes none = bytes_of(NULL, 0);
+    int err;
+
+    if (op->kind == OP_SET || op->kind == OP_DEL)
+        return emit_plain(x, ROWKEY_KIND_KEY, none);
+    if (op->kind == OP_INCR)
+        return emit_run(x, ROWKEY_KIND_KEY, none);
+    if (op->kind == OP_ELEM_INCR)
+        err = emit_run(x, op_row_kind(op->type), op->sub);
+    else
+        err = emit_plain(x, op_row_kind(op->type), op->sub);
+    return err != 0 || op->kind == OP_ELEM_DEL ? err : emit_type(x);
+}
+
 int op_expand(const struct op *op, const struct batch *batch, uint64_t lsn, op_emit_fn emit_row,
               void *ctx, struct buf *scratch)
 {
@@ -324,6 +413,8 @@ int op_expand(const struct op *op, const struct batch *batch, uint64_t lsn, op_e
         .op = op, .batch = batch, .lsn = lsn, .scratch = scratch, .emit = emit_row, .ctx = ctx};
     int err;
 
+    if (op_is_plain(op, batch))
+        return expand_plain(&x);
     x.state = mem_alloc(sizeof(*x.state));
     row_state_init(x.state);
     err = expand(&x);

@@ -7,9 +7,10 @@
 #include "engine/base/mem.h"
 
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_plain.h"
 #include "engine/value/row_state.h"
 
-/* States are too large for the stack; these calls are the slow paths. */
+/* States are too large for the stack; these calls are the slow paths (row_plain.h). */
 static struct row_state *state_create(void)
 {
     return mem_alloc(sizeof(struct row_state));
@@ -62,6 +63,9 @@ int row_merge_partial(const struct bytes *operands, size_t n, struct buf *out)
     int err;
 
     CHECK(n >= 1);
+    err = n == 2 ? row_plain_join(operands[0], operands[1], out) : 0;
+    if (err != 0)
+        return err < 0 ? err : 0;
     if (any_chunk(operands, n))
         return row_chunk_join(operands, n, out);
     into = state_create();
@@ -116,6 +120,9 @@ int row_merge_fold(struct bytes existing, const struct bytes *operands, size_t n
 
     if (n == 0 && is_simple(existing))
         return append_row(existing, out);
+    err = n == 1 ? row_plain_fold(existing, operands[0], out) : 0;
+    if (err != 0)
+        return err < 0 ? err : 0;
     if (row_is_chunk(existing) || any_chunk(operands, n))
         return fold_chunk(existing, operands, n, out);
     into = state_create();

@@ -10,6 +10,7 @@
 
 #include "engine/value/op.h"
 #include "engine/value/row.h"
+#include "engine/value/row_plain.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
@@ -448,6 +449,170 @@ static void poison_absorbs_everything(void **unused)
     drop_rows(&laws);
 }
 
+/* --- rows that are joined as bytes (row_plain.h) --- */
+
+/* The same by states, whatever the rows are. */
+static struct buf by_states(struct bytes a, struct bytes b, bool settled)
+{
+    struct row_state *into = mem_alloc(sizeof(*into));
+    struct row_state *from = mem_alloc(sizeof(*from));
+    struct buf out = new_buf();
+
+    assert_int_equal(row_decode(a, into), 0);
+    assert_int_equal(row_decode(b, from), 0);
+    assert_int_equal(row_state_join(into, from), 0);
+    if (settled)
+        row_state_settle(into);
+    assert_int_equal(row_encode(into, &out), 0);
+    mem_free(into);
+    mem_free(from);
+    return out;
+}
+
+static void expect_same_as_states(struct laws *laws, struct bytes a, struct bytes b,
+                                  unsigned *out_folded, unsigned *out_joined)
+{
+    struct buf full = new_buf();
+    struct buf folded = new_buf();
+    struct buf joined = new_buf();
+    struct buf expected;
+
+    assert_int_equal(row_settle(a, &full), 0);
+    if (pick(laws, 8) == 0)
+        buf_clear(&full);
+    const int fold = row_plain_fold(buf_bytes(&full), b, &folded);
+    const int join = row_plain_join(a, b, &joined);
+    assert_true(fold >= 0 && join >= 0);
+    if (fold == 1) {
+        expected = by_states(buf_bytes(&full), b, true);
+        expect_bytes(buf_bytes(&folded), buf_bytes(&expected));
+        buf_deinit(&expected);
+    }
+    if (join == 1) {
+        expected = by_states(a, b, false);
+        expect_bytes(buf_bytes(&joined), buf_bytes(&expected));
+        buf_deinit(&expected);
+    }
+    /* Nothing is left behind by what could not be done. */
+    assert_true(fold == 1 || folded.len == 0);
+    assert_true(join == 1 || joined.len == 0);
+    *out_folded += (unsigned)fold;
+    *out_joined += (unsigned)join;
+    buf_deinit(&full);
+    buf_deinit(&folded);
+    buf_deinit(&joined);
+}
+
+static void rows_join_as_bytes_as_they_do_as_states(void **unused)
+{
+    static struct laws laws;
+    unsigned folded = 0, joined = 0;
+
+    (void)unused;
+    seed_rng(&laws.rng, 5);
+    for (unsigned run = 0; run < 4000; run++) {
+        make_rows(&laws, ROWS_MAX);
+        for (unsigned i = 1; i < laws.count; i++)
+            expect_same_as_states(&laws, buf_bytes(&laws.rows[i - 1]), buf_bytes(&laws.rows[i]),
+                                  &folded, &joined);
+        drop_rows(&laws);
+    }
+    /* 7,600 and 100 as a rule: random contexts seldom cover each other. */
+    assert_true(folded > 4000);
+    assert_true(joined > 40);
+}
+
+/* What a plain op means, part by part. */
+static void plain_state(const struct op *op, const struct batch *batch, bool is_key, uint64_t lsn,
+                        struct row_state *out)
+{
+    const bool is_elem_op = op->kind >= OP_ELEM_SET;
+    const struct tag tag = batch_tag(batch);
+
+    row_state_init(out);
+    if (is_key && is_elem_op) {
+        assert_int_equal(row_add_type(out, &(struct row_type){.type = op->type, .tag = tag}), 0);
+        if (op->has_count && lsn != 0)
+            row_add_count(out, op->count, lsn);
+        return;
+    }
+    if (op->kind == OP_INCR || op->kind == OP_ELEM_INCR) {
+        const struct row_run run = {
+            .origin = tag.origin, .start = op->start, .hlc = tag.hlc, .isum = op->isum};
+        assert_int_equal(row_add_run(out, &run), 0);
+        return;
+    }
+    vv_copy(&out->ctx, &batch->ctx);
+    if (op->kind == OP_DEL || op->kind == OP_ELEM_DEL || (op->flags & OP_COVER) != 0)
+        vv_copy(&out->rctx, &batch->ctx);
+    if (is_key) {
+        vv_copy(&out->clear, &batch->ctx);
+        assert_int_equal(vv_raise(&out->clear_by, tag), 0);
+    }
+    if (op->kind == OP_SET || op->kind == OP_ELEM_SET)
+        assert_int_equal(row_add_sib(out, &(struct row_sib){.tag = tag, .value = op->value}), 0);
+    if (op->kind == OP_SET && op->expire_at_ms != 0 && op->expire_at_ms != ROW_EXPIRE_NEVER) {
+        const struct row_exp exp = {
+            .type = VT_STRING, .target = tag, .etag = tag, .at_ms = op->expire_at_ms};
+        assert_int_equal(row_add_exp(out, &exp), 0);
+    }
+}
+
+struct plain_check {
+    const struct op *op;
+    const struct batch *batch;
+    uint64_t lsn;
+    unsigned rows;
+};
+
+static int on_plain_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
+{
+    struct plain_check *check = ctx;
+    struct row_state *state = mem_alloc(sizeof(*state));
+    struct buf expected = new_buf();
+
+    (void)sub;
+    plain_state(check->op, check->batch, row_kind == ROWKEY_KIND_KEY, check->lsn, state);
+    assert_int_equal(row_encode(state, &expected), 0);
+    expect_bytes(operand, buf_bytes(&expected));
+    assert_int_equal(row_check(operand), 0);
+    check->rows++;
+    buf_deinit(&expected);
+    mem_free(state);
+    return 0;
+}
+
+static void plain_ops_have_the_operands_that_states_have(void **unused)
+{
+    static struct laws laws;
+    struct buf scratch = new_buf();
+    struct buf seen = new_buf();
+    unsigned plain[OP_KIND_END] = {0};
+    struct batch batch;
+    struct op op;
+
+    (void)unused;
+    seed_rng(&laws.rng, 6);
+    for (unsigned run = 0; run < 20000; run++) {
+        buf_clear(&seen);
+        random_op(&laws, &op, &batch, &seen);
+        if (pick(&laws, 8) == 0 && op.kind == OP_ELEM_SET)
+            op.kind = OP_ELEM_DEL;
+        if (pick(&laws, 8) == 0)
+            op.expire_at_ms = ROW_EXPIRE_NEVER;
+        if (!op_is_plain(&op, &batch))
+            continue;
+        struct plain_check check = {.op = &op, .batch = &batch, .lsn = pick(&laws, 3)};
+        assert_int_equal(op_expand(&op, &batch, check.lsn, on_plain_operand, &check, &scratch), 0);
+        assert_true(check.rows == (op.kind == OP_ELEM_SET || op.kind == OP_ELEM_INCR ? 2 : 1));
+        plain[op.kind]++;
+    }
+    assert_true(plain[OP_SET] != 0 && plain[OP_DEL] != 0 && plain[OP_INCR] != 0);
+    assert_true(plain[OP_ELEM_SET] != 0 && plain[OP_ELEM_DEL] != 0 && plain[OP_ELEM_INCR] != 0);
+    buf_deinit(&scratch);
+    buf_deinit(&seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +623,8 @@ int main(void)
         cmocka_unit_test(a_small_set_of_operands_obeys_the_laws_exhaustively),
         cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
         cmocka_unit_test(poison_absorbs_everything),
+        cmocka_unit_test(rows_join_as_bytes_as_they_do_as_states),
+        cmocka_unit_test(plain_ops_have_the_operands_that_states_have),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
