@@ -168,7 +168,8 @@ void acl_each_flag(const struct acl_user *u, acl_flag_fn fn, void *ctx)
     fn(ctx, u->enabled ? "on" : "off");
     if (u->nopass)
         fn(ctx, "nopass");
-    fn(ctx, u->skip_sanitize ? "skip-sanitize-payload" : "sanitize-payload");
+    if (u->sanitize != ACL_SANITIZE_UNSAID)
+        fn(ctx, u->sanitize == ACL_SANITIZE_YES ? "sanitize-payload" : "skip-sanitize-payload");
 }
 
 static MUST_USE int print_selector(const struct acl_selector *s,

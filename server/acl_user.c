@@ -97,7 +97,7 @@ struct acl_user *acl_user_copy(const struct acl_user *u)
 
     copy->enabled = u->enabled;
     copy->nopass = u->nopass;
-    copy->skip_sanitize = u->skip_sanitize;
+    copy->sanitize = u->sanitize;
     acl_items_copy(&copy->passwords, &u->passwords);
     for (uint32_t i = 0; i < u->selectors_count; i++)
         add_selector(copy, acl_selector_copy(u->selectors[i]));
@@ -226,7 +226,7 @@ static void reset(struct acl_user *u, const struct acl_env *env)
     add_selector(u, acl_selector_create(env));
     set_nopass(u, false);
     u->enabled = false;
-    u->skip_sanitize = false;
+    u->sanitize = ACL_SANITIZE_YES;
 }
 
 /* The words between the parentheses; quotes are taken as in a configuration file. */
@@ -259,9 +259,9 @@ static enum acl_fault user_rule(struct acl_user *u, const struct acl_env *env, s
     } else if (bytes_eq_nocase(rule, "off")) {
         u->enabled = false;
     } else if (bytes_eq_nocase(rule, "skip-sanitize-payload")) {
-        u->skip_sanitize = true;
+        u->sanitize = ACL_SANITIZE_SKIP;
     } else if (bytes_eq_nocase(rule, "sanitize-payload")) {
-        u->skip_sanitize = false;
+        u->sanitize = ACL_SANITIZE_YES;
     } else if (bytes_eq_nocase(rule, "nopass")) {
         set_nopass(u, true);
     } else if (bytes_eq_nocase(rule, "resetpass")) {

@@ -68,12 +68,19 @@ struct acl_selector {
     bool future; /* Commands that are not there yet, too. */
 };
 
+/* Whether RESTORE checks what it is given: kept and shown; here it always does. */
+enum acl_sanitize {
+    ACL_SANITIZE_UNSAID,
+    ACL_SANITIZE_YES,
+    ACL_SANITIZE_SKIP
+};
+
 struct acl_user {
     _Atomic uint32_t refs;
     bool frozen;
     bool enabled;
     bool nopass;
-    bool skip_sanitize;
+    uint8_t sanitize;  /* enum acl_sanitize */
     bool unrestricted; /* Set by the freezing: one selector allows everything. */
     uint64_t serial;   /* Another one for each user that is made, whatever its name. */
     struct acl_items passwords;

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/acl.h"
+#include "server/client_line.h"
 #include "server/conn.h"
 #include "server/forward.h"
 #include "server/handlers.h"
@@ -102,9 +104,7 @@ static size_t query_bytes(const struct conn *c)
     return c->now == NULL ? c->in.len : size_max(c->in.len, c->now->consumed);
 }
 
-/* `self`: the connection that asks; its arguments are there to be counted. */
-static void describe(const struct conn *c, const struct conn *self, uint64_t now_ms,
-                     struct buf *out)
+void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms, struct buf *out)
 {
     char flags[16];
     const size_t waiting = c->out.out.len + c->sending.len;
@@ -115,7 +115,7 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
         "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=%llu "
         "psub=%llu "
         "ssub=%llu multi=%d qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu "
-        "obl=%zu oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s user=%s redir=-1 resp=%d\n",
+        "obl=%zu oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s user=%.*s redir=-1 resp=%d\n",
         (unsigned long long)c->id, c->addr, c->laddr, c->sock.fd, c->name == NULL ? "" : c->name,
         (unsigned long long)((now_ms - u64_min(now_ms, c->created_ms)) / 1000),
         (unsigned long long)((now_ms - u64_min(now_ms, c->active_ms)) / 1000), flags,
@@ -126,7 +126,8 @@ static void describe(const struct conn *c, const struct conn *self, uint64_t now
         c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
         c->out.out.cap, c->out.out.cap, waiting, c->sending.len, conn_memory_bytes(c),
         waiting != 0 && c->id != self->id ? "rw" : "r",
-        c->last_cmd == NULL ? "NULL" : c->last_cmd->name, "default", c->out.proto));
+        c->last_cmd == NULL ? "NULL" : c->last_cmd->name, (int)c->user->name_len,
+        (const char *)c->user->name, c->out.proto));
 }
 
 void cmd_client_info(struct request *rq)
@@ -134,7 +135,7 @@ void cmd_client_info(struct request *rq)
     struct buf text;
 
     buf_init(&text, CLIENT_LIST_BYTES_MAX);
-    describe(rq->conn, rq->conn, rq->now_ms, &text);
+    client_line(rq->conn, rq->conn, rq->now_ms, &text);
     reply_verbatim(rq->out, buf_bytes(&text), "txt");
     buf_deinit(&text);
 }
@@ -150,7 +151,7 @@ static bool list_ids(struct request *rq, struct buf *text)
         }
         const struct conn *c = find_id(rq->sh, id);
         if (c != NULL)
-            describe(c, rq->conn, rq->now_ms, text);
+            client_line(c, rq->conn, rq->now_ms, text);
     }
     return true;
 }
@@ -174,7 +175,7 @@ void cmd_client_list(struct request *rq)
         LIST_FOR_EACH(link, &rq->sh->conns) {
             const struct conn *c = LIST_ITEM(link, struct conn, link);
             if (is_type(c, type))
-                describe(c, rq->conn, rq->now_ms, &text);
+                client_line(c, rq->conn, rq->now_ms, &text);
         }
     }
     if (ok)
@@ -237,6 +238,7 @@ void cmd_client_no_evict(struct request *rq)
 struct kill_filter {
     const struct bytes *addr;  /* NULL: any; */
     const struct bytes *laddr; /* likewise. */
+    const struct bytes *user;  /* likewise. */
     uint64_t id;               /* 0: any. */
     enum client_type type;
     bool skip_me;
@@ -263,8 +265,8 @@ static bool parse_kill_option(struct request *rq, uint32_t i, struct kill_filter
     if (req_is(rq, i, "TYPE"))
         return parse_type(rq, value, &f->type);
     if (req_is(rq, i, "USER")) {
-        /* All connections belong to the default user. */
-        if (bytes_eq(value, BYTES_LIT("default")))
+        f->user = &rq->argv[i + 1];
+        if (acl_users_find(rq->sh->users, value) != NULL)
             return true;
         reply_error(rq->out, "ERR No such user '%.*s'", (int)size_min(value.len, 128),
                     (const char *)value.ptr);
@@ -287,6 +289,7 @@ static bool kill_matches(const struct kill_filter *f, const struct conn *c, cons
 {
     return (f->addr == NULL || bytes_eq(bytes_cstr(c->addr), *f->addr)) &&
            (f->laddr == NULL || bytes_eq(bytes_cstr(c->laddr), *f->laddr)) &&
+           (f->user == NULL || bytes_eq(acl_user_name(c->user), *f->user)) &&
            (f->id == 0 || c->id == f->id) && is_type(c, f->type) &&
            (c->id != self->id || !f->skip_me);
 }

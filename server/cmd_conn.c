@@ -3,7 +3,7 @@
 
 #include "engine/base/mem.h"
 
-#include "server/config.h"
+#include "server/acl.h"
 #include "server/conn.h"
 #include "server/handlers.h"
 #include "server/pubsub.h"
@@ -39,14 +39,14 @@ void cmd_auth(struct request *rq)
         reply_err_syntax(rq->out);
         return;
     }
-    if (rq->argc == 2 && !shard_needs_auth(rq->sh)) {
+    if (rq->argc == 2 && rq->sh->users->first->nopass) {
         reply_error(rq->out,
                     "ERR AUTH <password> called without any password configured for the default "
                     "user. Are you sure your configuration is correct?");
         return;
     }
     const struct bytes user = rq->argc == 3 ? rq->argv[1] : BYTES_LIT("default");
-    if (session_auth(rq->conn, user, rq->argv[rq->argc - 1]))
+    if (acl_login(rq->conn, user, rq->argv[rq->argc - 1]))
         reply_ok(rq->out);
     else
         reply_err_wrongpass(rq->out);
@@ -88,7 +88,7 @@ void cmd_hello(struct request *rq)
     for (uint32_t i = 2; i < rq->argc; i++) {
         const uint32_t more = rq->argc - 1 - i;
         if (req_is(rq, i, "AUTH") && more >= 2) {
-            if (!session_auth(c, rq->argv[i + 1], rq->argv[i + 2])) {
+            if (!acl_login(c, rq->argv[i + 1], rq->argv[i + 2])) {
                 reply_err_wrongpass(rq->out);
                 return;
             }
@@ -106,7 +106,7 @@ void cmd_hello(struct request *rq)
             return;
         }
     }
-    if (!c->authenticated) {
+    if ((c->gate & ACL_GATE_AUTH) != 0) {
         reply_error(rq->out,
                     "NOAUTH HELLO must be called with the client already authenticated, otherwise "
                     "the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
@@ -151,7 +151,7 @@ void cmd_reset(struct request *rq)
     session_set_name(c, bytes_of(NULL, 0));
     c->reply_mode = CONN_REPLY_ON;
     c->no_evict = false;
-    c->authenticated = !shard_needs_auth(rq->sh);
+    acl_greet(c);
     rq->out->proto = 2;
     reply_status(rq->out, "RESET");
 }

@@ -1,8 +1,7 @@
 /* REPLGROUP but for EXPLAIN (cmd_explain.c): on shard 0's thread. */
 #include <inttypes.h>
 
-#include "engine/base/log.h"
-
+#include "server/audit.h"
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/group_node.h"
@@ -143,19 +142,17 @@ void cmd_replgroup_lag(struct request *rq)
 
 /* --- changes --- */
 
-/* Who did it stands in the log of the server. */
-static void audit(const struct request *rq, const char *what)
-{
-    LOG_NOTICE("audit", "REPLGROUP %s client=%s id=%" PRIu64, what, rq->conn->addr, rq->conn->id);
-}
-
+/* `what`: with REPLGROUP in front. Who did it, or tried to, stands in the log of the server. */
 static void reply_outcome(struct request *rq, int err, const struct buf *text, const char *what)
 {
+    const struct bytes none = BYTES_LIT("");
+
     if (err == 0) {
-        audit(rq, what);
+        audit_note(rq->conn, what, none, "ok");
         reply_ok(rq->out);
         return;
     }
+    audit_note(rq->conn, what, none, "refused");
     reply_error(rq->out, "ERR %.*s", (int)text->len, (const char *)text->ptr);
 }
 
@@ -175,7 +172,8 @@ void cmd_replgroup_force_unlink(struct request *rq)
     }
     buf_init(&text, TEXT_BYTES_MAX);
     const int err = control_force_unlink(g->control, rq->argv + 2, names, force, &text);
-    reply_outcome(rq, err, &text, force ? "FORCE-UNLINK with FORCE" : "FORCE-UNLINK");
+    reply_outcome(rq, err, &text,
+                  force ? "REPLGROUP FORCE-UNLINK with FORCE" : "REPLGROUP FORCE-UNLINK");
     buf_deinit(&text);
 }
 
@@ -188,7 +186,7 @@ void cmd_replgroup_leave(struct request *rq)
         return;
     buf_init(&text, TEXT_BYTES_MAX);
     const int err = control_leave(g->control, &text);
-    reply_outcome(rq, err, &text, "LEAVE");
+    reply_outcome(rq, err, &text, "REPLGROUP LEAVE");
     buf_deinit(&text);
 }
 
@@ -202,6 +200,7 @@ void cmd_replgroup_flush(struct request *rq)
     const bool confirmed =
         rq->argc == 3 && bytes_eq(rq->argv[2], bytes_cstr(rq->sh->cfg->group_nickname));
     if (!confirmed) {
+        audit_note(rq->conn, "REPLGROUP FLUSH", BYTES_LIT(""), "unconfirmed");
         reply_error(rq->out,
                     "ERR this removes all keys from every member of the group; to confirm it, give "
                     "its nickname: REPLGROUP FLUSH %s",
@@ -210,7 +209,7 @@ void cmd_replgroup_flush(struct request *rq)
     }
     buf_init(&text, TEXT_BYTES_MAX);
     const int err = control_flush(g->control, true, &text);
-    reply_outcome(rq, err, &text, "FLUSH");
+    reply_outcome(rq, err, &text, "REPLGROUP FLUSH");
     buf_deinit(&text);
 }
 

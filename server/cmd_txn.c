@@ -1,4 +1,5 @@
 /* Transactions: the handlers of MULTI, EXEC, DISCARD, WATCH and UNWATCH. */
+#include "server/acl.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/handlers.h"
@@ -67,7 +68,8 @@ void cmd_exec(struct request *rq)
             inner.cmd = txn->cmds[i].cmd;
             inner.argv = txn->cmds[i].argv;
             inner.argc = txn->cmds[i].argc;
-            dispatch_run(&inner);
+            if (acl_admits_queued(c, &txn->cmds[i]))
+                dispatch_run(&inner);
         }
     }
     txn_reset(c);

@@ -67,6 +67,7 @@ void config_destroy(struct config *cfg)
         union config_value value = config_value_of(cfg, opt);
         config_value_free(opt, &value);
     }
+    config_users_deinit(&cfg->users);
     mem_free(cfg->file);
     mem_free(cfg);
 }

@@ -23,6 +23,7 @@
 #include "engine/base/bytes.h"
 
 #include "server/config_enum.h"
+#include "server/config_users.h"
 
 /* Longest error text, its zero included. */
 #define CONFIG_ERROR_BYTES 1024
@@ -127,6 +128,15 @@ struct config_hook {
     void *ctx;
 };
 
+/*
+ * CONFIG REWRITE: appends the lines `user ...` of now, none if no file needs them. `asked`: the
+ * file has such lines. Returns 0 or the error of the buffer.
+ */
+struct config_users_now {
+    int (*print)(void *ctx, bool asked, struct buf *out); /* NULL: such lines stay. */
+    void *ctx;
+};
+
 /* In the order of the table, whatever room that takes. */
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct config {
@@ -136,7 +146,9 @@ struct config {
 #include "server/config.def"
 #undef ALIAS
 #undef X
-    char *file; /* Absolute path of the configuration file, or NULL. */
+    char *file;                /* Absolute path of the configuration file, or NULL. */
+    struct config_users users; /* The directives `user`; not copied. */
+    struct config_users_now users_now;
     struct config_hook hook[CONFIG_IDS_COUNT];
     uint8_t given[CONFIG_IDS_COUNT]; /* 1: set by a file or the command line. */
 };

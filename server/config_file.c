@@ -52,7 +52,6 @@ static const struct {
 } refused[] = {
     {"rename-command", "use ACLs to forbid commands"},
     {"loadmodule", "there are no modules"},
-    {"user", "users are not supported yet"},
     {"sentinel", "this is no sentinel"},
     {"masterauth", "members of a group replicate to each other"},
     {"masteruser", "members of a group replicate to each other"},
@@ -83,7 +82,8 @@ static int load_fail(struct loader *l, const char *reason)
         else
             (void)snprintf(place, sizeof(place), "%s: ", frame->name);
     }
-    if (config_find(word, &id) && (config_flags(id) & CONFIG_SENSITIVE) != 0)
+    if (bytes_eq_nocase(word, "user") ||
+        (config_find(word, &id) && (config_flags(id) & CONFIG_SENSITIVE) != 0))
         len = word.len;
     return config_fail(l->err, "%s'%.*s': %s", place, (int)len, (const char *)l->line.ptr, why);
 }
@@ -235,6 +235,23 @@ static int load_unknown(struct loader *l, struct bytes name)
     return load_fail(l, reason);
 }
 
+/* `user name rules...` */
+static int load_user(struct loader *l, const struct bytes *words, size_t count)
+{
+    char place[ECHO_BYTES_MAX * 2];
+    const struct frame *frame = &l->frames[l->depth - 1];
+
+    if (count == 0)
+        return load_fail(l, "wrong number of arguments");
+    if (frame->text != NULL)
+        (void)snprintf(place, sizeof(place), "%s:%u", frame->name, frame->line);
+    else
+        (void)snprintf(place, sizeof(place), "%s", frame->name);
+    if (config_users_add(&l->cfg->users, place, words, (uint32_t)count))
+        return 0;
+    return load_fail(l, "Duplicate user found. A user can only be defined once in config files");
+}
+
 /* A line cut into words, the directive first; its blanks are trimmed. */
 static int load_words(struct loader *l, const struct bytes *words, size_t count)
 {
@@ -242,6 +259,8 @@ static int load_words(struct loader *l, const struct bytes *words, size_t count)
 
     if (config_find(words[0], &id))
         return load_option(l, id, words + 1, count - 1);
+    if (bytes_eq_nocase(words[0], "user"))
+        return load_user(l, words + 1, count - 1);
     if (bytes_eq_nocase(words[0], "include"))
         return count == 2 ? load_include(l, words[1]) : load_fail(l, "wrong number of arguments");
     return load_unknown(l, words[0]);

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 
+#include "server/acl.h"
 #include "server/config.h"
 #include "server/listen.h"
 #include "server/node.h"
@@ -84,6 +85,16 @@ static bool apply_eviction(void *ctx, const struct config *cfg, const char **out
 
 /* --- clients --- */
 
+static bool apply_requirepass(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    struct node *node = ctx;
+
+    if (acl_set_requirepass(node, cfg->requirepass))
+        return true;
+    *out_reason = acl_fault_text(ACL_FAULT_NO_SHA256);
+    return false;
+}
+
 static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
 {
     struct rlimit limit;
@@ -125,6 +136,7 @@ static bool apply_loglevel(void *ctx, const struct config *cfg, const char **out
 
 void config_hooks_register(struct node *node)
 {
+    node->cfg->users_now = (struct config_users_now){.print = acl_print_directives, .ctx = node};
     static const struct {
         enum config_id id;
         config_hook_fn apply;
@@ -136,6 +148,7 @@ void config_hooks_register(struct node *node)
         {CONFIG_ID_maxmemory_policy, apply_eviction},
         {CONFIG_ID_lfu_log_factor, apply_eviction},
         {CONFIG_ID_lfu_decay_time, apply_eviction},
+        {CONFIG_ID_requirepass, apply_requirepass},
         {CONFIG_ID_maxclients, apply_maxclients},
         {CONFIG_ID_port, apply_listen},
         {CONFIG_ID_bind, apply_listen},

@@ -30,6 +30,7 @@ struct rewriter {
     struct buf out;
     uint8_t seen[CONFIG_IDS_COUNT];
     bool has_mark; /* The file has the line `generated`. */
+    bool has_user; /* It has lines `user ...`. */
     bool force;
 };
 
@@ -97,6 +98,32 @@ static size_t split(struct bytes line, uint8_t *copy, struct bytes words[CONFIG_
     return found != 0 || count == 0 || words[0].ptr[0] == '#' ? 0 : count;
 }
 
+static MUST_USE int print_users(struct rewriter *w, bool asked)
+{
+    const struct config_users_now *now = &w->cfg->users_now;
+    struct buf lines;
+
+    buf_init(&lines, CONFIG_FILE_BYTES_MAX);
+    int err = now->print(now->ctx, asked, &lines);
+    if (err == 0 && !asked && lines.len != 0 && !w->has_mark) {
+        err = buf_printf(&w->out, "%s\n", generated);
+        w->has_mark = true;
+    }
+    if (err == 0)
+        err = buf_append_bytes(&w->out, buf_bytes(&lines));
+    buf_deinit(&lines);
+    return err;
+}
+
+/* All users stand where the first one did. */
+static MUST_USE int rewrite_user(struct rewriter *w)
+{
+    const bool first = !w->has_user;
+
+    w->has_user = true;
+    return first ? print_users(w, true) : 0;
+}
+
 static MUST_USE int rewrite_line(struct rewriter *w, struct bytes line)
 {
     struct bytes words[CONFIG_WORDS_MAX];
@@ -106,7 +133,9 @@ static MUST_USE int rewrite_line(struct rewriter *w, struct bytes line)
     int err = 0;
 
     w->has_mark |= bytes_eq(line, bytes_cstr(generated));
-    if (count == 0 || !config_find(words[0], &id)) {
+    if (count != 0 && w->cfg->users_now.print != NULL && bytes_eq_nocase(words[0], "user")) {
+        err = rewrite_user(w);
+    } else if (count == 0 || !config_find(words[0], &id)) {
         err = buf_append_bytes(&w->out, line);
         if (err == 0)
             err = buf_append_u8(&w->out, '\n');
@@ -146,6 +175,8 @@ static MUST_USE int rewrite_text(struct rewriter *w, struct bytes text)
         if (err == 0)
             err = write_option(w, bytes_cstr(config_name(id)), id);
     }
+    if (err == 0 && !w->has_user && w->cfg->users_now.print != NULL)
+        err = print_users(w, false);
     return err;
 }
 

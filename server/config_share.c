@@ -5,6 +5,7 @@
 
 #include "engine/io/mailbox.h"
 
+#include "server/acl.h"
 #include "server/config.h"
 #include "server/config_hooks.h"
 #include "server/node.h"
@@ -14,6 +15,7 @@ struct config_mail {
     struct mail mail;
     struct shard *sh;
     struct config *cfg;
+    struct acl_users *users;
     uint64_t number;
 };
 
@@ -24,6 +26,7 @@ static void on_config(struct mail *mail)
 
     config_destroy(sh->own_cfg);
     sh->cfg = sh->own_cfg = m->cfg;
+    acl_follow(sh, m->users);
     if (!sh->finished)
         oplog_set_policy(sh->log, config_sync_policy(sh->cfg));
     atomic_store(&sh->config_number, m->number);
@@ -39,6 +42,7 @@ uint64_t config_share(struct node *node)
         *m = (struct config_mail){.mail = {.fn = on_config},
                                   .sh = node->shards[i],
                                   .cfg = config_clone(node->cfg),
+                                  .users = acl_users_ref(node->users),
                                   .number = number};
         mailbox_post(&node->shards[i]->mailbox, &m->mail);
     }

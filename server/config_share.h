@@ -1,7 +1,7 @@
 /*
- * Gives a changed configuration to all shards.
+ * Gives a changed configuration, and changed users (acl.h), to all shards.
  *
- * CONFIG SET runs on shard 0 and changes the node's configuration in place. The other shards read
+ * CONFIG SET and ACL SETUSER run on shard 0 and change what the node has. The other shards read
  * copies of their own; after a change each gets a new one by mail and puts it in the place of the
  * old between two turns, so that no reader ever sees a value change under it.
  */

@@ -8,6 +8,8 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "server/acl.h"
+#include "server/acl_file.h"
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
@@ -455,6 +457,7 @@ void conn_free(struct conn *c)
     reply_deinit(&c->out);
     resp_cmd_deinit(&c->cmd);
     mem_free(c->name);
+    acl_forget(c);
     shard_conn_gone(c->sh, c);
     mem_free(c);
 }
@@ -493,6 +496,7 @@ void conn_close(struct conn *c)
     c->closed = true;
     c->closing = true;
     conn_stop_waiting(c);
+    acl_file_drop(c);
     stream_drop(c);
     unblock_forget(c);
     pubsub_leave(c);
@@ -535,11 +539,12 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
     c->out.proto = 2;
     buf_init(&c->sending, shard_output_bytes_max(sh));
     buf_init(&c->walk.names, shard_output_bytes_max(sh));
-    c->authenticated = !shard_needs_auth(sh);
+    acl_greet(c);
     if (reactor_sock_open(sh->reactor, &c->sock, fd, &conn_ops) != 0) {
         (void)close(fd);
         buf_deinit(&c->in);
         reply_deinit(&c->out);
+        acl_forget(c);
         mem_free(c);
         return NULL;
     }

@@ -32,6 +32,8 @@
 #include "server/resp.h"
 #include "server/sort.h"
 
+struct acl_file_job;
+struct acl_user;
 struct forward_home;
 struct pubsub_client;
 struct shard;
@@ -80,7 +82,9 @@ struct conn {
     struct unblock *block;  /* It is BLPOP or a relative, and waits for keys; NULL: it is not. */
     uint64_t save_ticket;   /* It waits for this save; 0: for none. */
     uint64_t digest_ticket; /* Likewise for a digest of the group. */
-    uint64_t config_ticket; /* It waits until all shards have this configuration; 0: none. */
+    struct acl_file_job *acl_job; /* ACL LOAD or SAVE that it waits for; NULL: none. */
+    uint64_t acl_deleted;         /* What ACL DELUSER replies when all shards know. */
+    uint64_t config_ticket;       /* It waits until all shards have this configuration; 0: none. */
 
     struct stream *stream;   /* Of the parked command: its reply is read from flash; or NULL. */
     struct forward_home *fw; /* Commands at other shards; NULL until there was one. */
@@ -95,8 +99,11 @@ struct conn {
 
     /* Session. */
     uint64_t id;
+    struct acl_user *user; /* Counted (acl.h). */
+    uint8_t gate;          /* enum acl_gate: what a command is asked before it runs. */
     bool authenticated;
-    bool local; /* Over a Unix socket. */
+    bool doomed; /* Its user is gone: it is closed when the replies under way are there. */
+    bool local;  /* Over a Unix socket. */
     bool no_evict;
     uint8_t reply_mode;   /* enum conn_reply_mode */
     struct txn *txn;      /* MULTI and WATCH; NULL until used. */

@@ -10,6 +10,7 @@
 #include "engine/space/group.h"
 #include "engine/space/resident.h"
 
+#include "server/acl.h"
 #include "server/blocked.h"
 #include "server/cluster_route.h"
 #include "server/config.h"
@@ -480,11 +481,8 @@ static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cm
         dispatch_reject(c, cmd);
         return false;
     }
-    if (unlikely(!c->authenticated) && (cmd->flags & CMD_NO_AUTH) == 0) {
-        reply_err_noauth(&c->out);
-        dispatch_reject(c, cmd);
+    if (unlikely(c->gate != 0) && !c->is_agent && !acl_admits(c, cmd, rc->argc, rc->argv))
         return false;
-    }
     if (unlikely(c->pubsub != NULL) && c->out.proto == 2 && pubsub_listens(c) &&
         !possible_while_listening(cmd)) {
         reply_error(&c->out,

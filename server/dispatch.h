@@ -2,7 +2,8 @@
  * From a parsed command to its handler: the one place to read in order to know what can happen to
  * a command before it runs.
  *
- *     look up -> arity -> AUTH -> shard -> fuses (memory, flash, log) -> MULTI queue -> residency
+ *     look up -> arity -> AUTH and ACL -> shard -> fuses (memory, flash, log) -> MULTI queue ->
+ * residency
  *       -> run
  *
  * A command whose keys another shard owns is forwarded there and goes through the same steps again

@@ -14,6 +14,8 @@
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
 
+#include "server/acl.h"
+#include "server/acl_file.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/join.h"
@@ -90,6 +92,8 @@ static void forward_destroy(struct forward *f)
     buf_deinit(&f->agent.walk.names);
     resp_cmd_deinit(&f->agent.cmd);
     mem_free(f->agent.name);
+    acl_forget(&f->agent);
+    acl_file_drop(&f->agent);
     txn_destroy(&f->agent);
     mem_free(f);
 }
@@ -286,6 +290,7 @@ void forward_abandon(struct conn *agent)
     agent->parked = false;
     conn_stop_waiting(agent);
     unblock_forget(agent);
+    acl_file_drop(agent);
     if (list_linked(&agent->retry_link))
         list_remove(&agent->retry_link);
     forward_of(agent)->failed = true;
@@ -368,7 +373,7 @@ static void take_session(struct conn *c, struct conn *agent)
     c->out.proto = agent->out.proto;
     c->reply_mode = agent->reply_mode;
     c->no_evict = agent->no_evict;
-    c->authenticated = agent->authenticated;
+    acl_take(c, agent);
     mem_free(c->name);
     c->name = agent->name;
     agent->name = NULL;
@@ -390,6 +395,7 @@ static void take_replies(struct forward *f)
         conn_close(c);
         return;
     }
+    acl_close_doomed(c);
     if (c->out.out.len != 0 || c->closing)
         conn_touch(c);
     if (c->fw->waiting && !forward_pending(c)) {
@@ -427,7 +433,7 @@ static void on_return(struct mail *mail)
 static void set_session(struct conn *agent, const struct conn *c)
 {
     agent->out.proto = c->out.proto;
-    agent->authenticated = true;
+    acl_lend(agent, c);
     agent->reply_mode = CONN_REPLY_ON;
     if (agent->name == NULL && c->name == NULL)
         return;

@@ -299,6 +299,16 @@ static void reply_union(const struct join *j, struct reply *out)
     mem_free(s.item);
 }
 
+/* Of the pair at the start: its head and its number, up to the element. */
+static size_t pair_head_bytes(struct bytes in)
+{
+    int64_t number;
+    size_t head_len = 0, stamp_len = 0;
+
+    CHECK(head(in, &number, &head_len) && head(bytes_from(in, head_len), &number, &stamp_len));
+    return head_len + stamp_len;
+}
+
 static void reply_newest(const struct join *j, struct reply *out)
 {
     struct sortables s = {0};
@@ -313,7 +323,8 @@ static void reply_newest(const struct join *j, struct reply *out)
             if (len == 0 || !head(in, &number, &head_len) ||
                 !head(bytes_from(in, head_len), &number, &head_len))
                 break;
-            sortable_add(&s, (uint64_t)number, bytes_of(in.ptr, len));
+            const size_t skip = j->kind == JOIN_STAMPED ? pair_head_bytes(in) : 0;
+            sortable_add(&s, (uint64_t)number, bytes_of(in.ptr + skip, len - skip));
             in = bytes_from(in, len);
         }
     }
@@ -398,6 +409,7 @@ void join_reply(struct join *j, struct reply *out)
         reply_lines(j, out);
         return;
     case JOIN_NEWEST:
+    case JOIN_STAMPED:
         reply_newest(j, out);
         return;
     case JOIN_FIRST:

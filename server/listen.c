@@ -17,6 +17,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 
+#include "server/acl_users.h"
 #include "server/cluster.h"
 #include "server/config.h"
 #include "server/node.h"
@@ -50,7 +51,7 @@ static bool refused(const struct node *node, int fd, bool local)
         "the loopback interface. Set requirepass, or protected-mode no if the network is "
         "trusted.\r\n";
 
-    if (!node->cfg->protected_mode || node->cfg->requirepass[0] != '\0' || local || is_loopback(fd))
+    if (!node->cfg->protected_mode || !node->users->first->nopass || local || is_loopback(fd))
         return false;
     IGNORE_RESULT(write(fd, text, sizeof(text) - 1)); /* The client may be gone already. */
     (void)close(fd);

@@ -20,6 +20,8 @@
 #include "engine/io/file.h"
 #include "engine/io/pool.h"
 
+#include "server/acl.h"
+#include "server/acl_file.h"
 #include "server/cluster.h"
 #include "server/command.h"
 #include "server/config.h"
@@ -316,6 +318,8 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         err = group_config_read(cfg, &linked, why, why_len);
     if (err != 0)
         return NODE_EXIT_CONFIG;
+    if (acl_open(node, why, why_len) != 0)
+        return NODE_EXIT_CONFIG;
     err = make_run_id(node);
     if (err != 0) {
         (void)snprintf(why, why_len, "no random numbers from the kernel: %s", err_str(err));
@@ -331,6 +335,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         (void)snprintf(why, why_len, "cannot start reader-threads: %s", err_str(err));
         return NODE_EXIT_CONFIG;
     }
+    acl_file_init(node);
     node->cache = store_cache_create(block_cache_bytes(node));
     node_set_limits(node);
     listen_init(node);
@@ -460,6 +465,8 @@ int node_close(struct node *node)
     }
     group_destroy(node->group);
     store_cache_destroy(node->cache);
+    acl_file_close(node);
+    acl_close(node);
     command_table_destroy(node->commands);
     if (node->lock_fd >= 0)
         (void)file_close(node->lock_fd);

@@ -25,6 +25,8 @@
 #include "server/flash.h"
 #include "server/save.h"
 
+struct acl_file_job;
+struct acl_users;
 struct cluster;
 struct command_table;
 struct config;
@@ -105,7 +107,11 @@ struct node_listener {
 struct node {
     struct config *cfg;
     struct command_table *commands;
-    struct group *group; /* NULL: it stands alone. */
+    struct acl_users *users; /* Shard 0's; the shards have references of their own. */
+    uint64_t acl_serial;     /* Of the last user that was made. */
+    struct pool_class acl_class;
+    struct acl_file_job *acl_job; /* ACL LOAD or SAVE under way; NULL: none. */
+    struct group *group;          /* NULL: it stands alone. */
     struct pool *readers;
     struct store_cache *cache;
     struct shard *shards[NODE_SHARDS_MAX];
@@ -124,6 +130,7 @@ struct node {
     _Atomic uint32_t conns_count;    /* Open ones, of all shards. */
     _Atomic uint32_t shards_serving; /* Shards whose connections are not all closed: the end. */
     _Atomic uint64_t next_slow_id;   /* Of SLOWLOG. */
+    _Atomic uint64_t next_denial;    /* Of the ACL log. */
     char dir[4096];                  /* Absolute. */
     char run_id[41];                 /* 40 hexadecimal digits, new for each start. */
     uint64_t hash_seed;

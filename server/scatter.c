@@ -4,6 +4,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 
+#include "server/acl_log.h"
 #include "server/command.h"
 #include "server/config.h"
 #include "server/conn.h"
@@ -92,6 +93,18 @@ void scatter_keys(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
 
 /* --- all shards --- */
 
+static struct join *join_acl_log(const struct conn *c, const struct resp_cmd *rc)
+{
+    int64_t count = ACL_LOG_SHOWN_DEFAULT;
+
+    /* RESET; and what is no number, an error of every part. */
+    if (rc->argc == 3 && !num_parse_i64(rc->argv[2], &count))
+        return join_create(JOIN_FIRST, c->sh->node->shards_count);
+    struct join *join = join_create(JOIN_STAMPED, c->sh->node->shards_count);
+    join_limit(join, u64_min((uint64_t)i64_max(count, 0), (uint64_t)c->sh->cfg->acllog_max_len));
+    return join;
+}
+
 static struct join *join_of(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     const uint32_t n = c->sh->node->shards_count;
@@ -123,6 +136,8 @@ static struct join *join_of(const struct conn *c, const struct cmd *cmd, const s
         join = join_create(JOIN_SUM, n);
         join_limit(join, (uint64_t)c->sh->cfg->slowlog_max_len);
         return join;
+    case CMD_ID_acl_log:
+        return join_acl_log(c, rc);
     case CMD_ID_slowlog_get:
         join = join_create(JOIN_NEWEST, n);
         /* A bad count is an error of every part. */

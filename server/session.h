@@ -13,9 +13,6 @@ struct conn;
 /* The Redis version whose commands and replies we have; clients decide by it. */
 #define SESSION_REDIS_VERSION "7.0.15"
 
-/* Checks name and password, in time that does not depend on where they differ. */
-bool session_auth(struct conn *c, struct bytes user, struct bytes password);
-
 /* A name for CLIENT SETNAME: printable, no blank. */
 bool session_name_ok(struct bytes name);
 

@@ -18,6 +18,8 @@
 
 #include "replication/replay.h"
 
+#include "server/acl_log.h"
+#include "server/acl_users.h"
 #include "server/blocked.h"
 #include "server/config.h"
 #include "server/config_hooks.h"
@@ -282,6 +284,7 @@ static void init_lists(struct shard *sh)
     cmd_keys_init(&sh->keys);
     sh->reply_env = (struct reply_env){.on_error = on_reply_error, .ctx = sh};
     sh->slowlog = slowlog_create();
+    sh->acl_log = acl_log_create();
     sh->latency = latency_create();
     sh->watches = watch_table_create();
     sh->blocked = blocked_create();
@@ -342,6 +345,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
     sh->routes = sh->cfg->clustering_policy != CLUSTERING_NONE;
     sh->cluster = sh->cfg->clustering_policy == CLUSTERING_OSS;
     sh->commands = o->commands;
+    sh->users = acl_users_ref(o->node->users);
     (void)snprintf(sh->dir, sizeof(sh->dir), "%s", o->dir);
     init_lists(sh);
     *out = sh;
@@ -558,6 +562,8 @@ int shard_close(struct shard *sh)
     mailbox_deinit(&sh->mailbox);
     reactor_destroy(sh->reactor);
     slowlog_destroy(sh->slowlog);
+    acl_log_destroy(sh->acl_log);
+    acl_users_unref(sh->users);
     latency_destroy(sh->latency);
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);

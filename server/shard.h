@@ -42,6 +42,8 @@
 #include "server/stats.h"
 #include "server/window.h"
 
+struct acl_log;
+struct acl_users;
 struct blocked_table;
 struct config;
 struct group_shard;
@@ -100,6 +102,8 @@ struct shard {
     struct cmd_keys keys;      /* Scratch of the dispatcher. */
     struct shard_stats stats;
     struct slowlog *slowlog;
+    struct acl_users *users; /* Those that hold here (acl.h). */
+    struct acl_log *acl_log;
     struct latency *latency;
     struct watch_table *watches;
     struct pubsub *pubsub;
@@ -168,7 +172,6 @@ size_t shard_query_bytes_max(const struct shard *sh);
 void shard_set_input_bytes_max(struct shard *sh);
 size_t shard_output_bytes_max(const struct shard *sh);
 uint64_t shard_bulk_bytes_max(const struct shard *sh);
-bool shard_needs_auth(const struct shard *sh);
 const char *shard_unixsocket(const struct shard *sh);
 void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len);
 

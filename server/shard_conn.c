@@ -6,6 +6,7 @@
 
 #include "engine/base/mem.h"
 
+#include "server/acl.h"
 #include "server/config.h"
 #include "server/node.h"
 #include "server/shard.h"
@@ -23,7 +24,7 @@ struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *
 {
     return (struct resp_limits){.bulk_bytes_max = sh->cfg->proto_max_bulk_len,
                                 .args_max = RESP_ARGS_MAX,
-                                .unauthenticated = !c->authenticated};
+                                .unauthenticated = (c->gate & ACL_GATE_AUTH) != 0};
 }
 
 size_t shard_query_bytes_max(const struct shard *sh)
@@ -51,11 +52,6 @@ size_t shard_output_bytes_max(const struct shard *sh)
 uint64_t shard_bulk_bytes_max(const struct shard *sh)
 {
     return sh->cfg->proto_max_bulk_len;
-}
-
-bool shard_needs_auth(const struct shard *sh)
-{
-    return sh->cfg->requirepass[0] != '\0';
 }
 
 const char *shard_unixsocket(const struct shard *sh)

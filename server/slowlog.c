@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/node.h"
+#include "server/redact.h"
 #include "server/shard.h"
 
 struct slowlog {
@@ -61,15 +62,16 @@ static void resize(struct slowlog *log, uint64_t cap)
     log->first = 0;
 }
 
-/* Copies the arguments, cut, into one block. */
-static void copy_args(struct slowlog_entry *e, const struct resp_cmd *rc)
+/* Copies the arguments, cut and without passwords, into one block. */
+static void copy_args(struct slowlog_entry *e, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     char note[64];
 
     e->argc = rc->argc < SLOWLOG_ARGS_MAX ? rc->argc : SLOWLOG_ARGS_MAX;
     uint8_t *p = e->text = mem_alloc((size_t)e->argc * (SLOWLOG_ARG_BYTES_MAX + sizeof(note)));
     for (uint32_t i = 0; i < e->argc; i++) {
-        const struct bytes arg = rc->argv[i];
+        const struct bytes arg =
+            redact_arg(cmd, rc->argc, rc->argv, i) ? BYTES_LIT(REDACTED) : rc->argv[i];
         size_t len = size_min(arg.len, SLOWLOG_ARG_BYTES_MAX);
         e->argv[i].ptr = p;
         if (i == SLOWLOG_ARGS_MAX - 1 && rc->argc > SLOWLOG_ARGS_MAX) {
@@ -107,7 +109,7 @@ void slowlog_add(struct conn *c, const struct resp_cmd *rc, uint64_t spent_us)
         .id = atomic_fetch_add_explicit(&c->sh->node->next_slow_id, 1, memory_order_relaxed),
         .at_s = reactor_wall_ms(c->sh->reactor) / 1000,
         .spent_us = spent_us};
-    copy_args(e, rc);
+    copy_args(e, c->last_cmd, rc);
     (void)snprintf(e->addr, sizeof(e->addr), "%s", c->addr);
     (void)snprintf(e->name, sizeof(e->name), "%s", c->name == NULL ? "" : c->name);
 }

@@ -368,9 +368,30 @@ def refused_commands(group):
     print('commands that a group has no use for')
 
 
+def flush_is_watched(b):
+    """It has an ACL entry of its own, and the log tells who did it, or tried to."""
+    b.ok('ACL', 'SETUSER', 'operator', 'on', '>secret', '+@all', '-replgroup|flush')
+    b.ok('ACL', 'SETUSER', 'flusher', 'on', '>secret', '+replgroup|flush')
+    try:
+        b.ok('AUTH', 'operator', 'secret')
+        assert b.call('REPLGROUP', 'STATUS')
+        reply = b.call('REPLGROUP', 'FLUSH', 'earth')
+        assert isinstance(reply, ErrorReply) and b'NOPERM' in reply, reply
+        assert b"'replgroup|flush'" in reply, reply
+        wait_until('the denial is in the log', lambda: 'replgroup|flush outcome=denied by=operator'
+                   in b.server.log_text())
+        b.ok('AUTH', 'flusher', 'secret')
+        assert b'NOPERM' in b.call('REPLGROUP', 'STATUS')
+        b.ok('REPLGROUP', 'FLUSH', 'earth')
+        wait_until('the flush is in the log', lambda: 'REPLGROUP FLUSH outcome=ok by=flusher'
+                   in b.server.log_text())
+    finally:
+        b.ok('AUTH', 'default', '')
+
+
 def flush(group):
     a, b, c = group.up()
-    b.ok('REPLGROUP', 'FLUSH', 'earth')
+    flush_is_watched(b)
     for m in (a, b, c):
         wait_until('%s is empty' % m.name, lambda m=m: m.call('DBSIZE') == 0)
         wait_until('%s writes again: %s' % (m.name, m.status()),

@@ -147,7 +147,7 @@ static void a_new_user_may_do_nothing(void **state)
     EXPECT(f, "get a", "command");
     EXPECT(f, "ping", "command");
     EXPECT(f, "auth x", "ok"); /* But become somebody else. */
-    expect_str(as_text(f), "user u off sanitize-payload resetchannels -@all");
+    expect_str(as_text(f), "user u off resetchannels -@all");
     assert_false(acl_user_accepts(f->user, BYTES_LIT("")));
 }
 
@@ -177,10 +177,10 @@ static void a_container_stands_for_its_subcommands(void **state)
     EXPECT(f, "config rewrite", "command");
     EXPECT(f, "replgroup status", "ok");
     EXPECT(f, "replgroup flush earth", "command");
-    expect_str(as_text(f), "user u off sanitize-payload resetchannels +@all -config +config|get "
+    expect_str(as_text(f), "user u off resetchannels +@all -config +config|get "
                            "-replgroup|flush");
     make(f, "+config|get +config");
-    expect_str(as_text(f), "user u off sanitize-payload resetchannels -@all +config");
+    expect_str(as_text(f), "user u off resetchannels -@all +config");
 }
 
 static void a_first_argument_alone_can_be_allowed(void **state)
@@ -191,7 +191,7 @@ static void a_first_argument_alone_can_be_allowed(void **state)
     EXPECT(f, "select 0", "ok");
     EXPECT(f, "select 1", "ok");
     EXPECT(f, "select 2", "command");
-    expect_str(as_text(f), "user u off sanitize-payload resetchannels -@all +select|0 +select|1");
+    expect_str(as_text(f), "user u off resetchannels -@all +select|0 +select|1");
     make(f, "+select|0 -select");
     EXPECT(f, "select 0", "command");
 }
@@ -237,7 +237,7 @@ static void a_command_that_writes_and_reads_needs_both(void **state)
     EXPECT(f, "bitfield w set u4 0 1", "key 1");
     EXPECT(f, "incr w", "key 1");
     EXPECT(f, "lpop r", "key 1");
-    expect_str(as_text(f), "user u off sanitize-payload %R~r* %W~w* ~b* resetchannels +@all");
+    expect_str(as_text(f), "user u off %R~r* %W~w* ~b* resetchannels +@all");
 }
 
 /* The value of an option may be spelled like the option. */
@@ -273,7 +273,7 @@ static void one_selector_must_allow_it_all(void **state)
     EXPECT(f, "get b", "ok");
     EXPECT(f, "get c", "ok");
     EXPECT(f, "set c 1", "key 1");
-    expect_str(as_text(f), "user u off sanitize-payload ~a resetchannels -@all +set (~b "
+    expect_str(as_text(f), "user u off ~a resetchannels -@all +set (~b "
                            "resetchannels +@all) (~c resetchannels -@all +get)");
     make(f, "(+@all ~*) clearselectors");
     EXPECT(f, "get a", "command");
@@ -356,7 +356,7 @@ static void faults_have_the_texts_of_redis(void **state)
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         expect_str(fault_of(f, cases[i].rule), cases[i].text);
-        expect_str(as_text(f), "user u off sanitize-payload resetchannels -@all");
+        expect_str(as_text(f), "user u off resetchannels -@all");
     }
     assert_non_null(strstr(fault_of(f, "~* ~a"), "Try 'resetkeys'"));
     assert_non_null(strstr(fault_of(f, "&* &a"), "Try 'resetchannels'"));
@@ -376,7 +376,7 @@ static void a_selector_may_be_spread_over_words(void **state)
         split(f, open[i]);
         assert_false(apply(f, f->user, 0, &at));
         expect_u64(f->words[at].ptr[0], '(');
-        expect_str(as_text(f), "user u off sanitize-payload resetchannels -@all");
+        expect_str(as_text(f), "user u off resetchannels -@all");
     }
 }
 
@@ -510,11 +510,11 @@ static void each_category_is_told_by_its_name(void **state)
             continue; /* No command of it is here. */
         (void)snprintf(rules, sizeof(rules), "+@all -@%s", name);
         make(f, rules);
-        (void)snprintf(want, sizeof(want), "user u off sanitize-payload resetchannels %s", rules);
+        (void)snprintf(want, sizeof(want), "user u off resetchannels %s", rules);
         expect_str(as_text(f), want);
         (void)snprintf(rules, sizeof(rules), "-@all +@%s", name);
         make(f, rules);
-        (void)snprintf(want, sizeof(want), "user u off sanitize-payload resetchannels %s", rules);
+        (void)snprintf(want, sizeof(want), "user u off resetchannels %s", rules);
         expect_str(as_text(f), want);
     }
 }
@@ -635,11 +635,10 @@ static void a_file_makes_its_users(void **state)
     expect_u64(serial, 9);
     buf_init(&text, 4096);
     expect_i64(acl_users_print(users, f->env.commands, &text), 0);
-    expect_bytes(buf_bytes(&text),
-                 BYTES_LIT("user alice off sanitize-payload resetchannels -@all\n"
-                           "user bob on sanitize-payload ~s* resetchannels -@all +@set (~a "
-                           "resetchannels -@all +get)\n"
-                           "user default on nopass sanitize-payload ~* resetchannels +@all\n"));
+    expect_bytes(buf_bytes(&text), BYTES_LIT("user alice off resetchannels -@all\n"
+                                             "user bob on ~s* resetchannels -@all +@set (~a "
+                                             "resetchannels -@all +get)\n"
+                                             "user default on nopass ~* resetchannels +@all\n"));
     buf_deinit(&text);
     acl_users_unref(users);
     expect_i64(parse(f, "", &users), 0);

@@ -2,8 +2,10 @@
 """Runs the Tcl tests of redis-server, as Debian's source package has them, against a Tierra.
 
 The tests are asked from apt at run time and are not part of this project. Each unit gets a server
-of its own. A test that fails must stand in the file `known` with its reason, and a unit must reach
-as many tests as redis-server passes in the same mode (the file `units`), else this fails.
+of its own; the harness itself starts those of units that are about files and starts, in a copy of
+the tests where src/redis-server is ours. A test that fails must stand in the file `known` with its
+reason, and a unit must reach as many tests as redis-server passes in the same mode (the file
+`units`), else this fails.
 
 usage: redis_suite.py --server PATH [--units unit/a,unit/b] [--fast] [--cold] [--suite DIR]
        redis_suite.py --real --units ...        (redis-server itself; prints lines for `units`)
@@ -31,6 +33,13 @@ FLAGS = ['--durable', '--singledb', '--ignore-encoding', '--ignore-digest', '--t
          '-slow -needs:repl -needs:debug -needs:pfdebug']
 # The harness names a test that does nothing for so long, and gives up.
 STALL_SECONDS = 60
+# Units that are about starts and files: the harness itself starts the servers.
+OWN_STARTS = ('unit/acl', 'unit/acl-v2')
+# What src/redis-server is for them. The harness looks for the first line in what it prints.
+WRAPPER = '''#!/bin/sh
+echo " PID: $$"
+exec %s "$@" 2>&1
+'''
 UNIT_SECONDS_MAX = 400
 SKIPPED = 77
 # So little that what is not in use leaves DRAM at once.
@@ -152,13 +161,44 @@ class Unit:
                 self.notes.append('%s %s' % (kind, rest[:200]))
 
 
+class OwnStarts:
+    """A copy of the tests that starts `command` as its redis-server."""
+
+    def __init__(self, suite, command, top):
+        self.dir = tempfile.mkdtemp(prefix='own-', dir=top)
+        shutil.copytree(os.path.join(suite, 'tests'), os.path.join(self.dir, 'tests'),
+                        ignore=shutil.ignore_patterns('tmp'))
+        os.makedirs(os.path.join(self.dir, 'tests', 'tmp'))
+        # Of redis-server's own debugging.
+        conf = os.path.join(self.dir, 'tests', 'assets', 'default.conf')
+        with open(conf, encoding='utf-8') as file:
+            lines = [x for x in file if not x.startswith('propagation-error-behavior')]
+        with open(conf, 'w', encoding='utf-8') as file:
+            file.writelines(lines)
+        os.mkdir(os.path.join(self.dir, 'src'))
+        wrapper = os.path.join(self.dir, 'src', 'redis-server')
+        with open(wrapper, 'w', encoding='utf-8') as file:
+            file.write(WRAPPER % ' '.join(shlex.quote(os.path.abspath(word) if os.path.exists(word)
+                                                      else word) for word in command))
+        os.chmod(wrapper, 0o755)
+        for tool in ('redis-cli', 'redis-benchmark'):
+            os.symlink(shutil.which(tool) or '/nowhere', os.path.join(self.dir, 'src', tool))
+
+    def end(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return True
+
+
 def run_unit(suite, unit, server):
     """One run of the harness, through a terminal so that nothing stays in its buffer."""
-    # Its own server listens there; the ports that these are plus 10,000 must exist too.
-    base = 20000 + os.getpid() % 400 * 60
-    command = ['tclsh', 'tests/test_helper.tcl', '--host', '127.0.0.1', '--port',
-               str(server.port), '--baseport', str(base), '--portcount', '50', '--timeout',
-               str(STALL_SECONDS), '--single', unit, *FLAGS]
+    # Its own server listens there; the ports that these are plus 10,000 are below those that the
+    # kernel gives to whoever connects.
+    base = 20000 + os.getpid() % 45 * 60
+    own = isinstance(server, OwnStarts)
+    place = [] if own else ['--host', '127.0.0.1', '--port', str(server.port)]
+    command = ['tclsh', 'tests/test_helper.tcl', *place, '--baseport', str(base), '--portcount',
+               '50', '--timeout', str(STALL_SECONDS), '--single', unit, *FLAGS]
+    suite = server.dir if own else suite
     master, slave = pty.openpty()
     process = subprocess.Popen(command, cwd=suite, stdin=subprocess.DEVNULL, stdout=slave,
                                stderr=slave, start_new_session=True,
@@ -226,7 +266,9 @@ def run_units(args, suite, units, known, top):
     command = shlex.split(args.server) if not args.real else [
         'redis-server', '--save', '', '--enable-debug-command', 'yes']
     for unit, base, _ in units:
-        server = Server(command + (COLD if args.cold else []), top)
+        with_args = command + (COLD if args.cold else [])
+        server = OwnStarts(suite, command[:1], top) if unit in OWN_STARTS else Server(with_args,
+                                                                                      top)
         began = time.monotonic()
         result, text = run_unit(suite, unit, server)
         alive = server.end()

@@ -1,0 +1,39 @@
+/* What others must not see of a command; redact.h. */
+#include "server/redact.h"
+
+#include "server/command.h"
+#include "server/config.h"
+
+/* HELLO 3 AUTH name password */
+static bool hello_secret(uint32_t argc, const struct bytes *argv, uint32_t index)
+{
+    for (uint32_t i = 2; i < argc; i++) {
+        if (bytes_eq_nocase(argv[i], "auth"))
+            return index == i + 1 || index == i + 2;
+    }
+    return false;
+}
+
+static bool config_secret(const struct bytes *argv, uint32_t index)
+{
+    enum config_id id;
+
+    return index >= 3 && index % 2 == 1 && config_find(argv[index - 1], &id) &&
+           (config_flags(id) & CONFIG_SENSITIVE) != 0;
+}
+
+bool redact_arg(const struct cmd *cmd, uint32_t argc, const struct bytes *argv, uint32_t index)
+{
+    switch (cmd->id) {
+    case CMD_ID_auth:
+        return index >= 1;
+    case CMD_ID_acl_setuser:
+        return index >= 2;
+    case CMD_ID_hello:
+        return hello_secret(argc, argv, index);
+    case CMD_ID_config_set:
+        return config_secret(argv, index);
+    default:
+        return false;
+    }
+}
