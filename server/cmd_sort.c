@@ -5,6 +5,7 @@
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
 
+#include "server/acl.h"
 #include "server/conn.h"
 #include "server/handlers.h"
 #include "server/node.h"
@@ -190,6 +191,23 @@ static void show(struct request *rq, struct sort *s)
         reply_items(rq, s);
 }
 
+/*
+ * What patterns lead to is known only when they are followed, so the user must be allowed to read
+ * whatever it is. After false the error was replied.
+ */
+static bool patterns_allowed(struct request *rq, const struct sort_args *args)
+{
+    const struct conn *c = rq->conn;
+    const bool by = args->has_by && !args->unsorted;
+
+    if (likely((c->gate & ACL_GATE_USER) == 0) || (!by && args->gets_count == 0) ||
+        acl_reads_all_keys(c->user, rq->cmd, rq->argc, rq->argv, &rq->sh->keys))
+        return true;
+    reply_error(rq->out, "ERR %s option of SORT denied due to insufficient ACL permissions.",
+                by ? "BY" : "GET");
+    return false;
+}
+
 static void run(struct request *rq, bool may_store)
 {
     const struct ks_key key = req_key(rq, 1);
@@ -200,6 +218,10 @@ static void run(struct request *rq, bool may_store)
     if (reply_parse_error(
             rq, sort_parse(rq->argc, rq->argv, may_store, confined ? key.slot : -1, &args)))
         return;
+    if (!patterns_allowed(rq, &args)) {
+        sort_args_deinit(&args);
+        return;
+    }
     const struct obj *obj = req_get(rq, &key);
     if (obj != NULL && (obj->h.type == VT_STRING || obj->h.type == VT_HASH)) {
         reply_err_wrongtype(rq->out);
