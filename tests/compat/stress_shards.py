@@ -32,6 +32,12 @@ def commands(rng):
         ['CONFIG', 'RESETSTAT'], ['CLIENT', 'PAUSE', '5'], ['CLIENT', 'UNPAUSE'], ['BGSAVE'],
         ['KEYS', 'key:00000000001*'], ['SLOWLOG', 'LEN'], ['LASTSAVE'], ['FLUSHALL'],
         ['DEBUG', 'RELOAD'],
+        # The load is the default user's: it is checked from now on, or no more.
+        ['ACL', 'SETUSER', 'default', rng.choice(['-lcs', '+@all', 'resetchannels', '&*'])],
+        # Others come and go.
+        ['ACL', 'SETUSER', 'u%d' % rng.randrange(3), 'on', 'nopass', '+@all', '~%d' % rng.random()],
+        ['ACL', 'DELUSER', 'u%d' % rng.randrange(3)], ['ACL', 'LIST'], ['ACL', 'LOG'],
+        ['ACL', 'DRYRUN', 'default', 'LCS', 'a', 'b'], ['ACL', 'WHOAMI'],
     ]
 
 
