@@ -14,7 +14,7 @@
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
-#define BATCH_VERSION    0x10u
+#define BATCH_VERSION    0x20u
 #define BATCH_F_CTX      0x01u
 #define BATCH_F_FLUSH    0x02u
 #define BATCH_FLAGS_MASK 0x0fu
@@ -100,8 +100,12 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
     CHECK(op->key.len <= ROWKEY_NAME_BYTES_MAX);
     const unsigned parts = parts_of[op->kind];
 
-    *at++ = op->kind;
-    *at++ = flags;
+    const bool has_value = (parts & HAS_VALUE) != 0 && op->value.len != 0;
+
+    *at++ = (uint8_t)(op->kind | ((parts & HAS_VALUE) != 0 && !has_value ? OP_KIND_EMPTY : 0u) |
+                      (flags != 0 ? OP_KIND_FLAGS : 0u));
+    if (flags != 0)
+        *at++ = flags;
     at = slice_put(at, op->key);
     if ((parts & HAS_SUB) != 0) {
         CHECK(op->sub.len <= ROWKEY_NAME_BYTES_MAX);
@@ -133,7 +137,7 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc)
         at = slice_put(at, op->seen);
     if ((flags & OP_F_COUNT) != 0)
         at += varint_put(at, op->count);
-    if ((parts & HAS_VALUE) != 0)
+    if (has_value)
         at = slice_put(at, op->value);
     return (size_t)(at - dst);
 }
@@ -208,18 +212,40 @@ static int string_get(struct bytes *in, struct op *op)
     return 0;
 }
 
-/* Reads one op, voided or not. */
-static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided)
+/* Kind and flags. */
+static int head_get(struct bytes *in, struct op *op, uint8_t *out_kind)
+{
+    if (u8_get(in, out_kind) != 0)
+        return -ERR_CORRUPT;
+    op->kind = (uint8_t)(*out_kind & OP_KIND_MASK);
+    if (op->kind >= OP_KIND_END)
+        return -ERR_UNSUPPORTED;
+    if ((*out_kind & OP_KIND_EMPTY) != 0 && (parts_of[op->kind] & HAS_VALUE) == 0)
+        return -ERR_CORRUPT;
+    if ((*out_kind & OP_KIND_FLAGS) == 0)
+        return 0;
+    if (u8_get(in, &op->flags) != 0 || op->flags == 0)
+        return -ERR_CORRUPT;
+    return (op->flags & ~OP_F_KNOWN) != 0 ? -ERR_UNSUPPORTED : 0;
+}
+
+/* A value that is there is not empty. */
+static int value_get(struct bytes *in, struct op *op)
+{
+    if (codec_get_bytes(in, SIZE_MAX, &op->value) != 0 || op->value.len == 0)
+        return -ERR_CORRUPT;
+    return op->kind == OP_CHUNK && op->value.len > ROW_CHUNK_BYTES ? -ERR_CORRUPT : 0;
+}
+
+int op_load(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided)
 {
     uint8_t kind;
 
     memset(op, 0, sizeof(*op));
-    if (u8_get(in, &kind) != 0 || u8_get(in, &op->flags) != 0)
-        return -ERR_CORRUPT;
-    *out_voided = (kind & OP_KIND_VOIDED) != 0 || kind == OP_VOID;
-    op->kind = (uint8_t)(kind & ~OP_KIND_VOIDED);
-    if (op->kind >= OP_KIND_END || (op->flags & ~OP_F_KNOWN) != 0)
-        return -ERR_UNSUPPORTED;
+    const int err = head_get(in, op, &kind);
+    if (err != 0)
+        return err;
+    *out_voided = (kind & OP_KIND_VOIDED) != 0 || op->kind == OP_VOID;
 
     const unsigned parts = parts_of[op->kind];
     const bool is_float = (op->flags & OP_F_FLOAT) != 0;
@@ -243,15 +269,20 @@ static int op_get(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voide
     op->has_count = (op->flags & OP_F_COUNT) != 0;
     if (op->has_count && varint_get(in, &op->count) != 0)
         return -ERR_CORRUPT;
-    if ((parts & HAS_VALUE) != 0 && codec_get_bytes(in, SIZE_MAX, &op->value) != 0)
-        return -ERR_CORRUPT;
-    return op->kind == OP_CHUNK && op->value.len > ROW_CHUNK_BYTES ? -ERR_CORRUPT : 0;
+    return (parts & HAS_VALUE) != 0 && (kind & OP_KIND_EMPTY) == 0 ? value_get(in, op) : 0;
+}
+
+/* Of one that is not voided. */
+static uint8_t stored_kind(const uint8_t *stored)
+{
+    return (uint8_t)(stored[0] & (OP_KIND_MASK | OP_KIND_VOIDED));
 }
 
 /* Where at_ms stands in an op that was stored here. */
 static uint8_t *stored_time(uint8_t *stored)
 {
-    struct bytes in = bytes_of(stored + 2, VARINT_BYTES_MAX);
+    const size_t head = (stored[0] & OP_KIND_FLAGS) != 0 ? 2 : 1;
+    struct bytes in = bytes_of(stored + head, VARINT_BYTES_MAX);
     uint64_t key_len = 0;
 
     CHECK(varint_get(&in, &key_len) == 0);
@@ -260,13 +291,14 @@ static uint8_t *stored_time(uint8_t *stored)
 
 void op_patch_expiry(uint8_t *stored, uint64_t expire_at_ms)
 {
-    CHECK(stored[0] == OP_STRING || (stored[0] == OP_SET && (stored[1] & OP_F_EXPIRE) != 0));
+    CHECK(stored_kind(stored) == OP_STRING ||
+          (stored_kind(stored) == OP_SET && (stored[1] & OP_F_EXPIRE) != 0));
     le64_store(stored_time(stored), expire_at_ms);
 }
 
 void op_patch_string(uint8_t *stored, uint64_t expire_at_ms, uint64_t len)
 {
-    CHECK(stored[0] == OP_STRING);
+    CHECK(stored_kind(stored) == OP_STRING);
     op_patch_expiry(stored, expire_at_ms);
     le64_store(stored_time(stored) + 8 + TAG_BYTES, len);
 }
@@ -336,7 +368,7 @@ int batch_next(struct batch *batch, struct op *out)
         if (batch->nops_read == batch->nops)
             return batch->ops.len == 0 ? BATCH_END : -ERR_CORRUPT;
 
-        const int err = op_get(&batch->ops, batch->hlc, out, &voided);
+        const int err = op_load(&batch->ops, batch->hlc, out, &voided);
 
         if (err != 0)
             return err;

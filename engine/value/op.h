@@ -11,7 +11,7 @@
  * Batch:
  *
  *     offset  size
- *     0       1     version (high four bits: 1) and flags (1: vector, 2: flush epoch)
+ *     0       1     version (high four bits: 2) and flags (1: vector, 2: flush epoch)
  *     1       1     origin
  *     2       8     seq, little-endian
  *     10      8     hlc, little-endian
@@ -19,8 +19,9 @@
  *     22      ..    flush epoch, 4, little-endian, if flagged, not 0
  *             ..    vector (vv.h), if flagged; then the ops
  *
- * Op: kind 1 (top bit: voided) | flags 1 | varint klen | key | then by kind, in this order (all
- * lengths varints):
+ * Op: kind 1 | flags 1, unless they are 0 | varint klen | key | then by kind, in this order (all
+ * lengths varints). Of the kind byte the low five bits are the kind, 0x20 says that the value is
+ * empty and left out, 0x40 that flags follow, 0x80 that the op was voided:
  *
  *     type 1, slen, sub                  ELEM_SET ELEM_INCR ELEM_DEL; ROW_MERGE (type = row kind)
  *     at_ms 8                            SET with OP_F_EXPIRE; EXPIRE
@@ -91,8 +92,11 @@ enum op_kind {
 #define OP_F_COUNT  0x10u
 #define OP_F_KNOWN  0x1fu
 
-/* In the stored kind byte: the op was voided. Its length stays. */
-#define OP_KIND_VOIDED 0x80u
+/* In the stored kind byte: */
+#define OP_KIND_MASK   0x1fu
+#define OP_KIND_EMPTY  0x20u
+#define OP_KIND_FLAGS  0x40u
+#define OP_KIND_VOIDED 0x80u /* The length of the op stays. */
 
 struct op {
     uint8_t kind;
@@ -122,6 +126,12 @@ size_t op_size(const struct op *op);
 
 /* Encodes the op of a batch with `hlc`. Returns the bytes written. */
 size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc);
+
+/*
+ * Reads an op of a batch with `hlc` from the front of `*in`, which moves on, voided or not. Its
+ * slices borrow from `*in`. 0, -ERR_CORRUPT or -ERR_UNSUPPORTED (an op kind of a later version).
+ */
+MUST_USE int op_load(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided);
 
 /* Voids the op at `stored`, as written by op_store; its length stays. */
 static inline void op_void(uint8_t *stored)

@@ -150,6 +150,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     buf_init(&core->scratch, WIRE_BODY_BYTES_MAX);
     buf_init(&core->batch, WIRE_BODY_BYTES_MAX + BATCH_HEADER_BYTES_MAX);
     buf_init(&core->frame, WIRE_BODY_BYTES_MAX + WIRE_HEADER_BYTES);
+    buf_init(&core->shared.bytes, WIRE_BODY_BYTES_MAX + WIRE_HEADER_BYTES);
     *out = core;
 }
 
@@ -173,6 +174,7 @@ void core_destroy(struct core *core)
     buf_deinit(&core->scratch);
     buf_deinit(&core->batch);
     buf_deinit(&core->frame);
+    buf_deinit(&core->shared.bytes);
     pack_destroy(core->pack);
     mem_free(core);
 }
@@ -390,7 +392,7 @@ static bool on_frame(struct core *core, struct peer *peer, const struct wire_fra
 
     switch ((enum wire_kind)frame->kind) {
     case WIRE_BATCHES:
-        core_on_batches(core, peer, frame->body, len);
+        core_on_batches(core, peer, frame, len);
         if (peer->state == CORE_LINK_UP && is_grant_due(core, peer))
             grant(core, peer);
         return true;
@@ -752,7 +754,7 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
 size_t core_memory_bytes(const struct core *core)
 {
     size_t bytes = sizeof(*core) + core->tail_bytes + core->scratch.cap + core->batch.cap +
-                   core->frame.cap + core->writer.body.cap;
+                   core->frame.cap + core->writer.body.cap + core->shared.bytes.cap;
 
     for (unsigned i = 0; i < core->origins_count; i++)
         bytes += core->origins[i].queue_bytes;

@@ -319,12 +319,13 @@ static void take_batches(struct core *core, struct peer *peer, unsigned index,
         in->active = false;
 }
 
-void core_on_batches(struct core *core, struct peer *peer, struct bytes body, size_t frame_len)
+void core_on_batches(struct core *core, struct peer *peer, const struct wire_frame *frame,
+                     size_t frame_len)
 {
     struct wire_reader reader;
 
     peer->consumed += frame_len;
-    if (wire_reader_init(&reader, body) != 0) {
+    if (wire_reader_init(&reader, frame->body) != 0) {
         core_park(core, peer, WIRE_DAMAGED, 0);
         return;
     }
@@ -338,7 +339,7 @@ void core_on_batches(struct core *core, struct peer *peer, struct bytes body, si
         return;
     }
     const struct stream_in *in = &peer->in[index];
-    if (!in->active || in->generation != reader.head.generation)
+    if (!in->active || in->generation != frame->generation)
         return; /* Asked for before we changed our mind. */
     if (reader.head.first_seq != in->next_seq) {
         core_park(core, peer, WIRE_PROTOCOL_ERR, reader.head.first_seq);

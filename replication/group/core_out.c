@@ -3,7 +3,8 @@
  * credit goes.
  *
  * The last own batches are kept in memory, for links that keep up; everything else is read from the
- * log. Whoever lags therefore costs one frame of memory, not a backlog.
+ * log. Whoever lags therefore costs one frame of memory, not a backlog. Peers that keep up are
+ * given their frames in turn, so that each frame is made once and sent to all of them.
  */
 #include <string.h>
 
@@ -34,6 +35,7 @@ static void tail_drop(struct core *core)
 
 void core_tail_clear(struct core *core)
 {
+    core->shared.first_seq = 0;
     while (core->tail_first != core->tail_end)
         tail_drop(core);
 }
@@ -111,15 +113,16 @@ static bool has_credit(const struct peer *peer)
     return peer->sent < peer->credit;
 }
 
-/* One frame from the tail. */
-static void send_tail(struct core *core, struct peer *peer, struct stream_out *out, uint64_t to_seq)
+/* The batches from where the peer is, up to `to_seq` or to the end of a frame. */
+static bool make_shared(struct core *core, const struct stream_out *out, uint64_t to_seq)
 {
-    uint64_t seq = out->next_seq;
+    struct shared_frame *s = &core->shared;
 
-    if (out->prev_hlc == 0 && tail_has(core, seq - 1))
-        out->prev_hlc = tail_at(core, seq - 1)->pos.hlc;
+    s->first_seq = 0;
+    buf_clear(&s->bytes);
+    buf_shrink(&s->bytes, 4 * core->options.frame_bytes);
     begin_frame(core, out, core->self);
-    for (; seq <= to_seq && tail_has(core, seq); seq++) {
+    for (uint64_t seq = out->next_seq; seq <= to_seq && tail_has(core, seq); seq++) {
         const struct tail_item *item = tail_at(core, seq);
         const int err = wire_writer_add(&core->writer, bytes_of(item->bytes, item->len));
 
@@ -127,7 +130,50 @@ static void send_tail(struct core *core, struct peer *peer, struct stream_out *o
         if (err != 0)
             break;
     }
-    end_frame(core, peer, out);
+    /* No memory: the next tick tries again. */
+    if (core->writer.count == 0 || wire_writer_end(&core->writer, core->pack, &s->bytes) != 0)
+        return false;
+    s->first_seq = out->next_seq;
+    s->end_seq = out->next_seq + core->writer.count;
+    s->epoch = core->members.epoch;
+    s->prev_hlc = out->prev_hlc;
+    s->last_hlc = core->writer.prev.hlc;
+    s->unpacked_bytes = core->writer.body.len;
+    return true;
+}
+
+static bool is_shared(const struct core *core, const struct stream_out *out, uint64_t to_seq)
+{
+    const struct shared_frame *s = &core->shared;
+
+    return s->first_seq == out->next_seq && s->end_seq - 1 <= to_seq &&
+           s->epoch == core->members.epoch && s->prev_hlc == out->prev_hlc;
+}
+
+/* One frame from the tail, if the peer has asked for it and has credit. True if it was sent. */
+static bool send_tail(struct core *core, struct peer *peer)
+{
+    struct stream_out *out = &peer->out[core->self];
+    const uint64_t to_seq = u64_min(out->to_seq, core->origins[core->self].durable.seq);
+    const struct shared_frame *s = &core->shared;
+
+    if (peer->state != CORE_LINK_UP || !out->active || !has_credit(peer) ||
+        out->next_seq > to_seq || !tail_has(core, out->next_seq) ||
+        (out->verify && !tail_has(core, out->next_seq - 1)))
+        return false;
+    if (out->prev_hlc == 0 && tail_has(core, out->next_seq - 1))
+        out->prev_hlc = tail_at(core, out->next_seq - 1)->pos.hlc;
+    if (!is_shared(core, out, to_seq) && !make_shared(core, out, to_seq))
+        return false;
+    wire_frame_set_generation(s->bytes.ptr, out->generation);
+    peer->sent += s->bytes.len;
+    peer->sent_unpacked += s->unpacked_bytes;
+    peer->sent_batches += s->end_seq - s->first_seq;
+    out->next_seq = s->end_seq;
+    out->prev_hlc = s->last_hlc;
+    out->verify = false;
+    core->host->send(core->ctx, peer->origin, buf_bytes(&s->bytes));
+    return true;
 }
 
 static void start_fetch(struct core *core, struct peer *peer, unsigned index, uint64_t to_seq)
@@ -145,40 +191,40 @@ static void start_fetch(struct core *core, struct peer *peer, unsigned index, ui
     core->host->fetch(core->ctx, &fetch);
 }
 
+/* What the tail does not have. */
 static void pump_stream(struct core *core, struct peer *peer, unsigned index)
 {
     struct stream_out *out = &peer->out[index];
+    const uint64_t to_seq = u64_min(out->to_seq, core->origins[index].durable.seq);
 
-    while (out->active && has_credit(peer)) {
-        const uint64_t to_seq = u64_min(out->to_seq, core->origins[index].durable.seq);
-        const uint64_t before = out->next_seq;
-
-        if (out->next_seq > out->to_seq)
-            out->active = false;
-        if (out->next_seq > to_seq)
-            return;
-        if (index != core->self || !tail_has(core, out->next_seq) ||
-            (out->verify && !tail_has(core, out->next_seq - 1))) {
-            if (peer->fetch_id == 0 && core->now.mono_ms >= peer->fetch_retry_ms)
-                start_fetch(core, peer, index, to_seq);
-            return;
-        }
-        send_tail(core, peer, out, to_seq);
-        if (out->next_seq == before)
-            return;
-    }
+    if (!out->active)
+        return;
+    if (out->next_seq > out->to_seq)
+        out->active = false;
+    if (out->next_seq <= to_seq && has_credit(peer) && peer->fetch_id == 0 &&
+        core->now.mono_ms >= peer->fetch_retry_ms)
+        start_fetch(core, peer, index, to_seq);
 }
 
 void core_pump(struct core *core, struct peer *peer)
 {
     if (peer->state != CORE_LINK_UP)
         return;
+    while (send_tail(core, peer))
+        continue;
     for (unsigned i = 0; i < core->origins_count; i++)
         pump_stream(core, peer, i);
 }
 
 void core_pump_all(struct core *core)
 {
+    bool moved;
+
+    do {
+        moved = false;
+        for (unsigned i = 0; i < core->peers_count; i++)
+            moved |= send_tail(core, core->peers[i]);
+    } while (moved);
     for (unsigned i = 0; i < core->peers_count; i++)
         core_pump(core, core->peers[i]);
 }

@@ -13,7 +13,9 @@
 
 #include "replication/group/pack.h"
 
-#define FLAG_PACKED 1u
+#define FLAG_PACKED   1u
+#define GENERATION_AT 8u
+#define SUM_AT        12u
 /* Bodies, or what stands before their vectors. */
 #define HELLO_BYTES     48u
 #define ACK_BYTES       8u
@@ -69,7 +71,8 @@ int wire_frame_size(struct bytes in, size_t *out)
     if (len > WIRE_BODY_BYTES_MAX || in.ptr[4] == 0 || in.ptr[4] >= WIRE_KIND_END ||
         (!may_be_long(in.ptr[4]) && len > WIRE_SMALL_BYTES_MAX) ||
         (in.ptr[5] & ~(may_be_long(in.ptr[4]) ? FLAG_PACKED : 0u)) != 0 ||
-        le16_load(in.ptr + 6) != 0)
+        le16_load(in.ptr + 6) != 0 ||
+        (in.ptr[4] != WIRE_BATCHES && le32_load(in.ptr + GENERATION_AT) != 0))
         return -ERR_PROTOCOL;
     *out = WIRE_HEADER_BYTES + len;
     return in.len < *out ? -ERR_TRUNCATED : 0;
@@ -83,7 +86,9 @@ int wire_open(struct bytes in, struct pack *pack, struct buf *scratch, struct wi
     if (err != 0 || size != in.len)
         return err == -ERR_PROTOCOL ? err : -ERR_CORRUPT;
     struct bytes body = bytes_from(in, WIRE_HEADER_BYTES);
-    if (le64_load(in.ptr + 8) != sum64_seed(body.ptr, body.len, le64_load(in.ptr)))
+    const uint32_t generation = le32_load(in.ptr + GENERATION_AT);
+    const uint64_t sum = sum64_seed(body.ptr, body.len, le64_load(in.ptr));
+    if (le64_load(in.ptr + SUM_AT) != (sum ^ generation))
         return -ERR_CORRUPT;
     if ((in.ptr[5] & FLAG_PACKED) != 0) {
         uint32_t raw_len;
@@ -97,8 +102,17 @@ int wire_open(struct bytes in, struct pack *pack, struct buf *scratch, struct wi
         body = buf_bytes(scratch);
     }
     out->kind = in.ptr[4];
+    out->generation = generation;
     out->body = body;
     return 0;
+}
+
+void wire_frame_set_generation(uint8_t *frame, uint32_t generation)
+{
+    const uint32_t before = le32_load(frame + GENERATION_AT);
+
+    le32_store(frame + GENERATION_AT, generation);
+    le64_store(frame + SUM_AT, le64_load(frame + SUM_AT) ^ before ^ generation);
 }
 
 /* Room for a frame with a body of up to `len` bytes: where the body goes, or NULL. */
@@ -117,7 +131,8 @@ static void frame_end(struct buf *out, uint8_t kind, unsigned flags, size_t len)
     header[4] = kind;
     header[5] = (uint8_t)flags;
     le16_store(header + 6, 0);
-    le64_store(header + 8, sum64_seed(header + WIRE_HEADER_BYTES, len, le64_load(header)));
+    le32_store(header + GENERATION_AT, 0);
+    le64_store(header + SUM_AT, sum64_seed(header + WIRE_HEADER_BYTES, len, le64_load(header)));
     buf_commit(out, WIRE_HEADER_BYTES + len);
 }
 
@@ -165,16 +180,20 @@ int wire_writer_end(struct wire_writer *w, struct pack *pack, struct buf *out)
 {
     const struct bytes body = buf_bytes(&w->body);
     const size_t start = out->len;
+    int err;
 
     CHECK(w->count != 0);
     if (w->plain != 0) {
         w->plain--;
-        return put_plain(out, WIRE_BATCHES, body);
+        err = put_plain(out, WIRE_BATCHES, body);
+    } else {
+        err = wire_put_body(out, WIRE_BATCHES, body, pack);
+        if (err == 0 && body.len >= WIRE_PACK_BYTES_MIN &&
+            out->len - start > body.len - body.len / PACK_GAIN_MIN)
+            w->plain = PLAIN_FRAMES;
     }
-    const int err = wire_put_body(out, WIRE_BATCHES, body, pack);
-    if (err == 0 && body.len >= WIRE_PACK_BYTES_MIN &&
-        out->len - start > body.len - body.len / PACK_GAIN_MIN)
-        w->plain = PLAIN_FRAMES;
+    if (err == 0)
+        wire_frame_set_generation(out->ptr + start, w->head.generation);
     return err;
 }
 

@@ -8,22 +8,24 @@
  *     5   1  flags: 1 = packed: the body is raw length 4 | zstd; only of BATCHES, SYNC_ASK and
  *            SYNC_ROWS: all others are short, also when opened
  *     6   2  zeros
- *     8   8  sum64_seed of the body, its seed being bytes 0 .. 7 as an integer
- *     16     body
+ *     8   4  generation: of BATCHES, else 0
+ *     12  8  sum64_seed of the body, its seed being bytes 0 .. 7 as an integer, xor the generation
+ *     20     body
  *
  * Bodies by kind (vectors as in posv.h):
  *
  *     1 HELLO      protocol version 1 | origin 1 | shard 2 | zeros 4 | group id 16 |
  *                  incarnation 8 | membership epoch 8 | flush epoch 4 | zeros 4 |
  *                  applied vector | durable vector | trimmed vector
- *     2 BATCHES    origin 1 | generation 4 | epoch 8 | first seq 8 | prev hlc 8 |
- *                  flush epoch 4 | count 4, then count times
+ *     2 BATCHES    origin 1 | epoch 8 | first seq 8 | prev hlc 8 | flush epoch 4 | count 4,
+ *                  then count times
  *                      hlc varint       minus that of the batch before, or prev hlc
- *                      ops varint       number of ops
+ *                      shape varint     twice the number of ops, plus 1 if the context is not
+ *                                       that of the batch before (of the first: empty); then
  *                      changes 1        of the context, then as often: origin 1 |
  *                                       zigzag varint of its HLC minus what the frame
  *                                       said of this origin last, or prev hlc
- *                      length varint | ops as in op.h
+ *                      ops as in op.h
  *     3 ACK        as-of seq 8 | durable vector
  *     4 HEARTBEAT  hlc 8 | seq 8 | wall 8 | sent 8 | echo 8 | held 8 |
  *                  flush epoch 4 | zeros 4
@@ -39,10 +41,11 @@
  * the as-of seq of its durable vector (see ACK).
  *
  * BATCHES answer a REQUEST and carry its generation: what was asked for before the last REQUEST for
- * this origin is thrown away when it arrives. The batches are consecutive. `prev hlc` is the HLC of
- * the batch before the first (0: not known), so that the receiver sees whether it continues the
- * same history. All have the one flush epoch. A batch's context lacks its own origin, as that is
- * always its HLC - 1. Counts of elements and reclaims stay at home.
+ * this origin is thrown away when it arrives. It stands in the header, so that peers that are
+ * equally far get one frame, written, packed and summed once. The batches are consecutive. `prev
+ * hlc` is the HLC of the batch before the first (0: not known), so that the receiver sees whether
+ * it continues the same history. All have the one flush epoch. A batch's context lacks its own
+ * origin, as that is always its HLC - 1. Counts of elements and reclaims stay at home.
  *
  * ACK: "all of this is durable here, and what I make from now on, after my batch `as-of`, has seen
  * it". It counts at the receiver only when it has everything up to as-of durably: then nothing that
@@ -82,8 +85,8 @@
 
 struct pack;
 
-#define WIRE_PROTOCOL       1u
-#define WIRE_HEADER_BYTES   16u
+#define WIRE_PROTOCOL       2u
+#define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
 #define WIRE_BODY_BYTES_MAX (577u << 20)
@@ -196,6 +199,7 @@ static inline uint8_t wire_frame_kind(struct bytes in)
 
 struct wire_frame {
     uint8_t kind;
+    uint32_t generation; /* Of BATCHES. */
     struct bytes body;
 };
 
@@ -215,6 +219,9 @@ MUST_USE int wire_put_request(struct buf *out, const struct wire_request *reques
 MUST_USE int wire_put_credit(struct buf *out, uint64_t total);
 MUST_USE int wire_put_nack(struct buf *out, const struct wire_nack *nack);
 MUST_USE int wire_put_bye(struct buf *out, const struct wire_bye *bye);
+
+/* Makes a whole BATCHES frame the answer to another request. */
+void wire_frame_set_generation(uint8_t *frame, uint32_t generation);
 
 /* Bodies. 0 or -ERR_CORRUPT; nothing may follow. */
 MUST_USE int wire_get_hello(struct bytes body, struct wire_hello *out);
@@ -278,7 +285,7 @@ struct wire_prev {
 
 struct wire_batches_head {
     uint8_t origin;
-    uint32_t generation;
+    uint32_t generation; /* A reader has 0: it is in struct wire_frame. */
     uint64_t epoch;
     uint64_t first_seq;
     uint64_t prev_hlc; /* 0: not known. */

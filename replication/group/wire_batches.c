@@ -18,10 +18,10 @@
 
 #include "replication/group/wire.h"
 
-#define HEAD_BYTES 37u
+#define HEAD_BYTES 33u
 #define COUNT_AT   (HEAD_BYTES - 4u)
-/* What stands before the ops of one batch. */
-#define BATCH_BYTES_MAX (3u * VARINT_BYTES_MAX + 1u + VV_ORIGINS_MAX * (1u + VARINT_BYTES_MAX))
+/* What stands before the ops of one batch: every origin of two contexts may have changed. */
+#define BATCH_BYTES_MAX (2u * VARINT_BYTES_MAX + 1u + 2u * VV_ORIGINS_MAX * (1u + VARINT_BYTES_MAX))
 
 static void prev_init(struct wire_prev *prev, uint64_t base_hlc)
 {
@@ -82,11 +82,10 @@ static int put_head(struct wire_writer *w)
         return err;
     uint8_t *at = buf_end(&w->body);
     at[0] = w->head.origin;
-    le32_store(at + 1, w->head.generation);
-    le64_store(at + 5, w->head.epoch);
-    le64_store(at + 13, w->head.first_seq);
-    le64_store(at + 21, w->head.prev_hlc);
-    le32_store(at + 29, w->head.flush);
+    le64_store(at + 1, w->head.epoch);
+    le64_store(at + 9, w->head.first_seq);
+    le64_store(at + 17, w->head.prev_hlc);
+    le32_store(at + 25, w->head.flush);
     le32_store(at + COUNT_AT, 0);
     buf_commit(&w->body, HEAD_BYTES);
     return 0;
@@ -142,28 +141,39 @@ static size_t put_ctx(uint8_t *dst, const struct wire_prev *prev, const struct v
     return (size_t)(at - dst);
 }
 
-/* The batch behind its header, which becomes known only when the ops are written. */
+/* What stands before the ops. Returns the bytes. */
+static size_t put_batch_head(uint8_t *dst, const struct wire_writer *w, uint64_t hlc, uint32_t nops,
+                             const struct vv *ctx)
+{
+    const bool same = vv_equal(ctx, &w->prev.ctx);
+    size_t len = varint_put(dst, hlc - w->prev.hlc);
+
+    len += varint_put(dst + len, 2 * (uint64_t)nops + (same ? 0 : 1));
+    return same ? len : len + put_ctx(dst + len, &w->prev, ctx);
+}
+
 static int put_batch(struct wire_writer *w, struct batch *batch, const struct vv *ctx)
 {
-    uint8_t head[BATCH_BYTES_MAX + VV_ORIGINS_MAX * (1u + VARINT_BYTES_MAX)];
+    uint8_t head[BATCH_BYTES_MAX];
     const size_t start = w->body.len;
+    const size_t room = put_batch_head(head, w, batch->hlc, batch->nops, ctx);
+    size_t len = room;
     uint32_t nops;
-    int err = put_ops(&w->body, batch, &nops);
+    int err = buf_reserve(&w->body, BATCH_BYTES_MAX);
 
     if (err != 0)
         return err;
-    const size_t ops_len = w->body.len - start;
-    size_t len = varint_put(head, batch->hlc - w->prev.hlc);
-    len += varint_put(head + len, nops);
-    len += put_ctx(head + len, &w->prev, ctx);
-    len += varint_put(head + len, ops_len);
-    err = buf_reserve(&w->body, len);
+    buf_commit(&w->body, room);
+    err = put_ops(&w->body, batch, &nops);
     if (err != 0)
         return err;
-    if (ops_len != 0)
-        memmove(w->body.ptr + start + len, w->body.ptr + start, ops_len);
+    if (nops != batch->nops) {
+        /* Some stay at home: the number may be shorter. */
+        len = put_batch_head(head, w, batch->hlc, nops, ctx);
+        memmove(w->body.ptr + start + len, w->body.ptr + start + room, w->body.len - start - room);
+        buf_truncate(&w->body, w->body.len - (room - len));
+    }
     memcpy(w->body.ptr + start, head, len);
-    buf_commit(&w->body, len);
     return 0;
 }
 
@@ -207,10 +217,10 @@ int wire_writer_add(struct wire_writer *w, struct bytes bytes)
 
 int wire_reader_init(struct wire_reader *r, struct bytes body)
 {
-    if (u8_get(&body, &r->head.origin) != 0 || le32_get(&body, &r->head.generation) != 0 ||
-        le64_get(&body, &r->head.epoch) != 0 || le64_get(&body, &r->head.first_seq) != 0 ||
-        le64_get(&body, &r->head.prev_hlc) != 0 || le32_get(&body, &r->head.flush) != 0 ||
-        le32_get(&body, &r->count) != 0)
+    r->head.generation = 0;
+    if (u8_get(&body, &r->head.origin) != 0 || le64_get(&body, &r->head.epoch) != 0 ||
+        le64_get(&body, &r->head.first_seq) != 0 || le64_get(&body, &r->head.prev_hlc) != 0 ||
+        le32_get(&body, &r->head.flush) != 0 || le32_get(&body, &r->count) != 0)
         return -ERR_CORRUPT;
     if (r->count == 0 || r->count > WIRE_BATCHES_MAX || r->head.first_seq == 0 ||
         r->head.first_seq > UINT64_MAX - r->count)
@@ -226,7 +236,7 @@ static int get_ctx(struct wire_reader *r)
     struct vv *ctx = &r->prev.ctx;
     uint8_t changes;
 
-    if (u8_get(&r->left, &changes) != 0)
+    if (u8_get(&r->left, &changes) != 0 || changes == 0)
         return -ERR_CORRUPT;
     for (unsigned i = 0; i < changes; i++) {
         uint8_t origin;
@@ -243,45 +253,52 @@ static int get_ctx(struct wire_reader *r)
     return 0;
 }
 
-/* All ops must be ones that we know. 0, -ERR_CORRUPT or -ERR_UNSUPPORTED. */
-static int check_ops(struct bytes bytes)
+/* The next ops, which must be ones that we know. 0, -ERR_CORRUPT or -ERR_UNSUPPORTED. */
+static int get_ops(struct bytes *in, uint64_t hlc, uint64_t nops, struct bytes *out)
 {
-    struct batch batch;
+    const uint8_t *start = in->ptr;
     struct op op;
-    int step;
+    bool voided;
 
-    if (batch_open(bytes, &batch) != 0)
-        return -ERR_CORRUPT;
-    while ((step = batch_next(&batch, &op)) == BATCH_OP) {
-        if (op.kind == OP_RECLAIM || op.has_count)
+    for (uint64_t i = 0; i < nops; i++) {
+        const int err = op_load(in, hlc, &op, &voided);
+        if (err != 0)
+            return err;
+        if (voided || op.kind == OP_RECLAIM || op.has_count)
             return -ERR_CORRUPT;
         if ((op.kind == OP_KEY_MERGE || op.kind == OP_ROW_MERGE) && row_check(op.value) != 0)
             return -ERR_CORRUPT;
     }
-    return step;
+    *out = bytes_of(start, (size_t)(in->ptr - start));
+    return 0;
 }
 
 static int get_batch(struct wire_reader *r, struct buf *out)
 {
     uint64_t age;
-    uint64_t nops;
+    uint64_t shape;
     struct bytes ops;
 
     if (varint_get(&r->left, &age) != 0 || age == 0 || age > UINT64_MAX - r->prev.hlc ||
-        varint_get(&r->left, &nops) != 0 || nops > UINT32_MAX || get_ctx(r) != 0 ||
-        codec_get_bytes(&r->left, SIZE_MAX, &ops) != 0)
+        varint_get(&r->left, &shape) != 0 || shape / 2 > UINT32_MAX ||
+        (shape % 2 != 0 && get_ctx(r) != 0))
         return -ERR_CORRUPT;
     r->prev.hlc += age;
-    buf_clear(out);
-    const int err = buf_reserve(out, BATCH_HEADER_BYTES_MAX + ops.len);
+    int err = get_ops(&r->left, r->prev.hlc, shape / 2, &ops);
     if (err != 0)
         return err;
-    buf_commit(out,
-               batch_header_store_flush(buf_end(out), tag_of(r->prev.hlc, r->head.origin),
-                                        r->head.first_seq + r->read, (uint32_t)nops, r->head.flush,
-                                        vv_empty(&r->prev.ctx) ? NULL : &r->prev.ctx));
+    buf_clear(out);
+    err = buf_reserve(out, BATCH_HEADER_BYTES_MAX + ops.len);
+    if (err != 0)
+        return err;
+    buf_commit(out, batch_header_store_flush(buf_end(out), tag_of(r->prev.hlc, r->head.origin),
+                                             r->head.first_seq + r->read, (uint32_t)(shape / 2),
+                                             r->head.flush,
+                                             vv_empty(&r->prev.ctx) ? NULL : &r->prev.ctx));
     IGNORE_RESULT(buf_append_bytes(out, ops)); /* There is room. */
-    return check_ops(buf_bytes(out));
+    /* That no context knows of itself or of its future. */
+    struct batch batch;
+    return batch_open(buf_bytes(out), &batch) == 0 ? 0 : -ERR_CORRUPT;
 }
 
 int wire_reader_next(struct wire_reader *r, struct buf *out)

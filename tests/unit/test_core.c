@@ -16,7 +16,7 @@ static void a_greeting_that_does_not_fit_is_refused_with_the_reason(void **state
     expect_bye(f, PEER, WIRE_GROUP);
     tick(f, 10000);
     hello = hello_of(PEER);
-    hello.protocol = 2;
+    hello.protocol = WIRE_PROTOCOL + 1;
     greet(f, &hello);
     expect_bye(f, PEER, WIRE_VERSION);
     tick(f, 10000);
@@ -563,6 +563,64 @@ static void only_what_is_durable_is_sent_and_acknowledged(void **state)
     assert_true(info.bytes_out > info.bytes_unpacked_out); /* Too short to be packed. */
 }
 
+static struct bytes last_frame(const struct fixture *f, uint8_t peer)
+{
+    for (unsigned i = f->sent_count; i-- > 0;) {
+        if (f->sent[i].peer == peer && f->sent[i].kind == WIRE_BATCHES)
+            return buf_bytes(&f->sent[i].frame);
+    }
+    fail_msg("no batches to peer %u", peer);
+    return bytes_of(NULL, 0);
+}
+
+static void request_own(struct fixture *f, uint8_t from, uint32_t generation, uint64_t from_seq)
+{
+    const struct wire_request request = {
+        .origin = SELF, .generation = generation, .from_seq = from_seq, .to_seq = WIRE_SEQ_ALL};
+
+    assert_int_equal(wire_put_request(&f->out, &request), 0);
+    deliver(f, from);
+    assert_int_equal(wire_put_credit(&f->out, 1u << 20), 0);
+    deliver(f, from);
+}
+
+static void expect_answer(struct fixture *f, uint8_t peer, uint32_t generation, uint64_t first_seq,
+                          uint32_t count)
+{
+    struct wire_reader reader;
+    struct wire_frame opened;
+
+    assert_int_equal(wire_open(last_frame(f, peer), f->pack, &f->scratch, &opened), 0);
+    expect_u64(opened.generation, generation);
+    assert_int_equal(wire_reader_init(&reader, opened.body), 0);
+    expect_u64(reader.head.first_seq, first_seq);
+    expect_u64(reader.count, count);
+}
+
+static void peers_that_are_equally_far_get_one_frame(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    link_peer(f, THIRD);
+    request_own(f, PEER, 3, 1);
+    request_own(f, THIRD, 4, 1);
+    log_local(f, 1);
+    log_local(f, 2);
+    core_durable(f->core, 2);
+    expect_answer(f, PEER, 3, 1, 2);
+    expect_answer(f, THIRD, 4, 1, 2);
+    /* One that asks anew is somewhere else, and may then be as far as the other again. */
+    request_own(f, THIRD, 5, 2);
+    expect_answer(f, THIRD, 5, 2, 1);
+    log_local(f, 3);
+    core_durable(f->core, 3);
+    expect_answer(f, PEER, 3, 3, 1);
+    expect_answer(f, THIRD, 5, 3, 1);
+    expect_u64(count_sent(f, PEER, WIRE_BATCHES), 2);
+    expect_u64(count_sent(f, THIRD, WIRE_BATCHES), 3);
+}
+
 static void nothing_is_sent_beyond_the_credit(void **state)
 {
     struct fixture *f = *state;
@@ -644,6 +702,7 @@ int main(void)
         CORE_TEST(a_sealed_member_is_told_so, setup),
         CORE_TEST(a_batch_of_a_later_flush_epoch_empties_first, setup),
         CORE_TEST(only_what_is_durable_is_sent_and_acknowledged, setup),
+        CORE_TEST(peers_that_are_equally_far_get_one_frame, setup),
         CORE_TEST(nothing_is_sent_beyond_the_credit, setup),
         CORE_TEST(what_is_not_in_memory_is_read_from_the_log, setup_recovered),
     };

@@ -230,7 +230,7 @@ static void the_header_says_who_and_when(void **state)
     assert_int_equal(vv_raise(&ctx, tag_of(HLC, ORIGIN)), 0);
     start(f, &ctx);
     assert_int_equal(batch_open(buf_bytes(&f->bytes), &batch), -ERR_CORRUPT);
-    f->bytes.ptr[0] = 0x20;
+    f->bytes.ptr[0] = 0x10;
     assert_int_equal(batch_open(buf_bytes(&f->bytes), &batch), -ERR_FORMAT);
 }
 

@@ -10,6 +10,7 @@
 #include "engine/base/sum.h"
 
 #include "engine/value/op.h"
+#include "engine/value/row.h"
 
 #include "replication/group/pack.h"
 #include "replication/group/wire.h"
@@ -234,7 +235,108 @@ static void small_batches_take_few_bytes(void **state)
         assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
     }
     /* The goal is 40 bytes for a small op, before compression. */
-    assert_in_range(f->writer.body.len, 1, 100 * 30);
+    assert_in_range(f->writer.body.len, 1, 100 * 26);
+    const struct op sadd = {.kind = OP_ELEM_SET,
+                            .type = VT_SET,
+                            .key = BYTES_LIT("some key of 16 b"),
+                            .sub = BYTES_LIT("0123456789")};
+    begin(f, 1, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        const uint64_t hlc = 9000 + 7 * i;
+
+        buf_clear(&f->batch);
+        assert_int_equal(buf_reserve(&f->batch, BATCH_HEADER_BYTES_MAX + op_size(&sadd)), 0);
+        buf_commit(&f->batch,
+                   batch_header_store(buf_end(&f->batch), tag_of(hlc, ORIGIN), 1 + i, 1, &ctx));
+        buf_commit(&f->batch, op_store(buf_end(&f->batch), &sadd, hlc));
+        assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    }
+    assert_in_range(f->writer.body.len, 1, 100 * 34);
+}
+
+/* The header alone tells which request a frame answers. */
+static void a_frame_is_made_the_answer_to_another_request(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_frame frame;
+    size_t size;
+
+    begin(f, 1, 0);
+    make_batch(f, 1, 50, NULL, 1000);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_writer_end(&f->writer, f->pack, &f->frame), 0);
+    assert_int_equal(opened(f).generation, 6);
+    wire_frame_set_generation(f->frame.ptr, 0xfedcba98);
+    assert_int_equal(opened(f).generation, 0xfedcba98);
+    expect_bytes(opened(f).body, buf_bytes(&f->writer.body));
+    /* No other frame has one. */
+    buf_clear(&f->frame);
+    assert_int_equal(wire_put_credit(&f->frame, 5), 0);
+    assert_int_equal(opened(f).generation, 0);
+    wire_frame_set_generation(f->frame.ptr, 1);
+    assert_int_equal(wire_frame_size(buf_bytes(&f->frame), &size), -ERR_PROTOCOL);
+    assert_int_equal(wire_open(buf_bytes(&f->frame), f->pack, &f->scratch, &frame), -ERR_PROTOCOL);
+}
+
+/* Ops that were replaced within their batch are not sent, and not taken. */
+static void voided_ops_do_not_travel(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_reader reader;
+    struct buf got;
+
+    buf_init(&got, SIZE_MAX);
+    begin(f, 1, 0);
+    make_batch(f, 1, 50, NULL, 5);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    const size_t ops_len = f->batch.len - BATCH_HEADER_BYTES;
+    op_void(f->writer.body.ptr + f->writer.body.len - ops_len);
+    assert_int_equal(wire_reader_init(&reader, buf_bytes(&f->writer.body)), 0);
+    assert_int_equal(wire_reader_next(&reader, &got), -ERR_CORRUPT);
+    op_void(f->batch.ptr + BATCH_HEADER_BYTES);
+    begin(f, 1, 0);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_reader_init(&reader, buf_bytes(&f->writer.body)), 0);
+    assert_int_equal(wire_reader_next(&reader, &got), WIRE_BATCH);
+    expect_u64(got.len, BATCH_HEADER_BYTES);
+    buf_deinit(&got);
+}
+
+/* The number of ops gets shorter by a byte when so many stay at home. */
+static void a_batch_of_many_ops_of_which_one_travels_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    const struct op del = {.kind = OP_DEL, .key = BYTES_LIT("key")};
+    const unsigned count = 1000;
+    struct wire_reader reader;
+    struct batch batch;
+    struct buf got;
+    struct op op;
+
+    buf_init(&got, SIZE_MAX);
+    assert_int_equal(buf_reserve(&f->batch, count * 100), 0);
+    buf_commit(&f->batch,
+               batch_header_store(buf_end(&f->batch), tag_of(50, ORIGIN), 1, count, NULL));
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *at = buf_end(&f->batch);
+        buf_commit(&f->batch, op_store(at, &del, 50));
+        if (i != 700)
+            op_void(at);
+    }
+    begin(f, 1, 0);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    make_batch(f, 2, 60, NULL, 5);
+    assert_int_equal(wire_writer_add(&f->writer, buf_bytes(&f->batch)), 0);
+    assert_int_equal(wire_reader_init(&reader, buf_bytes(&f->writer.body)), 0);
+    assert_int_equal(wire_reader_next(&reader, &got), WIRE_BATCH);
+    assert_int_equal(batch_open(buf_bytes(&got), &batch), 0);
+    expect_u64(batch.nops, 1);
+    assert_int_equal(batch_next(&batch, &op), BATCH_OP);
+    assert_int_equal(op.kind, OP_DEL);
+    assert_int_equal(wire_reader_next(&reader, &got), WIRE_BATCH);
+    expect_bytes(buf_bytes(&got), buf_bytes(&f->batch));
+    assert_int_equal(wire_reader_next(&reader, &got), WIRE_END);
+    buf_deinit(&got);
 }
 
 static void what_is_of_no_use_to_peers_stays_at_home(void **state)
@@ -351,6 +453,7 @@ static void an_op_of_a_later_version_is_told_apart_from_damage(void **state)
     assert_int_equal(wire_reader_next(&reader, &got), -ERR_UNSUPPORTED);
     *kind = OP_DEL; /* The value that follows belongs to nothing. */
     assert_int_equal(wire_reader_init(&reader, buf_bytes(&f->writer.body)), 0);
+    assert_int_equal(wire_reader_next(&reader, &got), WIRE_BATCH);
     assert_int_equal(wire_reader_next(&reader, &got), -ERR_CORRUPT);
     *kind = OP_RECLAIM;
     assert_int_equal(wire_reader_init(&reader, buf_bytes(&f->writer.body)), 0);
@@ -487,7 +590,8 @@ static void a_packed_length_is_not_trusted(void **state)
     static const uint32_t lengths[] = {0, 1, WIRE_BODY_BYTES_MAX + 1, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_COUNT(lengths); i++) {
         le32_store(f->frame.ptr + WIRE_HEADER_BYTES, lengths[i]);
-        le64_store(f->frame.ptr + 8,
+        wire_frame_set_generation(f->frame.ptr, 0); /* Then the sum is that of the body alone. */
+        le64_store(f->frame.ptr + 12,
                    sum64_seed(f->frame.ptr + WIRE_HEADER_BYTES, f->frame.len - WIRE_HEADER_BYTES,
                               le64_load(f->frame.ptr)));
         assert_int_equal(wire_open(buf_bytes(&f->frame), f->pack, &f->scratch, &frame),
@@ -509,6 +613,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(small_frames_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(batches_come_back_with_their_contexts, setup, teardown),
         cmocka_unit_test_setup_teardown(small_batches_take_few_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_frame_is_made_the_answer_to_another_request, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(voided_ops_do_not_travel, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_batch_of_many_ops_of_which_one_travels_comes_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_of_no_use_to_peers_stays_at_home, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_beyond_the_target_comes_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(what_does_not_pack_is_left_alone_for_a_while, setup,
