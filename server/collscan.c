@@ -17,9 +17,7 @@
 struct collscan {
     struct request *rq;
     collscan_emit_fn *emit;
-    struct bytes pattern; /* Empty: all. */
-    bool filtered;
-    int64_t count;
+    struct collscan_options options;
     uint64_t seen;
     uint64_t shown;
 };
@@ -43,27 +41,50 @@ static bool parse_cursor(struct bytes text, uint64_t *out)
     return true;
 }
 
-/* False after an error reply. */
-static bool parse_options(struct request *rq, struct collscan *s)
+bool collscan_cursor(struct reply *out, struct bytes text, uint64_t *cursor)
 {
-    for (uint32_t i = 3; i < rq->argc; i += 2) {
-        const bool pair = i + 1 < rq->argc;
-        if (pair && req_is(rq, i, "COUNT")) {
-            if (!req_i64(rq, i + 1, &s->count))
+    if (parse_cursor(text, cursor))
+        return true;
+    reply_err_cursor(out);
+    return false;
+}
+
+static bool parse_count(struct reply *out, struct bytes text, uint32_t *count)
+{
+    int64_t value;
+
+    if (!num_parse_i64(text, &value))
+        reply_err_not_integer(out);
+    else if (value < 1)
+        reply_err_syntax(out);
+    else
+        *count = (uint32_t)i64_min(value, SCAN_COUNT_MAX);
+    return num_parse_i64(text, &value) && value >= 1;
+}
+
+bool collscan_options(struct reply *out, uint32_t argc, const struct bytes *argv,
+                      struct collscan_options *options)
+{
+    *options = (struct collscan_options){.count = SCAN_COUNT};
+    for (uint32_t i = 3; i < argc; i += 2) {
+        const bool pair = i + 1 < argc;
+        if (pair && bytes_eq_nocase(argv[i], "COUNT")) {
+            if (!parse_count(out, argv[i + 1], &options->count))
                 return false;
-            if (s->count < 1) {
-                reply_err_syntax(rq->out);
-                return false;
-            }
-        } else if (pair && req_is(rq, i, "MATCH")) {
-            s->pattern = rq->argv[i + 1];
-            s->filtered = !bytes_eq(s->pattern, BYTES_LIT("*"));
+        } else if (pair && bytes_eq_nocase(argv[i], "MATCH")) {
+            options->pattern = argv[i + 1];
+            options->filtered = !bytes_eq(options->pattern, BYTES_LIT("*"));
         } else {
-            reply_err_syntax(rq->out);
+            reply_err_syntax(out);
             return false;
         }
     }
     return true;
+}
+
+bool collscan_matches(const struct collscan_options *options, struct bytes sub)
+{
+    return !options->filtered || glob_match(options->pattern, sub, false);
 }
 
 static void show(void *ctx, struct elem *elem)
@@ -71,18 +92,18 @@ static void show(void *ctx, struct elem *elem)
     struct collscan *s = ctx;
 
     s->seen++;
-    if (s->filtered && !glob_match(s->pattern, elem_sub(elem), false))
+    if (!collscan_matches(&s->options, elem_sub(elem)))
         return;
     s->shown++;
     s->emit(s->rq, elem);
 }
 
-static void reply_head(struct request *rq, uint64_t cursor)
+void collscan_reply_head(struct reply *out, uint64_t cursor)
 {
     char text[NUM_I64_BYTES];
 
-    reply_array(rq->out, 2);
-    reply_bulk(rq->out, bytes_of(text, num_print_u64(text, cursor)));
+    reply_array(out, 2);
+    reply_bulk(out, bytes_of(text, num_print_u64(text, cursor)));
 }
 
 /*
@@ -108,28 +129,28 @@ static uint64_t walk(const struct coll *coll, uint64_t cursor, uint64_t want, co
 
 void collscan_run(struct request *rq, uint8_t type, uint32_t per_elem, collscan_emit_fn *emit)
 {
-    struct collscan s = {.rq = rq, .emit = emit, .count = SCAN_COUNT};
+    struct collscan s = {.rq = rq, .emit = emit};
     const struct ks_key key = req_key(rq, 1);
     uint64_t cursor, seen = 0;
 
-    if (!parse_cursor(rq->argv[2], &cursor)) {
-        reply_err_cursor(rq->out);
+    if (!collscan_cursor(rq->out, rq->argv[2], &cursor))
         return;
-    }
     struct obj *obj = req_get(rq, &key);
     if (!req_type_ok(rq, obj, type))
         return;
     if (obj == NULL) {
-        reply_head(rq, 0);
+        collscan_reply_head(rq->out, 0);
         reply_array(rq->out, 0);
         return;
     }
-    if (!parse_options(rq, &s))
+    if (!collscan_options(rq->out, rq->argc, rq->argv, &s.options))
         return;
+    if ((cursor & COLLSCAN_ON_FLASH) != 0)
+        cursor = 0;
     const struct coll *coll = obj_coll(obj);
     const bool all = cursor == 0 && coll->count <= SCAN_SMALL;
-    const uint64_t want = all ? SCAN_SMALL : (uint64_t)i64_min(s.count, SCAN_COUNT_MAX);
-    reply_head(rq, walk(coll, cursor, want, &seen, count_only, &seen));
+    const uint64_t want = all ? SCAN_SMALL : s.options.count;
+    collscan_reply_head(rq->out, walk(coll, cursor, want, &seen, count_only, &seen));
     const struct reply_mark mark = reply_deferred_begin(rq->out, seen * per_elem);
     (void)walk(coll, cursor, want, &s.seen, show, &s);
     reply_deferred_array(rq->out, mark, s.shown * per_elem);

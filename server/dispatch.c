@@ -65,6 +65,18 @@ static void need_result(struct needs *n, int result)
         n->waiting += result;
 }
 
+static void need_whole(struct needs *n, const struct ks_key *key)
+{
+    const struct coll *coll = n->streams ? ks_peek_coll(n->ks, key) : NULL;
+
+    if (coll != NULL && !stream_fits(n->cmd, coll))
+        return; /* All of it is there, or the key row tells that the type is wrong. */
+    if (coll != NULL && stream_is_better(n->sh, coll))
+        need_result(n, -ERR_LIMIT);
+    else
+        need_result(n, ks_need_whole(n->ks, key, n->wait));
+}
+
 /* A part of a list, string or sorted set, or all of another collection. */
 static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
                       const struct bytes *argv)
@@ -89,7 +101,7 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
         return;
     }
     if (coll->type != VT_LIST) {
-        need_result(n, ks_need_whole(n->ks, key, n->wait));
+        need_whole(n, key);
         return;
     }
     const struct list_need need = list_need(n->cmd, n->spec, argc, argv, coll, n->moved);
@@ -104,18 +116,6 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
         if (argv[i].len <= KS_NAME_BYTES_MAX)
             n->waiting += ks_need_elem(n->ks, key, argv[i], n->wait);
     }
-}
-
-static void need_whole(struct needs *n, const struct ks_key *key)
-{
-    const struct coll *coll = n->streams ? ks_peek_coll(n->ks, key) : NULL;
-
-    if (coll != NULL && !stream_fits(n->cmd, coll))
-        return; /* All of it is there, or the key row tells that the type is wrong. */
-    if (coll != NULL && stream_is_better(n->sh, coll))
-        need_result(n, -ERR_LIMIT);
-    else
-        need_result(n, ks_need_whole(n->ks, key, n->wait));
 }
 
 /* A member's ops carry what the key row knows: what a command writes must be there, or absent. */

@@ -12,6 +12,7 @@
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 
+#include "server/collscan.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/request.h"
@@ -49,14 +50,21 @@ struct stream {
     bool full; /* It waits for room. */
 };
 
+/* Its reply is one page, written at once. */
+static bool is_scan(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_hscan || cmd->id == CMD_ID_sscan;
+}
+
 bool stream_serves(const struct conn *c, const struct cmd *cmd)
 {
     const bool named = cmd->id == CMD_ID_hgetall || cmd->id == CMD_ID_hkeys ||
                        cmd->id == CMD_ID_hvals || cmd->id == CMD_ID_smembers ||
                        cmd->id == CMD_ID_lrange;
 
-    return named && !c->is_agent && c->sh->group == NULL && c->reply_mode == CONN_REPLY_ON &&
-           c->fw == NULL;
+    if (c->is_agent || c->sh->group != NULL || c->reply_mode != CONN_REPLY_ON)
+        return false;
+    return is_scan(cmd) || (named && c->fw == NULL);
 }
 
 bool stream_is_better(const struct shard *sh, const struct coll *coll)
@@ -70,7 +78,7 @@ bool stream_fits(const struct cmd *cmd, const struct coll *coll)
         return false;
     if (cmd->id == CMD_ID_lrange)
         return coll->type == VT_LIST;
-    return coll->type == (cmd->id == CMD_ID_smembers ? VT_SET : VT_HASH);
+    return coll->type == (cmd->id == CMD_ID_smembers || cmd->id == CMD_ID_sscan ? VT_SET : VT_HASH);
 }
 
 bool stream_begin(struct conn *c, const struct dispatch_plan *plan)
@@ -149,7 +157,7 @@ static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_st
 
     if (cmd->id != CMD_ID_hvals && cmd->id != CMD_ID_lrange)
         reply_bulk(&c->out, elem->sub);
-    if (cmd->id != CMD_ID_hkeys && cmd->id != CMD_ID_smembers)
+    if (cmd->id != CMD_ID_hkeys && cmd->id != CMD_ID_smembers && cmd->id != CMD_ID_sscan)
         reply_bulk(&c->out, row_text(&elem->view, text));
 }
 
@@ -209,6 +217,56 @@ static enum stream_result find(struct conn *c, const struct dispatch_plan *plan,
     return stream_fits(plan->cmd, *out) ? STREAM_DONE : STREAM_GONE;
 }
 
+/* --- HSCAN and SSCAN --- */
+
+static enum stream_result begin_page(struct conn *c, struct coll *coll,
+                                     const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
+    struct collscan_options options;
+    uint64_t cursor;
+
+    if (!collscan_cursor(&c->out, rc->argv[2], &cursor) ||
+        !collscan_options(&c->out, rc->argc, rc->argv, &options)) {
+        stream_drop(c);
+        return STREAM_DONE;
+    }
+    /* Another walk's order begins anew. */
+    const uint64_t from = (cursor & COLLSCAN_ON_FLASH) != 0 ? cursor & (COLLSCAN_ON_FLASH - 1) : 0;
+    st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, 0);
+    ks_stream_page(st->rows, from, options.count);
+    set_stage(st, STAGE_OPENING);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+static enum stream_result show_page(struct conn *c, const struct cmd *cmd,
+                                    const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
+    struct collscan_options options;
+    struct ks_stream_elem elem;
+    const uint64_t per_elem = cmd->id == CMD_ID_hscan ? 2 : 1;
+    uint64_t shown = 0, next;
+
+    if (ks_stream_err(st->rows) != 0)
+        return refuse(c, err_str(ks_stream_err(st->rows)));
+    CHECK(collscan_options(&c->out, rc->argc, rc->argv, &options)); /* As before. */
+    collscan_reply_head(&c->out,
+                        ks_stream_page_end(st->rows, &next) ? COLLSCAN_ON_FLASH | next : 0);
+    const struct reply_mark mark = reply_deferred_begin(&c->out, options.count * per_elem);
+    while (ks_stream_next(st->rows, &elem)) {
+        if (!collscan_matches(&options, elem.sub))
+            continue;
+        reply_elem(c, cmd, &elem);
+        shown += per_elem;
+    }
+    reply_deferred_array(&c->out, mark, shown);
+    ks_wait_unpin(&c->wait);
+    stream_drop(c);
+    return STREAM_DONE;
+}
+
 static enum stream_result flushing(struct conn *c, struct coll *coll,
                                    const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
@@ -224,6 +282,8 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
         shard_retry_after(sh, c, FLUSH_LOOK_MS);
         return STREAM_PARKED;
     }
+    if (is_scan(plan->cmd))
+        return begin_page(c, coll, plan, rc);
     st->left = range_of(coll, rc, &skip);
     if (st->left == 0)
         return STREAM_GONE;
@@ -282,6 +342,8 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     /* The cursor stands: what it sees is what the key row said before, if nothing changed it. */
     if (coll->lsn > st->lsn)
         return again(c);
+    if (is_scan(plan->cmd))
+        return show_page(c, plan->cmd, rc);
     set_stage(st, STAGE_FLOWING);
     reply_head(c, plan->cmd, st->left);
     return flowing(c, plan->cmd);

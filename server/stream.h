@@ -11,6 +11,8 @@
  * that cannot be read, or a client that takes nothing for STREAM_STALL_MS, ends the connection. So
  * do FLUSHALL and a store that has to be opened again, which would have to wait for it.
  *
+ * HSCAN and SSCAN of such a collection end with the first slice: it is the page that they show.
+ *
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
  * rows are no elements until they are joined: there the refusal stands.
  *

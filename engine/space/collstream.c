@@ -15,6 +15,7 @@
 #define READAHEAD   (256u << 10)
 /* Before an element in a slice: lengths of sub, 2, and row, 4. */
 #define HEAD_BYTES 6u
+#define ROWS_NONE  UINT64_MAX
 
 struct ks_stream {
     struct pool_job job;
@@ -22,9 +23,13 @@ struct ks_stream {
     struct list waiters;
     struct store_iter *it; /* The thread's that reads. */
     struct buf rows;
-    size_t at;         /* What was taken of them. */
-    uint64_t skip;     /* Elements still to be left out. */
-    struct tag hidden; /* Rows up to here are garbage, if `hides`. */
+    size_t at;          /* What was taken of them. */
+    uint64_t skip;      /* Elements still to be left out. */
+    struct tag hidden;  /* Rows up to here are garbage, if `hides`. */
+    uint64_t page_at;   /* The hash of the row that was taken last; ROWS_NONE: of none. */
+    uint64_t page_next; /* Of the first behind the page; ROWS_NONE: there is none. */
+    uint32_t page_max;  /* Elements; 0: all are read. */
+    uint32_t page_count;
     bool hides;
     bool reading;
     bool end;
@@ -32,7 +37,8 @@ struct ks_stream {
     bool unwanted; /* Destroyed while it was being read. */
     int err;
     size_t prefix_len;
-    uint8_t prefix[]; /* Of the element rows, and then where others begin. */
+    size_t begin_len;
+    uint8_t prefix[]; /* Of the element rows, where others begin, and what to begin with. */
 };
 
 /* --- on a thread of the pool --- */
@@ -68,7 +74,41 @@ static int take_row(struct ks_stream *s)
         s->skip--;
         return 0;
     }
+    s->page_count++;
     return append(s, rk.sub, row);
+}
+
+/* The hash bytes of an element row. */
+static uint64_t hash_of_row(const struct ks_stream *s, struct bytes key)
+{
+    const uint8_t *at = key.ptr + s->prefix_len;
+
+    return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
+}
+
+/* Elements of one hash come together. */
+static bool page_ends(struct ks_stream *s, uint32_t rows)
+{
+    const struct bytes key = store_iter_key(s->it);
+
+    if (key.len < s->prefix_len + ROWKEY_HASH_BYTES)
+        return false; /* take_row says what is wrong. */
+    const uint64_t hash = hash_of_row(s, key);
+    const bool enough =
+        s->page_count >= s->page_max || rows >= SLICE_ROWS || s->rows.len >= SLICE_BYTES;
+    if (enough && hash != s->page_at) {
+        s->page_next = hash;
+        return true;
+    }
+    s->page_at = hash;
+    return false;
+}
+
+static bool slice_ends(struct ks_stream *s, uint32_t rows)
+{
+    if (s->page_max != 0)
+        return page_ends(s, rows);
+    return rows == SLICE_ROWS || s->rows.len >= SLICE_BYTES;
 }
 
 static void open_cursor(struct ks_stream *s)
@@ -80,7 +120,7 @@ static void open_cursor(struct ks_stream *s)
 
     s->err = store_iter_open(s->ks->options.store, &options, &s->it);
     if (s->err == 0)
-        store_iter_seek(s->it, options.lower);
+        store_iter_seek(s->it, bytes_of(s->prefix + 2 * s->prefix_len, s->begin_len));
     else
         s->it = NULL;
 }
@@ -95,7 +135,7 @@ static void read_slice(struct ks_stream *s)
     if (s->it == NULL)
         open_cursor(s);
     for (uint32_t rows = 0; s->err == 0 && store_iter_valid(s->it); rows++) {
-        if (rows == SLICE_ROWS || s->rows.len >= SLICE_BYTES)
+        if (slice_ends(s, rows))
             return;
         s->err = take_row(s);
         store_iter_next(s->it);
@@ -159,14 +199,17 @@ struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key
                                    const struct coll *coll, uint64_t skip)
 {
     const size_t len = ROWKEY_HEAD_BYTES + key->name.len + 1;
-    struct ks_stream *s = mem_zalloc(sizeof(*s) + 2 * len);
+    struct ks_stream *s = mem_zalloc(sizeof(*s) + 3 * len + ROWKEY_HASH_BYTES);
     const uint8_t kind = coll_row_kind(coll->type);
 
     CHECK(rowkey_store_prefix(s->prefix, key->slot, key->hash, key->name) == len - 1);
     s->prefix[len - 1] = kind;
     memcpy(s->prefix + len, s->prefix, len);
     s->prefix[2 * len - 1] = (uint8_t)(kind + 1);
+    memcpy(s->prefix + 2 * len, s->prefix, len);
     s->prefix_len = len;
+    s->begin_len = len;
+    s->page_at = s->page_next = ROWS_NONE;
     s->ks = ks;
     s->skip = skip;
     s->hides = ks_sweep_limit(ks, key, &s->hidden);
@@ -175,6 +218,25 @@ struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key
     s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
     ks->streams_count++;
     return s;
+}
+
+void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max)
+{
+    uint8_t *at = s->prefix + 2 * s->prefix_len + s->prefix_len;
+
+    CHECK(s->it == NULL && max != 0);
+    be16_store(at, (uint16_t)(from >> 32));
+    be32_store(at + 2, (uint32_t)from);
+    s->begin_len = s->prefix_len + ROWKEY_HASH_BYTES;
+    s->page_max = max;
+}
+
+bool ks_stream_page_end(const struct ks_stream *s, uint64_t *from)
+{
+    if (s->page_next == ROWS_NONE)
+        return false;
+    *from = s->page_next;
+    return true;
 }
 
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait)

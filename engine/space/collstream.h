@@ -38,6 +38,16 @@ bool ks_stream_room(const struct keyspace *ks);
 MUST_USE struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
                                             const struct coll *coll, uint64_t skip);
 
+/*
+ * Before the first read: not all of a hash or set, but a page of about `max` elements (at least 1)
+ * from `from` on, a hash of 48 bits by which its rows are ordered. It is one slice, and ends
+ * between two hashes.
+ */
+void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max);
+
+/* Where the next page begins; false: this one was the last. */
+bool ks_stream_page_end(const struct ks_stream *s, uint64_t *from);
+
 /* The next slice is asked for; `wait` is ready when it is there. */
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait);
 bool ks_stream_reading(const struct ks_stream *s);

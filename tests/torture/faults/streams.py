@@ -2,10 +2,11 @@
 """Replies that are larger than what DRAM may hold are sent while they are read from flash.
 
 A hash, a set and a list, each far above what is loaded whole, are read as a whole while memory is
-watched. A reader that takes its reply slowly gets the hash as it was at one moment: meanwhile a
-writer has set one field after the other, so that what the reader sees must be a beginning of these
-changes and nothing behind it, with as many elements as were announced. A reader that goes away in
-the middle, DEL and FLUSHALL leave a server that works; FLUSHALL takes the connection of a reader.
+watched. HSCAN and SSCAN show them page by page. A reader that takes its reply slowly gets the hash
+as it was at one moment: meanwhile a writer has set one field after the other, so that what the
+reader sees must be a beginning of these changes and nothing behind it, with as many elements as
+were announced. A reader that goes away in the middle, DEL and FLUSHALL leave a server that works;
+FLUSHALL takes the connection of a reader.
 """
 
 import os
@@ -69,6 +70,60 @@ def read_all(fix):
     # The commands behind it in a pipeline keep their place.
     replies = fix.conn.pipeline([[b'HLEN', b'hash'], [b'HKEYS', b'hash'], [b'PING']])
     assert (replies[0], len(replies[1]), replies[2]) == (ELEMENTS, ELEMENTS, b'PONG')
+    assert rss(fix) <= RSS_MAX, rss(fix)
+    assert fix.number('scans') == 0, 'it was loaded'
+
+
+def walk(fix, command, *options, between=lambda step: None):
+    """All elements that a walk shows, in its order, and the number of its steps."""
+    found, cursor, steps = [], b'0', 0
+    while True:
+        key = 'hash' if command == 'HSCAN' else 'set'
+        cursor, some = fix.conn.call(command, key, cursor, *options)
+        found += some
+        steps += 1
+        if cursor == b'0':
+            return found, steps
+        between(steps)
+
+
+def scans(fix):
+    """A page at a time, nothing is loaded; elements that stay are shown whatever is changed."""
+    for command, per_elem in (('HSCAN', 2), ('SSCAN', 1)):
+        found, steps = walk(fix, command, 'COUNT', 1000)
+        assert len(found) == per_elem * ELEMENTS and steps == ELEMENTS // 1000, (len(found), steps)
+        assert sorted(found[::per_elem]) == [field(i) for i in range(ELEMENTS)]
+        if per_elem == 2:
+            assert dict(zip(found[::2], found[1::2])) == {field(i): value(i)
+                                                          for i in range(ELEMENTS)}
+        found, _ = walk(fix, command, 'MATCH', 'field:0001*', 'COUNT', 100000)
+        assert sorted(found[::per_elem]) == [field(i) for i in range(10000, 20000)]
+    assert len(fix.conn.call('SSCAN', 'set', 0)[1]) == 10
+
+    def change(step):
+        i = step * 100
+        if i + 100 < ELEMENTS:
+            for k in range(i, i + 20):
+                fix.conn.call('HSET', 'hash', field(k), value(k, 1))
+            fix.conn.call('HDEL', 'hash', field(i + 50))
+            fix.conn.call('HSET', 'hash', 'new:%d' % i, 'x')
+
+    found, steps = walk(fix, 'HSCAN', 'COUNT', 2000, between=change)
+    gone = {field(step * 100 + 50) for step in range(1, steps)}
+    stayed = {field(i) for i in range(ELEMENTS)} - gone
+    assert len(found[::2]) == len(set(found[::2])), 'shown twice'
+    assert stayed <= set(found[::2]), 'left out'
+    for step in range(1, steps):
+        i = step * 100
+        fix.conn.call('HDEL', 'hash', 'new:%d' % i)
+        fix.conn.call('HSET', 'hash', field(i + 50), value(i + 50))
+        for k in range(i, i + 20):
+            fix.conn.call('HSET', 'hash', field(k), value(k))
+    # Cursors of another order, and none at all.
+    assert len(fix.conn.call('HSCAN', 'hash', 12345, 'COUNT', 7)[1]) == 14
+    for options in (('x',), ('0', 'COUNT', '0'), ('0', 'COUNT', 'x'), ('0', 'MATCH'), ('0', 'NO')):
+        assert isinstance(fix.conn.call('SSCAN', 'set', *options), ErrorReply), options
+    assert fix.conn.call('SSCAN', 'hash', 0).startswith(b'WRONGTYPE')
     assert rss(fix) <= RSS_MAX, rss(fix)
     assert fix.number('scans') == 0, 'it was loaded'
 
@@ -141,6 +196,9 @@ def store_that_goes(fix):
     assert fix.conn.call('DBSIZE') == 0
     assert fix.conn.call('HSET', 'hash', 'a', 'b') == 1
     assert fix.conn.call('HGETALL', 'hash') == [b'a', b'b']
+    # The walk of one that was large, and is small and in DRAM now.
+    cursor, some = fix.conn.call('HSCAN', 'hash', 1 << 48 | 0xffffffffffff)
+    assert (cursor, some) == (b'0', [b'a', b'b'])
 
 
 def in_transactions(fix):
@@ -156,6 +214,7 @@ def run_on(fix):
     fill(fix)
     wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
     read_all(fix)
+    scans(fix)
     read_at_one_moment(fix)
     writers_beside_it(fix)
     in_transactions(fix)
