@@ -11,6 +11,7 @@
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 #include "server/unblock.h"
 
@@ -66,6 +67,7 @@ static struct conn *find_id(const struct shard *sh, int64_t id)
 
 static void flags_text(const struct conn *c, char out[16])
 {
+    const struct tracking_client *t = tracking_of(c);
     char *p = out;
 
     if (pubsub_listens(c))
@@ -74,6 +76,12 @@ static void flags_text(const struct conn *c, char out[16])
         *p++ = 'x';
     if (c->postponed || c->block != NULL || forward_waits(c))
         *p++ = 'b';
+    if (t->on)
+        *p++ = 't';
+    if (t->on && t->broken)
+        *p++ = 'R';
+    if (t->bcast)
+        *p++ = 'B';
     if ((c->txn != NULL && c->txn->dirty) || forward_dirty(c))
         *p++ = 'd';
     if (c->closing)
@@ -115,7 +123,7 @@ void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms,
         "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=%llu "
         "psub=%llu "
         "ssub=%llu multi=%d qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu "
-        "obl=%zu oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s user=%.*s redir=-1 resp=%d\n",
+        "obl=%zu oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s user=%.*s redir=%lld resp=%d\n",
         (unsigned long long)c->id, c->addr, c->laddr, c->sock.fd, c->name == NULL ? "" : c->name,
         (unsigned long long)((now_ms - u64_min(now_ms, c->created_ms)) / 1000),
         (unsigned long long)((now_ms - u64_min(now_ms, c->active_ms)) / 1000), flags,
@@ -127,7 +135,8 @@ void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms,
         c->out.out.cap, c->out.out.cap, waiting, c->sending.len, conn_memory_bytes(c),
         waiting != 0 && c->id != self->id ? "rw" : "r",
         c->last_cmd == NULL ? "NULL" : c->last_cmd->name, (int)c->user->name_len,
-        (const char *)c->user->name, c->out.proto));
+        (const char *)c->user->name,
+        tracking_of(c)->on ? (long long)tracking_of(c)->redirect : -1LL, c->out.proto));
 }
 
 void cmd_client_info(struct request *rq)
@@ -388,6 +397,10 @@ void cmd_client_unblock(struct request *rq)
 void cmd_client_help(struct request *rq)
 {
     static const char *const lines[] = {
+        "CACHING (YES|NO)",
+        "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+        "GETREDIR",
+        "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
         "    Return the name of the current connection.",
         "ID",
@@ -420,6 +433,11 @@ void cmd_client_help(struct request *rq)
         "    Control the replies sent to the current connection.",
         "SETNAME <name>",
         "    Assign the name <name> to the current connection.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Control server assisted client side caching.",
+        "TRACKINGINFO",
+        "    Report tracking status for the current connection.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Unblock the specified blocked client.",
         "NO-EVICT (ON|OFF)",

@@ -10,6 +10,7 @@
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 
 void cmd_ping(struct request *rq)
@@ -147,6 +148,7 @@ void cmd_reset(struct request *rq)
     struct conn *c = rq->conn;
 
     txn_reset(c);
+    tracking_disable(c);
     pubsub_leave(c);
     session_set_name(c, bytes_of(NULL, 0));
     c->reply_mode = CONN_REPLY_ON;

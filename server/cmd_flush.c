@@ -10,6 +10,7 @@
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 
 /* False after an error reply. */
@@ -27,9 +28,13 @@ static void flush_generic(struct request *rq)
 
     if (!options_ok(rq))
         return;
-    switch (shard_flush_all(rq->sh, rq->nested, why, sizeof(why))) {
+    rq->sh->tracking->muted = true;
+    const enum shard_flush result = shard_flush_all(rq->sh, rq->nested, why, sizeof(why));
+    rq->sh->tracking->muted = false;
+    switch (result) {
     case SHARD_FLUSH_DONE:
         watch_touch_all(rq->sh->watches);
+        tracking_flushed(rq->sh);
         reply_ok(rq->out);
         return;
     case SHARD_FLUSH_WAIT:

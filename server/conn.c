@@ -16,6 +16,7 @@
 #include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 #include "server/unblock.h"
 
@@ -499,6 +500,7 @@ void conn_close(struct conn *c)
     acl_file_drop(c);
     stream_drop(c);
     unblock_forget(c);
+    tracking_leave(c);
     pubsub_leave(c);
     if (c->fw != NULL)
         forward_close(c);
@@ -559,5 +561,5 @@ size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
            c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) +
-           unblock_memory_bytes(c) + pubsub_memory_bytes(c);
+           unblock_memory_bytes(c) + pubsub_memory_bytes(c) + tracking_memory_bytes(c);
 }

@@ -38,6 +38,7 @@ struct forward_home;
 struct pubsub_client;
 struct shard;
 struct stream;
+struct tracking_client;
 struct txn;
 struct unblock;
 
@@ -105,6 +106,7 @@ struct conn {
     bool doomed; /* Its user is gone: it is closed when the replies under way are there. */
     bool local;  /* Over a Unix socket. */
     bool no_evict;
+    bool tracks;          /* What it reads is remembered (tracking.h). */
     uint8_t reply_mode;   /* enum conn_reply_mode */
     struct txn *txn;      /* MULTI and WATCH; NULL until used. */
     struct conn_walk {    /* Of a KEYS or RANDOMKEY that has to wait for names. */
@@ -113,9 +115,10 @@ struct conn {
         uint64_t count;
         bool active;
     } walk;
-    struct pubsub_client *pubsub; /* What it listens to; NULL until used. */
-    uint64_t soft_since_ms;       /* Above the soft limit of its output since then; 0: it is not. */
-    char *name;                   /* CLIENT SETNAME; NULL: none. */
+    struct pubsub_client *pubsub;     /* What it listens to; NULL until used. */
+    struct tracking_client *tracking; /* CLIENT TRACKING; NULL until used. */
+    uint64_t soft_since_ms; /* Above the soft limit of its output since then; 0: it is not. */
+    char *name;             /* CLIENT SETNAME; NULL: none. */
     char addr[64];
     char laddr[64];
     uint64_t created_ms; /* Wall clock. */

@@ -30,6 +30,7 @@
 #include "server/slowlog.h"
 #include "server/stream.h"
 #include "server/strspan.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 #include "server/unblock.h"
 
@@ -541,6 +542,8 @@ void dispatch_run(struct request *rq)
         return;
     stats->calls++;
     stats->failed_calls += rq->out->errors_count != errors;
+    if (unlikely(rq->conn->tracks))
+        tracking_remember(rq->sh, rq->conn, rq->cmd, rq->argc, rq->argv);
 }
 
 static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
@@ -594,11 +597,14 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
                          .key = plan->key,
                          .now_ms = shard_now_ms(sh)};
     const size_t before = c->out.out.len;
+    struct conn *const around = sh->current;
 
     c->last_cmd = cmd;
+    sh->current = c;
     mut_begin(sh->mut, rq.now_ms);
     dispatch_run(&rq);
     (void)mut_end(sh->mut);
+    sh->current = around;
     if (rq.parked)
         return false;
     c->commands++;
@@ -608,6 +614,8 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     c->waited = false;
     if (!c->out.failed && c->out.out.len >= before)
         reply_mode(c, before);
+    if (unlikely(tracking_follows(sh->tracking)))
+        tracking_follow(c);
     account(c, cmd, rc);
     return true;
 }
@@ -666,6 +674,8 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     sh->stats.cmd[plan->cmd->id].calls++;
     sh->stats.cmd[plan->cmd->id].failed_calls += c->out.errors_count != errors;
     c->waited = false;
+    if (unlikely(c->tracks))
+        tracking_remember(sh, c, plan->cmd, rc->argc, rc->argv);
     return DISPATCH_DONE;
 }
 
@@ -739,6 +749,8 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         c->sort_walk.at = 0;
         if (unlikely(c->block != NULL))
             unblock_forget(c);
+        if (unlikely(c->tracking != NULL))
+            tracking_over(c, plan->cmd);
         if (unlikely(c->pubsub != NULL))
             pubsub_release(c);
     }

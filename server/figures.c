@@ -19,6 +19,7 @@
 #include "server/pubsub.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/tracking.h"
 #include "server/unblock.h"
 
 /* --- one shard --- */
@@ -78,6 +79,10 @@ static void add_conns(struct figures *f, const struct shard *sh)
     for (int i = 0; i < PUBSUB_KINDS_COUNT; i++)
         f->topics[i] += pubsub_topics(sh->pubsub, (enum pubsub_kind)i);
     f->messages_dropped += pubsub_dropped(sh);
+    f->tracking_clients += sh->tracking->clients_on;
+    f->tracking_keys += sh->tracking->keys.count;
+    f->tracking_items += sh->tracking->keys.items;
+    f->tracking_prefixes += sh->tracking->prefixes_count;
     f->conns_blocked += blocked_count(sh->blocked);
     f->conns_timed += unblock_timed_count(sh);
     LIST_FOR_EACH(link, &sh->conns) {

@@ -54,6 +54,10 @@ struct figures {
     uint64_t conns_blocked;
     uint64_t topics[3]; /* Channels, patterns, shard channels that a shard's clients listen to. */
     uint64_t messages_dropped;
+    uint64_t tracking_clients;
+    uint64_t tracking_keys;
+    uint64_t tracking_items;
+    uint64_t tracking_prefixes;
     uint64_t conns_timed; /* Of these, with a timeout. */
     uint64_t conn_in_max; /* Of one connection. */
     uint64_t conn_out_max;

@@ -38,7 +38,8 @@
 struct forward_item {
     struct forward_slot *slot; /* Home's. */
     uint32_t part;
-    size_t end; /* Of its reply in the agent's output: the owner's. */
+    bool tracks; /* What it reads is remembered for the client. */
+    size_t end;  /* Of its reply in the agent's output: the owner's. */
 };
 
 /* Commands in the form above with their items. */
@@ -111,7 +112,7 @@ void forward_shard_deinit(struct forward_shard *f)
 
 /* --- batches --- */
 
-static int batch_put(struct forward_batch *b, struct forward_slot *slot, uint32_t part,
+static int batch_put(struct forward_batch *b, struct forward_slot *slot, uint32_t part, bool tracks,
                      uint32_t argc, const struct bytes *argv)
 {
     size_t len = 4 + 4 * (size_t)argc;
@@ -125,7 +126,7 @@ static int batch_put(struct forward_batch *b, struct forward_slot *slot, uint32_
         b->cap = b->cap == 0 ? 16 : b->cap * 2;
         b->items = mem_realloc(b->items, b->cap * sizeof(*b->items));
     }
-    b->items[b->count++] = (struct forward_item){.slot = slot, .part = part};
+    b->items[b->count++] = (struct forward_item){.slot = slot, .part = part, .tracks = tracks};
     uint8_t *p = buf_end(&b->bytes);
     le32_store(p, argc);
     p += 4;
@@ -214,6 +215,7 @@ static void run(struct forward *f)
         batch_get(&f->batch, f->pos, &agent->cmd);
         struct dispatch_plan plan;
         dispatch_plan(agent->sh, &agent->cmd, &plan);
+        agent->tracks = f->batch.items[f->done].tracks;
         if (dispatch(agent, &agent->cmd, &plan) == DISPATCH_PARKED) {
             agent->parked = true;
             if (agent->wait.pending != 0)
@@ -632,7 +634,7 @@ void forward_put(struct conn *c, struct forward_slot *slot, uint32_t part, uint3
     const size_t before = f->staged.bytes.len;
 
     /* The arguments are in memory already, so their sum is far from the limit. */
-    CHECK(batch_put(&f->staged, slot, part, argc, argv) == 0);
+    CHECK(batch_put(&f->staged, slot, part, c->tracks, argc, argv) == 0);
     c->fw->staged += f->staged.bytes.len - before;
     if (!f->away && !list_linked(&f->link)) {
         list_push_back(&c->sh->forward.staging, &f->link);

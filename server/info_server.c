@@ -75,7 +75,7 @@ void info_clients(const struct shard *sh, const struct figures *f, struct buf *o
     INFO_U64(out, "client_recent_max_input_buffer", f->conn_in_max);
     INFO_U64(out, "client_recent_max_output_buffer", f->conn_out_max);
     INFO_U64(out, "blocked_clients", f->conns_postponed + f->conns_blocked);
-    INFO_U64(out, "tracking_clients", 0);
+    INFO_U64(out, "tracking_clients", f->tracking_clients);
     INFO_U64(out, "clients_in_timeout_table", f->conns_timed);
 }
 
@@ -119,9 +119,9 @@ void info_stats(const struct shard *sh, const struct figures *f, struct buf *out
     INFO_U64(out, "latest_fork_usec", 0);
     INFO_U64(out, "total_forks", 0);
     INFO_U64(out, "migrate_cached_sockets", 0);
-    INFO_U64(out, "tracking_total_keys", 0);
-    INFO_U64(out, "tracking_total_items", 0);
-    INFO_U64(out, "tracking_total_prefixes", 0);
+    INFO_U64(out, "tracking_total_keys", f->tracking_keys);
+    INFO_U64(out, "tracking_total_items", f->tracking_items);
+    INFO_U64(out, "tracking_total_prefixes", f->tracking_prefixes);
     INFO_U64(out, "unexpected_error_replies", 0);
     INFO_U64(out, "total_error_replies", f->stats.error_replies);
     INFO_U64(out, "total_reads_processed", f->stats.reads);

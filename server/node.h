@@ -136,6 +136,8 @@ struct node {
     uint64_t hash_seed;
     uint64_t started_ms;     /* Wall clock. */
     uint64_t last_client_id; /* The listener's. */
+    /* Clients that track by prefixes (tracking.h), of all shards. */
+    _Atomic uint32_t bcast_clients;
     struct save save;
     int lock_fd;
 };
@@ -218,6 +220,12 @@ void node_press(struct shard *sh);
 
 /* How many bytes of DRAM the shards should free now; 0: none. The shard's thread. */
 uint64_t node_overshoot(const struct shard *sh);
+
+/* Some client wants to hear of every change of keys with a prefix. Any thread. */
+static inline bool node_bcasts(const struct node *node)
+{
+    return atomic_load_explicit(&node->bcast_clients, memory_order_relaxed) != 0;
+}
 
 /* Write buffers of one shard's store. */
 size_t node_memtable_bytes(const struct node *node);

@@ -95,6 +95,9 @@ bool pubsub_subscribe(struct conn *c, enum pubsub_kind kind, struct bytes name);
 /* False: it did not listen. */
 bool pubsub_unsubscribe(struct conn *c, enum pubsub_kind kind, struct bytes name);
 
+/* Makes room for what is held back; for those who write to it without a subscription. */
+void pubsub_open(struct conn *c);
+
 /* Everything: RESET, or the connection closes. */
 void pubsub_leave(struct conn *c);
 

@@ -32,6 +32,7 @@
 #include "server/shard_store.h"
 #include "server/shard_turn.h"
 #include "server/slowlog.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 
 /* Completions of other threads handled in one turn. */
@@ -96,6 +97,7 @@ static void on_change(void *ctx, const struct ks_key *key)
     watch_touch(sh->watches, key);
     blocked_touch(sh->blocked, key);
     notify_touch(sh->notify, key);
+    tracking_touch(sh, sh->tracking, node_bcasts(sh->node), key);
 }
 
 static void on_remote(void *ctx, const struct ks_key *key, const struct op *op)
@@ -289,6 +291,7 @@ static void init_lists(struct shard *sh)
     sh->watches = watch_table_create();
     sh->blocked = blocked_create();
     sh->pubsub = pubsub_create();
+    sh->tracking = tracking_create();
     sh->notify = notify_create();
 }
 
@@ -569,6 +572,7 @@ int shard_close(struct shard *sh)
     watch_table_destroy(sh->watches);
     blocked_destroy(sh->blocked);
     pubsub_destroy(sh->pubsub);
+    tracking_destroy(sh->tracking);
     notify_destroy(sh->notify);
     window_deinit(&sh->window);
     resp_cmd_deinit(&sh->ahead_cmd);

@@ -51,6 +51,7 @@ struct node;
 struct notify;
 struct pubsub;
 struct store;
+struct tracking;
 
 struct shard {
     uint32_t id;
@@ -108,6 +109,8 @@ struct shard {
     struct watch_table *watches;
     struct pubsub *pubsub;
     struct notify *notify;
+    struct tracking *tracking;
+    struct conn *current;          /* Whose command runs; NULL: nobody's. */
     struct blocked_table *blocked; /* Who waits for keys: BLPOP and its relatives. */
 
     /* Write-back and trim; look_after_log tells. Positions and bytes of the log. */

@@ -184,15 +184,21 @@ static void on_accepted(struct mail *mail)
     sh->stats.connections++;
 }
 
+/* With several shards it tells which one it is of (tracking_shard_of). */
+static uint64_t next_id(const struct shard *sh)
+{
+    struct node *node = sh->node;
+    const uint64_t n = ++node->last_client_id;
+
+    return node->shards_count == 1 ? n : n * node->shards_count + sh->id;
+}
+
 void shard_accept(struct shard *sh, int fd, bool local)
 {
     struct accept_mail *m = mem_alloc(sizeof(*m));
 
-    *m = (struct accept_mail){.mail = {.fn = on_accepted},
-                              .sh = sh,
-                              .id = ++sh->node->last_client_id,
-                              .fd = fd,
-                              .local = local};
+    *m = (struct accept_mail){
+        .mail = {.fn = on_accepted}, .sh = sh, .id = next_id(sh), .fd = fd, .local = local};
     atomic_fetch_add(&sh->node->conns_count, 1);
     atomic_fetch_add(&sh->conns_given, 1);
     if (sh->node->shards_count == 1)

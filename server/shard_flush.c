@@ -12,6 +12,7 @@
 
 #include "server/shard.h"
 #include "server/shard_store.h"
+#include "server/tracking.h"
 #include "server/txn.h"
 
 /* Keys that are deleted one by one at most. */
@@ -104,6 +105,7 @@ int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered, stru
     }
     sh->persisted_lsn = lsn;
     watch_touch_all(sh->watches);
+    tracking_flushed(sh);
     *out = sh->store;
     return 0;
 }
@@ -128,6 +130,7 @@ int shard_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, struct
         return err;
     }
     watch_touch_all(sh->watches);
+    tracking_flushed(sh);
     *out = (struct shard_aside){.fresh = sh->store, .kept = sh->kept};
     return 0;
 }

@@ -18,6 +18,7 @@
 #include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
+#include "server/tracking.h"
 #include "server/unblock.h"
 
 /* The timer of a shard. */
@@ -228,6 +229,8 @@ void shard_turn(void *ctx)
     /* What came from other members, above all. */
     if (unlikely(blocked_any_ready(sh->blocked)))
         unblock_serve(sh);
+    if (unlikely(tracking_due(sh->tracking)))
+        tracking_turn(sh);
     oplog_turn_end(sh->log);
     if (unlikely(oplog_fenced(sh->log, NULL)) && !sh->fenced)
         give_up_replies(sh);
@@ -255,8 +258,11 @@ static void reclaim(void *ctx, const struct ks_key *key)
     const bool expired = mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
     sh->stats.expired_keys += expired;
-    if (expired)
-        notify_event(sh, EVENT_EXPIRED, "expired", key->name);
+    if (!expired)
+        return;
+    /* In a group nothing was changed, but it is hidden from now on. */
+    tracking_touch(sh, sh->tracking, node_bcasts(sh->node), key);
+    notify_event(sh, EVENT_EXPIRED, "expired", key->name);
 }
 
 /* And those that do not read their messages. */

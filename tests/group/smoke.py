@@ -171,6 +171,32 @@ def who_waits(group):
     print('who waits at another member')
 
 
+def who_caches(group):
+    """What other members write, and what expires, is not valid any more in clients' caches."""
+    a, b, _ = group.up()
+    told, tracks = Conn(b.server.socket_path), Conn(b.server.socket_path)
+    number = told.call('CLIENT', 'ID')
+    told.call('SUBSCRIBE', '__redis__:invalidate')
+    assert tracks.call('CLIENT', 'TRACKING', 'ON', 'REDIRECT', number) == b'OK'
+    a.ok('SET', 'cached', 1)
+    a.ok('SADD', 'cached:u', 'x')
+    group.await_same()
+    for read, write in ((('GET', 'cached'), ('SET', 'cached', 2)),
+                        (('GET', 'cached'), ('INCR', 'cached')),
+                        (('SCARD', 'cached:u'), ('SADD', 'cached:u', 'y')),
+                        (('GET', 'cached'), ('SET', 'cached', 2, 'PX', 200)),
+                        (('GET', 'cached'), None),
+                        (('SMEMBERS', 'cached:u'), ('DEL', 'cached:u'))):
+        tracks.call(*read)
+        if write is not None:
+            a.ok(*write)
+        assert told.reply() == [b'message', b'__redis__:invalidate', [read[1].encode()]], write
+    told.close()
+    tracks.close()
+    group.await_same()
+    print('who caches at another member')
+
+
 def explain(member, *names):
     """The reply of EXPLAIN with its maps and those within."""
     top = pairs(member.ok('REPLGROUP', 'EXPLAIN', *names))
@@ -498,6 +524,7 @@ def run(args):
         restarts(group)
         concurrent(group)
         who_waits(group)
+        who_caches(group)
         why(group)
         digests(group)
         operators(group)
