@@ -51,6 +51,7 @@ class Ways:
     def __init__(self, group):
         self.group = group
         self.state = {}
+        self.left = {}  # By way: bytes until it is held by itself.
         self.pairs = []
         self.changed = threading.Condition()
         self.forwarded = 0  # Bytes.
@@ -75,12 +76,29 @@ class Ways:
                     pair.close()
             self.changed.notify_all()
 
+    def hold_after(self, source, target, count):
+        """So many bytes more pass in this direction, then it is HELD."""
+        with self.changed:
+            self.left[source.name, target.name] = count
+
+    def is_held(self, source, target):
+        with self.changed:
+            return self._state(source.name, target.name) == HELD
+
     def all(self, state):
         self.between(self.group.all, self.group.all, state)
 
     def isolate(self, member, state=CUT):
         self.between([member], self.group.all, state)
         self.between(self.group.all, [member], state)
+
+    def _count(self, way, count):
+        if way not in self.left:
+            return
+        self.left[way] -= count
+        if self.left[way] <= 0:
+            del self.left[way]
+            self.state[way] = HELD
 
     def _state(self, a, b):
         return self.state.get((a, b), OPEN)
@@ -119,6 +137,7 @@ class Ways:
                 with self.changed:
                     self.changed.wait_for(lambda: pair.gone or self._state(*way) == OPEN)
                     self.forwarded += len(data)
+                    self._count(way, len(data))
                 if not data or pair.gone:
                     break
                 to.sendall(data)
