@@ -250,10 +250,18 @@ void acl_close(struct node *node)
 
 /* --- connections --- */
 
+/* Part of its command has happened: a refusal would stand within its reply, or leave a ticket. */
+static bool has_begun(const struct conn *c)
+{
+    return c->stream != NULL || c->block != NULL || c->acl_job != NULL || c->waited ||
+           (c->config_ticket | c->save_ticket | c->digest_ticket) != 0;
+}
+
 static void set_gate(struct conn *c)
 {
     const bool out = c->doomed || (!c->authenticated && !acl_users_open(c->sh->users));
 
+    c->allowed = c->allowed || has_begun(c);
     c->gate = (uint8_t)((out ? ACL_GATE_AUTH : 0) | (c->user->unrestricted ? 0 : ACL_GATE_USER));
 }
 
@@ -384,12 +392,12 @@ static void note(struct conn *c, enum acl_log_reason reason, struct bytes object
     buf_deinit(&line);
 }
 
-bool acl_login(struct conn *c, struct bytes name, struct bytes password)
+bool acl_login(struct conn *c, struct bytes command, struct bytes name, struct bytes password)
 {
     struct acl_user *user = acl_users_find(c->sh->users, name);
 
     if (user == NULL || !acl_user_accepts(user, password)) {
-        note(c, ACL_LOG_AUTH, c->now == NULL ? BYTES_LIT("AUTH") : c->now->argv[0], name);
+        note(c, ACL_LOG_AUTH, command, name);
         return false;
     }
     c->authenticated = true;

@@ -79,8 +79,9 @@ void acl_greet(struct conn *c);
 /* The connection's memory is about to be freed. */
 void acl_forget(struct conn *c);
 
-/* Logs in. False: unknown, off, or another password; the ACL log has it then. */
-MUST_USE bool acl_login(struct conn *c, struct bytes name, struct bytes password);
+/* Logs in. False: unknown, off, or another password; the ACL log has it then, by `command`. */
+MUST_USE bool acl_login(struct conn *c, struct bytes command, struct bytes name,
+                        struct bytes password);
 
 /* The user of an agent that ran EXEC, which may have logged in, becomes that of its connection. */
 void acl_take(struct conn *c, const struct conn *agent);

@@ -47,7 +47,7 @@ void cmd_auth(struct request *rq)
         return;
     }
     const struct bytes user = rq->argc == 3 ? rq->argv[1] : BYTES_LIT("default");
-    if (acl_login(rq->conn, user, rq->argv[rq->argc - 1]))
+    if (acl_login(rq->conn, rq->argv[0], user, rq->argv[rq->argc - 1]))
         reply_ok(rq->out);
     else
         reply_err_wrongpass(rq->out);
@@ -89,7 +89,7 @@ void cmd_hello(struct request *rq)
     for (uint32_t i = 2; i < rq->argc; i++) {
         const uint32_t more = rq->argc - 1 - i;
         if (req_is(rq, i, "AUTH") && more >= 2) {
-            if (!acl_login(c, rq->argv[i + 1], rq->argv[i + 2])) {
+            if (!acl_login(c, rq->argv[0], rq->argv[i + 1], rq->argv[i + 2])) {
                 reply_err_wrongpass(rq->out);
                 return;
             }

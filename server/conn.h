@@ -76,6 +76,7 @@ struct conn {
     uint32_t ahead_count;     /* and how many commands behind it these are. */
     bool admitted;            /* The parked command has passed the fuses, or will after a delay. */
     bool delayed;             /* It was made to wait for memory. */
+    bool allowed;             /* Its user may run it: asked once, it has begun. */
     uint64_t growth_since_ms; /* It waits for memory since then; 0: it does not. */
     struct sort_walk sort_walk; /* It is a SORT that looks for what its patterns lead to. */
     bool waited;                /* The parked command has waited for cold data. */

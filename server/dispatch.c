@@ -482,8 +482,11 @@ static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cm
         dispatch_reject(c, cmd);
         return false;
     }
-    if (unlikely(c->gate != 0) && !c->is_agent && !acl_admits(c, cmd, rc->argc, rc->argv))
-        return false;
+    if (unlikely(c->gate != 0) && !c->is_agent && !c->allowed) {
+        if (!acl_admits(c, cmd, rc->argc, rc->argv))
+            return false;
+        c->allowed = true;
+    }
     if (unlikely(c->pubsub != NULL) && c->out.proto == 2 && pubsub_listens(c) &&
         !possible_while_listening(cmd)) {
         reply_error(&c->out,
@@ -745,6 +748,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         ks_wait_unpin(&c->wait);
         c->admitted = false;
         c->delayed = false;
+        c->allowed = false;
         c->growth_since_ms = 0;
         c->sort_walk.at = 0;
         if (unlikely(c->block != NULL))
