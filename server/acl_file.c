@@ -145,8 +145,11 @@ bool acl_file_start(struct conn *c, bool save)
 
 bool acl_file_done(const struct acl_file_job *job, struct bytes *out_why)
 {
+    /* Until then all of it but this is the other thread's. */
+    if (!job->done || (job->ticket != 0 && !config_shared(job->node, job->ticket)))
+        return false;
     *out_why = buf_bytes(&job->why);
-    return job->done && (job->ticket == 0 || config_shared(job->node, job->ticket));
+    return true;
 }
 
 void acl_file_drop(struct conn *c)
