@@ -7,6 +7,7 @@
 #include "server/conn.h"
 #include "server/forward.h"
 #include "server/handlers.h"
+#include "server/monitor.h"
 #include "server/pubsub.h"
 #include "server/request.h"
 #include "server/session.h"
@@ -70,6 +71,8 @@ static void flags_text(const struct conn *c, char out[16])
     const struct tracking_client *t = tracking_of(c);
     char *p = out;
 
+    if (monitor_is(c))
+        *p++ = 'O';
     if (pubsub_listens(c))
         *p++ = 'P';
     if (txn_active(c))

@@ -6,6 +6,7 @@
 #include "server/acl.h"
 #include "server/conn.h"
 #include "server/handlers.h"
+#include "server/monitor.h"
 #include "server/pubsub.h"
 #include "server/request.h"
 #include "server/session.h"
@@ -148,6 +149,7 @@ void cmd_reset(struct request *rq)
     struct conn *c = rq->conn;
 
     txn_reset(c);
+    monitor_leave(c);
     tracking_disable(c);
     pubsub_leave(c);
     session_set_name(c, bytes_of(NULL, 0));

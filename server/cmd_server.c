@@ -10,6 +10,7 @@
 #include "server/figures.h"
 #include "server/handlers.h"
 #include "server/info.h"
+#include "server/monitor.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/session.h"
@@ -199,4 +200,12 @@ void cmd_lolwut(struct request *rq)
     static const char text[] = "Redis ver. " SESSION_REDIS_VERSION "\n";
 
     reply_verbatim(rq->out, bytes_cstr(text), "txt");
+}
+
+void cmd_monitor(struct request *rq)
+{
+    if (rq->nested)
+        reply_error(rq->out, "ERR MONITOR isn't allowed for DENY BLOCKING client");
+    else if (monitor_join(rq->conn))
+        reply_ok(rq->out); /* One that does already gets no reply, as with Redis. */
 }

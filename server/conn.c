@@ -13,6 +13,7 @@
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
+#include "server/monitor.h"
 #include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/stream.h"
@@ -500,6 +501,7 @@ void conn_close(struct conn *c)
     acl_file_drop(c);
     stream_drop(c);
     unblock_forget(c);
+    monitor_leave(c);
     tracking_leave(c);
     pubsub_leave(c);
     if (c->fw != NULL)

@@ -53,9 +53,10 @@ struct conn_mark {
 struct conn {
     struct reactor_sock sock;
     struct shard *sh;
-    struct list_link link;      /* All connections of the shard. */
-    struct list_link turn_link; /* Those with something to send at the end of this turn. */
-    struct list_link held_link; /* Those with replies that wait for the log. */
+    struct list_link link;         /* All connections of the shard. */
+    struct list_link turn_link;    /* Those with something to send at the end of this turn. */
+    struct list_link monitor_link; /* Linked: MONITOR. */
+    struct list_link held_link;    /* Those with replies that wait for the log. */
 
     struct buf in; /* Received and not consumed; empty most of the time. */
     struct resp_parser parser;

@@ -18,6 +18,7 @@
 #include "server/group_refuse.h"
 #include "server/group_shard.h"
 #include "server/latency.h"
+#include "server/monitor.h"
 #include "server/need_list.h"
 #include "server/need_sort.h"
 #include "server/need_zset.h"
@@ -547,6 +548,8 @@ void dispatch_run(struct request *rq)
     stats->failed_calls += rq->out->errors_count != errors;
     if (unlikely(rq->conn->tracks))
         tracking_remember(rq->sh, rq->conn, rq->cmd, rq->argc, rq->argv);
+    if (unlikely(node_monitored(rq->sh->node)))
+        monitor_ran(rq);
 }
 
 static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
@@ -679,6 +682,8 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     c->waited = false;
     if (unlikely(c->tracks))
         tracking_remember(sh, c, plan->cmd, rc->argc, rc->argv);
+    if (unlikely(node_monitored(sh->node)))
+        monitor_show(c, plan->cmd, rc->argc, rc->argv);
     return DISPATCH_DONE;
 }
 

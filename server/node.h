@@ -138,6 +138,7 @@ struct node {
     uint64_t last_client_id; /* The listener's. */
     /* Clients that track by prefixes (tracking.h), of all shards. */
     _Atomic uint32_t bcast_clients;
+    _Atomic uint32_t monitors_count;
     struct save save;
     int lock_fd;
 };
@@ -220,6 +221,12 @@ void node_press(struct shard *sh);
 
 /* How many bytes of DRAM the shards should free now; 0: none. The shard's thread. */
 uint64_t node_overshoot(const struct shard *sh);
+
+/* Some client is shown what runs. Any thread. */
+static inline bool node_monitored(const struct node *node)
+{
+    return atomic_load_explicit(&node->monitors_count, memory_order_relaxed) != 0;
+}
 
 /* Some client wants to hear of every change of keys with a prefix. Any thread. */
 static inline bool node_bcasts(const struct node *node)

@@ -9,6 +9,7 @@
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
+#include "server/monitor.h"
 #include "server/node.h"
 #include "server/pubsub.h"
 #include "server/scatter.h"
@@ -72,8 +73,10 @@ static enum route_result wait_for_replies(struct conn *c)
     return ROUTE_WAIT;
 }
 
-static void note(struct conn *c, const struct cmd *cmd)
+static void note(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
+    if (unlikely(node_monitored(c->sh->node)) && cmd->id != CMD_ID_exec)
+        monitor_show(c, cmd, rc->argc, rc->argv);
     c->last_cmd = cmd;
     c->commands++;
 }
@@ -85,7 +88,7 @@ static enum route_result to_owner(struct conn *c, const struct cmd *cmd, const s
         return ROUTE_HERE;
     if (forward_full(c))
         return wait_for_replies(c);
-    note(c, cmd);
+    note(c, cmd, rc);
     scatter_one(c, rc, owner);
     return ROUTE_DONE;
 }
@@ -127,7 +130,7 @@ static enum route_result hand_over(struct conn *c, const struct cmd *cmd, const 
 {
     const uint32_t owner = c->txn->shard;
 
-    note(c, cmd);
+    note(c, cmd, rc);
     txn_hand_over(c, forward_agent(c, owner));
     forward_pin(c, owner, false);
     struct forward_slot *slot = forward_slot_add(c, NULL);
@@ -216,7 +219,7 @@ static enum route_result any_shard(struct conn *c, const struct cmd *cmd, const 
                         route_shard_of(key_slot(rc->argv[2]), c->sh->node->shards_count));
     for (size_t i = 0; i < sizeof(debug_all) / sizeof(debug_all[0]); i++) {
         if (bytes_eq_nocase(rc->argv[1], debug_all[i])) {
-            note(c, cmd);
+            note(c, cmd, rc);
             scatter_all(c, cmd, rc);
             c->fw->exclusive = true;
             return ROUTE_DONE;
@@ -231,7 +234,7 @@ static enum route_result to_listeners(struct conn *c, const struct cmd *cmd,
 {
     if (!pubsub_elsewhere(c->sh, cmd->id == CMD_ID_publish ? PUBSUB_CHANNEL : PUBSUB_SHARD))
         return ROUTE_HERE;
-    note(c, cmd);
+    note(c, cmd, rc);
     scatter_all(c, cmd, rc);
     return ROUTE_DONE;
 }
@@ -252,7 +255,7 @@ static enum route_result keyless(struct conn *c, const struct cmd *cmd, const st
         return any_shard(c, cmd, rc);
     if ((cmd->flags & NODE_FLAGS) == 0)
         return ROUTE_HERE; /* Subscriptions stand at home. */
-    note(c, cmd);
+    note(c, cmd, rc);
     if ((cmd->flags & CMD_EVERY_SHARD) != 0)
         scatter_all(c, cmd, rc);
     else
@@ -296,7 +299,7 @@ enum route_result route(struct conn *c, const struct resp_cmd *rc, const struct 
         return to_owner(c, cmd, rc, w.owner);
     if (forward_full(c))
         return wait_for_replies(c);
-    note(c, cmd);
+    note(c, cmd, rc);
     scatter_keys(c, cmd, rc);
     return ROUTE_DONE;
 }

@@ -292,6 +292,7 @@ static void init_lists(struct shard *sh)
     sh->blocked = blocked_create();
     sh->pubsub = pubsub_create();
     sh->tracking = tracking_create();
+    list_init(&sh->monitors);
     sh->notify = notify_create();
 }
 

@@ -110,6 +110,10 @@ struct shard {
     struct pubsub *pubsub;
     struct notify *notify;
     struct tracking *tracking;
+    struct list monitors; /* Those of this shard (monitor.h). */
+    _Atomic uint32_t monitors_count;
+    _Atomic bool monitor_lost;
+    _Atomic uint64_t monitor_backlog;
     struct conn *current;          /* Whose command runs; NULL: nobody's. */
     struct blocked_table *blocked; /* Who waits for keys: BLPOP and its relatives. */
 
