@@ -289,9 +289,11 @@ static void close_cursor(struct replica *r, struct log_cursor *c)
 static void close_last(struct replica *r)
 {
     struct log_reads *reads = &r->reads;
+    struct list_link *last = list_pop_back(&reads->cursors);
 
+    CHECK(last != NULL);
     reads->cursors_count--;
-    close_cursor(r, LIST_ITEM(list_pop_back(&reads->cursors), struct log_cursor, link));
+    close_cursor(r, LIST_ITEM(last, struct log_cursor, link));
 }
 
 static void keep_cursor(struct replica *r, struct log_cursor *c)

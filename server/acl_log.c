@@ -111,7 +111,7 @@ void acl_log_add(struct acl_log *log, const struct acl_log_entry *e, struct byte
     buf_clear(&entry->client);
     IGNORE_RESULT(buf_append_bytes(&entry->client, client)); /* Left out if it is too long. */
     list_push_front(&log->entries, &entry->link);
-    while (log->count > entries_max)
+    while (log->count > entries_max && !list_empty(&log->entries))
         drop(log, LIST_ITEM(list_last(&log->entries), struct acl_log_entry, link));
 }
 

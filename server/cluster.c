@@ -194,17 +194,18 @@ static int make_ids(struct node *node, const char *path, char *why, size_t why_l
 {
     static const char digits[] = "0123456789abcdef";
     struct datadir_ids *ids = &node->cluster->ids;
-    char text[DATADIR_IDS_BYTES];
     struct rng rng;
 
     int err = rng_seed_from_os(&rng);
-    ids->count = node->shards_count;
+    ids->count = err == 0 ? node->shards_count : 0;
     for (uint32_t i = 0; i < ids->count; i++) {
         for (size_t k = 0; k < DATADIR_ID_DIGITS; k++)
             ids->id[i][k] = digits[rng_below(&rng, 16)];
     }
+    char *text = mem_alloc(DATADIR_IDS_BYTES);
     if (err == 0)
         err = file_write_atomic(path, bytes_of(text, datadir_ids_print(text, ids)));
+    mem_free(text);
     if (err != 0)
         (void)snprintf(why, why_len, "cannot write %s: %s", path, err_str(err));
     return err;

@@ -1,4 +1,6 @@
 /* SUBSCRIBE and its relatives, PUBLISH, PUBSUB; pubsub.h tells how messages travel. */
+#include "engine/base/check.h"
+
 #include "server/conn.h"
 #include "server/glob.h"
 #include "server/handlers.h"
@@ -44,6 +46,7 @@ static void leave_first(struct request *rq, enum pubsub_kind kind, const char *w
     struct buf name;
     struct list_link *link = list_first(&rq->conn->pubsub->subs[kind]);
 
+    CHECK(link != NULL);
     buf_init(&name, SIZE_MAX / 2);
     if (buf_append_bytes(&name,
                          pubsub_name(LIST_ITEM(link, struct pubsub_sub, conn_link)->topic)) != 0)
