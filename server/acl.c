@@ -23,6 +23,7 @@
 #include "server/pubsub.h"
 #include "server/shard.h"
 #include "server/txn.h"
+#include "server/words.h"
 
 /* Of a file, of an error, of the text of one user. */
 #define FILE_BYTES_MAX ((size_t)64 << 20)
@@ -111,13 +112,38 @@ static bool is_plain(const struct node *node)
     return same;
 }
 
+/* A configuration file takes quotes in words, an ACL file does not. */
+static MUST_USE int print_quoted(struct bytes line, struct buf *out)
+{
+    int err = 0;
+
+    while (line.len != 0 && err == 0) {
+        const struct bytes word = bytes_of(line.ptr, bytes_find_u8(line, ' '));
+        line = bytes_from(line, size_min(word.len + 1, line.len));
+        err = words_quoted(word) ? words_quote(out, word) : buf_append_bytes(out, word);
+        if (err == 0)
+            err = buf_append_u8(out, line.len == 0 ? '\n' : ' ');
+    }
+    return err;
+}
+
 int acl_print_directives(void *ctx, bool asked, struct buf *out)
 {
     const struct node *node = ctx;
 
     if (node->cfg->aclfile[0] != '\0' || (!asked && is_plain(node)))
         return 0;
-    return acl_users_print(node->users, node->commands, out);
+    struct buf lines;
+    buf_init(&lines, FILE_BYTES_MAX);
+    int err = acl_users_print(node->users, node->commands, &lines);
+    struct bytes left = buf_bytes(&lines);
+    while (left.len != 0 && err == 0) {
+        const size_t len = bytes_find_u8(left, '\n');
+        err = print_quoted(bytes_of(left.ptr, len), out);
+        left = bytes_from(left, size_min(len + 1, left.len));
+    }
+    buf_deinit(&lines);
+    return err;
 }
 
 /* --- the start --- */

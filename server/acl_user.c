@@ -229,6 +229,17 @@ static void reset(struct acl_user *u, const struct acl_env *env)
     u->sanitize = ACL_SANITIZE_YES;
 }
 
+/*
+ * Whether a word of a selector can be written down, as a selector is: with blanks between its
+ * words, and read with quotes. One that ends in a parenthesis would end the selector there.
+ */
+static bool can_stand_in_selector(struct bytes word)
+{
+    return word.len == 0 ||
+           (word.ptr[word.len - 1] != ')' && bytes_find_u8(word, '"') == word.len &&
+            bytes_find_u8(word, '\'') == word.len);
+}
+
 /* The words between the parentheses; quotes are taken as in a configuration file. */
 static enum acl_fault selector_rule(struct acl_user *u, const struct acl_env *env,
                                     struct bytes rule)
@@ -243,7 +254,8 @@ static enum acl_fault selector_rule(struct acl_user *u, const struct acl_env *en
     int found;
 
     while (fault == ACL_FAULT_NONE && (found = words_next(inner, &at, &scratch, &word)) != 0)
-        fault = found < 0 ? ACL_FAULT_SYNTAX : acl_selector_rule(s, env, word);
+        fault = found < 0 || !can_stand_in_selector(word) ? ACL_FAULT_SYNTAX
+                                                          : acl_selector_rule(s, env, word);
     mem_free(copy);
     if (fault == ACL_FAULT_NONE)
         add_selector(u, s);

@@ -121,7 +121,8 @@ def directives(place, more):
     place.check('GET b', b.call('GET', 'b'), ('$', None))
     place.check('SET w', b.call('SET', 'w', '1'), ('+', b'OK'))
     place.check('ACL SETUSER', c.call('ACL', 'SETUSER', 'eve', 'on', '>hidden', '+@all', '-@string',
-                                      '+get', '+select|0', '~x'), ('+', b'OK'))
+                                      '+get', '+select|0', '~x', '~q"q', "~'r", '~t\\t)'),
+                ('+', b'OK'))
     before = users(c)
     place.check('CONFIG REWRITE', c.call('CONFIG', 'REWRITE'), ('+', b'OK'))
     text = place.read('t.conf')

@@ -347,6 +347,11 @@ static void faults_have_the_texts_of_redis(void **state)
         {"(>p)", "Syntax error"},
         {"((+get))", "Syntax error"},
         {"(\"+get)", "Syntax error"},
+        /* They could not be written down. */
+        {"(~a)\t+get)", "Syntax error"},
+        {"(\"~a\\\"b\")", "Syntax error"},
+        {"(\"~a'b\")", "Syntax error"},
+        {"(+select|0)\t)", "Syntax error"},
         {"(+nosuch)", "Unknown command or category name in ACL"},
         {"#abc", "The password hash must be exactly 64 characters and contain only lowercase "
                  "hexadecimal characters"},
