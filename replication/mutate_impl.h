@@ -35,6 +35,7 @@ struct mut_group;
 struct mut {
     struct mut_options options;
     struct hlc hlc;
+    uint64_t wall_max_ms;
     struct vv vv;
     uint64_t seq;
     uint64_t now_ms;
