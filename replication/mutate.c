@@ -40,7 +40,6 @@ void mut_create(const struct mut_options *options, struct mut **out)
     struct mut *m = mem_zalloc(sizeof(*m));
 
     m->options = *options;
-    m->wall_max_ms = UINT64_MAX;
     m->vv = options->vv;
     m->seq = options->seq_seen;
     for (uint8_t i = 0; i < m->vv.count; i++)
@@ -103,11 +102,6 @@ void mut_observe(struct mut *m, uint64_t hlc)
     hlc_observe(&m->hlc, hlc);
 }
 
-void mut_set_wall_max(struct mut *m, uint64_t wall_ms)
-{
-    m->wall_max_ms = wall_ms;
-}
-
 uint64_t mut_hlc(const struct mut *m)
 {
     return m->hlc.last;
@@ -152,7 +146,7 @@ uint64_t mut_now_ms(const struct mut *m, uint64_t wall_ms)
 static void open_batch(struct mut *m)
 {
     CHECK(m->depth != 0);
-    m->tag = tag_of(hlc_tick(&m->hlc, u64_min(m->now_ms, m->wall_max_ms)), m->options.origin);
+    m->tag = tag_of(hlc_tick(&m->hlc, m->now_ms), m->options.origin);
     m->lsn = oplog_next_lsn(m->options.log);
     m->nops = 0;
     m->indexed = 0;

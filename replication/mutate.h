@@ -80,8 +80,6 @@ void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs);
 
 /* The clock is at least at `hlc` from now on: local batches are above it. */
 void mut_observe(struct mut *m, uint64_t hlc);
-/* A wall clock beyond it counts as it, for the tags of batches. At first there is no bound. */
-void mut_set_wall_max(struct mut *m, uint64_t wall_ms);
 
 /* The clock: local batches are above it. */
 uint64_t mut_hlc(const struct mut *m);

@@ -35,7 +35,6 @@ struct mut_group;
 struct mut {
     struct mut_options options;
     struct hlc hlc;
-    uint64_t wall_max_ms;
     struct vv vv;
     uint64_t seq;
     uint64_t now_ms;

@@ -249,29 +249,20 @@ static void look_at_horizons(struct replica *r)
     ks_group_set_horizons(r->options.ks, &rows);
 }
 
-/* An idle member's promise goes on with its clock, as far as that is to be believed. */
-static void follow_clock(struct replica *r)
-{
-    struct core_clock clock;
-
-    core_clock(r->core, &clock);
-    mut_set_wall_max(r->options.mut, clock.wall_max_ms);
-    if (!clock.promise)
-        return;
-    mut_observe(r->options.mut, clock.wall_ms << 16);
-    replica_lease_tick(r, clock.wall_ms);
-}
-
 void replica_tick(struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
 {
     r->now_ms = mono_ms;
     r->wall_ms = wall_ms;
     if (r->stopping)
         return;
+    /* An idle member's promise goes on with its clock, unless others say that the clock is wrong.
+     */
+    if (core_may_write(r->core) != CORE_WRITE_SKEW)
+        mut_observe(r->options.mut, wall_ms << 16);
+    replica_lease_tick(r);
     const struct core_time time = {
         .mono_ms = mono_ms, .wall_ms = wall_ms, .hlc = replica_lease_hlc(r)};
     core_tick(r->core, &time);
-    follow_clock(r);
     replica_log_tick(r);
     replica_take_tick(r);
     replica_sums_tick(r);

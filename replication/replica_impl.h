@@ -174,7 +174,7 @@ MUST_USE int replica_note_parse(struct bytes covered, struct replica_note *out);
 
 MUST_USE int replica_lease_open(struct replica *r, char *why, size_t why_len);
 void replica_lease_close(struct replica *r);
-void replica_lease_tick(struct replica *r, uint64_t wall_ms);
+void replica_lease_tick(struct replica *r);
 /* What every local batch from now on is above, also after a crash. */
 uint64_t replica_lease_hlc(const struct replica *r);
 

@@ -93,14 +93,14 @@ void replica_lease_close(struct replica *r)
     mem_free(r->lease.path);
 }
 
-void replica_lease_tick(struct replica *r, uint64_t wall_ms)
+void replica_lease_tick(struct replica *r)
 {
     struct lease *l = &r->lease;
 
     if (l->writing != 0 || r->stopping || r->now_ms < l->retry_ms ||
-        l->hlc >= (wall_ms + LEASE_AHEAD_MS / 2) << 16)
+        l->hlc >= (r->wall_ms + LEASE_AHEAD_MS / 2) << 16)
         return;
-    l->writing = (wall_ms + LEASE_AHEAD_MS) << 16;
+    l->writing = (r->wall_ms + LEASE_AHEAD_MS) << 16;
     memcpy(l->bytes, LEASE_MAGIC, 8);
     le64_store(l->bytes + LEASE_HLC_AT, l->writing);
     le64_store(l->bytes + LEASE_SUM_AT, sum64(l->bytes + LEASE_HLC_AT, 8));

@@ -180,7 +180,7 @@ void core_destroy(struct core *core);
 struct core_time {
     uint64_t mono_ms;
     uint64_t wall_ms;
-    /* Every local batch from now on, also after a crash, has a higher HLC. See core_clock. */
+    /* Every local batch from now on, also after a crash, has a higher HLC. */
     uint64_t hlc;
 };
 
@@ -289,16 +289,6 @@ bool core_may_link(const struct core *core, uint8_t origin);
  * active must have observed it, or its first batches would be older than what counts as heard.
  */
 uint64_t core_promised_hlc(const struct core *core);
-
-/* What the host's HLC may make of the wall clock, as of the last tick (core_clock.c). */
-struct core_clock {
-    bool promise;     /* HLC and lease go on with wall_ms; else they stay where they are. */
-    uint64_t wall_ms; /* In place of the wall clock. */
-    uint64_t
-        wall_max_ms; /* For batches until the next tick: a wall clock beyond it counts as it. */
-};
-
-void core_clock(const struct core *core, struct core_clock *out);
 
 /* All that is applied: the context of a local batch. */
 const struct vv *core_applied_vv(const struct core *core);

@@ -217,16 +217,9 @@ struct core {
     bool forked;
     bool fenced; /* By skew. */
     bool warned;
-    bool clock_started;
-    bool clock_doubt;    /* Nobody has confirmed it yet, or most say that it is wrong: */
-    bool clock_refused;  /* these do. */
-    bool clock_believed; /* Once, at least. */
-    bool blocked;        /* can_apply said no. */
+    bool blocked; /* can_apply said no. */
     uint64_t checked_ms;
     int64_t wall_minus_mono;
-    uint64_t doubt_ms;         /* Since when the clock is in doubt. */
-    uint64_t believed_wall_ms; /* When it was believed the last time. */
-    uint64_t believed_mono_ms;
 
     uint64_t applied_lsn;
     uint64_t durable_lsn;

@@ -30,7 +30,6 @@
 #define GS_ORIGIN(i)   ((uint8_t)((i) + 1))
 #define GS_INDEX(o)    ((unsigned)(o)-1)
 #define GS_MS          1000u /* Time is in microseconds. */
-#define GS_HOUR_MS     3600000
 
 /* How the rules are broken on purpose. */
 enum gs_fault {
@@ -92,8 +91,6 @@ struct gs_member {
     bool paused;
     bool refuses; /* can_apply says no. */
     int64_t skew_ms;
-    bool skewed; /* By an hour. */
-    uint64_t wall_max_ms;
     uint64_t life; /* Counts restarts: events of an earlier life are void. */
     struct core *core;
 
@@ -208,7 +205,6 @@ struct gs_totals {
     uint64_t flushes;
     uint64_t behind;
     uint64_t resyncs;
-    uint64_t steps; /* Of clocks, by an hour. */
 };
 
 struct gs {

@@ -356,18 +356,12 @@ void gs_member_tick(struct gs *gs, struct gs_member *m)
 {
     struct core_time now = {.mono_ms = gs->now / GS_MS + 1000, .wall_ms = gs_wall_ms(gs, m)};
 
-    struct core_clock clock;
-
+    m->hlc = u64_max(m->hlc, hlc_make(now.wall_ms, 0));
+    /* By the wall clock: else each restart would move the HLC ahead. */
+    if (hlc_make(now.wall_ms + 1000, 0) > m->lease)
+        m->lease = hlc_make(now.wall_ms + 2000, 0);
     now.hlc = u64_min(m->hlc, m->lease);
     core_tick(m->core, &now);
-    core_clock(m->core, &clock);
-    m->wall_max_ms = clock.wall_max_ms;
-    if (clock.promise) {
-        m->hlc = u64_max(m->hlc, hlc_make(clock.wall_ms, 0));
-        /* By the wall clock: else each restart would move the HLC ahead. */
-        if (hlc_make(clock.wall_ms + 1000, 0) > m->lease)
-            m->lease = hlc_make(clock.wall_ms + 2000, 0);
-    }
     report_durable(gs, m);
 }
 
@@ -411,10 +405,6 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                          (struct pos){record->seq, record->hlc}) == 0);
     }
     m->hlc = u64_max(m->hlc, m->lease);
-    m->wall_max_ms = UINT64_MAX;
-    if (m->skewed) /* It was set right before the start. */
-        m->skew_ms -= GS_HOUR_MS;
-    m->skewed = false;
     m->seq = posv_get(&options.recovered, GS_ORIGIN(m->index)).seq;
     m->up = true;
     m->paused = false;

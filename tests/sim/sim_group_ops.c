@@ -192,7 +192,7 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
 
     if (index == SIM_BATCHES_MAX || core_may_write(m->core) != CORE_WRITE_OK)
         return;
-    m->hlc = u64_max(m->hlc + 1, hlc_make(u64_min(gs_wall_ms(gs, m), m->wall_max_ms), 0));
+    m->hlc = u64_max(m->hlc + 1, hlc_make(gs_wall_ms(gs, m), 0));
     made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
     vv_copy(&made->ctx, core_applied_vv(m->core));
     made->changes_count = 0;

@@ -156,28 +156,6 @@ static void pause(struct gs *gs, struct gs_member *m)
           &(struct gs_event){.kind = GS_RESUME, .a = m->index});
 }
 
-/* An hour ahead, and right again; one at a time, for what the majority says is right. */
-static void step_clock(struct gs *gs, struct gs_member *m)
-{
-    struct core_clock clock;
-
-    if (!m->skewed && (!m->up || m->paused))
-        return;
-    for (unsigned i = 0; i < gs->members_count; i++) {
-        if (gs->members[i].skewed && i != m->index)
-            return;
-    }
-    if (!m->skewed) {
-        core_clock(m->core, &clock);
-        if (!clock.promise)
-            return; /* With nobody to ask it has to believe its clock. */
-    }
-    m->skewed = !m->skewed;
-    m->skew_ms += m->skewed ? GS_HOUR_MS : -GS_HOUR_MS;
-    gs->totals.steps += m->skewed;
-    gs_trace(gs, "member %u: its clock is %s", m->index, m->skewed ? "an hour ahead" : "right");
-}
-
 static void happen(struct gs *gs)
 {
     struct gs_member *m = &gs->members[gs_pick(gs, gs->members_count)];
@@ -196,8 +174,6 @@ static void happen(struct gs *gs)
     } else if (what < 72) {
         if (m->up && gs->crashes)
             crash(gs, m);
-    } else if (what < 74) {
-        step_clock(gs, m);
     } else if (what < 80) {
         m->skew_ms += (int64_t)gs_pick(gs, 160) - 80;
     } else if (what < 88) {
@@ -222,8 +198,6 @@ static void heal(struct gs *gs)
 
         m->refuses = false;
         m->stall_until = 0;
-        if (m->skewed)
-            step_clock(gs, m);
         if (!m->up && gs_counts(gs, i))
             gs_member_start(gs, m);
         if (m->paused) {

@@ -252,46 +252,9 @@ static void writes_are_refused_when_two_peers_say_that_our_clock_is_off(void **s
     assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
 }
 
-/* The HLC must not follow a step before the others have seen it. */
-static void a_clock_that_steps_ahead_is_not_followed(void **state)
-{
-    struct fixture *f = *state;
-    struct core_clock clock;
-
-    core_clock(f->core, &clock);
-    assert_false(clock.promise); /* Nobody was asked yet. */
-    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
-        link_peer(f, origin);
-        beat(f, origin, 0);
-    }
-    tick(f, 1);
-    core_clock(f->core, &clock);
-    assert_true(clock.promise);
-    expect_u64(clock.wall_ms, f->now.wall_ms);
-    const uint64_t right_ms = f->now.wall_ms;
-    f->now.wall_ms += 3600000;
-    tick(f, 1);
-    core_clock(f->core, &clock);
-    expect_u64(clock.wall_ms, right_ms + 1);
-    expect_u64(clock.wall_max_ms, right_ms + 1 + CORE_SKEW_FENCE_MS);
-    beat(f, PEER, -3600000); /* One says so; the others have not been heard. */
-    tick(f, 1);
-    core_clock(f->core, &clock);
-    expect_u64(clock.wall_ms, right_ms + 2);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
-    f->now.wall_ms -= 3600000;
-    tick(f, 1);
-    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
-        beat(f, origin, 0);
-    tick(f, 1);
-    core_clock(f->core, &clock);
-    expect_u64(clock.wall_ms, f->now.wall_ms);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CORE_TEST(a_clock_that_steps_ahead_is_not_followed, setup),
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
