@@ -50,7 +50,7 @@ static void reply_items(struct request *rq, struct sort *s)
     struct sort_value value;
 
     reply_array(rq->out, (s->end - s->first) * u32_max(args->gets_count, 1));
-    for (uint64_t i = s->first; i < s->end; i++) {
+    for (uint64_t i = s->first; i < s->end && !rq->out->failed; i++) {
         if (args->gets_count == 0)
             reply_bulk(rq->out, s->items[i].element);
         for (uint32_t k = 0; k < args->gets_count; k++) {

@@ -9,6 +9,9 @@
 /* In an error. */
 #define SHOWN_BYTES 256
 
+/* Each change is held against each of them. */
+#define PREFIXES_MAX 1024u
+
 /* --- options --- */
 
 /* REDIRECT. False: an error was replied, or the command will be called again. */
@@ -81,6 +84,10 @@ static bool prefixes_fit(struct request *rq, const struct tracking_options *o)
 {
     struct bytes other;
 
+    if (tracking_of(rq->conn)->prefixes_count + o->prefixes_count > PREFIXES_MAX) {
+        reply_error(rq->out, "ERR a client may have at most %u prefixes", PREFIXES_MAX);
+        return false;
+    }
     for (uint32_t i = 0; i < o->prefixes_count; i++) {
         const struct bytes prefix = *o->prefixes[i];
         if (tracking_overlaps(rq->conn, prefix, &other))

@@ -259,8 +259,11 @@ void conn_resume(struct conn *c)
 
 bool conn_try_parked(struct conn *c)
 {
-    const struct resp_limits limits = shard_resp_limits(c->sh, c);
+    struct resp_limits limits = shard_resp_limits(c->sh, c);
     struct dispatch_plan plan;
+
+    /* It was taken in by the limits of that time. */
+    limits.unauthenticated = false;
 
     if (unlikely(c->is_agent))
         return forward_try_parked(c);

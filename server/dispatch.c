@@ -754,6 +754,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
         c->admitted = false;
         c->delayed = false;
         c->allowed = false;
+        c->waited = false;
         c->growth_since_ms = 0;
         c->sort_walk.at = 0;
         if (unlikely(c->block != NULL))

@@ -27,9 +27,10 @@ static int need_words(struct sort *s, const struct txn_cmd *q, struct ks_wait *w
 {
     struct sort_walk walk = {0};
 
-    if ((q->cmd->flags & CMD_WRITE) == 0 || *words + q->argc > WORDS_MAX)
+    /* Those that are only looked at count too: a queue of a million SORTs must end. */
+    *words += (q->cmd->flags & CMD_WRITE) == 0 ? 1 : q->argc;
+    if ((q->cmd->flags & CMD_WRITE) == 0 || *words > WORDS_MAX)
         return 0;
-    *words += q->argc;
     const int err = sort_load_words(s, q->argv + 1, q->argc - 1);
     return err != 0 ? err : sort_prepare(s, &walk, wait);
 }
@@ -47,7 +48,9 @@ int need_sort(const struct shard *sh, const struct txn *txn, uint32_t index, str
     int waiting = 0;
     if (s.by != NULL || args.gets_count != 0)
         waiting = need_elements(&s, sh, q, wait);
-    for (uint32_t i = 0; i < index && waiting >= 0 && (s.by != NULL || args.gets_count != 0); i++) {
+    for (uint32_t i = 0;
+         i < index && waiting >= 0 && *words < WORDS_MAX && (s.by != NULL || args.gets_count != 0);
+         i++) {
         const int more = need_words(&s, &txn->cmds[i], wait, words);
         waiting = more < 0 ? more : waiting + more;
     }

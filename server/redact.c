@@ -4,12 +4,15 @@
 #include "server/command.h"
 #include "server/config.h"
 
-/* HELLO 3 AUTH name password */
+/* HELLO 3 AUTH name password, with SETNAME name before or behind it. */
 static bool hello_secret(uint32_t argc, const struct bytes *argv, uint32_t index)
 {
-    for (uint32_t i = 2; i < argc; i++) {
-        if (bytes_eq_nocase(argv[i], "auth"))
-            return index == i + 1 || index == i + 2;
+    for (uint32_t i = 2; i < argc && i < index;) {
+        const uint32_t values = bytes_eq_nocase(argv[i], "auth") ? 2 : 1;
+
+        if (values == 2 && index <= i + 2)
+            return true;
+        i += 1 + values;
     }
     return false;
 }

@@ -611,6 +611,8 @@ static void keep_to_limit(struct shard *sh)
         tell_all(sh, e, 0);
         tracktab_free(e);
     }
+    if (t->keys.count == 0)
+        tracktab_deinit(&t->keys); /* The buckets count too, and would leave room for none. */
     if (over_limit(sh))
         reactor_wake(sh->reactor);
 }

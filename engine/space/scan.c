@@ -508,10 +508,14 @@ bool ks_count_slot(struct keyspace *ks, uint16_t slot, uint32_t max, uint64_t *c
         }
         *cursor = begin;
     }
-    while (c.seen < max && *cursor >= begin && *cursor >> KEYTAB_CURSOR_HASH_BITS == slot)
+    bool over = false;
+    /* A walk ends at 0, which is where slot 0 begins. */
+    while (!over && c.seen < max) {
         *cursor = keytab_walk(ks->tab, *cursor, count_entry, &c);
+        over = *cursor <= begin || *cursor >> KEYTAB_CURSOR_HASH_BITS != slot;
+    }
     *count += c.keys;
-    return c.seen < max;
+    return over;
 }
 
 void ks_scan_init(struct keyspace *ks)

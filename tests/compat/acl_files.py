@@ -280,11 +280,48 @@ def logs(place, more):
     place.stop()
 
 
+def changed_while_waiting(place, more):
+    """What was taken in, or refused, under earlier rules: neither ends the server, nor lets the
+    next command pass."""
+    c = place.start('--requirepass', 'hidden', '--maxmemory', '64mb',
+                    '--enable-debug-command', 'yes', *more)
+    c.call('AUTH', 'hidden')
+    waiting = place.conn()
+    c.call('CONFIG', 'SET', 'requirepass', '')
+    keys = ['{k}%d' % number for number in range(12)]  # More than without a login.
+    waiting.send([['BLPOP', *keys, '0']])
+    while b'blocked_clients:1' not in c.call('INFO', 'clients')[1]:
+        time.sleep(0.01)
+    c.call('CONFIG', 'SET', 'requirepass', 'hidden')
+    place.check('RPUSH', c.call('RPUSH', keys[0], 'v'), (':', b'1'))
+    place.check('BLPOP', waiting.read()[0], '*')
+    for number in range(20):
+        c.call('SADD', 'large', *['%d:%d:%s' % (number, i, 'x' * 4000) for i in range(256)])
+    place.check('all is cold', c.call('DEBUG', 'RELOAD'), ('+', b'OK'))
+    c.call('CONFIG', 'SET', 'maxmemory', '64mb')  # What was refused may have raised it.
+    c.call('ACL', 'SETUSER', 'bob', 'on', '>hidden', '+@all', '~*')
+    bob = place.conn('bob', 'hidden')
+    bob.send([['SUNION', 'large', 'large']])
+    place.check('a value that is too large', bob.read()[0], '-')
+    c.call('ACL', 'SETUSER', 'bob', '-@all')
+    place.has('the command behind it', bob.call('DBSIZE')[1], b'NOPERM')
+    for words in (('SETNAME', 'auth', 'AUTH', 'default', 'hidden'),
+                  ('AUTH', 'default', 'hidden', 'SETNAME', 'x', 'AUTH', 'default', 'hidden')):
+        c.call('CONFIG', 'SET', 'slowlog-log-slower-than', '0')
+        place.check('HELLO', c.call('HELLO', '2', *words)[0], '*')
+        c.call('CONFIG', 'SET', 'slowlog-log-slower-than', '-1')
+    text = repr(c.call('SLOWLOG', 'GET', '100'))
+    place.check('HELLO in SLOWLOG', ('hidden' in text, text.count('(redacted)') >= 6),
+                (False, True))
+    place.stop()
+
+
 def main():
     place = Place(sys.argv[1])
     try:
         for more in SHARDS:
-            for run in (directives, requirepass, wrong_starts, file, every_shard, logs):
+            for run in (directives, requirepass, wrong_starts, file, every_shard, logs,
+                        changed_while_waiting):
                 if more and run is wrong_starts:
                     continue
                 for name in os.listdir(place.work):
