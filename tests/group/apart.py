@@ -130,8 +130,7 @@ def both_force(group, ways, members, alone, rest):
 
 
 def run(args):
-    group = Group(args.server, args.work, {'maxmemory': '2gb'})
-    try:
+    with Group(args.server, args.work, {'maxmemory': '2gb'}) as group:
         ways = Ways(group)
         a, b, c = ways.make(['a', 'b', 'c'])
         start(group, [a, b, c])
@@ -141,10 +140,6 @@ def run(args):
         c.start()
         recreate(group, c)
         both_force(group, ways, [a, b, c], c, [a, b])
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

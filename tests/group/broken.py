@@ -105,8 +105,8 @@ def stands_still(group, ways, stopped, others):
 
 
 def run(args):
-    group = Group(args.server, args.work, {'maxmemory': '2gb', 'store-memtable-bytes': '1mb'})
-    try:
+    options = {'maxmemory': '2gb', 'store-memtable-bytes': '1mb'}
+    with Group(args.server, args.work, options) as group:
         ways = Ways(group)
         a, b, c, d = ways.make(['a', 'b', 'c', 'd'])
         for m in (a, b):
@@ -122,10 +122,6 @@ def run(args):
         receiver_dies(group, ways, a, b, c)
         giver_dies(group, ways, [a, b, c], d)
         stands_still(group, ways, c, [a, b, d])
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

@@ -21,18 +21,24 @@ NICKNAME = 'earth'
 WAIT_SECONDS = 60
 
 
+_GIVEN = set()
+
+
 def free_ports(count):
-    """Below those that the system gives to outgoing connections, which might take them."""
+    """Below those that the system gives to outgoing connections, which might take them; none
+    twice, for nothing listens there yet."""
     ports = []
     while len(ports) < count:
         port = random.randrange(12000, 32000)
+        if port in _GIVEN:
+            continue
         with socket.socket() as s:
             try:
                 s.bind(('127.0.0.1', port))
             except OSError:
                 continue
-        if port not in ports:
-            ports.append(port)
+        _GIVEN.add(port)
+        ports.append(port)
     return ports
 
 
@@ -161,7 +167,7 @@ class Member:
 
 
 class Group:
-    """A directory with members in it."""
+    """A directory with members in it. `with` ends them: in order, or with their logs shown."""
 
     def __init__(self, program, work, options=None):
         self.program = program
@@ -172,6 +178,15 @@ class Group:
         fd = os.open(self.secret, os.O_CREAT | os.O_WRONLY, 0o600)
         with open(fd, 'w', encoding='ascii') as file:
             file.write(secrets.token_hex(32) + '\n')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.finish()
+        else:
+            self.fail()
 
     def make(self, names, address_of=None):
         """Members that are not started yet."""

@@ -50,10 +50,12 @@ def keydb_366(group, ways, members):
         for m in members:
             for i in range(50):
                 m.ok('SET', 'k:%d' % i, '%s %d %d' % (m.name, round_number, i))
+            # In one: another's, of another type, may arrive at any time.
+            m.ok('MULTI')
             m.ok('DEL', 'typed')
-            {'a': lambda m=m: m.ok('RPUSH', 'typed', m.name),
-             'b': lambda m=m: m.ok('HSET', 'typed', m.name, 1),
-             'c': lambda m=m: m.ok('SADD', 'typed', m.name)}[m.name]()
+            m.ok(*{'a': ('RPUSH', 'typed', 'a'), 'b': ('HSET', 'typed', 'b', 1),
+                   'c': ('SADD', 'typed', 'c')}[m.name])
+            assert not any(isinstance(r, ErrorReply) for r in m.ok('EXEC'))
         ways.all(OPEN)
         held = group.await_same()
         values = {held[b'k:%d' % i].split()[1] for i in range(50)}
@@ -134,17 +136,12 @@ def keydb_367(group, ways, members):
 
 
 def run(args):
-    group = Group(args.server, args.work, {'maxmemory': '2gb'})
-    try:
+    with Group(args.server, args.work, {'maxmemory': '2gb'}) as group:
         ways = Ways(group)
         members = start(ways, ['a', 'b', 'c'])
         keydb_366(group, ways, members)
         keydb_111(group, members)
         keydb_367(group, ways, members)
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

@@ -86,8 +86,7 @@ def both_ways(a, b):
 
 def run(args):
     options = {'maxmemory': '2gb', 'clustering-policy': 'oss', 'shards': NODES}
-    group = Group(args.server, args.work, options)
-    try:
+    with Group(args.server, args.work, options) as group:
         members = group.make(['a', 'b', 'c'])
         a, b = [start(m) for m in members[:2]]
         group.await_active(members[:2])
@@ -102,10 +101,6 @@ def run(args):
         assert not c.is_active()
         c.stop()
         print('another policy is refused')
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

@@ -85,20 +85,14 @@ def no_clock(group):
 
 
 def run(args):
-    group, other = (Group(args.server, args.work, dict(OPTIONS)) for _ in range(2))
-    try:
+    with Group(args.server, args.work, dict(OPTIONS)) as other:
         no_clock(other)
+    with Group(args.server, args.work, dict(OPTIONS)) as group:
         for m in group.make(['a', 'b', 'c', 'd', 'e']):
             m.start()
         group.await_active()
         sixth(group)
         other_shards(group)
-        for g in (group, other):
-            g.finish()
-    except BaseException:
-        group.fail()
-        other.fail()
-        raise
 
 
 if __name__ == '__main__':

@@ -138,8 +138,7 @@ def restart(group, members, both):
 
 def run(args):
     for both in (False, True):
-        group = Group(args.server, args.work, dict(SHORT))
-        try:
+        with Group(args.server, args.work, dict(SHORT)) as group:
             a, b = group.make(['a', 'b'])
             a.start()
             group.await_active()
@@ -150,10 +149,6 @@ def run(args):
             group.await_same()
             one_is_away(group, a, b, both)
             restart(group, [a, b], both)
-            group.finish()
-        except BaseException:
-            group.fail()
-            raise
 
 
 if __name__ == '__main__':

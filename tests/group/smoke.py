@@ -514,8 +514,7 @@ def run(args):
     options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     if args.shards > 1:
         options.update({'clustering-policy': 'enterprise', 'shards': args.shards})
-    group = Group(args.server, args.work, options)
-    try:
+    with Group(args.server, args.work, options) as group:
         for m in group.make(['a', 'b', 'c']):
             m.start()
         group.await_active()
@@ -535,10 +534,6 @@ def run(args):
         leave(group)
         refused_starts(group, args.shards)
         stands_alone(group)
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

@@ -49,9 +49,8 @@ def run(args):
     options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     if args.shards > 1:
         options.update({'clustering-policy': 'enterprise', 'shards': args.shards})
-    group = Group(args.server, args.work, options)
     rows = read_rows()
-    try:
+    with Group(args.server, args.work, options) as group:
         ways = Ways(group)
         members = ways.make(['a', 'b', 'c'])
         start_in_order(members)
@@ -65,10 +64,6 @@ def run(args):
         ways.all(OPEN)
         assert not failures, '\n'.join(failures)
         print('%d rows in %d partitions (%d shards)' % (len(rows), phase, args.shards))
-        group.finish()
-    except BaseException:
-        group.fail()
-        raise
 
 
 if __name__ == '__main__':

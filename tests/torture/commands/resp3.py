@@ -3,14 +3,19 @@ from node import Conn, ErrorReply
 
 
 class Conn3(Conn):
-    """Maps and pushes come as flat lists, doubles and big numbers as bytes."""
+    """Maps come as flat lists, doubles and big numbers as bytes. Pushes, which come at any time
+    from CLIENT TRACKING, are passed over."""
 
     def reply(self):
         line = self._line()
         kind, rest = line[:1], line[1:]
         if kind in b'$=':
             return self._bulk(int(rest))
-        if kind in b'*~>':
+        if kind == b'>':
+            for _ in range(int(rest)):
+                self.reply()
+            return self.reply()
+        if kind in b'*~':
             count = int(rest)
             return None if count < 0 else [self.reply() for _ in range(count)]
         if kind == b'%':

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Loss of power under load: what was synced is left, and of the rest what a disk happened to do.
 
-The server runs with shim.so, which keeps beside the data what was durable. After a kill -9 this
-script builds the state that a loss of power at that moment could have left, starts the server on it
-and compares with the model:
+The server runs with crash_shim.so, which keeps beside the data what was durable. After a kill -9
+this script builds the state that a loss of power at that moment could have left, starts the server
+on it and compares with the model:
 
     appendfsync always    nothing acknowledged is lost
     everysec, no          what is there is a prefix, and holds all that was acknowledged before the
