@@ -1,23 +1,17 @@
-/*
- * Commands on their way between shards; forward.h tells how.
- *
- * A staged command, integers little-endian:
- *
- *     u32 argc | argc times u32 length | the arguments, one behind the other
- */
+/* Commands on their way between shards; forward.h tells how. */
 #include "server/forward.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/check.h"
-#include "engine/base/le.h"
 #include "engine/base/mem.h"
 
 #include "server/acl.h"
 #include "server/acl_file.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
+#include "server/forward_batch.h"
 #include "server/join.h"
 #include "server/node.h"
 #include "server/session.h"
@@ -27,28 +21,10 @@
 
 /* Kept for the next connection. */
 #define IDLE_MAX 256
-/* A buffer above this is given back when it is empty. Bytes. */
-#define BUF_KEEP_BYTES (64u << 10)
 /* A batch never gets near: FORWARD_BYTES_MAX and the last command. Bytes. */
 #define BATCH_BYTES_MAX ((size_t)UINT32_MAX * 2)
 /* Commands looked at behind a parked one. */
 #define LOOKAHEAD_COMMANDS 64
-
-/* One command of a message. */
-struct forward_item {
-    struct forward_slot *slot; /* Home's. */
-    uint32_t part;
-    bool tracks; /* What it reads is remembered for the client. */
-    size_t end;  /* Of its reply in the agent's output: the owner's. */
-};
-
-/* Commands in the form above with their items. */
-struct forward_batch {
-    struct buf bytes;
-    struct forward_item *items;
-    uint32_t count;
-    uint32_t cap;
-};
 
 struct forward {
     struct mail mail;
@@ -85,10 +61,8 @@ void forward_shard_init(struct forward_shard *f, uint32_t shards_count)
 static void forward_destroy(struct forward *f)
 {
     CHECK(!f->away);
-    buf_deinit(&f->staged.bytes);
-    buf_deinit(&f->batch.bytes);
-    mem_free(f->staged.items);
-    mem_free(f->batch.items);
+    forward_batch_deinit(&f->staged);
+    forward_batch_deinit(&f->batch);
     reply_deinit(&f->agent.out);
     buf_deinit(&f->agent.walk.names);
     resp_cmd_deinit(&f->agent.cmd);
@@ -110,65 +84,6 @@ void forward_shard_deinit(struct forward_shard *f)
     mem_free(f->outbox);
 }
 
-/* --- batches --- */
-
-static int batch_put(struct forward_batch *b, struct forward_slot *slot, uint32_t part, bool tracks,
-                     uint32_t argc, const struct bytes *argv)
-{
-    size_t len = 4 + 4 * (size_t)argc;
-
-    for (uint32_t i = 0; i < argc; i++)
-        len += argv[i].len;
-    const int err = buf_reserve(&b->bytes, len);
-    if (err != 0)
-        return err;
-    if (b->count == b->cap) {
-        b->cap = b->cap == 0 ? 16 : b->cap * 2;
-        b->items = mem_realloc(b->items, b->cap * sizeof(*b->items));
-    }
-    b->items[b->count++] = (struct forward_item){.slot = slot, .part = part, .tracks = tracks};
-    uint8_t *p = buf_end(&b->bytes);
-    le32_store(p, argc);
-    p += 4;
-    for (uint32_t i = 0; i < argc; i++, p += 4)
-        le32_store(p, (uint32_t)argv[i].len);
-    for (uint32_t i = 0; i < argc; i++) {
-        if (argv[i].len != 0)
-            memcpy(p, argv[i].ptr, argv[i].len);
-        p += argv[i].len;
-    }
-    buf_commit(&b->bytes, len);
-    return 0;
-}
-
-/* The command at `pos`; the arguments are slices of the batch. */
-static void batch_get(const struct forward_batch *b, size_t pos, struct resp_cmd *out)
-{
-    const uint8_t *p = b->bytes.ptr + pos;
-    const uint32_t argc = le32_load(p);
-    const uint8_t *arg = p + 4 + 4 * (size_t)argc;
-
-    if (argc > out->argv_cap) {
-        out->argv = mem_realloc(out->argv, argc * sizeof(*out->argv));
-        out->argv_cap = argc;
-    }
-    out->argc = argc;
-    for (uint32_t i = 0; i < argc; i++) {
-        out->argv[i] = bytes_of(arg, le32_load(p + 4 + 4 * (size_t)i));
-        arg += out->argv[i].len;
-    }
-    out->consumed = (size_t)(arg - p);
-}
-
-static void batch_clear(struct forward_batch *b)
-{
-    b->count = 0;
-    if (b->bytes.cap > BUF_KEEP_BYTES)
-        buf_deinit(&b->bytes);
-    else
-        buf_clear(&b->bytes);
-}
-
 /* --- at the owner --- */
 
 static struct forward *forward_of(struct conn *agent)
@@ -186,7 +101,7 @@ static void look_ahead(struct forward *f, size_t pos)
     agent->ahead_count = u32_max(agent->ahead_count, f->done);
     while (agent->ahead_count < f->done + LOOKAHEAD_COMMANDS &&
            agent->ahead_bytes < f->batch.bytes.len && ks_may_read_ahead(agent->sh->ks)) {
-        batch_get(&f->batch, agent->ahead_bytes, cmd);
+        forward_batch_get(&f->batch, agent->ahead_bytes, cmd);
         dispatch_prefetch(agent, cmd);
         agent->ahead_bytes += cmd->consumed;
         agent->ahead_count++;
@@ -212,7 +127,7 @@ static void run(struct forward *f)
     struct conn *agent = &f->agent;
 
     while (f->done < f->batch.count) {
-        batch_get(&f->batch, f->pos, &agent->cmd);
+        forward_batch_get(&f->batch, f->pos, &agent->cmd);
         struct dispatch_plan plan;
         dispatch_plan(agent->sh, &agent->cmd, &plan);
         agent->tracks = f->batch.items[f->done].tracks;
@@ -262,7 +177,7 @@ bool forward_try_parked(struct conn *agent)
     struct dispatch_plan plan;
 
     CHECK(agent->parked);
-    batch_get(&f->batch, f->pos, &agent->cmd);
+    forward_batch_get(&f->batch, f->pos, &agent->cmd);
     dispatch_plan(agent->sh, &agent->cmd, &plan);
     if (dispatch(agent, &agent->cmd, &plan) == DISPATCH_PARKED)
         return false;
@@ -340,7 +255,7 @@ static void emit(struct conn *c, struct forward_slot *slot, struct bytes text)
         h->exclusive = false;
         h->blocking = false;
         h->later_sent = 0;
-        if (h->later.cap > BUF_KEEP_BYTES)
+        if (h->later.cap > FORWARD_KEEP_BYTES)
             buf_deinit(&h->later);
         else
             buf_clear(&h->later);
@@ -418,8 +333,8 @@ static void on_return(struct mail *mail)
         take_replies(f);
     f->away = false;
     c->fw->away--;
-    batch_clear(&f->batch);
-    if (f->agent.out.out.cap > BUF_KEEP_BYTES)
+    forward_batch_clear(&f->batch);
+    if (f->agent.out.out.cap > FORWARD_KEEP_BYTES)
         buf_deinit(&f->agent.out.out);
     else
         buf_clear(&f->agent.out.out);
@@ -634,7 +549,7 @@ void forward_put(struct conn *c, struct forward_slot *slot, uint32_t part, uint3
     const size_t before = f->staged.bytes.len;
 
     /* The arguments are in memory already, so their sum is far from the limit. */
-    CHECK(batch_put(&f->staged, slot, part, c->tracks, argc, argv) == 0);
+    CHECK(forward_batch_put(&f->staged, slot, part, c->tracks, argc, argv) == 0);
     c->fw->staged += f->staged.bytes.len - before;
     if (!f->away && !list_linked(&f->link)) {
         list_push_back(&c->sh->forward.staging, &f->link);
@@ -782,7 +697,7 @@ void forward_close(struct conn *c)
             continue;
         if (list_linked(&f->link))
             list_remove(&f->link);
-        batch_clear(&f->staged);
+        forward_batch_clear(&f->staged);
         if (!f->away)
             retire(f);
         else if (h->blocking)
