@@ -192,10 +192,5 @@ void cmd_bzmpop(struct request *rq)
     struct coll *coll = ready_coll(rq, &wish, &key);
     if (coll == NULL)
         return;
-    const uint64_t n = u64_min((uint64_t)count, coll->count);
-    if (!zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
-        return;
-    reply_array(rq->out, 2);
-    reply_bulk(rq->out, key.name);
-    zset_pop(rq, &key, coll, n, max, true);
+    zset_mpop(rq, &key, coll, (uint64_t)count, max);
 }

@@ -507,6 +507,18 @@ bool zset_pop_count(struct request *rq, uint32_t at, int64_t *out)
     return false;
 }
 
+void zset_mpop(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t count,
+               bool max)
+{
+    const uint64_t n = u64_min(count, coll->count);
+
+    if (!zset_can_remove(rq, key, coll, max ? zorder_count(&coll->order) - n : 0, n))
+        return;
+    reply_array(rq->out, 2);
+    reply_bulk(rq->out, key->name);
+    zset_pop(rq, key, coll, n, max, true);
+}
+
 /* ZMPOP numkeys key .. MIN | MAX [COUNT count] */
 void cmd_zmpop(struct request *rq)
 {
@@ -530,12 +542,7 @@ void cmd_zmpop(struct request *rq)
             return;
         if (coll == NULL)
             continue;
-        const uint64_t n = u64_min((uint64_t)count, coll->count);
-        if (!zset_can_remove(rq, &key, coll, max ? zorder_count(&coll->order) - n : 0, n))
-            return;
-        reply_array(rq->out, 2);
-        reply_bulk(rq->out, key.name);
-        zset_pop(rq, &key, coll, n, max, true);
+        zset_mpop(rq, &key, coll, (uint64_t)count, max);
         return;
     }
     reply_null_array(rq->out);

@@ -41,6 +41,10 @@ void zset_remove_ranks(struct request *rq, const struct ks_key *key, struct coll
 void zset_pop(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t n, bool max,
               bool nested);
 
+/* What ZMPOP and BZMPOP reply of the first key that has any, at most `count` members. */
+void zset_mpop(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t count,
+               bool max);
+
 /* COUNT behind MIN or MAX; false after an error reply. */
 MUST_USE bool zset_pop_count(struct request *rq, uint32_t at, int64_t *out);
 
