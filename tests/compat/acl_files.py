@@ -290,7 +290,10 @@ def changed_while_waiting(place, more):
     c.call('CONFIG', 'SET', 'requirepass', '')
     keys = ['{k}%d' % number for number in range(12)]  # More than without a login.
     waiting.send([['BLPOP', *keys, '0']])
+    end = time.monotonic() + SECONDS_MAX
     while b'blocked_clients:1' not in c.call('INFO', 'clients')[1]:
+        if time.monotonic() > end:
+            raise SystemExit('BLPOP does not wait\n' + place.read('log'))
         time.sleep(0.01)
     c.call('CONFIG', 'SET', 'requirepass', 'hidden')
     place.check('RPUSH', c.call('RPUSH', keys[0], 'v'), (':', b'1'))

@@ -405,11 +405,13 @@ def keys_of_slots(cluster):
                 if first_slot(i, len(conns)) <= slot < first_slot(i + 1, len(conns))][0]
 
     # Nothing follows the last slot that has entries, and the walk's end is where slot 0 begins.
-    check('the slot of 06S', conns[0].call('CLUSTER', 'KEYSLOT', '06S'), (':', b'0'))
-    conns[0].call('SET', '06S', 'v')
+    for n in ('06S', 'la2'):
+        check('the slot of ' + n, conns[0].call('CLUSTER', 'KEYSLOT', n), (':', b'0'))
+        conns[0].call('SET', n, 'v')
     conns[0].call('DEBUG', 'RELOAD')
     conns[0].call('DEL', '06S')
-    check('COUNTKEYSINSLOT 0', conns[0].call('CLUSTER', 'COUNTKEYSINSLOT', 0), (':', b'0'))
+    check('COUNTKEYSINSLOT 0', conns[0].call('CLUSTER', 'COUNTKEYSINSLOT', 0), (':', b'1'))
+    conns[0].call('DEL', 'la2')
     tags = ['t%d' % i for i in range(40)]
     slots = {t: int(conns[0].call('CLUSTER', 'KEYSLOT', t)[1]) for t in tags}
     names = {t: {('{%s}%d' % (t, i)).encode() for i in range(1 + 40 * (n % 4))}

@@ -67,11 +67,11 @@ class Check:
 
 def table(conn):
     """Every command and subcommand by its name."""
-    found, todo = {}, list(conn.call('COMMAND')[1])
-    while todo:
-        fields = todo.pop()[1]
+    found, left = {}, list(conn.call('COMMAND')[1])
+    while left:
+        fields = left.pop()[1]
         found[fields[0][1].decode()] = fields
-        todo += fields[9][1]
+        left += fields[9][1]
     return found
 
 

@@ -250,6 +250,18 @@ class Group:
                     m.server.kill()
 
 
+def fill(member, prefix):
+    """Some of each type."""
+    for i in range(50):
+        member.ok('SET', '%s:s:%d' % (prefix, i), 'value %d' % i)
+    member.ok('HSET', prefix + ':h', *[str(i) for i in range(40)])
+    member.ok('SADD', prefix + ':u', *[str(i) for i in range(40)])
+    member.ok('RPUSH', prefix + ':l', *[str(i) for i in range(40)])
+    member.ok('ZADD', prefix + ':z', *[str(i) for i in range(40)])
+    member.ok('SET', prefix + ':ttl', 'x', 'EX', 10000)
+    member.ok('APPEND', prefix + ':long', 'y' * 40000)
+
+
 def main_of(description, run, add_options=None):
     import argparse  # pylint: disable=import-outside-toplevel
     parser = argparse.ArgumentParser(description=description.split('\n', maxsplit=1)[0])

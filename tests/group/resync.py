@@ -7,21 +7,15 @@ usage: resync.py --server tierra-server
 
 import os
 
-from grouplib import Group, main_of, wait_until
+from grouplib import Group, fill, main_of, wait_until
 
 LOG_MB = 12
 SHORT = {'oplog-segment-bytes': '1mb', 'oplog-retention-bytes': '2mb'}
 
 
-def fill(member, prefix):
-    for i in range(60):
-        member.ok('SET', '%s:s:%d' % (prefix, i), 'value %d' % i)
-    member.ok('HSET', prefix + ':h', *[str(i) for i in range(40)])
-    member.ok('SADD', prefix + ':u', *[str(i) for i in range(40)])
-    member.ok('RPUSH', prefix + ':l', *[str(i) for i in range(40)])
-    member.ok('ZADD', prefix + ':z', *[str(i) for i in range(40)])
-    member.ok('SET', prefix + ':ttl', 'x', 'EX', 10000)
-    member.ok('APPEND', prefix + ':long', 'y' * 40000)
+def fill_more(member, prefix):
+    """And what is going to be changed."""
+    fill(member, prefix)
     member.ok('SET', prefix + ':gone:long', 'z' * 40000)
     member.ok('SADD', prefix + ':gone:u', *[str(i) for i in range(40)])
     member.ok('HINCRBY', prefix + ':hc', 'f', 7)
@@ -144,8 +138,8 @@ def run(args):
             group.await_active()
             b.start()
             group.await_active()
-            fill(a, 'a')
-            fill(b, 'b')
+            fill_more(a, 'a')
+            fill_more(b, 'b')
             group.await_same()
             one_is_away(group, a, b, both)
             restart(group, [a, b], both)

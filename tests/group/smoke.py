@@ -11,19 +11,7 @@ import subprocess
 import sys
 
 from grouplib import (
-    Conn, ErrorReply, Group, Server, encode, main_of, pairs, wait_until)
-
-
-def fill(member, prefix):
-    """Some of each type."""
-    for i in range(50):
-        member.ok('SET', '%s:s:%d' % (prefix, i), 'value %d' % i)
-    member.ok('HSET', prefix + ':h', *[str(i) for i in range(40)])
-    member.ok('SADD', prefix + ':u', *[str(i) for i in range(40)])
-    member.ok('RPUSH', prefix + ':l', *[str(i) for i in range(40)])
-    member.ok('ZADD', prefix + ':z', *[str(i) for i in range(40)])
-    member.ok('SET', prefix + ':ttl', 'x', 'EX', 10000)
-    member.ok('APPEND', prefix + ':long', 'y' * 40000)
+    Conn, ErrorReply, Group, Server, encode, fill, main_of, pairs, wait_until)
 
 
 def shared_counters(group):
