@@ -13,7 +13,6 @@ each client was told. The conversations are in talks/*.talk, one after the other
     a!                  it closes its connection
     blocked N           until as many clients wait as INFO tells
     clients N           until there are as many connections as INFO tells, without the watcher's
-    sleep MS
 
 An argument in double quotes may hold blanks and Python's escapes; $a stands for the number of
 client a, as CLIENT ID gives it, which replies must not show. Keys of one conversation that belong
@@ -106,8 +105,6 @@ class Talk:
             return self.wait('blocked_clients', int(line.split()[1]))
         if head == 'clients':
             return self.wait('connected_clients', int(line.split()[1]) + 1)
-        if head == 'sleep':
-            return time.sleep(int(line.split()[1]) / 1000)
         name, what, rest = head[0], head[1:], line[len(head):].strip()
         conn = self.client(name)
         if what == '!':
