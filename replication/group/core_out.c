@@ -157,6 +157,9 @@ static bool send_tail(struct core *core, struct peer *peer)
     const uint64_t to_seq = u64_min(out->to_seq, core->origins[core->self].durable.seq);
     const struct shared_frame *s = &core->shared;
 
+    /* What is being read from the log comes from there, or it would come twice. */
+    if (peer->fetch_id != 0 && peer->fetch_index == core->self)
+        return false;
     if (peer->state != CORE_LINK_UP || !out->active || !has_credit(peer) ||
         out->next_seq > to_seq || !tail_has(core, out->next_seq) ||
         (out->verify && !tail_has(core, out->next_seq - 1)))

@@ -641,6 +641,42 @@ static void nothing_is_sent_beyond_the_credit(void **state)
     expect_u64(count_sent(f, PEER, WIRE_BATCHES), 1);
 }
 
+/* No memory for a frame from the tail: the log is read, and the tail keeps out of its way. */
+static void what_is_being_read_from_the_log_is_not_sent_from_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct core_record records[2];
+    struct buf first;
+
+    link_peer(f, PEER);
+    send_request(f, PEER, SELF, 1);
+    log_local(f, 1);
+    log_local(f, 2);
+    /* The first one is this host's, which keeps the acknowledgement; the frame is tried twice. */
+    mem_fault_set(2, 1);
+    core_durable(f->core, 2);
+    const uint64_t hits = mem_fault_hits();
+    mem_fault_set(0, 0);
+    assert_true(hits != 0);
+    expect_u64(count_sent(f, PEER, WIRE_BATCHES), 0);
+    expect_u64(f->fetch_count, 1);
+    expect_u64(f->fetch.from_seq, 1);
+    tick(f, 10);
+    buf_init(&first, SIZE_MAX);
+    make_batch(f, SELF, (struct pos){1, HLC(0) + 1}, tag_of(0, 0));
+    assert_int_equal(buf_append_bytes(&first, buf_bytes(&f->batch)), 0);
+    make_batch(f, SELF, (struct pos){2, HLC(0) + 2}, tag_of(0, 0));
+    records[0] = (struct core_record){1, HLC(0) + 1, buf_bytes(&first)};
+    records[1] = (struct core_record){2, HLC(0) + 2, buf_bytes(&f->batch)};
+    core_fetched(f->core, f->fetch.id, 0, records, 2);
+    buf_deinit(&first);
+    expect_u64(count_sent(f, PEER, WIRE_BATCHES), 1);
+    log_local(f, 3);
+    core_durable(f->core, 3);
+    expect_u64(count_sent(f, PEER, WIRE_BATCHES), 2);
+    expect_u64(f->fetch_count, 1);
+}
+
 static void what_is_not_in_memory_is_read_from_the_log(void **state)
 {
     struct fixture *f = *state;
@@ -704,6 +740,7 @@ int main(void)
         CORE_TEST(only_what_is_durable_is_sent_and_acknowledged, setup),
         CORE_TEST(peers_that_are_equally_far_get_one_frame, setup),
         CORE_TEST(nothing_is_sent_beyond_the_credit, setup),
+        CORE_TEST(what_is_being_read_from_the_log_is_not_sent_from_memory, setup),
         CORE_TEST(what_is_not_in_memory_is_read_from_the_log, setup_recovered),
     };
 
