@@ -438,10 +438,20 @@ const char *replica_may_write(const struct replica *r)
     case CORE_WRITE_FORKED:
         return "the history of this member differs from what its peers have: delete and recreate "
                "it";
+    case CORE_WRITE_ASKING:
+        return "this member has just started and asks its peers whether it is as they know it";
+    case CORE_WRITE_WENT_BACK:
+        return "this member has lost what it had acknowledged to its peers (an older copy of its "
+               "data directory?): delete and recreate it";
     case CORE_WRITE_SKEW:
     default:
         return "the clock of this member differs too much from those of its peers";
     }
+}
+
+bool replica_asks(const struct replica *r)
+{
+    return core_may_write(r->core) == CORE_WRITE_ASKING;
 }
 
 bool replica_may_link(const struct replica *r, uint8_t origin)

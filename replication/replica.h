@@ -260,6 +260,9 @@ bool replica_release_store(struct replica *r);
  */
 const char *replica_may_write(const struct replica *r);
 
+/* It is not, for a moment: after a start, until peers have said what they have of this member. */
+bool replica_asks(const struct replica *r);
+
 /*
  * Whether commands may look at keys at all: not while a copy is being made, for a key may be there
  * without its elements, and not while the keys are about to be emptied. NULL, or why not.

@@ -91,6 +91,23 @@ static void behind_event(const struct group_shard *gs, const struct core_event *
     }
 }
 
+/* Of a start upon what may be an older copy. */
+static void return_event(const struct group_shard *gs, const struct core_event *event)
+{
+    const unsigned shard = gs->sh->id;
+
+    if (event->kind == CORE_WENT_BACK)
+        LOG_ERROR("group",
+                  "this node has lost what it had acknowledged to a peer (an older copy of its "
+                  "dir?): no writes any more; delete the dir and join anew shard=%u peer=%s",
+                  shard, peer_name(gs, event->peer));
+    else if (event->detail != 0)
+        LOG_WARN("group",
+                 "not all peers have said what they have of this node, it writes all the same: if "
+                 "its dir is an older copy, these writes will be refused shard=%u missing=%llu",
+                 shard, (unsigned long long)event->detail);
+}
+
 static void host_event(void *ctx, const struct core_event *event)
 {
     struct group_shard *gs = ctx;
@@ -134,6 +151,10 @@ static void host_event(void *ctx, const struct core_event *event)
         break;
     case CORE_SKEW_OK:
         LOG_NOTICE("group", "clocks agree again shard=%u", shard);
+        break;
+    case CORE_ASKED:
+    case CORE_WENT_BACK:
+        return_event(gs, event);
         break;
     case CORE_PEER_BEHIND:
     case CORE_SELF_BEHIND:
@@ -199,6 +220,7 @@ static void make_replica(struct group_shard *gs)
     const struct core_options limits = {
         .retention_bytes = sh->cfg->oplog_retention_bytes,
         .retention_ms = (uint64_t)sh->cfg->oplog_retention_time * 1000,
+        .ask_ms = gs->had_origin ? (uint32_t)sh->cfg->group_restart_wait : 0,
     };
     struct replica_options options = {.ks = sh->ks,
                                       .mut = sh->mut,
@@ -418,7 +440,8 @@ const char *group_shard_read_refusal(const struct group_shard *gs)
 
 bool group_shard_is_new(const struct group_shard *gs)
 {
-    return gs->members.members.count == 0 || is_joining(gs);
+    return gs->members.members.count == 0 || is_joining(gs) ||
+           (gs->replica != NULL && replica_asks(gs->replica));
 }
 
 void group_shard_turn(struct group_shard *gs)

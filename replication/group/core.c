@@ -142,6 +142,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core->durable_lsn = options->recovered_lsn;
     core->covered_lsn = options->covered_lsn;
     posv_copy(&core->covered, &options->covered);
+    core->asking = core->options.ask_ms != 0;
     core_log_init(core);
     core_check_newest(core);
     buf_init(&core->sync_in.after, ROWKEY_BYTES_MAX);
@@ -221,7 +222,7 @@ bool core_may_link(const struct core *core, uint8_t origin)
 {
     const struct peer *peer = core_peer_find(core, origin);
 
-    return peer != NULL && !core->forked &&
+    return peer != NULL && !core->forked && !core->went_back &&
            (peer->state == CORE_LINK_DOWN ||
             (peer->state == CORE_LINK_PARKED && core->now.mono_ms >= peer->parked_until_ms));
 }
@@ -292,8 +293,8 @@ bool core_note_own(struct core *core, const struct peer *peer, struct pos pos)
 }
 
 /* Why this greeting is refused; WIRE_OK: it is not. */
-static uint8_t judge_hello(struct core *core, const struct peer *peer,
-                           const struct wire_hello *hello, uint64_t *out_detail)
+static uint8_t judge_hello(struct core *core, struct peer *peer, const struct wire_hello *hello,
+                           uint64_t *out_detail)
 {
     *out_detail = 0;
     if (hello->protocol != WIRE_PROTOCOL)
@@ -321,6 +322,7 @@ static uint8_t judge_hello(struct core *core, const struct peer *peer,
     *out_detail = own.seq;
     if (!core_note_own(core, peer, own))
         return WIRE_FORK;
+    peer->met = true;
     return posv_leq(&peer->durable, &hello->durable) ? WIRE_OK : WIRE_WENT_BACK;
 }
 
@@ -372,6 +374,8 @@ static void on_bye(struct core *core, struct peer *peer, const struct wire_bye *
     peer->state = CORE_LINK_PARKED;
     peer->parked_until_ms = core->now.mono_ms + park_ms(peer->reason);
     core_event(core, CORE_LINK_CLOSED, peer, bye->detail);
+    if (peer->reason == WIRE_WENT_BACK)
+        core_went_back(core, peer);
 }
 
 static void on_credit(struct core *core, struct peer *peer, uint64_t total)
@@ -683,6 +687,7 @@ void core_tick(struct core *core, const struct core_time *now)
         core_drain(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         tick_peer(core, core->peers[i]);
+    core_return_tick(core);
     core_resync_check(core);
     core_sync_tick(core);
     core_plan(core);
@@ -699,12 +704,16 @@ enum core_write core_may_write(const struct core *core)
 {
     if (core->forked)
         return CORE_WRITE_FORKED;
+    if (core->went_back)
+        return CORE_WRITE_WENT_BACK;
     if (core->self_state != MEMBER_ACTIVE || core->newest.count != 0)
         return CORE_WRITE_JOINING;
     if (core->sync_in.wanted)
         return CORE_WRITE_RESYNC;
     if (core->own_lost)
         return CORE_WRITE_OWN_LOST;
+    if (core->asking)
+        return CORE_WRITE_ASKING;
     return core->fenced ? CORE_WRITE_SKEW : CORE_WRITE_OK;
 }
 

@@ -66,6 +66,8 @@ enum core_event_kind {
     CORE_PEER_BACK,   /* A peer that was behind has what the log does not reach back to. */
     CORE_RESYNC,      /* What we lack is in nobody's log: the rows of a peer are asked for. */
     CORE_RESYNCED,    /* They are joined to ours. */
+    CORE_ASKED,       /* After a start: detail: peers that have not said what they have of us. */
+    CORE_WENT_BACK,   /* A peer knows that we had more: this is an older copy. No writes. */
 };
 
 struct core_event {
@@ -149,6 +151,7 @@ struct core_options {
     uint32_t heartbeat_ms;    /* 100 */
     uint32_t timeout_ms;      /* Silence that ends a link: 5,000. */
     uint32_t relay_ms;        /* Behind for so long: ask another peer: 200. */
+    uint32_t ask_ms;          /* A start with a history: how long peers are waited for; 0: not. */
     uint64_t retention_bytes; /* Of log kept for a peer; 0: no bound. */
     uint64_t retention_ms;    /* 0: no bound. */
     uint64_t history_bytes;   /* Of log between two positions that are remembered: 1 MiB. */
@@ -273,6 +276,8 @@ enum core_write {
     CORE_WRITE_RESYNC, /* What was missed is being fetched as rows. */
     CORE_WRITE_FORKED,
     CORE_WRITE_SKEW,
+    CORE_WRITE_ASKING,    /* Just started: peers may know more of us than we do. */
+    CORE_WRITE_WENT_BACK, /* They do, and we had acknowledged it: an older copy, for good. */
 };
 
 /* Whether local writes are allowed. */

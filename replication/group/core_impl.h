@@ -156,6 +156,7 @@ struct peer {
     uint64_t relayed_in;
     struct posv floor;
     uint64_t behind_seq;
+    bool met;         /* Has said, since our start, what it has of us. */
     bool behind;      /* The log may go without it, */
     bool has_floor;   /* but for what is behind `floor`: of a copy that it is given. */
     bool self_behind; /* It has trimmed what we need, up to behind_seq. */
@@ -211,10 +212,13 @@ struct core {
 
     uint64_t own_known; /* Highest own seq that a peer has. */
     bool own_lost;
+    bool asking; /* core_return.c */
+    uint64_t asked_ms;
     struct sync_in sync_in;
     struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
     uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
     bool forked;
+    bool went_back;
     bool fenced; /* By skew. */
     bool warned;
     bool blocked; /* can_apply said no. */
@@ -320,6 +324,13 @@ void core_sync_link_down(struct core *core, struct peer *peer);
 bool core_sync_is_donor(const struct core *core, const struct peer *peer);
 /* Some peer is being given a copy. */
 bool core_sync_giving(const struct core *core);
+
+/* --- core_return.c --- */
+
+/* Ends the wait for peers after a start, when it is time. */
+void core_return_tick(struct core *core);
+/* The peer has refused us because we lack what we had acknowledged. */
+void core_went_back(struct core *core, const struct peer *peer);
 
 /* --- core_resync.c --- */
 

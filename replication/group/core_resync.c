@@ -122,7 +122,7 @@ void core_resync_check(struct core *core)
 {
     enum need need = NEED_NOTHING;
 
-    if (!core->options.resync || core->sync_in.wanted || core->forked ||
+    if (!core->options.resync || core->sync_in.wanted || core->forked || core->went_back ||
         core->self_state == MEMBER_SEALED || core->members.count == 0 || core_sync_giving(core))
         return;
     for (unsigned i = 0; i < core->origins_count && need != NEED_SOON; i++) {

@@ -18,6 +18,7 @@
 
 #include "tests/sim/sim_group.h"
 
+#define ASK_MS          300u  /* That a started member waits for peers before it writes. */
 #define RETENTION_BYTES 1500u /* Of log kept for a peer, where members are away for longer. */
 
 static struct buf new_buf(void)
@@ -312,9 +313,9 @@ static void host_fetch(void *ctx, const struct core_fetch *fetch)
 static void host_event(void *ctx, const struct core_event *event)
 {
     static const char *const names[] = {
-        "link ready",      "link closed", "own lost",  "own regained", "forked",
-        "skew warn",       "skew fenced", "skew over", "peer behind",  "self behind",
-        "beyond the seal", "peer back",   "resync",    "resynced"};
+        "link ready",  "link closed", "own lost",    "own regained", "forked",          "skew warn",
+        "skew fenced", "skew over",   "peer behind", "self behind",  "beyond the seal", "peer back",
+        "resync",      "resynced",    "asked",       "went back"};
     const struct host h = host_of(ctx);
     const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
                            event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
@@ -325,7 +326,7 @@ static void host_event(void *ctx, const struct core_event *event)
              (unsigned long long)event->detail);
     if (!bad_close && event->kind != CORE_FORKED && event->kind != CORE_OWN_LOST &&
         event->kind != CORE_PEER_BEHIND && event->kind != CORE_SELF_BEHIND &&
-        event->kind != CORE_BEYOND_SEAL)
+        event->kind != CORE_BEYOND_SEAL && event->kind != CORE_WENT_BACK)
         return;
     if (!gs_counts(h.gs, h.m->index))
         return; /* It may be left behind. */
@@ -384,6 +385,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                                    .tail_bytes_max = 1024,
                                    .history_bytes = 512,
                                    .timeout_ms = 2000,
+                                   .ask_ms = m->life == 0 ? 0 : ASK_MS,
                                    .resync = true,
                                    .retention_bytes = gs->lags ? RETENTION_BYTES : 0};
 

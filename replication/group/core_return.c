@@ -1,0 +1,47 @@
+/*
+ * Coming back: a start upon a directory with a history may be one upon an older copy of it.
+ *
+ * What such a copy lacks of its own batches, peers have: if it wrote before it knew, it would give
+ * their numbers and tags a second time, and what it had acknowledged would be refused by all. So no
+ * write is allowed after a start until every peer has greeted, and thereby said how many of our
+ * batches it has, or until those that can be reached had `ask_ms` to do so: a member whose peers
+ * are all away goes on after that, as it must. What is known to be lost is fetched (own_lost).
+ *
+ * A peer that has not restarted meanwhile knows even more: what we had acknowledged to it. If that
+ * is beyond what we have, floors and clear vectors that we have not seen may be gone everywhere
+ * (`stable` was made of that acknowledgement), and going on as the same member could diverge. Then
+ * the peer refuses us with WIRE_WENT_BACK, and this incarnation is over.
+ */
+#include "engine/base/num.h"
+
+#include "replication/group/core_impl.h"
+
+static unsigned unmet(const struct core *core)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < core->peers_count; i++)
+        count += core->peers[i]->met ? 0 : 1;
+    return count;
+}
+
+void core_return_tick(struct core *core)
+{
+    if (!core->asking || core->members.count == 0)
+        return;
+    if (core->asked_ms == 0)
+        core->asked_ms = u64_max(core->now.mono_ms, 1);
+    const unsigned missing = unmet(core);
+    if (missing != 0 && core->now.mono_ms - core->asked_ms < core->options.ask_ms)
+        return;
+    core->asking = false;
+    core_event(core, CORE_ASKED, NULL, missing);
+}
+
+void core_went_back(struct core *core, const struct peer *peer)
+{
+    if (core->went_back)
+        return;
+    core->went_back = true;
+    core_event(core, CORE_WENT_BACK, peer, core->own_known);
+}
