@@ -9,8 +9,10 @@
  *      free       write back if      demote; writers at               writers wait; refused if
  *                 much is dirty      the pace of write-back (pace.h)  nothing can be freed
  *
- * Around the middle between soft and maxmemory inflow and write-back balance. Growth is refused
- * only when neither demotion nor write-back has made any progress for seconds.
+ * Around the middle between soft and maxmemory inflow and write-back balance. Beyond the hard limit
+ * growth is refused when what could be freed does not suffice to get below it (a few keys that
+ * reads brought in do not), or when neither demotion nor write-back has made any progress for
+ * seconds. Then it is refused at once: a writer that has many commands does not wait for each.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -218,20 +220,23 @@ uint64_t node_overshoot(const struct shard *sh)
 }
 
 /*
- * Something is hot, or on its way to the store, and it went on lately: memory will be freed. Else
- * keys alone, or what does not depend on them, fill DRAM.
+ * Enough is hot to get rid of `excess`, or rows are on their way to the store. Else keys alone, or
+ * what does not depend on them, fill DRAM.
  */
-static bool can_free(const struct shard *sh)
+static bool can_free(const struct shard *sh, uint64_t excess)
 {
     const struct node *node = sh->node;
+    uint64_t hot = ks_hot_bytes(sh->ks);
+    bool writing = ks_flush_needed(sh->ks);
 
-    if (ks_flush_needed(sh->ks) || ks_count_hot(sh->ks) != 0)
-        return true;
     for (uint32_t i = 0; i < node->shards_count; i++) {
-        if (i != sh->id && node_limit(&node->shards[i]->published.can_free) != 0)
-            return true;
+        const struct shard *other = node->shards[i];
+        if (i == sh->id)
+            continue;
+        hot += node_limit(&other->published.hot_bytes);
+        writing |= node_limit(&other->published.writing) != 0;
     }
-    return false;
+    return writing || hot > excess;
 }
 
 void node_pace(struct shard *sh)
@@ -240,6 +245,7 @@ void node_pace(struct shard *sh)
     const uint64_t maxmemory = node_limit(&l->maxmemory);
     const struct ks_metrics *m = ks_metrics(sh->ks);
     const uint64_t progress = m->demotions + m->demoted_elements + m->flushes;
+    const uint64_t used = maxmemory == 0 ? 0 : used_now(sh);
     struct store_debt debt;
 
     ks_flush_debt(sh->ks, &debt);
@@ -247,8 +253,10 @@ void node_pace(struct shard *sh)
                                    .pending_bytes = debt.pending_compaction_bytes};
     pace_observe(&sh->pace, reactor_now_ns(sh->reactor), m->flushed_bytes,
                  ks_flush_needed(sh->ks) && node_wants_flush(sh));
-    pace_set(&sh->pace, maxmemory == 0 ? 0 : used_now(sh), node_limit(&l->soft), maxmemory, &owed);
-    if (progress != sh->progress_seen) {
+    pace_set(&sh->pace, used, node_limit(&l->soft), maxmemory, &owed);
+    if (used < node_limit(&l->hard))
+        sh->stuck_at_ms = 0;
+    if (progress != sh->progress_seen || used < node_limit(&l->hard)) {
         sh->progress_seen = progress;
         sh->progress_at_ms = reactor_now_ms(sh->reactor);
     }
@@ -268,21 +276,19 @@ bool node_wants_flush(const struct shard *sh)
 }
 
 /* At the limit: what is being freed is waited for, however long that takes. */
-static enum node_growth wait_or_refuse(struct shard *sh, const char **out_why,
-                                       uint32_t *out_delay_ms)
+static enum node_growth wait_or_refuse(struct shard *sh, uint64_t excess, uint32_t *out_delay_ms)
 {
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
 
-    *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
     *out_delay_ms = WAIT_MS;
-    if (can_free(sh)) {
+    if (can_free(sh, excess)) {
         sh->stuck_at_ms = 0;
-        return now_ms - sh->progress_at_ms < PROGRESS_MS ? NODE_GROWTH_LATER : NODE_GROWTH_WAIT;
+        return now_ms - sh->progress_at_ms < PROGRESS_MS ? NODE_GROWTH_LATER : NODE_GROWTH_REFUSED;
     }
     /* What the allocator and the store give back takes its time. */
     if (sh->stuck_at_ms == 0)
         sh->stuck_at_ms = now_ms;
-    return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_WAIT : NODE_GROWTH_REFUSED;
+    return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_LATER : NODE_GROWTH_REFUSED;
 }
 
 bool node_remote_room(struct shard *sh, uint64_t bytes)
@@ -316,8 +322,12 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
         *out_why = "maxmemory is below what the process needs without data";
         return NODE_GROWTH_REFUSED;
     }
-    if (node_limit(&l->maxmemory) != 0 && used_now(sh) >= node_limit(&l->hard))
-        return wait_or_refuse(sh, out_why, out_delay_ms);
+    if (node_limit(&l->maxmemory) != 0) {
+        const uint64_t used = used_now(sh), hard = node_limit(&l->hard);
+        *out_why = "DRAM is full and the flash tier does not keep up, or keys alone fill it";
+        if (used >= hard)
+            return wait_or_refuse(sh, used - hard, out_delay_ms);
+    }
     const uint64_t wait_ns = pace_admit(&sh->pace, reactor_now_ns(sh->reactor), bytes);
     if (likely(wait_ns < NS_PER_MS / 2))
         return NODE_GROWTH_OK;

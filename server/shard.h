@@ -88,8 +88,9 @@ struct shard {
         _Atomic uint64_t keys;
         _Atomic uint64_t bytes;
         _Atomic uint64_t changes;
-        _Atomic uint64_t can_free; /* 0, or memory will be freed here. */
-        _Atomic uint64_t appended; /* Bytes, to the log. */
+        _Atomic uint64_t hot_bytes; /* What demotion could free, and */
+        _Atomic uint64_t writing;   /* 0, or rows wait for the store or are on their way. */
+        _Atomic uint64_t appended;  /* Bytes, to the log. */
         /* By the timer (flash.c). */
         _Atomic uint64_t table_bytes;
         _Atomic uint64_t trimmable_bytes; /* Of the log, once the store has what it holds. */
@@ -137,8 +138,8 @@ struct shard {
     uint64_t demote_cleaned; /* Demotion found nothing then: until so many batches are written, */
     uint64_t demote_idle_ms; /* or time has passed it rests. */
     uint64_t progress_seen;  /* Demotions and batches, */
-    uint64_t progress_at_ms; /* and when they became more. Monotonic. */
-    uint64_t stuck_at_ms;    /* At the limit with nothing left to free since then; 0: not so. */
+    uint64_t progress_at_ms; /* and when they became more, or memory sufficed. Monotonic. */
+    uint64_t stuck_at_ms;    /* At the limit with too little left to free since; 0: not so. */
     struct evict evict;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */

@@ -202,14 +202,13 @@ static void housekeep(struct shard *sh)
 /* What other shards may read of this one at any time. */
 static void publish(struct shard *sh)
 {
-    const bool can_free = ks_flush_needed(sh->ks) || ks_count_hot(sh->ks) != 0;
-
     atomic_store_explicit(&sh->published.keys, ks_count(sh->ks), memory_order_relaxed);
     atomic_store_explicit(&sh->published.bytes, ks_bytes(sh->ks), memory_order_relaxed);
     atomic_store_explicit(&sh->published.changes, mut_changes(sh->mut), memory_order_relaxed);
     atomic_store_explicit(&sh->published.appended, oplog_metrics(sh->log)->bytes,
                           memory_order_relaxed);
-    atomic_store_explicit(&sh->published.can_free, can_free, memory_order_relaxed);
+    atomic_store_explicit(&sh->published.hot_bytes, ks_hot_bytes(sh->ks), memory_order_relaxed);
+    atomic_store_explicit(&sh->published.writing, ks_flush_needed(sh->ks), memory_order_relaxed);
 }
 
 uint64_t shard_keys(const struct shard *sh)

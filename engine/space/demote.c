@@ -33,10 +33,15 @@ uint64_t ks_scan_bytes_max(const struct keyspace *ks)
     return ks->scan_bytes_max;
 }
 
+uint64_t ks_hot_bytes(const struct keyspace *ks)
+{
+    return ks->bytes;
+}
+
 void ks_sizes(const struct keyspace *ks, struct ks_sizes *out)
 {
     *out = (struct ks_sizes){.keytab_bytes = keytab_bytes(ks->tab),
-                             .hot_bytes = ks->bytes,
+                             .hot_bytes = ks_hot_bytes(ks),
                              .probation = ks->probation->count,
                              .tombstones = ks->tombstones,
                              .dirty_rows = dirty_waiting(&ks->dirty) + ks->dirty.flight_count,

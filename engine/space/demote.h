@@ -37,6 +37,9 @@ bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
 /* Bytes of keys, elements and the key table in DRAM, as allocated. */
 uint64_t ks_bytes(const struct keyspace *ks);
 
+/* Of that, what the keys and elements take: what demotion could free if none were in use. */
+uint64_t ks_hot_bytes(const struct keyspace *ks);
+
 /* What the keyspace consists of, for INFO. */
 struct ks_sizes {
     uint64_t keytab_bytes;

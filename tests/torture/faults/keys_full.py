@@ -5,7 +5,8 @@ Hundreds of thousands of tiny keys come in and become cold. The server starts ag
 memory, and maxmemory is lowered further, to what the process takes by then: a write is refused with
 -OOM and the reason, since nothing is left to be freed. Reads of cold keys, deletes and expiry go on
 meanwhile, and writes are taken again when maxmemory is raised. What was acknowledged is there, at
-once and after a kill.
+once and after a kill. That the reads make a few keys hot gives no writer hope: one that sends many
+writes at once is not made to wait for each of them.
 """
 
 import sys
@@ -17,6 +18,7 @@ FILL_MAXMEMORY = 256 * MB  # The fill should not have to wait.
 KEYS = 600000
 BATCH = 500
 WAVE = 50000
+PAIRS = 20
 
 
 def name(number):
@@ -56,12 +58,26 @@ def lower_maxmemory(fix):
     assert fix.refusal.startswith(b'OOM ') and b'keys alone' in fix.refusal, fix.refusal
 
 
+def refuse_at_once(fix):
+    """Writes among reads, which bring in less than what is too much."""
+    before = fix.number('delayed_writers')
+    commands = [command for i in range(PAIRS)
+                for command in ((b'GET', name(i)), (b'SET', name(i), b'x'))]
+    replies = fix.conn.pipeline(commands, len(commands))
+    assert replies[::2] == [name(i) for i in range(PAIRS)], replies
+    assert all(reply.startswith(b'OOM ') for reply in replies[1::2]), replies
+    delayed = fix.number('delayed_writers') - before
+    print('%d of %d writes waited' % (delayed, PAIRS))
+    assert delayed <= PAIRS // 2, delayed
+
+
 def run_on(fix):
     lower_maxmemory(fix)
     maxmemory = int(fix.conn.call('CONFIG', 'GET', 'maxmemory')[1])
     print('refused at %.1f MB with %d keys, %.1f MB of them: %s' % (
         maxmemory / MB, fix.conn.call('DBSIZE'), fix.number('keytab_bytes') / MB,
         fix.refusal.decode()))
+    refuse_at_once(fix)
     more = fix.conn.call('EXISTS', 'more')
     check(fix, range(0, KEYS, 997), range(KEYS + 1, KEYS + 1000))
     # Expiry and deletes go on.
