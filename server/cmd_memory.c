@@ -28,7 +28,8 @@ static uint64_t coll_bytes(const struct coll *coll, uint64_t samples)
     /* listq holds the elements themselves. */
     const uint64_t containers = mem_class_bytes(sizeof(*coll)) + elemtab_bytes(&coll->tab) +
                                 zorder_bytes(&coll->order) + listq_bytes(&coll->seq) +
-                                chunks_bytes(&coll->chunks);
+                                chunks_bytes(&coll->chunks) +
+                                (coll->gone == NULL ? 0 : elemtab_bytes(&coll->gone->tab));
     if (resident == 0)
         return containers;
     coll_iter_init(coll, &it);

@@ -52,11 +52,25 @@ static void size_changed(struct keyspace *ks, struct coll *coll, uint64_t size)
     coll->large_size = size;
 }
 
+/* What the table of the dead takes and has; an empty one goes. */
+static void gone_account(struct coll *coll, uint64_t *bytes, uint64_t *size)
+{
+    if (elemtab_count(&coll->gone->tab) == 0) {
+        mem_free(coll->gone);
+        coll->gone = NULL;
+        return;
+    }
+    *bytes += mem_class_bytes(sizeof(*coll->gone)) + elemtab_bytes(&coll->gone->tab);
+    *size += elemtab_count(&coll->gone->tab);
+}
+
 void coll_account(struct keyspace *ks, struct coll *coll)
 {
     uint64_t bytes = elemtab_bytes(&coll->tab);
     uint64_t size = elemtab_count(&coll->tab);
 
+    if (unlikely(coll->gone != NULL))
+        gone_account(coll, &bytes, &size);
     if (coll->type == VT_ZSET) {
         bytes += zorder_bytes(&coll->order) + coll_side_bytes(coll);
     } else if (coll->type == VT_LIST) {
@@ -89,17 +103,26 @@ static void elem_drop(struct keyspace *ks, const struct coll *coll, struct elem 
     elem_free(elem);
 }
 
-void coll_destroy(struct keyspace *ks, struct coll *coll)
+static void drop_all(struct keyspace *ks, const struct coll *coll, struct elemtab *tab)
 {
     struct elemtab_iter it;
     struct elem *elem;
 
-    elemtab_iter_init(&coll->tab, &it);
+    elemtab_iter_init(tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
-        elemtab_remove(&coll->tab, elem);
+        elemtab_remove(tab, elem);
         elem_drop(ks, coll, elem);
     }
-    elemtab_deinit(&coll->tab);
+    elemtab_deinit(tab);
+}
+
+void coll_destroy(struct keyspace *ks, struct coll *coll)
+{
+    drop_all(ks, coll, &coll->tab);
+    if (coll->gone != NULL) {
+        drop_all(ks, coll, &coll->gone->tab);
+        mem_free(coll->gone);
+    }
     if (coll->large_size != 0)
         size_changed(ks, coll, 0);
     if (list_linked(&coll->flush_link))
@@ -132,7 +155,11 @@ double coll_score(const struct elem *elem)
 
 static struct elem *find_any(const struct coll *coll, struct bytes sub)
 {
-    return elemtab_find(&coll->tab, sub);
+    struct elem *elem = elemtab_find(&coll->tab, sub);
+
+    if (elem == NULL && unlikely(coll->gone != NULL))
+        elem = elemtab_find(&coll->gone->tab, sub);
+    return elem;
 }
 
 static bool is_live(const struct elem *elem)
@@ -153,9 +180,14 @@ struct elem *coll_find(const struct coll *coll, struct bytes sub)
     return elem;
 }
 
+bool coll_remembers(const struct coll *coll, struct bytes sub)
+{
+    return find_any(coll, sub) != NULL;
+}
+
 bool coll_knows(const struct coll *coll, struct bytes sub)
 {
-    return coll->complete || find_any(coll, sub) != NULL;
+    return coll->complete || coll_remembers(coll, sub);
 }
 
 void coll_iter_init(const struct coll *coll, struct coll_iter *it)
@@ -218,7 +250,37 @@ static void note_change(struct keyspace *ks, struct coll *coll, struct tag tag, 
     dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
 }
 
-/* A new element, in the table. */
+/* The table that elements with these flags stand in. */
+static struct elemtab *table_of(struct coll *coll, uint8_t flags)
+{
+    if (likely((flags & BLK_DEAD) == 0) || coll->grouped)
+        return &coll->tab;
+    if (coll->gone == NULL) {
+        coll->gone = mem_alloc(sizeof(*coll->gone));
+        coll->gone->hand = 0;
+        elemtab_init(&coll->gone->tab, coll->tab.seed);
+    }
+    return &coll->gone->tab;
+}
+
+/* A live element is dead from now on, until the store knows. */
+static void bury(struct coll *coll, struct elem *elem)
+{
+    CHECK(is_live(elem) && !coll->grouped);
+    elemtab_remove(&coll->tab, elem);
+    elem->h.flags |= BLK_DEAD;
+    elemtab_insert(table_of(coll, elem->h.flags), elem);
+}
+
+static void revive(struct coll *coll, struct elem *elem)
+{
+    CHECK(!is_live(elem) && !coll->grouped);
+    elemtab_remove(table_of(coll, elem->h.flags), elem);
+    elem->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_UNKNOWN);
+    elemtab_insert(&coll->tab, elem);
+}
+
+/* A new element, in its table. */
 static struct elem *elem_add(struct keyspace *ks, struct coll *coll, struct bytes sub,
                              struct bytes row, uint8_t flags)
 {
@@ -227,16 +289,15 @@ static struct elem *elem_add(struct keyspace *ks, struct coll *coll, struct byte
     if (row.len != 0)
         memcpy(elem_row_ptr(elem), row.ptr, row.len);
     ks->bytes += elem_bytes(elem);
-    elemtab_insert(&coll->tab, elem);
+    elemtab_insert(table_of(coll, flags), elem);
     return elem;
 }
 
-/* Another row for an element of the table; it may move. */
+/* Another row for an element of `tab`, which has its place in the order or not; it may move. */
 static struct elem *elem_change(struct keyspace *ks, struct coll *coll, struct elem *elem,
-                                struct bytes row)
+                                bool ordered, struct bytes row)
 {
     struct elem *const before = elem;
-    const bool ordered = coll->type == VT_ZSET && is_live(elem);
     const double old_score = ordered ? coll_score(elem) : 0.0;
 
     ks->bytes -= elem_bytes(elem);
@@ -273,11 +334,11 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
         elem = elem_add(ks, coll, sub, row, coll->complete && !ks->recovering ? 0 : BLK_STORED);
     } else {
         not_fresh(coll, elem);
-        elem = elem_change(ks, coll, elem, row);
+        if (created)
+            revive(coll, elem);
+        elem = elem_change(ks, coll, elem, coll->type == VT_ZSET && !created, row);
     }
     if (created) {
-        coll->dead -= !is_live(elem);
-        elem->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_UNKNOWN);
         coll->count++;
         if (coll->type == VT_ZSET)
             zorder_insert(&coll->order, coll_score(elem), elem);
@@ -291,7 +352,7 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 
 static void elem_remove(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
-    elemtab_remove(&coll->tab, elem);
+    elemtab_remove(table_of(coll, elem->h.flags), elem);
     elem_drop(ks, coll, elem);
 }
 
@@ -313,8 +374,7 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
     if ((elem->h.flags & BLK_STORED) == 0 && coll->reads == 0) {
         elem_remove(ks, coll, elem);
     } else {
-        elem->h.flags |= BLK_DEAD;
-        coll->dead++;
+        bury(coll, elem);
         dirty_mark(&ks->dirty, &elem->h, coll, lsn);
     }
     note_change(ks, coll, tag, lsn);
@@ -328,14 +388,13 @@ void coll_bury(struct keyspace *ks, struct coll *coll, struct bytes sub, uint64_
 
     if (elem == NULL) {
         elem = elem_add(ks, coll, sub, bytes_of(NULL, 0), BLK_DEAD | BLK_STORED);
-        coll->dead++;
     } else if (is_live(elem)) {
         if (coll->type == VT_ZSET) {
             zorder_remove(&coll->order, coll_score(elem), elem);
             coll_index_gone(coll, elem, coll_score(elem));
         }
-        elem->h.flags |= BLK_DEAD | BLK_STORED;
-        coll->dead++;
+        elem->h.flags |= BLK_STORED;
+        bury(coll, elem);
     }
     dirty_mark(&ks->dirty, &elem->h, coll, lsn);
     dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
@@ -351,7 +410,6 @@ void coll_install(struct keyspace *ks, struct coll *coll, struct bytes sub, stru
     const bool dead = bytes_empty(row);
     struct elem *elem =
         elem_add(ks, coll, sub, row, dead ? BLK_DEAD | BLK_UNKNOWN : BLK_STORED | BLK_TOUCHED);
-    coll->dead += dead;
     if (!dead && coll->type == VT_ZSET)
         zorder_insert(&coll->order, coll_score(elem), elem);
     coll_account(ks, coll);
@@ -369,13 +427,14 @@ void coll_install_fresh(struct keyspace *ks, struct coll *coll, struct bytes sub
 
 void coll_elem_clean(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
-    if (is_live(elem) || elem->h.row_len != 0)
+    /* In a group a dead element that has a row still keeps others from coming back. */
+    if (is_live(elem) || (coll->grouped && elem->h.row_len != 0))
         return;
     /* A read under way may bring the row as it was: the dead one must be there to refuse it. */
     elem->h.flags = (uint8_t)((elem->h.flags & ~BLK_STORED) | BLK_UNKNOWN);
     if (coll->reads != 0)
         return;
-    coll->dead--;
+    coll->dead -= coll->grouped;
     elem_remove(ks, coll, elem);
     coll_account(ks, coll);
 }
@@ -386,23 +445,28 @@ static bool is_kept(const struct keyspace *ks, const struct elem *elem)
     return (elem->h.flags & BLK_FRESH) != 0 && !ks_fresh_full(ks);
 }
 
-bool coll_clean(const struct keyspace *ks, const struct coll *coll)
+static bool all_clean(const struct keyspace *ks, const struct elemtab *tab)
 {
     struct elemtab_iter it;
     const struct elem *elem;
 
+    elemtab_iter_init(tab, &it);
+    while ((elem = elemtab_iter_next(&it)) != NULL) {
+        if (elem->h.dirty != 0 || is_kept(ks, elem))
+            return false;
+    }
+    return true;
+}
+
+bool coll_clean(const struct keyspace *ks, const struct coll *coll)
+{
     if (coll->reads != 0 || list_linked(&coll->flush_link))
         return false;
     if (coll->type == VT_LIST && !coll->grouped)
         return coll->list_head.dirty == 0;
     if (coll->type == VT_STRING && !coll->grouped)
         return true; /* Its object is dirty if a chunk is. */
-    elemtab_iter_init(&coll->tab, &it);
-    while ((elem = elemtab_iter_next(&it)) != NULL) {
-        if (elem->h.dirty != 0 || is_kept(ks, elem))
-            return false;
-    }
-    return true;
+    return all_clean(ks, &coll->tab) && (coll->gone == NULL || all_clean(ks, &coll->gone->tab));
 }
 
 struct bytes coll_key_row(struct keyspace *ks, const struct coll *coll)
@@ -472,8 +536,6 @@ static bool shed_one(void *ctx, struct elem *elem)
             zorder_remove(&s->coll->order, coll_score(elem), elem);
         s->coll->complete = false;
         s->ks->metrics.demoted_elements++;
-    } else {
-        s->coll->dead--;
     }
     elem_drop(s->ks, s->coll, elem);
     s->any = true;
@@ -506,6 +568,8 @@ bool coll_shed(struct keyspace *ks, struct coll *coll)
     if (coll->type == VT_ZSET)
         coll_zset_shed(coll);
     (void)elemtab_walk(&coll->tab, &coll->shed_hand, COLL_SHED_SIZE, shed_one, &s);
+    if (coll->gone != NULL)
+        (void)elemtab_walk(&coll->gone->tab, &coll->gone->hand, COLL_SHED_SIZE, shed_one, &s);
     coll_account(ks, coll);
     return s.any;
 }

@@ -9,7 +9,9 @@
  * found may still be on flash; the dispatcher has then fetched those that a command names. An
  * element that was read and is not there is remembered by a dead elem with BLK_UNKNOWN, so that
  * the command can tell "no such field" from "not loaded". An element that was deleted stays as a
- * dead elem until the store knows. Dead ones are invisible to the functions below.
+ * dead elem until the store knows. Dead ones are invisible to the functions below, and stand in a
+ * table of their own: a set that is popped empty before the store is told would else be drawn from
+ * among ever more of them. In a group they stay in `tab`.
  *
  * A list may have one gap: a stretch of elements that are on flash only, clean, between those that
  * are resident at its front and at its back. The positions around the gap bound what a read of more
@@ -82,6 +84,12 @@ struct zset_side {
 };
 #define ZKEY_BYTES_MAX (8u + 65535u)
 
+/* The dead elements of a collection; there while there are any. */
+struct coll_gone {
+    struct elemtab tab;
+    uint64_t hand; /* Of shedding. */
+};
+
 struct coll {
     struct obj *obj;       /* Its key row; follows it when it moves. */
     uint64_t hash;         /* Of the key; with the slot: ks_key_of_coll. */
@@ -93,7 +101,7 @@ struct coll {
     uint64_t table_bytes;  /* Of the containers, as accounted. */
     uint64_t shed_hand;
     uint64_t *fresh_bytes; /* That of the keyspace. */
-    uint64_t dead;         /* Dead elements in `tab`. */
+    uint64_t dead;         /* Dead elements in `tab`, if `grouped`; else those are in `gone`. */
     uint32_t reads;        /* Reads under way, */
     uint32_t spans; /* and those of more than one row: what may leave meanwhile, flight.c tells. */
     uint16_t slot;
@@ -102,11 +110,12 @@ struct coll {
     bool complete;
     bool stored; /* The store may hold element rows. */
     struct elemtab tab;
-    struct zorder order;  /* Of a sorted set. */
-    struct listq seq;     /* Of a list. */
-    struct list_gap *gap; /* Of a list; NULL: it is complete. */
-    struct list_run run;  /* Of a list: our own runs at its ends; hlc 0: none. */
-    int64_t rank_min;     /* Of all positions it ever had, if `ranked`. */
+    struct coll_gone *gone; /* Or NULL. */
+    struct zorder order;    /* Of a sorted set. */
+    struct listq seq;       /* Of a list. */
+    struct list_gap *gap;   /* Of a list; NULL: it is complete. */
+    struct list_run run;    /* Of a list: our own runs at its ends; hlc 0: none. */
+    int64_t rank_min;       /* Of all positions it ever had, if `ranked`. */
     int64_t rank_max;
     uint64_t too_large_for; /* A load of all has met this limit, and none has left since. Bytes. */
     uint64_t unsaved;       /* Bytes of its changes that wait for the store, roughly. */
@@ -128,6 +137,9 @@ struct elem *coll_find(const struct coll *coll, struct bytes sub);
 
 /* Live elements in DRAM of what is not a list or a string: all of them if it is complete. */
 uint64_t coll_resident(const struct coll *coll);
+
+/* Whether DRAM has the element, live or dead: a row of it that is read now is older. */
+bool coll_remembers(const struct coll *coll, struct bytes sub);
 
 /* Whether DRAM can tell if the element exists. */
 bool coll_knows(const struct coll *coll, struct bytes sub);

@@ -129,7 +129,7 @@ static int install(struct flight *f, struct coll *coll)
         const double at = rowkey_score_load(row.ptr);
         const struct tag tag = tag_load(row.ptr + ROWKEY_SCORE_BYTES);
         row = bytes_from(row, HEAD_BYTES);
-        if (elemtab_find(&coll->tab, member) != NULL || ks_sweep_hides(ks, &key, tag))
+        if (coll_remembers(coll, member) || ks_sweep_hides(ks, &key, tag))
             continue;
         if (!flight_row_ok(f, coll, &key, &row))
             return f->err;

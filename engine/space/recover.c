@@ -55,7 +55,7 @@ int ks_recover_elem(struct keyspace *ks, struct coll *coll, struct bytes sub)
     const struct ks_key key = ks_key_of_coll(coll);
 
     /* Also of a collection that begins here: the store may have more of it than was replayed. */
-    if (elemtab_find(&coll->tab, sub) != NULL)
+    if (coll_remembers(coll, sub))
         return 0;
     const size_t len =
         rowkey_store_elem(ks->name, key.slot, key.hash, key.name, coll_row_kind(coll->type), sub);

@@ -222,6 +222,73 @@ static void test_a_large_set_among_cold_keys_leaves_at_once(void **state)
     core_deinit(&c);
 }
 
+static void remove_some(struct core *c, const struct ks_key *key, unsigned from, unsigned to)
+{
+    char member[16];
+
+    mut_begin(c->mut, NOW_MS);
+    struct coll *coll = mut_coll(c->mut, key, VT_SET);
+    for (unsigned i = from; i < to; i++) {
+        const int len = snprintf(member, sizeof(member), "member:%u", i);
+        assert_true(mut_elem_del(c->mut, coll, bytes_of(member, (size_t)len)));
+    }
+    (void)mut_end(c->mut);
+}
+
+static const struct coll *set_of(struct core *c, const struct ks_key *key)
+{
+    const struct coll *coll = ks_peek_coll(c->ks, key);
+
+    assert_non_null(coll);
+    return coll;
+}
+
+static uint64_t gone_count(const struct coll *coll)
+{
+    return coll->gone == NULL ? 0 : elemtab_count(&coll->gone->tab);
+}
+
+/*
+ * SPOP draws from the table of those that are there: it drew from the removed ones, too, which
+ * stayed in it until the store was told, over and over again when a few were left.
+ */
+static void test_removed_members_are_not_drawn_from(void **state)
+{
+    static struct core c;
+    const unsigned removed = MANY - 10;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    const struct ks_key key = key_of(1, name);
+    add_some(&c, &key, MANY);
+    write_all_now(&c);
+    remove_some(&c, &key, 0, removed);
+    expect_u64(elemtab_count(&set_of(&c, &key)->tab), MANY - removed);
+    expect_u64(gone_count(set_of(&c, &key)), removed);
+    assert_true(coll_remembers(set_of(&c, &key), bytes_cstr("member:7")));
+    assert_null(coll_find(set_of(&c, &key), bytes_cstr("member:7")));
+
+    add_some(&c, &key, MEMBERS);
+    expect_u64(elemtab_count(&set_of(&c, &key)->tab), MANY - removed + MEMBERS);
+    expect_u64(gone_count(set_of(&c, &key)), removed - MEMBERS);
+    assert_non_null(coll_find(set_of(&c, &key), bytes_cstr("member:7")));
+
+    write_all_now(&c);
+    assert_null(set_of(&c, &key)->gone);
+    chill(&c);
+    assert_int_equal(load_whole(&c, &key), 0);
+    expect_u64(coll_resident(set_of(&c, &key)), MANY - removed + MEMBERS);
+    ks_wait_unpin(&c.wait);
+
+    /* A set that goes takes them along. */
+    remove_some(&c, &key, 0, MEMBERS / 2);
+    expect_u64(gone_count(set_of(&c, &key)), MEMBERS / 2);
+    delete (&c, &key);
+    chill(&c);
+    core_deinit(&c);
+}
+
 /* Replay used to hold all that it replayed, whatever maxmemory was. */
 static void test_replay_stays_within_its_bytes(void **state)
 {
@@ -366,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_no_slice_beside_the_callers_writes),
         cmocka_unit_test(test_a_lost_row_is_an_error),
         cmocka_unit_test(test_a_large_set_among_cold_keys_leaves_at_once),
+        cmocka_unit_test(test_removed_members_are_not_drawn_from),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
         cmocka_unit_test(test_a_damaged_checkpoint_is_made_anew),
