@@ -6,6 +6,9 @@
  * member of the first, or, if the others are small against that, makes a table of theirs.
  *
  * What is to be stored is copied first: the destination may be one of the sources.
+ *
+ * Sets that are too large to be loaded never come here; what is stored of them does
+ * (stream_sets.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,8 +17,11 @@
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
+#include "engine/space/collstream.h"
+
 #include "server/handlers.h"
 #include "server/request.h"
+#include "server/stream.h"
 
 /* The members of a result that is to be stored take no more. Bytes. */
 #define RESULT_BYTES_MAX (512u << 20)
@@ -259,41 +265,65 @@ static void reply_op(struct request *rq, set_op *op)
     }
 }
 
-static void store_result(struct request *rq, const struct sink *sink)
+/* The members of a result: collected here, or read from flash (stream.h). */
+struct result {
+    struct bytes names;
+    struct ks_stream *read;
+};
+
+static bool result_next(struct result *r, struct bytes *out)
+{
+    struct ks_stream_elem elem;
+
+    if (r->read != NULL) {
+        const bool more = ks_stream_next(r->read, &elem);
+        *out = more ? elem.sub : bytes_of(NULL, 0);
+        return more;
+    }
+    if (r->names.len == 0)
+        return false;
+    const size_t len = le16_load(r->names.ptr);
+    r->names = bytes_from(r->names, 2);
+    CHECK(bytes_take(&r->names, len, out));
+    return true;
+}
+
+static void store_result(struct request *rq, struct result *result, uint64_t count, size_t bytes)
 {
     const struct ks_key key = req_key(rq, 1);
-    struct bytes in = buf_bytes(&sink->names);
     struct bytes member;
     struct obj *obj;
 
-    if (!req_log_room(rq, sink->count, in.len))
+    if (!req_log_room(rq, count, bytes))
         return;
     if (ks_find(rq->ks, &key, rq->now_ms, &obj, NULL) != KS_ABSENT)
         mut_del(rq->mut, &key);
-    reply_u64(rq->out, sink->count);
-    if (sink->count == 0)
+    reply_u64(rq->out, count);
+    if (count == 0)
         return;
     struct coll *set = mut_coll(rq->mut, &key, VT_SET);
-    while (in.len != 0) {
-        const size_t len = le16_load(in.ptr);
-        in = bytes_from(in, 2);
-        CHECK(bytes_take(&in, len, &member));
+    while (result_next(result, &member))
         (void)mut_elem_set(rq->mut, set, member, bytes_of(NULL, 0));
-    }
 }
 
 static void store_op(struct request *rq, set_op *op)
 {
     struct operands ops;
     struct sink sink = {.rq = rq, .store = true};
+    struct result result = {.read = stream_result(rq->conn)};
 
+    if (result.read != NULL) {
+        store_result(rq, &result, ks_stream_counted(result.read), ks_stream_bytes(result.read));
+        return;
+    }
     if (!operands_find(rq, 2, rq->argc - 2, &ops))
         return;
     buf_init(&sink.names, RESULT_BYTES_MAX);
     op(&ops, &sink);
     mem_free(ops.sets);
+    result.names = buf_bytes(&sink.names);
     if (sink.err == 0)
-        store_result(rq, &sink);
+        store_result(rq, &result, sink.count, result.names.len);
     else
         reply_no_memory(rq);
     buf_deinit(&sink.names);

@@ -195,6 +195,8 @@ static void need_all(struct needs *n, struct shard *sh, const struct dispatch_pl
     n->spec = 0;
     if (likely(plan->key_at != 0))
         need_one(n, &plan->need, &plan->key, argc, argv);
+    else if (n->streams && !n->pin && stream_is_of_sets(plan->cmd))
+        need_result(n, stream_need_sets(sh, plan->cmd, argc, argv, n->wait));
     else
         need_keys(n, sh, plan->cmd, argc, argv);
 }
@@ -319,9 +321,12 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
     }
 }
 
-static void reply_unreadable(struct conn *c, int err)
+static void reply_unreadable(struct conn *c, const struct cmd *cmd, int err)
 {
-    if (err == -ERR_LIMIT)
+    if (err == -ERR_LIMIT && stream_serves(c, cmd))
+        reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory, and would be sent "
+                               "while it is read, but too many are read in that way already");
+    else if (err == -ERR_LIMIT)
         reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory; read it in parts");
     else if (err == -ERR_CLOSED)
         reply_error(&c->out,
@@ -648,8 +653,7 @@ static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
 /* A write of a key whose reply is about to be read from flash waits for a moment. */
 static bool held_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
-    if ((flags_of(c, plan->cmd) & CMD_WRITE) == 0 ||
-        !stream_holds_back(c->sh, plan, rc, plan->cmd->id == CMD_ID_exec))
+    if ((flags_of(c, plan->cmd) & CMD_WRITE) == 0 || !stream_holds_back(c, plan, rc))
         return false;
     shard_retry_after(c->sh, c, HELD_BACK_MS);
     return true;
@@ -670,6 +674,11 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     case STREAM_GONE:
         shard_retry_next_turn(sh, c);
         return DISPATCH_PARKED;
+    case STREAM_RUN:
+        if (!run(c, plan, rc))
+            return DISPATCH_PARKED;
+        stream_drop(c);
+        return DISPATCH_DONE;
     case STREAM_DONE:
         break;
     }
@@ -726,10 +735,10 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     if (unlikely(c->stream != NULL))
         return streamed(c, plan, rc);
     if (!resident(c, plan, rc->argc, rc->argv, &err)) {
-        if (err == -ERR_LIMIT && stream_begin(c, plan))
+        if (err == -ERR_LIMIT && stream_begin(c, plan, rc))
             return streamed(c, plan, rc);
         if (err != 0) {
-            reply_unreadable(c, err);
+            reply_unreadable(c, cmd, err);
             dispatch_reject(c, cmd);
             return DISPATCH_DONE;
         }

@@ -17,11 +17,11 @@
 #include "server/dispatch.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/stream_impl.h"
+#include "server/txn.h"
 
 /* A client that takes nothing for so long is let go. */
 #define STREAM_STALL_MS 30000
-/* Between two looks whether the store has all. */
-#define FLUSH_LOOK_MS 3
 /* What may wait to be sent before the next slice is added. */
 #define OUT_BYTES_MAX (256u << 10)
 /* The key was changed all the same, by expiry or eviction: it is begun again so often. */
@@ -29,26 +29,6 @@
 /* Elements that would fill a quarter of what may be loaded, at so many bytes each. */
 #define ELEM_BYTES   64
 #define BETTER_SHARE 4
-
-enum stage {
-    STAGE_FLUSHING,
-    STAGE_OPENING,
-    STAGE_FLOWING
-};
-
-struct stream {
-    struct list_link link; /* In sh->streams. */
-    struct conn *conn;
-    struct ks_stream *rows;
-    uint64_t hash; /* Of the key. */
-    uint64_t lsn;  /* The store is to have everything up to here. */
-    uint64_t left; /* Elements that are announced and not added yet. */
-    uint64_t moved_ms;
-    uint32_t tries;
-    uint16_t slot;
-    uint8_t stage;
-    bool full; /* It waits for room. */
-};
 
 /* Its reply is one page, written at once. */
 static bool is_scan(const struct cmd *cmd)
@@ -64,12 +44,17 @@ bool stream_serves(const struct conn *c, const struct cmd *cmd)
 
     if (c->is_agent || c->sh->group != NULL || c->reply_mode != CONN_REPLY_ON)
         return false;
-    return is_scan(cmd) || (named && c->fw == NULL);
+    return is_scan(cmd) || ((named || stream_is_of_sets(cmd)) && c->fw == NULL);
+}
+
+uint64_t stream_worth(const struct shard *sh)
+{
+    return ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
 }
 
 bool stream_is_better(const struct shard *sh, const struct coll *coll)
 {
-    return !coll->complete && coll->count > ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
+    return !coll->complete && coll->count > stream_worth(sh);
 }
 
 bool stream_fits(const struct cmd *cmd, const struct coll *coll)
@@ -81,15 +66,43 @@ bool stream_fits(const struct cmd *cmd, const struct coll *coll)
     return coll->type == (cmd->id == CMD_ID_smembers || cmd->id == CMD_ID_sscan ? VT_SET : VT_HASH);
 }
 
-bool stream_begin(struct conn *c, const struct dispatch_plan *plan)
+static bool has_room(const struct conn *c, const struct dispatch_plan *plan,
+                     const struct resp_cmd *rc)
 {
-    if (!stream_serves(c, plan->cmd) || !ks_stream_room(c->sh->ks) ||
-        !stream_fits(plan->cmd, ks_peek_coll(c->sh->ks, &plan->key)))
+    if (stream_is_of_sets(plan->cmd))
+        return stream_sets_room(c, plan->cmd, rc);
+    return stream_fits(plan->cmd, ks_peek_coll(c->sh->ks, &plan->key)) &&
+           ks_stream_room(c->sh->ks, 1);
+}
+
+/* The keys that it names; their places are kept in the order of the arguments. */
+static struct stream *stream_new(struct shard *sh, const struct dispatch_plan *plan,
+                                 const struct resp_cmd *rc)
+{
+    struct stream *st;
+
+    if (!stream_is_of_sets(plan->cmd)) {
+        st = mem_zalloc(sizeof(*st) + sizeof(struct stream_key));
+        st->keys_count = 1;
+        st->keys[0] = (struct stream_key){.hash = plan->key.hash, .slot = plan->key.slot};
+        return st;
+    }
+    CHECK(command_keys(plan->cmd, rc->argc, rc->argv, &sh->keys) == 0); /* As before. */
+    st = mem_zalloc(sizeof(*st) + sh->keys.count * sizeof(struct stream_key));
+    st->keys_count = sh->keys.count;
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        const struct ks_key key = ks_key_of(rc->argv[sh->keys.key[i].pos], ks_seed(sh->ks));
+        st->keys[i] = (struct stream_key){.hash = key.hash, .slot = key.slot};
+    }
+    return st;
+}
+
+bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    if (!stream_serves(c, plan->cmd) || !has_room(c, plan, rc))
         return false;
-    struct stream *st = mem_zalloc(sizeof(*st));
+    struct stream *st = stream_new(c->sh, plan, rc);
     st->conn = c;
-    st->hash = plan->key.hash;
-    st->slot = plan->key.slot;
     st->lsn = oplog_applied_lsn(c->sh->log);
     st->moved_ms = reactor_now_ms(c->sh->reactor);
     c->stream = st;
@@ -98,12 +111,20 @@ bool stream_begin(struct conn *c, const struct dispatch_plan *plan)
     return true;
 }
 
-static void set_stage(struct stream *st, enum stage stage)
+struct ks_stream *stream_result(const struct conn *c)
 {
-    const bool shut = stage != STAGE_FLOWING, was_shut = st->stage != STAGE_FLOWING;
+    return c->stream == NULL ? NULL : c->stream->rows;
+}
 
-    st->conn->sh->streams_shut += shut;
-    st->conn->sh->streams_shut -= was_shut;
+static bool shuts(uint8_t stage)
+{
+    return stage == STAGE_FLUSHING || stage == STAGE_OPENING;
+}
+
+void stream_set_stage(struct stream *st, enum stream_stage stage)
+{
+    st->conn->sh->streams_shut += shuts((uint8_t)stage);
+    st->conn->sh->streams_shut -= shuts(st->stage);
     st->stage = (uint8_t)stage;
 }
 
@@ -113,7 +134,7 @@ void stream_drop(struct conn *c)
 
     if (st == NULL)
         return;
-    set_stage(st, STAGE_FLOWING);
+    stream_set_stage(st, STAGE_FLOWING);
     ks_stream_destroy(st->rows);
     list_remove(&st->link);
     mem_free(st);
@@ -157,13 +178,13 @@ static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_st
 
     if (cmd->id != CMD_ID_hvals && cmd->id != CMD_ID_lrange)
         reply_bulk(&c->out, elem->sub);
-    if (cmd->id != CMD_ID_hkeys && cmd->id != CMD_ID_smembers && cmd->id != CMD_ID_sscan)
+    if (cmd->id != CMD_ID_hkeys && (cmd->acl & ACL_SET) == 0)
         reply_bulk(&c->out, row_text(&elem->view, text));
 }
 
 /* --- the stages --- */
 
-static enum stream_result refuse(struct conn *c, const char *why)
+enum stream_result stream_refuse(struct conn *c, const char *why)
 {
     reply_error(&c->out,
                 "ERR the value does not fit into memory, and cannot be sent while it is "
@@ -183,26 +204,29 @@ static enum stream_result break_off(struct conn *c, int err)
     return STREAM_DONE;
 }
 
-static enum stream_result again(struct conn *c)
+enum stream_result stream_again(struct conn *c)
 {
     struct stream *st = c->stream;
 
     if (++st->tries == TRIES_MAX)
-        return refuse(c, "it changes all the time");
+        return stream_refuse(c, "it changes all the time");
     ks_stream_destroy(st->rows);
     st->rows = NULL;
-    set_stage(st, STAGE_FLUSHING);
+    stream_set_stage(st, STAGE_FLUSHING);
     st->lsn = oplog_applied_lsn(c->sh->log);
-    shard_retry_after(c->sh, c, FLUSH_LOOK_MS);
+    shard_retry_after(c->sh, c, STREAM_FLUSH_LOOK_MS);
     return STREAM_PARKED;
 }
 
-/* The store has everything up to there; else it is asked for. */
-static bool is_stored(struct shard *sh, uint64_t lsn)
+bool stream_is_stored(struct conn *c)
 {
+    struct shard *sh = c->sh;
+    const uint64_t lsn = c->stream->lsn;
+
     if (!ks_flush_needed(sh->ks) || ks_flush_covered(sh->ks) >= lsn)
         return true;
     sh->save.here_lsn = u64_max(sh->save.here_lsn, lsn);
+    shard_retry_after(sh, c, STREAM_FLUSH_LOOK_MS);
     return false;
 }
 
@@ -235,7 +259,7 @@ static enum stream_result begin_page(struct conn *c, struct coll *coll,
     const uint64_t from = (cursor & COLLSCAN_ON_FLASH) != 0 ? cursor & (COLLSCAN_ON_FLASH - 1) : 0;
     st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, 0);
     ks_stream_page(st->rows, from, options.count);
-    set_stage(st, STAGE_OPENING);
+    stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
 }
@@ -250,7 +274,7 @@ static enum stream_result show_page(struct conn *c, const struct cmd *cmd,
     uint64_t shown = 0, next;
 
     if (ks_stream_err(st->rows) != 0)
-        return refuse(c, err_str(ks_stream_err(st->rows)));
+        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     CHECK(collscan_options(&c->out, rc->argc, rc->argv, &options)); /* As before. */
     collscan_reply_head(&c->out,
                         ks_stream_page_end(st->rows, &next) ? COLLSCAN_ON_FLASH | next : 0);
@@ -275,25 +299,23 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
     uint64_t skip;
 
     if (sh->fenced || sh->mend.ailing || sh->flushing)
-        return refuse(c, "the flash tier takes no writes now");
+        return stream_refuse(c, "the flash tier takes no writes now");
     if (coll->lsn > st->lsn)
-        return again(c);
-    if (!is_stored(sh, st->lsn)) {
-        shard_retry_after(sh, c, FLUSH_LOOK_MS);
+        return stream_again(c);
+    if (!stream_is_stored(c))
         return STREAM_PARKED;
-    }
     if (is_scan(plan->cmd))
         return begin_page(c, coll, plan, rc);
     st->left = range_of(coll, rc, &skip);
     if (st->left == 0)
         return STREAM_GONE;
     st->rows = ks_stream_create(sh->ks, &plan->key, coll, skip);
-    set_stage(st, STAGE_OPENING);
+    stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
 }
 
-static enum stream_result flowing(struct conn *c, const struct cmd *cmd)
+enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
 {
     struct stream *st = c->stream;
     struct ks_stream_elem elem;
@@ -329,11 +351,13 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     if (st->rows != NULL && ks_stream_reading(st->rows))
         return STREAM_PARKED;
     if (st->stage == STAGE_FLOWING)
-        return flowing(c, plan->cmd);
+        return stream_flow(c, plan->cmd);
     const int err = c->wait.err;
     c->wait.err = 0;
     if (err != 0)
-        return refuse(c, err_str(err));
+        return stream_refuse(c, err_str(err));
+    if (stream_is_of_sets(plan->cmd))
+        return stream_sets_step(c, plan, rc);
     const enum stream_result found = find(c, plan, &coll);
     if (found != STREAM_DONE)
         return found;
@@ -341,12 +365,12 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
         return flushing(c, coll, plan, rc);
     /* The cursor stands: what it sees is what the key row said before, if nothing changed it. */
     if (coll->lsn > st->lsn)
-        return again(c);
+        return stream_again(c);
     if (is_scan(plan->cmd))
         return show_page(c, plan->cmd, rc);
-    set_stage(st, STAGE_FLOWING);
+    stream_set_stage(st, STAGE_FLOWING);
     reply_head(c, plan->cmd, st->left);
-    return flowing(c, plan->cmd);
+    return stream_flow(c, plan->cmd);
 }
 
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
@@ -365,24 +389,42 @@ static bool is_shut(const struct shard *sh, const struct ks_key *key)
 {
     LIST_FOR_EACH(link, &sh->streams) {
         const struct stream *st = LIST_ITEM(link, struct stream, link);
-        if (st->stage != STAGE_FLOWING && st->hash == key->hash && st->slot == key->slot)
-            return true;
+        for (uint32_t i = 0; i < st->keys_count && shuts(st->stage); i++) {
+            if (st->keys[i].hash == key->hash && st->keys[i].slot == key->slot)
+                return true;
+        }
     }
     return false;
 }
 
-bool stream_holds_back(struct shard *sh, const struct dispatch_plan *plan,
-                       const struct resp_cmd *rc, bool exec)
+static bool names_shut(struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                       const struct bytes *argv)
 {
-    bool shut = exec;
+    bool shut = false;
 
-    if (plan->key_at != 0)
-        return is_shut(sh, &plan->key);
-    if (exec || command_keys(plan->cmd, rc->argc, rc->argv, &sh->keys) != 0)
-        return exec;
+    if ((cmd->flags & CMD_WRITE) == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
+        return false;
     for (uint32_t i = 0; i < sh->keys.count && !shut; i++) {
-        const struct ks_key key = ks_key_of(rc->argv[sh->keys.key[i].pos], ks_seed(sh->ks));
+        const struct ks_key key = ks_key_of(argv[sh->keys.key[i].pos], ks_seed(sh->ks));
         shut = is_shut(sh, &key);
+    }
+    return shut;
+}
+
+bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    bool shut = false;
+
+    /* It does not wait for itself. */
+    if (c->stream != NULL)
+        return false;
+    if (plan->key_at != 0)
+        return is_shut(c->sh, &plan->key);
+    if (plan->cmd->id != CMD_ID_exec)
+        return names_shut(c->sh, plan->cmd, rc->argc, rc->argv);
+    for (uint32_t i = 0; c->txn != NULL && i < c->txn->cmds_count && !shut; i++) {
+        const struct txn_cmd *q = &c->txn->cmds[i];
+        shut = names_shut(c->sh, q->cmd, q->argc, q->argv);
     }
     return shut;
 }

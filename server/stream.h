@@ -11,6 +11,11 @@
  * that cannot be read, or a client that takes nothing for STREAM_STALL_MS, ends the connection. So
  * do FLUSHALL and a store that has to be opened again, which would have to wait for it.
  *
+ * SINTER, SUNION, SDIFF, their STORE forms and SINTERCARD of sets that are too large, one or all
+ * together, are read in the same way and joined (stream_sets.c tells how); one stage more is
+ *
+ *     COUNTING   the result is read a first time, to know how many elements are to be announced
+ *
  * HSCAN and SSCAN of such a collection end with the first slice: it is the page that they show.
  *
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
@@ -31,6 +36,8 @@
 struct coll;
 struct conn;
 struct dispatch_plan;
+struct ks_stream;
+struct ks_wait;
 struct resp_cmd;
 struct shard;
 
@@ -43,21 +50,35 @@ bool stream_fits(const struct cmd *cmd, const struct coll *coll);
 /* Whether that is better than to load the collection, which is not in DRAM. */
 bool stream_is_better(const struct shard *sh, const struct coll *coll);
 
+/* Whether the command names sets that are read together: then stream_need_sets asks for them. */
+bool stream_is_of_sets(const struct cmd *cmd);
+
+/* As ks_need_whole for all of them; -ERR_LIMIT also if they are better read than loaded. */
+MUST_USE int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                              const struct bytes *argv, struct ks_wait *wait);
+
+/* Elements from which on reading is better than loading. */
+uint64_t stream_worth(const struct shard *sh);
+
 /* After -ERR_LIMIT. False: it is not served, or too many are under way. */
-MUST_USE bool stream_begin(struct conn *c, const struct dispatch_plan *plan);
+MUST_USE bool stream_begin(struct conn *c, const struct dispatch_plan *plan,
+                           const struct resp_cmd *rc);
 
 enum stream_result {
     STREAM_DONE,   /* The reply is complete, or an error. */
     STREAM_PARKED, /* To be called again when the connection is resumed. */
+    STREAM_RUN,    /* The handler is to be run, with stream_result; then stream_drop. */
     STREAM_GONE    /* The key is not what it was: to be dispatched anew. */
 };
 /* Goes on; c->stream is NULL afterwards unless PARKED. */
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
                                const struct resp_cmd *rc);
 
-/* Whether a write has to wait as a stream of one of its keys is not FLOWING yet. `exec`: of any. */
-bool stream_holds_back(struct shard *sh, const struct dispatch_plan *plan,
-                       const struct resp_cmd *rc, bool exec);
+/* What the handler is to store: the members that were read. NULL: it finds its sets in DRAM. */
+struct ks_stream *stream_result(const struct conn *c);
+
+/* Whether a write has to wait as a stream of one of its keys does not stand yet. */
+bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc);
 
 /* Replies have left. */
 void stream_sent(struct conn *c);

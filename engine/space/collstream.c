@@ -21,9 +21,16 @@ struct ks_stream {
     struct pool_job job;
     struct keyspace *ks;
     struct list waiters;
-    struct store_iter *it; /* The thread's that reads. */
+    struct store_iter *it;   /* The thread's that reads, as is */
+    struct collmerge *merge; /* of several sets, or NULL. */
     struct buf rows;
-    size_t at;          /* What was taken of them. */
+    size_t at;         /* What was taken of them. */
+    uint64_t counted;  /* Elements, if `counting`; */
+    uint64_t max;      /* no more than these, or 0, */
+    uint64_t kept;     /* bytes that what is kept of them counts for, */
+    uint64_t keep_max; /* at most, */
+    uint32_t beside;   /* and those beside the name of each. */
+    uint32_t cursors;
     uint64_t skip;      /* Elements still to be left out. */
     struct tag hidden;  /* Rows up to here are garbage, if `hides`. */
     uint64_t page_at;   /* The hash of the row that was taken last; ROWS_NONE: of none. */
@@ -31,10 +38,13 @@ struct ks_stream {
     uint32_t page_max;  /* Elements; 0: all are read. */
     uint32_t page_count;
     bool hides;
+    bool counting;
+    bool keeping;
     bool reading;
     bool end;
-    bool closing;  /* The job is to close the cursor. */
-    bool unwanted; /* Destroyed while it was being read. */
+    bool rewinding; /* The job is to begin anew. */
+    bool closing;   /* The job is to close the cursor. */
+    bool unwanted;  /* Destroyed while it was being read. */
     int err;
     size_t prefix_len;
     size_t begin_len;
@@ -125,11 +135,68 @@ static void open_cursor(struct ks_stream *s)
         s->it = NULL;
 }
 
+/* Counts one, and keeps it if there is room. False: it is the last. */
+static bool count_row(struct ks_stream *s, struct bytes sub, struct bytes row)
+{
+    s->counted++;
+    s->kept += sub.len + s->beside;
+    if (s->keeping && s->kept > s->keep_max) {
+        s->keeping = false;
+        buf_deinit(&s->rows);
+    }
+    if (s->keeping)
+        s->err = append(s, sub, row);
+    return s->err == 0 && s->counted != s->max; /* Never 0 now. */
+}
+
+static bool take_merged(struct ks_stream *s, const struct collmerge_row *found)
+{
+    if (s->counting)
+        return count_row(s, found->member, found->row);
+    s->err = append(s, found->member, found->row);
+    return s->err == 0;
+}
+
+static void read_merged(struct ks_stream *s)
+{
+    struct collmerge_row found;
+    int64_t cost = SLICE_ROWS;
+    enum collmerge_result result = COLLMERGE_ROW;
+
+    if (!collmerge_is_open(s->merge))
+        s->err = collmerge_open(s->merge, s->ks->options.store);
+    else if (s->rewinding)
+        collmerge_rewind(s->merge);
+    s->rewinding = false;
+    while (s->err == 0 && (s->counting || s->rows.len < SLICE_BYTES)) {
+        result = collmerge_next(s->merge, &cost, &found);
+        if (result == COLLMERGE_PAUSE)
+            return;
+        if (result == COLLMERGE_END || !take_merged(s, &found))
+            break;
+    }
+    if (s->err == 0)
+        s->err = collmerge_err(s->merge);
+    s->end = s->err != 0 || result == COLLMERGE_END || (s->counting && s->counted == s->max);
+}
+
+static void close_cursors(struct ks_stream *s)
+{
+    if (s->merge != NULL)
+        collmerge_close(s->merge);
+    if (s->it != NULL)
+        store_iter_close(s->it);
+    s->it = NULL;
+}
+
 static void read_slice(struct ks_stream *s)
 {
     if (s->closing) {
-        store_iter_close(s->it);
-        s->it = NULL;
+        close_cursors(s);
+        return;
+    }
+    if (s->merge != NULL) {
+        read_merged(s);
         return;
     }
     if (s->it == NULL)
@@ -156,7 +223,8 @@ static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
 
 static void stream_free(struct ks_stream *s)
 {
-    s->ks->streams_count--;
+    s->ks->streams_count -= s->cursors;
+    collmerge_destroy(s->merge);
     buf_deinit(&s->rows);
     mem_free(s);
 }
@@ -170,7 +238,7 @@ static void submit(struct ks_stream *s)
 /* Nobody reads it. */
 static void end(struct ks_stream *s)
 {
-    if (s->it == NULL) {
+    if (s->it == NULL && (s->merge == NULL || !collmerge_is_open(s->merge))) {
         stream_free(s);
         return;
     }
@@ -190,16 +258,30 @@ static void on_slice(struct mail *mail)
         ks_wake(&s->waiters, 0);
 }
 
-bool ks_stream_room(const struct keyspace *ks)
+bool ks_stream_room(const struct keyspace *ks, uint32_t cursors)
 {
-    return ks->streams_count < KS_STREAMS_MAX;
+    return cursors <= KS_STREAMS_MAX && ks->streams_count <= KS_STREAMS_MAX - cursors;
+}
+
+static struct ks_stream *stream_new(struct keyspace *ks, uint32_t cursors, size_t prefixes_len)
+{
+    struct ks_stream *s = mem_zalloc(sizeof(*s) + prefixes_len);
+
+    s->page_at = s->page_next = ROWS_NONE;
+    s->ks = ks;
+    s->cursors = cursors;
+    list_init(&s->waiters);
+    buf_init(&s->rows, UINT32_MAX);
+    s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
+    ks->streams_count += cursors;
+    return s;
 }
 
 struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
                                    const struct coll *coll, uint64_t skip)
 {
     const size_t len = ROWKEY_HEAD_BYTES + key->name.len + 1;
-    struct ks_stream *s = mem_zalloc(sizeof(*s) + 3 * len + ROWKEY_HASH_BYTES);
+    struct ks_stream *s = stream_new(ks, 1, 3 * len + ROWKEY_HASH_BYTES);
     const uint8_t kind = coll_row_kind(coll->type);
 
     CHECK(rowkey_store_prefix(s->prefix, key->slot, key->hash, key->name) == len - 1);
@@ -209,15 +291,62 @@ struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key
     memcpy(s->prefix + 2 * len, s->prefix, len);
     s->prefix_len = len;
     s->begin_len = len;
-    s->page_at = s->page_next = ROWS_NONE;
-    s->ks = ks;
     s->skip = skip;
     s->hides = ks_sweep_limit(ks, key, &s->hidden);
-    list_init(&s->waiters);
-    buf_init(&s->rows, UINT32_MAX);
-    s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
-    ks->streams_count++;
     return s;
+}
+
+struct ks_stream *ks_stream_merge(struct keyspace *ks, enum collmerge_op op, uint32_t sets)
+{
+    struct ks_stream *s = stream_new(ks, sets, 0);
+
+    s->merge = collmerge_create(op, sets);
+    return s;
+}
+
+void ks_stream_merge_add(struct ks_stream *s, const struct ks_key *key)
+{
+    struct tag hidden;
+
+    collmerge_add(s->merge, key, ks_sweep_limit(s->ks, key, &hidden) ? &hidden : NULL);
+}
+
+void ks_stream_count(struct ks_stream *s, uint64_t max, uint64_t keep, uint32_t beside)
+{
+    CHECK(!s->reading && !s->counting && s->rows.len == 0);
+    s->counting = true;
+    s->keeping = keep != 0;
+    s->max = max;
+    s->keep_max = keep;
+    s->beside = beside;
+}
+
+uint64_t ks_stream_counted(const struct ks_stream *s)
+{
+    CHECK(!s->reading && s->counting);
+    return s->counted;
+}
+
+bool ks_stream_kept(const struct ks_stream *s)
+{
+    CHECK(!s->reading && s->counting);
+    return s->keeping;
+}
+
+size_t ks_stream_bytes(const struct ks_stream *s)
+{
+    CHECK(!s->reading);
+    return s->rows.len;
+}
+
+void ks_stream_rewind(struct ks_stream *s)
+{
+    CHECK(!s->reading && s->end && s->err == 0);
+    s->counting = false;
+    s->end = false;
+    s->rewinding = true;
+    buf_clear(&s->rows);
+    s->at = 0;
 }
 
 void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max)
@@ -242,7 +371,8 @@ bool ks_stream_page_end(const struct ks_stream *s, uint64_t *from)
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait)
 {
     CHECK(!s->reading && !s->end && s->err == 0);
-    buf_clear(&s->rows);
+    if (!s->counting)
+        buf_clear(&s->rows);
     s->at = 0;
     ks_wait_on(&s->waiters, wait);
     submit(s);

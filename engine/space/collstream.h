@@ -9,6 +9,13 @@
  * client changes it until the first slice has come: by then the cursor stands. Rows of an earlier
  * collection of that name, which wait to be swept, are left out.
  *
+ * What several sets have in common, or not, is read the same way, with a cursor for each
+ * (collmerge.h). How many elements that are shows only at the end; who has to know before reads all
+ * twice, unless it is little enough to be kept:
+ *
+ *     create -> count -> read, read, .. -> next, next, ..              all was kept
+ *                                       -> rewind -> read -> next, ..  else
+ *
  * Owned by one shard thread.
  */
 #ifndef TIERRA_ENGINE_SPACE_COLLSTREAM_H
@@ -20,6 +27,7 @@
 #include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 
+#include "engine/space/collmerge.h"
 #include "engine/value/row.h"
 
 struct coll;
@@ -28,15 +36,37 @@ struct ks_stream;
 struct ks_wait;
 struct keyspace;
 
-/* Streams at a time: each keeps what the store would else delete. */
+/* Cursors at a time: each keeps what the store would else delete. */
 #define KS_STREAMS_MAX 16
 
-/* False: there are as many as may be. */
-bool ks_stream_room(const struct keyspace *ks);
+/* False: with `cursors` more there would be too many. */
+bool ks_stream_room(const struct keyspace *ks, uint32_t cursors);
 
 /* Of a hash, set or list; `skip` elements are left out at its begin. */
 MUST_USE struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
                                             const struct coll *coll, uint64_t skip);
+
+/* Of sets, to which `add` gives one after the other, as many as `sets`. */
+MUST_USE struct ks_stream *ks_stream_merge(struct keyspace *ks, enum collmerge_op op,
+                                           uint32_t sets);
+void ks_stream_merge_add(struct ks_stream *s, const struct ks_key *key);
+
+/*
+ * Before the first read: elements are counted, `max` of them at most (0: all), until the end.
+ * They are kept as long as they take no more than `keep` bytes, each with `beside` bytes beside its
+ * name; after that none is.
+ */
+void ks_stream_count(struct ks_stream *s, uint64_t max, uint64_t keep, uint32_t beside);
+
+/* Between two reads: how many there are so far, and whether all are kept. At the end they are the
+ * next elements. */
+uint64_t ks_stream_counted(const struct ks_stream *s);
+bool ks_stream_kept(const struct ks_stream *s);
+/* What is kept takes, with its heads. */
+size_t ks_stream_bytes(const struct ks_stream *s);
+
+/* At the end: all is read again, as it was. */
+void ks_stream_rewind(struct ks_stream *s);
 
 /*
  * Before the first read: not all of a hash or set, but a page of about `max` elements (at least 1)

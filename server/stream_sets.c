@@ -1,0 +1,324 @@
+/*
+ * SINTER, SUNION, SDIFF and relatives of sets that are too large to be loaded.
+ *
+ * All sets are read in the order of their rows, and joined (engine/space/collmerge.h). Nobody knows
+ * how many members the result has until it has been read, so it is counted first; a result that
+ * fills no more than KEEP_BYTES is kept meanwhile, a larger one is read a second time, through the
+ * same cursors, when its head has been sent.
+ *
+ * SINTERSTORE, SUNIONSTORE and SDIFFSTORE keep the whole result, at most a quarter of maxmemory
+ * with what it takes as a set, for it is stored by one command or not at all. Writers of the
+ * sources wait until then; a change all the same (expiry, eviction) has all begin anew.
+ */
+#include "engine/base/err.h"
+
+#include "engine/space/coll.h"
+#include "engine/space/collstream.h"
+#include "engine/space/demote.h"
+#include "engine/space/keyspace.h"
+#include "engine/space/resident.h"
+
+#include "server/conn.h"
+#include "server/dispatch.h"
+#include "server/request.h"
+#include "server/shard.h"
+#include "server/stream_impl.h"
+
+/* Of a result that is kept while it is counted. */
+#define KEEP_BYTES (256u << 10)
+/* What a member of a set takes in DRAM beside its name, roughly. */
+#define MEMBER_BYTES 64u
+/* What is stored may take so much of what may be loaded. */
+#define STORED_SHARE 2
+
+static bool stores(const struct cmd *cmd)
+{
+    return (cmd->flags & CMD_WRITE) != 0;
+}
+
+bool stream_is_of_sets(const struct cmd *cmd)
+{
+    switch (cmd->id) {
+    case CMD_ID_sinter:
+    case CMD_ID_sintercard:
+    case CMD_ID_sinterstore:
+    case CMD_ID_sunion:
+    case CMD_ID_sunionstore:
+    case CMD_ID_sdiff:
+    case CMD_ID_sdiffstore:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum collmerge_op op_of(const struct cmd *cmd)
+{
+    switch (cmd->id) {
+    case CMD_ID_sunion:
+    case CMD_ID_sunionstore:
+        return COLLMERGE_UNION;
+    case CMD_ID_sdiff:
+    case CMD_ID_sdiffstore:
+        return COLLMERGE_DIFF;
+    default:
+        return COLLMERGE_INTER;
+    }
+}
+
+/* LIMIT of SINTERCARD, 0 if there is none. False: not as the handler will have it. */
+static bool limit_of(const struct cmd *cmd, uint32_t argc, const struct bytes *argv, uint64_t *out)
+{
+    int64_t keys, limit = 0;
+
+    *out = 0;
+    if (cmd->id != CMD_ID_sintercard)
+        return true;
+    if (!num_parse_i64(argv[1], &keys) || keys < 1 || keys > (int64_t)argc - 2)
+        return false;
+    for (uint32_t i = 2 + (uint32_t)keys; i < argc; i += 2) {
+        if (i + 1 >= argc || !bytes_eq_nocase(argv[i], "LIMIT") ||
+            !num_parse_i64(argv[i + 1], &limit) || limit < 0)
+            return false;
+    }
+    *out = (uint64_t)limit;
+    return true;
+}
+
+/* --- the sets --- */
+
+/* What is known of them once all key rows are in DRAM. */
+struct sets {
+    uint64_t lsn;     /* Of the last change of any. */
+    uint64_t missing; /* Members of those that are not all in DRAM. */
+    uint32_t there;
+    bool empty; /* The result is, since one is absent. */
+    bool wrong; /* One of the keys is no set. */
+};
+
+/* The argument is a source, not the destination. */
+static bool is_source(const struct cmd *cmd, uint32_t pos)
+{
+    return !stores(cmd) || pos != 1;
+}
+
+static void look_at(struct shard *sh, const struct cmd *cmd, const struct ks_key *key, bool first,
+                    struct sets *out)
+{
+    const struct obj *obj = ks_peek(sh->ks, key, shard_now_ms(sh));
+    const enum collmerge_op op = op_of(cmd);
+
+    if (obj == NULL) {
+        out->empty |= op == COLLMERGE_INTER || (op == COLLMERGE_DIFF && first);
+        return;
+    }
+    if (obj->h.type != VT_SET) {
+        out->wrong = true;
+        return;
+    }
+    const struct coll *coll = ks_peek_coll(sh->ks, key);
+    out->lsn = u64_max(out->lsn, coll->lsn);
+    out->missing += coll->complete ? 0 : coll->count;
+    out->there++;
+}
+
+/* Asks for the key rows of all keys; returns the reads under way, or fills `*out`. */
+static int look(struct shard *sh, const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
+                struct ks_wait *wait, struct sets *out)
+{
+    int waiting = 0;
+    uint32_t sources = 0;
+
+    *out = (struct sets){0};
+    if (command_keys(cmd, argc, argv, &sh->keys) != 0) {
+        out->wrong = true;
+        return 0;
+    }
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        const uint32_t pos = sh->keys.key[i].pos;
+        const struct ks_key key = ks_key_of(argv[pos], ks_seed(sh->ks));
+        waiting += is_source(cmd, pos) ? ks_need_key(sh->ks, &key, wait)
+                                       : ks_need_existence(sh->ks, &key, wait);
+    }
+    for (uint32_t i = 0; i < sh->keys.count && waiting == 0; i++) {
+        const uint32_t pos = sh->keys.key[i].pos;
+        const struct ks_key key = ks_key_of(argv[pos], ks_seed(sh->ks));
+        if (is_source(cmd, pos))
+            look_at(sh, cmd, &key, sources++ == 0, out);
+    }
+    return waiting;
+}
+
+int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
+                     const struct bytes *argv, struct ks_wait *wait)
+{
+    struct sets sets;
+    uint64_t limit;
+    int waiting = look(sh, cmd, argc, argv, wait, &sets);
+
+    /* What the handler answers without the members. */
+    if (waiting != 0 || sets.wrong || sets.empty || !limit_of(cmd, argc, argv, &limit))
+        return waiting;
+    if (sets.missing > stream_worth(sh))
+        return -ERR_LIMIT;
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        const uint32_t pos = sh->keys.key[i].pos;
+        const struct ks_key key = ks_key_of(argv[pos], ks_seed(sh->ks));
+        if (!is_source(cmd, pos))
+            continue;
+        const int result = ks_need_whole(sh->ks, &key, wait);
+        if (result < 0)
+            return result;
+        waiting += result;
+    }
+    return waiting;
+}
+
+bool stream_sets_room(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    struct sets sets;
+
+    return look(c->sh, cmd, rc->argc, rc->argv, NULL, &sets) == 0 && !sets.wrong && !sets.empty &&
+           sets.there != 0 && ks_stream_room(c->sh->ks, sets.there);
+}
+
+/* --- the stages --- */
+
+/* The smallest set leads an intersection. */
+static uint32_t leader(struct shard *sh, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    uint32_t least = UINT32_MAX;
+    uint64_t least_count = UINT64_MAX;
+
+    for (uint32_t i = 0; i < sh->keys.count && op_of(cmd) == COLLMERGE_INTER; i++) {
+        const uint32_t pos = sh->keys.key[i].pos;
+        const struct ks_key key = ks_key_of(rc->argv[pos], ks_seed(sh->ks));
+        const struct coll *coll = is_source(cmd, pos) ? ks_peek_coll(sh->ks, &key) : NULL;
+        if (coll == NULL || coll->count >= least_count)
+            continue;
+        least = i;
+        least_count = coll->count;
+    }
+    return least;
+}
+
+/* After `look`, which left the keys in sh->keys. */
+static void open_sets(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
+                      const struct sets *sets)
+{
+    struct shard *sh = c->sh;
+    struct stream *st = c->stream;
+    const uint32_t first = leader(sh, cmd, rc);
+
+    st->rows = ks_stream_merge(sh->ks, op_of(cmd), sets->there);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < sh->keys.count; i++) {
+            const uint32_t pos = sh->keys.key[i].pos;
+            const struct ks_key key = ks_key_of(rc->argv[pos], ks_seed(sh->ks));
+            if ((i == first) != (round == 0) || !is_source(cmd, pos))
+                continue;
+            st->keys[i].there = ks_peek(sh->ks, &key, shard_now_ms(sh)) != NULL;
+            if (st->keys[i].there)
+                ks_stream_merge_add(st->rows, &key);
+        }
+    }
+}
+
+static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
+                                     const struct resp_cmd *rc, const struct sets *sets)
+{
+    struct stream *st = c->stream;
+    uint64_t limit;
+
+    if (!limit_of(cmd, rc->argc, rc->argv, &limit))
+        return STREAM_GONE;
+    if (!ks_stream_room(c->sh->ks, sets->there))
+        return stream_refuse(c, "too many others are");
+    open_sets(c, cmd, rc, sets);
+    if (stores(cmd))
+        ks_stream_count(st->rows, 0, ks_scan_bytes_max(c->sh->ks) / STORED_SHARE, MEMBER_BYTES);
+    else
+        ks_stream_count(st->rows, limit, cmd->id == CMD_ID_sintercard ? 0 : KEEP_BYTES, 0);
+    stream_set_stage(st, STAGE_OPENING);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+/* Whether those that were opened are still there, and no others. */
+static bool same_sets(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    const struct stream *st = c->stream;
+
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
+        const uint32_t pos = sh->keys.key[i].pos;
+        const struct ks_key key = ks_key_of(rc->argv[pos], ks_seed(sh->ks));
+        if (is_source(cmd, pos) &&
+            st->keys[i].there != (ks_peek(sh->ks, &key, shard_now_ms(sh)) != NULL))
+            return false;
+    }
+    return true;
+}
+
+/* A slice of the first pass has come. */
+static enum stream_result counting(struct conn *c, const struct cmd *cmd)
+{
+    struct stream *st = c->stream;
+    const uint64_t n = ks_stream_counted(st->rows);
+    const bool kept = ks_stream_kept(st->rows);
+
+    if (ks_stream_err(st->rows) != 0)
+        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
+    if (stores(cmd) && !kept) {
+        reply_err_oom(&c->out, "the result is larger than an eighth of maxmemory, and is stored "
+                               "as a whole or not at all");
+        stream_drop(c);
+        return STREAM_DONE;
+    }
+    if (!ks_stream_end(st->rows)) {
+        ks_stream_read(st->rows, &c->wait);
+        return STREAM_PARKED;
+    }
+    if (stores(cmd))
+        return STREAM_RUN;
+    if (cmd->id == CMD_ID_sintercard) {
+        reply_u64(&c->out, n);
+        stream_drop(c);
+        return STREAM_DONE;
+    }
+    reply_set(&c->out, n);
+    st->left = n;
+    stream_set_stage(st, STAGE_FLOWING);
+    if (kept || n == 0)
+        return stream_flow(c, cmd);
+    ks_stream_rewind(st->rows);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+enum stream_result stream_sets_step(struct conn *c, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc)
+{
+    struct shard *sh = c->sh;
+    struct stream *st = c->stream;
+    const struct cmd *cmd = plan->cmd;
+    struct sets sets;
+
+    /* Cursors would have to be waited for; and nothing was sent yet. */
+    if (sh->fenced || sh->mend.ailing || sh->flushing || sh->stopping)
+        return stream_refuse(c, "the flash tier takes no writes now");
+    if (st->stage == STAGE_COUNTING)
+        return counting(c, cmd);
+    if (look(sh, cmd, rc->argc, rc->argv, &c->wait, &sets) != 0)
+        return STREAM_PARKED;
+    if (sets.wrong || sets.empty || sets.there == 0)
+        return STREAM_GONE;
+    if (sets.lsn > st->lsn || (st->stage == STAGE_OPENING && !same_sets(c, cmd, rc)))
+        return stream_again(c);
+    if (st->stage == STAGE_FLUSHING)
+        return stream_is_stored(c) ? begin_read(c, cmd, rc, &sets) : STREAM_PARKED;
+    /* The cursors stand, as those of one collection do. What is to be stored keeps writers back. */
+    if (!stores(cmd))
+        stream_set_stage(st, STAGE_COUNTING);
+    return counting(c, cmd);
+}

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""SINTER, SUNION, SDIFF and relatives of sets that are larger than what DRAM may hold.
+
+Sets far above what is loaded whole are joined while they are read, and what is shown is held
+against Python's sets while memory is watched. A reader that takes its reply slowly gets the result
+as it was at one moment, and so does one beside a writer that moves members from one set to the
+other within transactions: each of them must be shown once. Results are stored as a whole up to a
+limit, and refused beyond it. DEL and FLUSHALL meanwhile leave a server that works.
+"""
+
+import os
+import sys
+
+from faultlib import MB, Fixture, main_of, run_with, wait_until
+from node import Conn, ErrorReply, encode
+
+MAXMEMORY = 48 * MB
+BATCH = 500
+MOVES = 500
+RSS_MAX = MAXMEMORY * 3 // 2
+
+
+def members(numbers):
+    return {b'member:%08d:%040d' % (i, i * i) for i in numbers}
+
+
+MODEL = {
+    b'one': members(range(0, 55000)),
+    b'two': members(range(30000, 85000)),
+    b'three': members(range(0, 110000, 2)),
+    b'apart': members(range(200000, 255000)),
+    b'few': members(range(0, 110000, 1000)),
+}
+
+
+class Slow(Conn):
+    """Reads what is announced, and the elements when it is told to."""
+
+    def begin(self, *words):
+        self.send(encode(list(words)))
+        line = self._line()
+        assert line[:1] == b'*', line
+        return int(line[1:])
+
+    def take(self, count):
+        return [self.reply() for _ in range(count)]
+
+
+def fill(fix):
+    for key, model in MODEL.items():
+        todo = sorted(model)
+        for at in range(0, len(todo), 20 * BATCH):
+            end = min(at + 20 * BATCH, len(todo))
+            replies = fix.conn.pipeline([[b'SADD', key] + todo[i:i + BATCH]
+                                         for i in range(at, end, BATCH)])
+            assert not any(isinstance(r, ErrorReply) for r in replies), replies
+        assert fix.conn.call('SCARD', key) == len(model)
+
+
+def rss(fix):
+    with open('/proc/%d/statm' % fix.server.process.pid, encoding='ascii') as f:
+        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def shown(fix, *words):
+    reply = fix.conn.call(*words)
+    assert isinstance(reply, list), reply
+    assert len(reply) == len(set(reply)), 'shown twice'
+    return set(reply)
+
+
+def expected(command, keys):
+    sets = [MODEL.get(key, set()) for key in keys]
+    if command == 'SINTER':
+        return set.intersection(*sets)
+    return set.union(*sets) if command == 'SUNION' else sets[0].difference(*sets[1:])
+
+
+def read_all(fix):
+    for command, *keys in (
+            ('SINTER', b'one', b'two'), ('SINTER', b'one', b'few', b'two'), ('SINTER', b'one'),
+            ('SINTER', b'one', b'apart'), ('SINTER', b'one', b'absent'), ('SINTER', b'one', b'one'),
+            ('SDIFF', b'one', b'two', b'three'), ('SDIFF', b'few', b'absent', b'one'),
+            ('SDIFF', b'absent', b'one'), ('SDIFF', b'one', b'one'),
+            ('SUNION', b'one', b'two'), ('SUNION', b'absent', b'few', b'one', b'one')):
+        got = shown(fix, command, *keys)
+        assert got == expected(command, keys), (command, keys, len(got))
+    for keys in ([b'two', b'one'], [b'few', b'one'], [b'apart', b'one']):
+        count = len(expected('SINTER', keys))
+        assert fix.conn.call('SINTERCARD', 2, *keys) == count, keys
+        for limit in (7, count + 1):
+            got = fix.conn.call('SINTERCARD', 2, *keys, 'LIMIT', limit)
+            assert got == min(limit, count), (keys, limit, got)
+    # The commands behind it in a pipeline keep their place.
+    replies = fix.conn.pipeline([[b'SCARD', b'one'], [b'SINTER', b'one', b'two'], [b'PING']])
+    assert (replies[0], len(replies[1]), replies[2]) == (55000, 25000, b'PONG')
+    assert rss(fix) <= RSS_MAX, rss(fix)
+    assert fix.number('scans') == 0, 'it was loaded'
+
+
+def errors(fix):
+    assert fix.conn.call('SET', 'string', 'x') == b'OK'
+    for words in (('SINTER', 'one', 'string'), ('SUNION', 'string', 'one'),
+                  ('SDIFFSTORE', 'to', 'one', 'string'), ('SINTERCARD', 2, 'one', 'string')):
+        assert fix.conn.call(*words).startswith(b'WRONGTYPE'), words
+    for words in (('SINTERCARD', 2, 'one', 'two', 'LIMIT', 'x'), ('SINTERCARD', 0, 'one'),
+                  ('SINTERCARD', 3, 'one', 'two'), ('SINTERCARD', 2, 'one', 'two', 'NO')):
+        assert fix.conn.call(*words).startswith(b'ERR'), words
+    reply = fix.conn.call('SUNION', *['one'] * 17)
+    assert isinstance(reply, ErrorReply) and b'too many' in reply, reply
+    assert fix.conn.call('DEL', 'string') == 1
+
+
+def stored(fix):
+    for command, keys in (('SINTER', [b'one', b'two']), ('SDIFF', [b'one', b'two']),
+                          ('SINTER', [b'one', b'apart']), ('SINTER', [b'one', b'absent'])):
+        want = expected(command, keys)
+        assert fix.conn.call('SADD', 'to', 'old') == 1
+        assert fix.conn.call(command + 'STORE', 'to', *keys) == len(want), (command, keys)
+        assert shown(fix, 'SMEMBERS', 'to') == want, (command, keys)
+        assert fix.conn.call('EXISTS', 'to') == int(want != set())
+        fix.conn.call('DEL', 'to')
+    # One of the sources.
+    both = MODEL[b'one'] & MODEL[b'two']
+    assert fix.conn.call('SINTERSTORE', 'to', 'one', 'two') == len(both)
+    assert fix.conn.call('SDIFFSTORE', 'to', 'to', 'three') == len(both - MODEL[b'three'])
+    assert shown(fix, 'SMEMBERS', 'to') == both - MODEL[b'three']
+    # Nothing happens where the result is too large.
+    reply = fix.conn.call('SUNIONSTORE', 'to', 'one', 'two')
+    assert isinstance(reply, ErrorReply) and b'as a whole' in reply, reply
+    assert shown(fix, 'SMEMBERS', 'to') == both - MODEL[b'three']
+    assert fix.conn.call('DEL', 'to') == 1
+    assert rss(fix) <= RSS_MAX, rss(fix)
+
+
+def at_one_moment(fix):
+    slow = Slow(fix.server.socket_path)
+    count = slow.begin(b'SINTER', b'one', b'two')
+    got = slow.take(100)
+    gone = sorted(MODEL[b'one'] & MODEL[b'two'])[::1000]
+    assert fix.conn.call('SREM', 'one', *gone) == len(gone)
+    for key in ('one', 'two'):
+        reply = fix.conn.call('SADD', key, 'new')
+        assert reply == 1, reply
+    got += slow.take(count - 100)
+    assert len(got) == count and set(got) == MODEL[b'one'] & MODEL[b'two']
+    slow.close()
+    both = (MODEL[b'one'] & MODEL[b'two']) - set(gone)
+    assert shown(fix, 'SINTER', 'one', 'two') == both | {b'new'}
+    assert fix.conn.call('SADD', 'one', *gone) == len(gone)
+    assert fix.conn.call('SREM', 'two', 'new') == fix.conn.call('SREM', 'one', 'new') == 1
+
+
+def movers_beside_it(fix):
+    """Members that move from one set to the other are in one of them at any time."""
+    moved = sorted(MODEL[b'three'])[:MOVES]
+    everything = MODEL[b'three'] | MODEL[b'apart']
+    mover = Conn(fix.server.socket_path)
+    for command in ('SUNION', 'SDIFF', 'SINTERSTORE'):
+        words = []
+        for member in moved:
+            words += [[b'MULTI'], [b'SREM', b'three', member], [b'SADD', b'apart', member],
+                      [b'EXEC']]
+        mover.send(b''.join(encode(w) for w in words))
+        if command == 'SUNION':
+            assert shown(fix, 'SUNION', 'three', 'apart') == everything
+        elif command == 'SDIFF':
+            found = shown(fix, 'SDIFF', 'three', 'apart')
+            left = [member in found for member in moved]
+            assert left == sorted(left), 'changes out of order'
+            assert found == MODEL[b'three'] - {m for m, l in zip(moved, left) if not l}
+        else:
+            assert fix.conn.call('SINTERSTORE', 'to', 'three', 'apart') == 0
+        for _ in moved:
+            assert [mover.reply() for _ in range(3)] == [b'OK', b'QUEUED', b'QUEUED']
+            assert mover.reply() == [1, 1]
+        assert fix.conn.call('SADD', 'three', *moved) == len(moved)
+        assert fix.conn.call('SREM', 'apart', *moved) == len(moved)
+    mover.close()
+
+
+def readers_that_go(fix):
+    for _ in range(3):
+        slow = Slow(fix.server.socket_path)
+        slow.begin(b'SUNION', b'one', b'two')
+        slow.take(10)
+        slow.close()
+        gone = Conn(fix.server.socket_path)
+        gone.send(encode([b'SINTER', b'one', b'two', b'three']))
+        gone.close()
+    slow = Slow(fix.server.socket_path)
+    count = slow.begin(b'SUNION', b'one', b'two')
+    assert fix.conn.call('DEL', 'two') == 1
+    assert fix.conn.call('SADD', 'two', 'new') == 1
+    assert set(slow.take(count)) == MODEL[b'one'] | MODEL[b'two']
+    slow.close()
+    assert shown(fix, 'SUNION', 'one', 'two') == MODEL[b'one'] | {b'new'}
+    assert shown(fix, 'SINTER', 'one', 'two') == set()
+
+
+def store_that_goes(fix):
+    """Nothing is announced yet, or all of it is: an error, or the result."""
+    reader = Conn(fix.server.socket_path)
+    reader.send(encode([b'SINTERCARD', b'2', b'one', b'three']))
+    assert fix.conn.call('FLUSHALL') == b'OK'
+    reply = reader.reply()
+    count = len(MODEL[b'one'] & MODEL[b'three'])
+    assert isinstance(reply, ErrorReply) or reply in (0, count), reply
+    reader.close()
+    assert fix.conn.call('DBSIZE') == 0
+    assert fix.conn.call('SUNION', 'one', 'two') == []
+
+
+def run_on(fix):
+    fill(fix)
+    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    read_all(fix)
+    errors(fix)
+    stored(fix)
+    at_one_moment(fix)
+    movers_beside_it(fix)
+    readers_that_go(fix)
+    store_that_goes(fix)
+
+
+def run(args):
+    fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'setops')
+    run_with(fix, run_on)
+
+
+if __name__ == '__main__':
+    sys.exit(main_of(__doc__, run))
