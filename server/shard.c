@@ -14,6 +14,7 @@
 #include "engine/space/flush.h"
 #include "engine/space/keymerge.h"
 #include "engine/space/recover.h"
+#include "engine/space/resident.h"
 #include "engine/store/store.h"
 
 #include "replication/replay.h"
@@ -403,6 +404,7 @@ void shard_run(struct shard *sh)
 {
     check_set_shard((int)sh->id);
     shard_turn_start_timer(sh);
+    ks_gather_reads(sh->ks);
     reactor_run(sh->reactor);
 }
 

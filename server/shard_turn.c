@@ -8,6 +8,7 @@
 #include "engine/space/expire.h"
 #include "engine/space/flush.h"
 #include "engine/space/keymerge.h"
+#include "engine/space/resident.h"
 #include "engine/store/store.h"
 
 #include "server/blocked.h"
@@ -242,6 +243,7 @@ void shard_turn(void *ctx)
         forward_turn_end(sh, oplog_applied_lsn(sh->log), safe_lsn(sh));
     }
     housekeep(sh);
+    ks_submit_reads(sh->ks);
     sh->stats.last_ns = reactor_now_ns(sh->reactor);
 }
 

@@ -36,6 +36,12 @@
 /* What one takes besides the row that it brings. */
 #define FLIGHT_OWN_BYTES 1024
 
+/*
+ * Reads that gather at most before the readers get them. Handed over one by one, each wakes a
+ * reader, which takes the processor from the shard's thread: figures in README.md.
+ */
+#define GATHERED_MAX 128
+
 /* Rows of one batched read: RocksDB reads their blocks one after the other, threads do not. */
 #define READ_BATCH_MAX 4
 
@@ -582,6 +588,36 @@ static void on_scanned(struct mail *mail)
     flight_finish(f, coll == NULL ? 0 : err);
 }
 
+/* --- to the pool --- */
+
+void ks_submit_reads(struct keyspace *ks)
+{
+    if (ks->gathered_count == 0)
+        return;
+    pool_submit_chain(&ks->read_class, ks->gathered_first, ks->gathered_last, ks->gathered_count);
+    ks->gathered_first = NULL;
+    ks->gathered_last = NULL;
+    ks->gathered_count = 0;
+}
+
+void ks_gather_reads(struct keyspace *ks)
+{
+    ks->gathers = true;
+}
+
+static void submit_read(struct keyspace *ks, struct flight *f)
+{
+    f->job.next = NULL;
+    if (ks->gathered_last == NULL)
+        ks->gathered_first = &f->job;
+    else
+        ks->gathered_last->next = &f->job;
+    ks->gathered_last = &f->job;
+    ks->gathered_count++;
+    if (!ks->gathers || ks->gathered_count == GATHERED_MAX)
+        ks_submit_reads(ks);
+}
+
 /* --- what a command asks --- */
 
 static int need_read(struct keyspace *ks, const struct ks_key *key, const struct flight_spec *spec,
@@ -596,7 +632,10 @@ static int need_read(struct keyspace *ks, const struct ks_key *key, const struct
         return 1;
     if (f == NULL) {
         f = flight_create(ks, key, spec, scan ? on_scanned : on_read);
-        pool_submit(scan ? &ks->scan_class : &ks->read_class, &f->job);
+        if (scan)
+            pool_submit(&ks->scan_class, &f->job);
+        else
+            submit_read(ks, f);
     }
     return flight_wait(f, wait);
 }

@@ -127,6 +127,10 @@ struct keyspace {
     uint64_t flight_bytes;      /* Of one on average. */
     uint64_t flights_bytes_max; /* Of all together. */
     uint64_t fresh_bytes;       /* Elements that reads have brought and nobody has used. */
+    /* Reads of rows that the pool does not have yet (flight.c). */
+    struct pool_job *gathered_first;
+    struct pool_job *gathered_last;
+    uint32_t gathered_count;
     struct pool_class read_class;
     struct pool_class scan_class;
     struct pool_class ends_class;
@@ -157,6 +161,7 @@ struct keyspace {
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
     bool clearing;        /* What ks_clear forgot is being freed. */
+    bool gathers;         /* ks_submit_reads is called at the end of each turn. */
     bool writing_here;    /* ks_flush_batch_now writes from the shard's thread. */
     bool recovering;      /* The store may have rows of elements that DRAM believes to be new. */
     bool recovered_lists; /* Lists hold records that the store lacks (ks_recover_list). */

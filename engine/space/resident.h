@@ -115,6 +115,13 @@ bool ks_may_read_ahead(const struct keyspace *ks);
 /* How much the reads under way may bring, all together. Bytes. */
 void ks_set_reads_bytes_max(struct keyspace *ks, uint64_t bytes);
 
+/*
+ * From now on reads of rows gather, and the owner hands them to the readers together at the end of
+ * each turn by ks_submit_reads; many are handed over before that. Otherwise each is at once.
+ */
+void ks_gather_reads(struct keyspace *ks);
+void ks_submit_reads(struct keyspace *ks);
+
 /* The owner no longer wants to be called, nor anything kept. No effect on an idle one. */
 void ks_wait_cancel(struct ks_wait *wait);
 

@@ -54,6 +54,7 @@ void turn(struct core *c)
 {
     flush_step(c);
     oplog_turn_end(c->log);
+    ks_submit_reads(c->ks);
     rig_turn(&c->rig);
 }
 
@@ -160,6 +161,7 @@ void core_open(struct core *c)
     c->wait = (struct ks_wait){.on_ready = rig_on_ready};
     open_log(c);
     recover(c);
+    ks_gather_reads(c->ks);
 }
 
 void wait_ready(struct core *c)

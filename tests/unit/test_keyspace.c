@@ -427,6 +427,46 @@ static void test_a_start_beside_a_damaged_checkpoint_reads_the_rows(void **state
     }
 }
 
+/*
+ * Reads that gather are nobody's yet, but they are under way: a change makes them stale, and many
+ * do not wait for the end of the turn.
+ */
+static void test_gathered_reads_go_together(void **state)
+{
+    static struct core c;
+    const uint8_t changed[] = {0xff, 0xff, 0xff, 0xff};
+    const uint32_t most = 128, more = 5;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    set_strings(&c);
+    chill(&c);
+    const struct ks_metrics before = *ks_metrics(c.ks);
+    for (unsigned k = 0; k < most + more; k++) {
+        const struct ks_key key = string_key(k, name);
+        assert_int_equal(ks_need_key(c.ks, &key, NULL), 1);
+    }
+    expect_u64(c.ks->gathered_count, more);
+    const struct ks_key last = string_key(most, name);
+    mut_begin(c.mut, NOW_MS);
+    mut_set(c.mut, &last, bytes_of(changed, sizeof(changed)), 0);
+    (void)mut_end(c.mut);
+    ks_submit_reads(c.ks);
+    expect_u64(c.ks->gathered_count, 0);
+    ks_submit_reads(c.ks);
+    settle(&c);
+    expect_u64(ks_metrics(c.ks)->row_reads - before.row_reads, most + more);
+    expect_u64(ks_metrics(c.ks)->stale_reads - before.stale_reads, 1);
+
+    const struct obj *obj = ks_get(c.ks, &last, NOW_MS);
+    struct row_view view;
+    assert_non_null(obj);
+    assert_int_equal(row_view(obj_row(obj), NOW_MS, &view), 0);
+    expect_u64(view.value.len, sizeof(changed));
+    core_deinit(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_removed_members_are_not_drawn_from),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
+        cmocka_unit_test(test_gathered_reads_go_together),
         cmocka_unit_test(test_a_damaged_checkpoint_is_made_anew),
         cmocka_unit_test(test_a_start_beside_a_damaged_checkpoint_reads_the_rows),
     };
