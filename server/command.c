@@ -272,10 +272,10 @@ const struct cmd *command_resolve(const struct command_table *table, uint32_t ar
     const struct cmd *cmd = command_lookup(table, argv[0]);
     const bool container = cmd != NULL && (cmd->flags & CMD_CONTAINER) != 0;
 
+    if (out_container != NULL)
+        *out_container = container && command_is_here(cmd);
     if (unlikely(container) && argc > 1)
         cmd = command_lookup_sub(table, cmd, argv[1]);
-    if (out_container != NULL)
-        *out_container = container;
     return cmd;
 }
 

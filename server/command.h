@@ -50,6 +50,7 @@ typedef void (*cmd_fn)(struct request *rq);
     X(MAY_REPLICATE,     "")                                                                       \
     X(PROTECTED,         "")            /* Needs enable-debug-command or the like. */              \
     X(CONTAINER,         "")            /* Has subcommands. Derived. */                            \
+    X(ABSENT,            "")            /* Of Redis, and not here. */                              \
     X(SPANS_SHARDS,      "")            /* May name keys of several shards. */                     \
     X(EVERY_SHARD,       "")            /* Every shard runs it; the replies are joined. */         \
     X(FIRST_SHARD,       "")            /* Shard 0 runs it. */                                     \
@@ -200,7 +201,7 @@ struct cmd_doc {
 #define CMD_NONE UINT16_MAX
 
 struct cmd {
-    cmd_fn fn;        /* NULL for a container that cannot be called itself. */
+    cmd_fn fn;        /* NULL: a container that cannot be called itself, or absent. */
     const char *name; /* Lower case; "config|get" for a subcommand. */
     uint32_t flags;   /* enum cmd_flag */
     uint32_t acl;     /* enum cmd_acl */
@@ -244,10 +245,16 @@ const struct cmd *command_lookup_sub(const struct command_table *table, const st
 /* "config|get" or "get". */
 const struct cmd *command_lookup_full(const struct command_table *table, struct bytes name);
 
+/* Whether the command is here; of the others only the names and the keys are known. */
+static inline bool command_is_here(const struct cmd *cmd)
+{
+    return (cmd->flags & CMD_ABSENT) == 0;
+}
+
 /*
  * The command that the arguments (at least one) call: a subcommand if there is one. NULL: unknown.
- * `*out_container` (may be NULL) tells then whether argv[0] is a known container, so that the
- * subcommand is what is unknown.
+ * `*out_container` (may be NULL) tells then whether argv[0] is a container that is here, so that
+ * the subcommand is what is unknown.
  */
 const struct cmd *command_resolve(const struct command_table *table, uint32_t argc,
                                   const struct bytes *argv, bool *out_container);

@@ -334,11 +334,26 @@ static void reply_info_head(struct reply *r, const struct cmd *cmd)
 static const struct cmd *next_sub(const struct command_table *table, const struct cmd *container,
                                   const struct cmd *sub)
 {
-    const uint32_t id = (sub == NULL ? container->id : sub->id) + 1u;
+    uint32_t id = (sub == NULL ? container->id : sub->id) + 1u;
 
-    if (id >= command_count(table) || command_at(table, id)->parent != container->id)
-        return NULL;
-    return command_at(table, id);
+    for (; id < command_count(table) && command_at(table, id)->parent == container->id; id++) {
+        if (command_is_here(command_at(table, id)))
+            return command_at(table, id);
+    }
+    return NULL;
+}
+
+static bool is_top(const struct cmd *cmd)
+{
+    return cmd->parent == CMD_NONE && command_is_here(cmd);
+}
+
+/* NULL: there is none of that name here. */
+static const struct cmd *find_shown(const struct command_table *table, struct bytes name)
+{
+    const struct cmd *cmd = command_lookup_full(table, name);
+
+    return cmd != NULL && command_is_here(cmd) ? cmd : NULL;
 }
 
 static void reply_info_one(struct reply *r, const struct command_table *table,
@@ -370,7 +385,7 @@ static uint64_t count_top(const struct command_table *table)
     uint64_t count = 0;
 
     for (uint32_t i = 0; i < command_count(table); i++)
-        count += command_at(table, i)->parent == CMD_NONE;
+        count += is_top(command_at(table, i));
     return count;
 }
 
@@ -380,13 +395,13 @@ void command_reply_info(struct reply *r, const struct command_table *table, uint
     if (argc > 2) {
         reply_array(r, argc - 2);
         for (uint32_t i = 2; i < argc; i++)
-            reply_info_one(r, table, command_lookup_full(table, argv[i]));
+            reply_info_one(r, table, find_shown(table, argv[i]));
         return;
     }
     reply_array(r, count_top(table));
     for (uint32_t i = 0; i < command_count(table); i++) {
         const struct cmd *cmd = command_at(table, i);
-        if (cmd->parent == CMD_NONE)
+        if (is_top(cmd))
             reply_info_one(r, table, cmd);
     }
 }
@@ -457,7 +472,7 @@ void command_reply_docs(struct reply *r, const struct command_table *table, uint
     uint64_t count = 0;
 
     for (uint32_t i = 2; i < argc; i++) {
-        const struct cmd *cmd = command_lookup_full(table, argv[i]);
+        const struct cmd *cmd = find_shown(table, argv[i]);
         if (cmd == NULL)
             continue;
         reply_docs_one(r, table, cmd);
@@ -465,7 +480,7 @@ void command_reply_docs(struct reply *r, const struct command_table *table, uint
     }
     for (uint32_t i = 0; argc <= 2 && i < command_count(table); i++) {
         const struct cmd *cmd = command_at(table, i);
-        if (cmd->parent != CMD_NONE)
+        if (!is_top(cmd))
             continue;
         reply_docs_one(r, table, cmd);
         count++;
@@ -530,7 +545,7 @@ void command_reply_list(struct reply *r, const struct command_table *table, uint
     const struct reply_mark mark = reply_deferred_begin(r, 100);
     for (uint32_t i = 0; i < command_count(table); i++) {
         const struct cmd *cmd = command_at(table, i);
-        if (!list_shows(cmd, filter, arg))
+        if (!command_is_here(cmd) || !list_shows(cmd, filter, arg))
             continue;
         reply_bulk_cstr(r, cmd->name);
         count++;

@@ -217,8 +217,12 @@ void dispatch_plan(const struct shard *sh, const struct resp_cmd *rc, struct dis
 {
     *out = (struct dispatch_plan){0};
     out->cmd = command_resolve(sh->commands, rc->argc, rc->argv, &out->container);
-    if (likely(out->cmd != NULL))
+    if (unlikely(out->cmd == NULL))
+        return;
+    if (likely(command_is_here(out->cmd)))
         plan_keys(sh, rc->argc, rc->argv, out);
+    else
+        out->cmd = NULL;
 }
 
 /* Keys and subkeys that are too long never reach the keyspace. */
@@ -471,18 +475,29 @@ static bool possible_while_listening(const struct cmd *cmd)
     }
 }
 
+/* Replies the error of a command that is unknown, or which only Redis has: false. */
+static bool refuse_unknown(struct conn *c, const struct resp_cmd *rc, bool container)
+{
+    const struct cmd *named = command_resolve(c->sh->commands, rc->argc, rc->argv, NULL);
+
+    /* Users are judged by the rules on its name first. */
+    if (named != NULL && command_arity_ok(named, rc->argc) && c->gate != 0 && !c->is_agent &&
+        !acl_admits(c, named, rc->argc, rc->argv))
+        return false;
+    if (container)
+        reply_err_unknown_subcommand(&c->out, rc->argv);
+    else
+        reply_err_unknown_command(&c->out, rc->argc, rc->argv);
+    dispatch_reject(c, NULL);
+    return false;
+}
+
 /* Who may run it, when, and with how many arguments; after false the error was replied. */
 static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
                      bool container)
 {
-    if (unlikely(cmd == NULL)) {
-        if (container)
-            reply_err_unknown_subcommand(&c->out, rc->argv);
-        else
-            reply_err_unknown_command(&c->out, rc->argc, rc->argv);
-        dispatch_reject(c, NULL);
-        return false;
-    }
+    if (unlikely(cmd == NULL))
+        return refuse_unknown(c, rc, container);
     if (unlikely(!command_arity_ok(cmd, rc->argc) || cmd->fn == NULL)) {
         reply_err_arity(&c->out, cmd->name);
         dispatch_reject(c, cmd);
