@@ -9,6 +9,8 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/evict.h"
+
 #include "server/config.h"
 #include "server/handlers.h"
 #include "server/rdb.h"
@@ -140,7 +142,7 @@ struct restore {
     int64_t ttl_ms;
 };
 
-/* IDLETIME and FREQ are checked, but uses are told by the policy's own figures. */
+/* IDLETIME or FREQ; what the policy in force is not about is checked and not kept. */
 static bool restore_number(struct request *rq, uint32_t at, struct restore *r, bool idle)
 {
     int64_t *out = idle ? &r->idle_s : &r->frequency;
@@ -264,6 +266,7 @@ static void restore_run(struct request *rq, const struct ks_key *key, const stru
             mut_del(rq->mut, key);
     } else {
         restore_value(rq, key, v, (uint64_t)at_ms);
+        ks_use_tell(rq->ks, key, r->idle_s, r->frequency);
     }
     reply_ok(rq->out);
 }

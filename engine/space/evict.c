@@ -405,6 +405,18 @@ uint32_t ks_use_of(const struct keyspace *ks, const struct ks_key *key, const st
     return use_at(&u->rule, hlc_ms(tag.hlc));
 }
 
+void ks_use_tell(struct keyspace *ks, const struct ks_key *key, int64_t idle_s, int64_t frequency)
+{
+    const struct ks_use *u = &ks->use;
+
+    if (u->table == NULL || (u->rule.kind == USE_LRU ? idle_s : frequency) < 0)
+        return;
+    CHECK(frequency <= UINT8_MAX);
+    const uint32_t use =
+        use_told(&u->rule, (uint64_t)i64_max(idle_s, 0), (uint8_t)i64_max(frequency, 0), u->now_ms);
+    usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
+}
+
 void ks_use_set(struct keyspace *ks, const struct use_rule *rule, size_t bytes_max)
 {
     struct ks_use *u = &ks->use;

@@ -63,6 +63,12 @@ void ks_use_set(struct keyspace *ks, const struct use_rule *rule, size_t bytes_m
 /* Of a hot key: as it is kept, else its last write (of a collection: its creation). */
 uint32_t ks_use_of(const struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
 
+/*
+ * A key comes with its use (RESTORE): how long it was not used, or how often it was. Nothing is
+ * kept if the rule is about the other (a value < 0), or if no uses are kept.
+ */
+void ks_use_tell(struct keyspace *ks, const struct ks_key *key, int64_t idle_s, int64_t frequency);
+
 /* The wall clock, by which uses are counted. Every turn or so. */
 void ks_use_tick(struct keyspace *ks, uint64_t now_ms);
 

@@ -57,6 +57,15 @@ uint32_t use_at(const struct use_rule *rule, uint64_t changed_ms)
     return use_first(rule, changed_ms);
 }
 
+uint32_t use_told(const struct use_rule *rule, uint64_t idle_s, uint8_t frequency, uint64_t now_ms)
+{
+    /* Further back than the field reaches would look like a use to come. */
+    const uint32_t idle = (uint32_t)u64_min(idle_s, USE_MASK);
+
+    return rule->kind == USE_LRU ? (second_of(now_ms) - idle) & USE_MASK
+                                 : minute_of(now_ms) << 8 | frequency;
+}
+
 uint64_t use_idle_ms(uint32_t use, uint64_t now_ms)
 {
     return (uint64_t)((second_of(now_ms) - use) & USE_MASK) * 1000;

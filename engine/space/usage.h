@@ -54,6 +54,9 @@ uint32_t use_again(const struct use_rule *rule, uint32_t use, uint64_t now_ms, u
 /* Of a key of which only the time of its last change is known. */
 uint32_t use_at(const struct use_rule *rule, uint64_t changed_ms);
 
+/* Of a key that was not used for so long, or this often: the one that the rule is about. */
+uint32_t use_told(const struct use_rule *rule, uint64_t idle_s, uint8_t frequency, uint64_t now_ms);
+
 /* Milliseconds without a use: to a second. LRU only. */
 uint64_t use_idle_ms(uint32_t use, uint64_t now_ms);
 

@@ -23,6 +23,9 @@ static void idle_time_is_counted_in_seconds_and_survives_the_wrap(void **state)
     expect_u64(use_idle_ms(use_first(&lru, NOW_MS), NOW_MS), 0);
     expect_u64(use_idle_ms(use_first(&lru, NOW_MS), NOW_MS + 90000), 90000);
     expect_u64(use_idle_ms(use_first(&lru, wrap_ms - 5000), wrap_ms + 5000), 10000);
+    expect_u64(use_idle_ms(use_told(&lru, 1000, 0, NOW_MS), NOW_MS), 1000000);
+    expect_u64(use_idle_ms(use_told(&lru, 10, 0, wrap_ms + 5000), wrap_ms + 5000), 10000);
+    expect_u64(use_idle_ms(use_told(&lru, UINT64_MAX, 0, NOW_MS), NOW_MS), USE_MASK * 1000ull);
     expect_u64(use_again(&lru, use_first(&lru, NOW_MS), NOW_MS + 5000, 0),
                use_first(&lru, NOW_MS + 5000));
     assert_true(use_rank(&lru, use_first(&lru, NOW_MS - 9000), NOW_MS) >
@@ -35,6 +38,7 @@ static void a_frequency_grows_by_chance_and_falls_with_time(void **state)
     uint32_t use = use_first(&lfu, NOW_MS);
 
     expect_u64(use_frequency(&lfu, use, NOW_MS), USE_LFU_INIT);
+    expect_u64(use_frequency(&lfu, use_told(&lfu, 7, 255, NOW_MS), NOW_MS), 255);
     use = use_again(&lfu, use, NOW_MS, UINT64_MAX); /* Certain at the start. */
     expect_u64(use_frequency(&lfu, use, NOW_MS), USE_LFU_INIT + 1);
     expect_u64(use_frequency(&lfu, use_again(&lfu, use, NOW_MS, UINT64_MAX / 11), NOW_MS),
