@@ -310,11 +310,12 @@ static bool extend(struct request *rq, const struct ks_key *key, uint64_t end)
     return err == 0;
 }
 
-static void run_fields(struct request *rq, const struct ks_key *key, struct field_text *text)
+/* `changed`: the text is not what is there even if no field changes. */
+static void run_fields(struct request *rq, const struct ks_key *key, struct field_text *text,
+                       bool changed)
 {
     struct field_args args = field_args(rq);
     struct field_op op;
-    bool changed = false;
 
     while (field_next(&args, &op) == FIELD_OP)
         changed = run_field(rq, key, text, &op) || changed;
@@ -339,21 +340,23 @@ static void bitfield(struct request *rq, bool read_only)
     const struct obj *obj = req_get(rq, &key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
+    /* One that is made here, and is one row, is written once. */
+    const bool made = fields.writes != 0 && obj == NULL && fields.end <= ROW_INLINE_BYTES_MAX;
     if (fields.writes != 0) {
         if (!req_log_room(rq, fields.writes,
                           (size_t)fields.writes * FIELD_LOG_BYTES +
                               2 * (size_t)ROW_INLINE_BYTES_MAX) ||
-            !extend(rq, &key, fields.end))
+            (!made && !extend(rq, &key, fields.end)))
             return;
         obj = ks_get(rq->ks, &key, rq->now_ms);
     }
-    if (obj != NULL && !obj_is_chunked(obj)) {
-        text.len = (size_t)req_string_len(rq, obj);
+    if (made || (obj != NULL && !obj_is_chunked(obj))) {
+        text.len = made ? (size_t)fields.end : (size_t)req_string_len(rq, obj);
         text.bytes = mem_alloc(size_max(text.len, 1));
         read_bytes(rq, obj, 0, text.bytes, text.len);
     }
     reply_array(rq->out, fields.count);
-    run_fields(rq, &key, &text);
+    run_fields(rq, &key, &text, made);
     mem_free(text.bytes);
 }
 

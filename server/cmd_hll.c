@@ -12,7 +12,11 @@
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/resident.h"
+#include "engine/space/strval.h"
+
 #include "server/config.h"
+#include "server/conn.h"
 #include "server/handlers.h"
 #include "server/hll.h"
 #include "server/request.h"
@@ -33,7 +37,37 @@ static void reply_no_memory(struct request *rq)
     reply_err_oom(rq->out, "the value does not fit into memory");
 }
 
-/* What is at the key; `*out_obj` NULL: nothing. False after an error reply. */
+static void reply_not_hll(struct request *rq)
+{
+    reply_error(rq->out, "WRONGTYPE Key is not a valid HyperLogLog string value.");
+}
+
+/*
+ * A string in chunks is longer than any value that can be. Its head, for which the command may have
+ * to wait, tells which error it is: a sparse value has no length that could be wrong. EXEC cannot
+ * wait; there it is no value if the head is cold.
+ */
+static void refuse_chunks(struct request *rq, const struct ks_key *key, const struct obj *obj)
+{
+    uint8_t head[HLL_HEAD_BYTES];
+
+    if (!rq->nested && ks_need_bytes(rq->ks, key, 0, sizeof(head), &rq->conn->wait) > 0) {
+        rq->parked = true;
+        return;
+    }
+    if (!strval_knows(obj_coll(obj), 0)) {
+        reply_not_hll(rq);
+        return;
+    }
+    strval_copy(obj_coll(obj), 0, head, sizeof(head));
+    const struct bytes start = bytes_of(head, sizeof(head));
+    if (hll_valid(start) && !hll_is_dense(start))
+        reply_damaged(rq);
+    else
+        reply_not_hll(rq);
+}
+
+/* What is at the key; `*out_obj` NULL: nothing. False after an error reply, or to wait. */
 static bool hll_get(struct request *rq, const struct ks_key *key, struct obj **out_obj,
                     struct bytes *out)
 {
@@ -46,10 +80,14 @@ static bool hll_get(struct request *rq, const struct ks_key *key, struct obj **o
         return false;
     if (obj == NULL)
         return true;
-    /* One in chunks is longer than any value that can be. A number lies in `text`. */
-    const struct bytes value = obj_is_chunked(obj) ? *out : req_string(rq, obj, text);
+    if (obj_is_chunked(obj)) {
+        refuse_chunks(rq, key, obj);
+        return false;
+    }
+    /* A number lies in `text`. */
+    const struct bytes value = req_string(rq, obj, text);
     if (!hll_valid(value)) {
-        reply_error(rq->out, "WRONGTYPE Key is not a valid HyperLogLog string value.");
+        reply_not_hll(rq);
         return false;
     }
     *out = value;
@@ -116,7 +154,7 @@ void cmd_pfadd(struct request *rq)
 
 /* --- PFCOUNT, PFMERGE --- */
 
-/* All keys together; false after an error reply. */
+/* All keys together; false after an error reply, or to wait. */
 static bool merge_keys(struct request *rq, struct hll_registers *registers, bool *out_dense)
 {
     struct obj *obj;
