@@ -115,10 +115,10 @@ static void host_sync_open(void *ctx, uint8_t peer, uint32_t id)
     replica_give_open(ctx, peer, id);
 }
 
-static void host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after,
+static void host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask,
                            size_t bytes_max)
 {
-    replica_give_read(ctx, peer, id, after, bytes_max);
+    replica_give_read(ctx, peer, ask, bytes_max);
 }
 
 static void host_sync_close(void *ctx, uint8_t peer)
@@ -129,6 +129,11 @@ static void host_sync_close(void *ctx, uint8_t peer)
 static void host_sync_begin(void *ctx)
 {
     replica_take_aside(ctx);
+}
+
+static void host_sync_sum(void *ctx, uint16_t first)
+{
+    replica_take_sum(ctx, first);
 }
 
 static void host_sync_put(void *ctx, struct wire_sync_rows *rows)
@@ -152,6 +157,7 @@ static const struct core_host core_host = {.send = host_send,
                                            .sync_read = host_sync_read,
                                            .sync_close = host_sync_close,
                                            .sync_begin = host_sync_begin,
+                                           .sync_sum = host_sync_sum,
                                            .sync_put = host_sync_put,
                                            .sync_finish = host_sync_finish};
 

@@ -10,6 +10,9 @@
  * in whose directory keys have other hashes and hence another order; but slots are the same
  * everywhere, and come first. So the slot of such a key is given once more from its begin.
  *
+ * In a delta resync it also says what it has itself (replica_same.h): then rows of buckets that are
+ * the same here are passed over. Which ones that are is found out once for each range and cursor.
+ *
  * There is one struct for each peer, with at most one job. What is asked for meanwhile replaces
  * what was asked for before.
  */
@@ -25,9 +28,9 @@
 #include "engine/value/rowkey.h"
 
 #include "replication/replica_impl.h"
+#include "replication/replica_same.h"
 
 #define READAHEAD_BYTES (1u << 20)
-#define SLOT_BYTES      2u
 #define ROWS_CAP_MIN    256u
 
 enum give_want {
@@ -43,6 +46,8 @@ struct give {
     uint8_t peer;
     enum give_want want; /* Not begun yet. */
     uint32_t id;
+    struct wire_sync_range range; /* Its sums stand in `sums`. */
+    struct buf sums;
     struct buf after;
     size_t bytes_max;
     /* The job's while it runs. */
@@ -51,6 +56,12 @@ struct give {
     enum give_want doing;
     uint32_t doing_id;
     struct buf from; /* The last key that the peer has. */
+    struct wire_sync_range asked;
+    struct buf asked_sums;
+    struct buf differ;            /* Of the sums whose sum is `compared`; */
+    bool has_differ;              /* it is of this cursor, */
+    struct wire_sync_range known; /* and of this range. */
+    uint64_t compared;
     size_t piece_bytes;
     struct store *store;
     uint64_t seed;
@@ -84,6 +95,7 @@ static int open_cursor(struct give *g)
     uint64_t lsn;
 
     close_cursor(g);
+    g->has_differ = false;
     buf_clear(&g->last);
     buf_init(&covered, UINT32_MAX);
     int err = store_covered(g->store, false, &lsn, &covered);
@@ -96,22 +108,61 @@ static int open_cursor(struct give *g)
     return err;
 }
 
+/* Which buckets of the range differ. */
+static int compare(struct give *g)
+{
+    const uint64_t sum = sum64(g->asked_sums.ptr, g->asked_sums.len);
+
+    if (g->asked.bits == WIRE_SYNC_ALL)
+        return 0;
+    if (g->has_differ && g->compared == sum && g->known.first == g->asked.first &&
+        g->known.end == g->asked.end && g->known.bits == g->asked.bits &&
+        g->known.seed == g->asked.seed)
+        return 0;
+    g->has_differ = false;
+    buf_clear(&g->last); /* The cursor is moved. */
+    const int err = replica_same_compare(g->it, &g->asked, &g->differ);
+    if (err != 0)
+        return err;
+    g->has_differ = true;
+    g->known = g->asked;
+    g->compared = sum;
+    return 0;
+}
+
 /* To the first row that the peer lacks. */
 static void seek(struct give *g)
 {
     const struct bytes from = buf_bytes(&g->from);
+    uint8_t first[SAME_SLOT_BYTES];
     struct rowkey rk;
 
-    if (from.len != 0 && bytes_eq(from, buf_bytes(&g->last)))
+    if (from.len == 0) {
+        store_iter_seek(g->it, replica_same_slot(first, g->asked.first));
         return;
-    if (from.len != 0 && rowkey_parse(from, &rk) == 0 &&
-        hash64(rk.key.ptr, rk.key.len, g->seed) != rk.hash) {
-        store_iter_seek(g->it, bytes_of(from.ptr, SLOT_BYTES));
+    }
+    if (bytes_eq(from, buf_bytes(&g->last)))
+        return;
+    if (rowkey_parse(from, &rk) == 0 && hash64(rk.key.ptr, rk.key.len, g->seed) != rk.hash) {
+        store_iter_seek(g->it, bytes_of(from.ptr, SAME_SLOT_BYTES));
         return;
     }
     store_iter_seek(g->it, from);
-    if (from.len != 0 && store_iter_valid(g->it) && bytes_eq(store_iter_key(g->it), from))
+    if (store_iter_valid(g->it) && bytes_eq(store_iter_key(g->it), from))
         store_iter_next(g->it);
+}
+
+/* The cursor is on a row of the range. */
+static bool in_range(const struct give *g)
+{
+    return store_iter_valid(g->it) && replica_same_slot_of(store_iter_key(g->it)) < g->asked.end;
+}
+
+static bool is_wanted(const struct give *g)
+{
+    return g->asked.bits == WIRE_SYNC_ALL ||
+           wire_sync_differs(buf_bytes(&g->differ),
+                             replica_same_bucket(store_iter_key(g->it), &g->asked));
 }
 
 static int take_row(struct give *g)
@@ -137,25 +188,37 @@ static int take_row(struct give *g)
     return err;
 }
 
-static int read_piece(struct give *g)
+/* Rows until there are enough of them. */
+static int take_rows(struct give *g)
 {
     int err = 0;
+
+    seek(g);
+    while (err == 0 && in_range(g) && g->bytes.len < g->piece_bytes) {
+        if (is_wanted(g))
+            err = take_row(g);
+        else
+            store_iter_next(g->it);
+    }
+    return err == 0 && !store_iter_valid(g->it) ? store_iter_status(g->it) : err;
+}
+
+static int read_piece(struct give *g)
+{
     size_t at = 0;
 
     g->count = 0;
     buf_clear(&g->bytes);
     if (g->it == NULL || g->it_id != g->doing_id)
         return -ERR_CLOSED;
-    seek(g);
-    while (err == 0 && store_iter_valid(g->it) && g->bytes.len < g->piece_bytes)
-        err = take_row(g);
-    if (err == 0 && !store_iter_valid(g->it))
-        err = store_iter_status(g->it);
+    int err = compare(g);
+    if (err == 0)
+        err = take_rows(g);
     if (err != 0) {
         buf_clear(&g->last); /* Where the cursor is does not count. */
         return err;
     }
-    g->end = !store_iter_valid(g->it);
+    g->end = !in_range(g);
     for (uint32_t i = 0; i < g->count; i++) {
         struct wire_row *row = &g->rows[i];
         row->key.ptr = g->bytes.ptr + at;
@@ -203,6 +266,11 @@ static void step(struct give *g)
     g->piece_bytes = g->bytes_max;
     buf_clear(&g->from);
     CHECK(buf_append_bytes(&g->from, buf_bytes(&g->after)) == 0);
+    const struct buf sums = g->asked_sums;
+    g->asked_sums = g->sums;
+    g->sums = sums;
+    g->asked = g->range;
+    g->asked.sums = buf_bytes(&g->asked_sums);
     g->busy = true;
     g->job = (struct pool_job){.mail = {.fn = on_given}, .reply_to = r->options.mailbox};
     r->jobs++;
@@ -222,7 +290,12 @@ static void answer(struct give *g)
         core_sync_opened(r->core, g->peer, g->doing_id, g->err, &g->note.covered, g->note.flush);
         return;
     }
-    const struct core_piece piece = {.rows = g->rows, .count = g->count, .last = g->end};
+    const bool compared = g->end && g->asked.bits != WIRE_SYNC_ALL;
+    const struct core_piece piece = {.rows = g->rows,
+                                     .count = g->count,
+                                     .last = g->end,
+                                     .differ =
+                                         compared ? buf_bytes(&g->differ) : bytes_of(NULL, 0)};
     r->metrics.copied_rows_out += g->err == 0 ? g->count : 0;
     core_sync_rows(r->core, g->peer, g->doing_id, g->err, &piece);
 }
@@ -236,7 +309,9 @@ static void on_given(struct mail *mail)
     /* Of what the core has closed itself it does not know any more; of ours it is to hear. */
     if (g->want != GIVE_NOTHING)
         g->err = -ERR_CLOSED;
-    if (g->doing != GIVE_CLOSE && !g->r->stopping)
+    if (g->doing == GIVE_CLOSE)
+        buf_deinit(&g->asked_sums);
+    else if (!g->r->stopping)
         answer(g);
     if (!g->busy) /* The answer may have begun the next one. */
         buf_shrink(&g->bytes, g->piece_bytes * 2);
@@ -270,6 +345,9 @@ static struct give *give_of(struct replica *r, uint8_t peer)
     buf_init(&g->from, UINT32_MAX);
     buf_init(&g->last, UINT32_MAX);
     buf_init(&g->bytes, SIZE_MAX);
+    buf_init(&g->sums, SIZE_MAX);
+    buf_init(&g->asked_sums, SIZE_MAX);
+    buf_init(&g->differ, SIZE_MAX);
     list_push_back(&r->gives, &g->link);
     return g;
 }
@@ -289,21 +367,28 @@ void replica_give_open(struct replica *r, uint8_t peer, uint32_t id)
     want(g, GIVE_OPEN);
 }
 
-void replica_give_read(struct replica *r, uint8_t peer, uint32_t id, struct bytes after,
+void replica_give_read(struct replica *r, uint8_t peer, const struct wire_sync_ask *ask,
                        size_t bytes_max)
 {
     struct give *g = give_of(r, peer);
 
-    g->id = id;
+    g->id = ask->id;
     buf_clear(&g->after);
-    CHECK(buf_append_bytes(&g->after, after) == 0);
+    CHECK(buf_append_bytes(&g->after, ask->after) == 0);
+    g->range = ask->range;
+    buf_clear(&g->sums);
+    if (buf_append_bytes(&g->sums, ask->range.sums) != 0)
+        buf_clear(&g->sums); /* Without them all buckets differ. */
     g->bytes_max = bytes_max;
     want(g, GIVE_READ);
 }
 
 void replica_give_close(struct replica *r, uint8_t peer)
 {
-    want(give_of(r, peer), GIVE_CLOSE);
+    struct give *g = give_of(r, peer);
+
+    buf_deinit(&g->sums);
+    want(g, GIVE_CLOSE);
 }
 
 bool replica_give_close_all(struct replica *r)
@@ -345,6 +430,9 @@ void replica_give_deinit(struct replica *r)
         buf_deinit(&g->from);
         buf_deinit(&g->last);
         buf_deinit(&g->bytes);
+        buf_deinit(&g->sums);
+        buf_deinit(&g->asked_sums);
+        buf_deinit(&g->differ);
         mem_free(g->rows);
         mem_free(g);
     }
@@ -357,7 +445,7 @@ size_t replica_give_bytes(const struct replica *r)
     LIST_FOR_EACH(link, &r->gives) {
         const struct give *g = LIST_ITEM(link, struct give, link);
 
-        bytes += sizeof(*g) + (g->busy ? g->bytes_max : g->bytes.cap);
+        bytes += sizeof(*g) + (g->busy ? g->bytes_max : g->bytes.cap) + g->sums.cap;
     }
     return bytes;
 }

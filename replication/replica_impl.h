@@ -1,7 +1,8 @@
 /*
  * The inside of a replica, shared by the files that implement it: replica.c (inputs, questions,
  * the host's functions of the core), replica_log.c (records for peers that lag), replica_give.c (a
- * copy for a new member), replica_take.c (a copy made here), replica_lease.c (the clock),
+ * copy for a new member), replica_take.c (a copy made here), replica_join.c and replica_alike.c
+ * (own rows beside it, in a resync), replica_same.c (sums for that), replica_lease.c (the clock),
  * replica_note.c (what the store says of itself), replica_sums.c (sums of what is shown). Not for
  * users of replica.h.
  */
@@ -69,10 +70,26 @@ struct join {
     bool end;
 };
 
+/* Own rows that a peer has the same: replica_alike.c. */
+struct alike {
+    uint16_t first;               /* Slot where the next range begins. */
+    struct wire_sync_range range; /* Summed up last; the sums stand in `sums`. */
+    struct buf sums;
+    struct buf differ; /* Of its buckets, those where the peer has others. */
+    struct buf after;  /* All rows up to this key are in the new store. */
+    bool under_way;
+    bool reading; /* What the peer sent is stored: own rows are. */
+    bool end;
+};
+
 enum take_state {
     TAKE_IDLE,     /* The core asks, or no copy is wanted. */
     TAKE_ROWS,     /* Rows are to be stored. */
     TAKE_WRITING,  /* They are being. */
+    TAKE_SUM,      /* Of a resync: the next range of own rows is to be summed up. */
+    TAKE_SUMMING,  /* Is being. */
+    TAKE_ALIKE,    /* Rows of a range are stored: own ones that are the same are to follow. */
+    TAKE_READING,  /* Are being read. */
     TAKE_JOIN,     /* That was all, of a resync: own rows are to be joined to them. */
     TAKE_JOINING,  /* Are being compared. */
     TAKE_FINISH,   /* That was all: to be made durable. */
@@ -90,6 +107,8 @@ struct take {
     struct store *kept; /* Of a resync: our own rows; NULL: it is none. */
     struct pool_class join_cls;
     struct join join;
+    struct pool_class alike_cls;
+    struct alike alike;
     bool copying; /* The store has a part of a copy, or will soon. */
     bool stale;   /* What waits is from before a flush. */
     bool flush;   /* The job's: make it persistent. */
@@ -195,7 +214,7 @@ size_t replica_log_bytes(const struct replica *r);
 void replica_give_init(struct replica *r);
 void replica_give_deinit(struct replica *r);
 void replica_give_open(struct replica *r, uint8_t peer, uint32_t id);
-void replica_give_read(struct replica *r, uint8_t peer, uint32_t id, struct bytes after,
+void replica_give_read(struct replica *r, uint8_t peer, const struct wire_sync_ask *ask,
                        size_t bytes_max);
 void replica_give_close(struct replica *r, uint8_t peer);
 /* Closes all. True: nothing is open on the store. */
@@ -218,6 +237,7 @@ void replica_take_deinit(struct replica *r);
 void replica_take_begin(struct replica *r);
 /* Of a resync. */
 void replica_take_aside(struct replica *r);
+void replica_take_sum(struct replica *r, uint16_t first);
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
 void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest);
 /* The group was emptied: what waits is worthless. */
@@ -230,6 +250,12 @@ void replica_take_set_aside(struct replica *r);
 bool replica_take_idle(const struct replica *r);
 /* 0, -ENOMEM or -ERR_LIMIT: a peer decides how much it is. */
 MUST_USE int replica_take_put_row(struct buf *rows, struct bytes key, struct bytes row);
+
+/* --- replica_alike.c --- */
+
+/* Maintenance thread: sums of the next range; own rows that are the same, into take.rows. */
+MUST_USE int replica_alike_sum(struct replica *r);
+MUST_USE int replica_alike_piece(struct replica *r);
 
 /* --- replica_join.c --- */
 

@@ -5,6 +5,7 @@
  *
  * In a delta resync the rows come to a new store, which is thrown away if it does not get complete;
  * then one's own are joined to them (replica_join.c), and the new store takes the place of the old.
+ * What the peer has the same does not come from it but from the old store (replica_alike.c).
  *
  * Every batch of rows has the note that says so; it goes with the last one, which has the vector of
  * the copy. So a start finds either no copy, or a part of one, or all of it.
@@ -51,6 +52,15 @@ static void run_join(void *ctx, struct pool_job **jobs, uint32_t n)
     r->take.err = replica_join_piece(r);
 }
 
+static void run_alike(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct replica *r = ctx;
+
+    (void)jobs;
+    CHECK(n == 1);
+    r->take.err = r->take.state == TAKE_SUMMING ? replica_alike_sum(r) : replica_alike_piece(r);
+}
+
 /* --- batches --- */
 
 int replica_take_put_row(struct buf *rows, struct bytes key, struct bytes row)
@@ -87,9 +97,16 @@ static void set_covered(struct replica *r, const struct vv *vv, const struct vv 
 
 static void submit(struct replica *r, enum take_state state)
 {
-    r->take.state = state;
+    struct take *t = &r->take;
+    struct pool_class *cls = &t->cls;
+
+    if (state == TAKE_JOINING)
+        cls = &t->join_cls;
+    else if (state == TAKE_SUMMING || state == TAKE_READING)
+        cls = &t->alike_cls;
+    t->state = state;
     r->jobs++;
-    pool_submit(state == TAKE_JOINING ? &r->take.join_cls : &r->take.cls, &r->take.job);
+    pool_submit(cls, &t->job);
 }
 
 static void write_rows(struct replica *r)
@@ -169,6 +186,10 @@ static void step(struct replica *r)
         return;
     if (t->state == TAKE_ROWS)
         write_rows(r);
+    else if (t->state == TAKE_SUM)
+        submit(r, TAKE_SUMMING);
+    else if (t->state == TAKE_ALIKE)
+        submit(r, TAKE_READING);
     else if (t->state == TAKE_JOIN)
         submit(r, TAKE_JOINING);
     else if (t->state == TAKE_FINISH)
@@ -185,6 +206,8 @@ static void add_keys(struct replica *r)
         ks_copy_key(r->options.ks, key, row);
         if (r->take.join.under_way)
             r->metrics.rows_joined++;
+        else if (r->take.alike.under_way && r->take.alike.reading)
+            r->metrics.rows_alike++;
         else
             r->metrics.copied_rows_in++;
     }
@@ -196,10 +219,19 @@ static void answer_rows(struct replica *r)
     const int refused = t->refused;
 
     t->state = TAKE_IDLE;
-    t->stale = t->join.under_way = false;
+    t->stale = t->join.under_way = t->alike.under_way = false;
     t->refused = 0;
     buf_shrink(&t->rows, 4 * CORE_SYNC_BYTES_DEFAULT);
     core_sync_stored(r->core, refused);
+}
+
+static void answer_sum(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    t->state = TAKE_IDLE;
+    t->stale = false;
+    core_sync_summed(r->core, &t->alike.range);
 }
 
 /* It is all here, unless a flush has overtaken it: then the core has begun anew. */
@@ -227,6 +259,7 @@ static void answer_finish(struct replica *r)
         return;
     t->copying = false;
     t->kept = NULL;
+    buf_deinit(&t->alike.sums);
     posv_copy(&r->newest, &t->newest);
     split(&at, &vv, &seqs);
     mut_adopt(r->options.mut, &vv, &seqs);
@@ -235,24 +268,70 @@ static void answer_finish(struct replica *r)
                (unsigned long long)r->metrics.copied_rows_in);
 }
 
+/* Own rows of a resync could not be read; then it is tried once more. */
+static bool is_unread(struct replica *r, enum take_state again)
+{
+    struct take *t = &r->take;
+
+    if (t->err == 0)
+        return false;
+    LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica", "cannot read rows to join shard=%u err=\"%s\"",
+                 r->options.shard, err_str(t->err));
+    t->state = again;
+    t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+    return true;
+}
+
+static void on_summed(struct replica *r)
+{
+    if (!is_unread(r, TAKE_SUM) && !r->stopping)
+        answer_sum(r);
+}
+
+/* The next own rows that are the same at the peer, or none of them any more. */
+static void on_read(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    if (is_unread(r, TAKE_ALIKE) || r->stopping)
+        return;
+    t->alike.reading = true;
+    if (t->rows.len == 0 && t->alike.end) {
+        answer_rows(r);
+        return;
+    }
+    t->state = t->rows.len != 0 ? TAKE_ROWS : TAKE_ALIKE;
+    step(r);
+}
+
 /* The next rows that a resync changes, or none of them any more. */
 static void on_joined(struct replica *r)
 {
     struct take *t = &r->take;
 
-    if (t->err != 0) {
-        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
-                     "cannot read rows to join shard=%u err=\"%s\"", r->options.shard,
-                     err_str(t->err));
-        t->state = TAKE_JOIN;
-        t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+    if (is_unread(r, TAKE_JOIN))
         return;
-    }
     if (t->rows.len != 0)
         t->state = TAKE_ROWS;
     else
         t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
     step(r);
+}
+
+/* Rows are in the store: what comes behind them. */
+static void on_stored(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    if (t->join.under_way && !t->stale) {
+        t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
+        step(r);
+    } else if (t->alike.under_way && !t->alike.end && !t->stale) {
+        t->state = TAKE_ALIKE;
+        step(r);
+    } else {
+        answer_rows(r);
+    }
 }
 
 static void on_written(struct mail *mail)
@@ -265,6 +344,14 @@ static void on_written(struct mail *mail)
     r->jobs--;
     if (t->state == TAKE_JOINING) {
         on_joined(r);
+        return;
+    }
+    if (t->state == TAKE_SUMMING) {
+        on_summed(r);
+        return;
+    }
+    if (t->state == TAKE_READING) {
+        on_read(r);
         return;
     }
     if (t->err != 0) {
@@ -280,14 +367,10 @@ static void on_written(struct mail *mail)
         add_keys(r);
     if (r->stopping)
         return;
-    if (rows && t->join.under_way && !t->stale) {
-        t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
-        step(r);
-    } else if (rows) {
-        answer_rows(r);
-    } else {
+    if (rows)
+        on_stored(r);
+    else
         answer_finish(r);
-    }
 }
 
 /* --- from the core: it must not be called from within these --- */
@@ -301,7 +384,24 @@ void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
     buf_clear(&t->rows);
     while (t->refused == 0 && wire_sync_next(rows, &row))
         t->refused = replica_take_put_row(&t->rows, row.key, row.row);
+    /* Behind the last rows of a range those come that the peer has the same. */
+    t->alike.under_way = rows->differ.len != 0;
+    t->alike.reading = t->alike.end = false;
+    buf_clear(&t->alike.after);
+    buf_clear(&t->alike.differ);
+    if (t->refused == 0)
+        t->refused = buf_append_bytes(&t->alike.differ, rows->differ);
     t->state = TAKE_ROWS;
+    step(r);
+}
+
+void replica_take_sum(struct replica *r, uint16_t first)
+{
+    struct take *t = &r->take;
+
+    CHECK(t->state == TAKE_IDLE);
+    t->alike.first = first;
+    t->state = TAKE_SUM;
     step(r);
 }
 
@@ -374,7 +474,8 @@ void replica_take_begin(struct replica *r)
 bool replica_take_idle(const struct replica *r)
 {
     return r->take.state != TAKE_WRITING && r->take.state != TAKE_FINISHING &&
-           r->take.state != TAKE_JOINING;
+           r->take.state != TAKE_JOINING && r->take.state != TAKE_SUMMING &&
+           r->take.state != TAKE_READING;
 }
 
 void replica_take_tick(struct replica *r)
@@ -383,8 +484,11 @@ void replica_take_tick(struct replica *r)
 
     if (r->stopping)
         return;
-    if (t->state == TAKE_ROWS && (t->stale || t->refused != 0))
+    if ((t->state == TAKE_ROWS && (t->stale || t->refused != 0)) ||
+        (t->state == TAKE_ALIKE && t->stale))
         answer_rows(r);
+    else if (t->state == TAKE_SUM && t->stale)
+        answer_sum(r);
     else if ((t->state == TAKE_FINISH || t->state == TAKE_JOIN) && t->stale)
         answer_finish(r);
     else
@@ -410,6 +514,15 @@ void replica_take_init(struct replica *r)
                                       .run_batch = run_join,
                                       .ctx = r};
     pool_add_class(r->options.maintainer, &t->join_cls);
+    buf_init(&t->alike.after, UINT32_MAX);
+    buf_init(&t->alike.sums, SIZE_MAX);
+    buf_init(&t->alike.differ, SIZE_MAX);
+    t->alike_cls = (struct pool_class){.name = "alike",
+                                       .priority = POOL_FOREGROUND,
+                                       .batch_max = 1,
+                                       .run_batch = run_alike,
+                                       .ctx = r};
+    pool_add_class(r->options.maintainer, &t->alike_cls);
     t->job = (struct pool_job){.mail = {.fn = on_written}, .reply_to = r->options.mailbox};
 }
 
@@ -418,4 +531,7 @@ void replica_take_deinit(struct replica *r)
     store_batch_deinit(&r->take.batch);
     buf_deinit(&r->take.rows);
     buf_deinit(&r->take.join.after);
+    buf_deinit(&r->take.alike.after);
+    buf_deinit(&r->take.alike.sums);
+    buf_deinit(&r->take.alike.differ);
 }

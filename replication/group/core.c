@@ -146,6 +146,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core_log_init(core);
     core_check_newest(core);
     buf_init(&core->sync_in.after, ROWKEY_BYTES_MAX);
+    buf_init(&core->sync_in.sums, SIZE_MAX);
     core->pack = pack_create();
     wire_writer_init(&core->writer, core->options.frame_bytes);
     buf_init(&core->scratch, WIRE_BODY_BYTES_MAX);
@@ -158,6 +159,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
 static void free_peer(struct peer *peer)
 {
     buf_deinit(&peer->sync_out.after);
+    buf_deinit(&peer->sync_out.sums);
     mem_free(peer);
 }
 
@@ -170,6 +172,7 @@ void core_destroy(struct core *core)
     for (unsigned i = 0; i < core->peers_count; i++)
         free_peer(core->peers[i]);
     buf_deinit(&core->sync_in.after);
+    buf_deinit(&core->sync_in.sums);
     core_tail_clear(core);
     wire_writer_deinit(&core->writer);
     buf_deinit(&core->scratch);
@@ -506,6 +509,7 @@ static void add_peer(struct core *core, const struct member *member)
         peer = mem_zalloc(sizeof(*peer));
         peer->origin = member->origin;
         buf_init(&peer->sync_out.after, ROWKEY_BYTES_MAX);
+        buf_init(&peer->sync_out.sums, SIZE_MAX);
         core->peers[core->peers_count++] = peer;
     }
     peer->incarnation = member->incarnation;
@@ -763,11 +767,12 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
 size_t core_memory_bytes(const struct core *core)
 {
     size_t bytes = sizeof(*core) + core->tail_bytes + core->scratch.cap + core->batch.cap +
-                   core->frame.cap + core->writer.body.cap + core->shared.bytes.cap;
+                   core->frame.cap + core->writer.body.cap + core->shared.bytes.cap +
+                   core->sync_in.sums.cap;
 
     for (unsigned i = 0; i < core->origins_count; i++)
         bytes += core->origins[i].queue_bytes;
     for (unsigned i = 0; i < core->peers_count; i++)
-        bytes += core->peers[i]->sync_out.after.cap;
+        bytes += core->peers[i]->sync_out.after.cap + core->peers[i]->sync_out.sums.cap;
     return bytes + core->peers_count * sizeof(struct peer);
 }

@@ -103,11 +103,13 @@ struct core_host {
     void (*fetch)(void *ctx, const struct core_fetch *fetch);
     void (*event)(void *ctx, const struct core_event *event);
     /*
-     * Full sync, as donor: makes a checkpoint for a peer (core_sync_opened), reads the rows behind
-     * a key (core_sync_rows; about `bytes_max` bytes, at least one row), drops the checkpoint.
+     * Full sync, as donor: makes a checkpoint for a peer (core_sync_opened), reads the rows of a
+     * range behind a key, of those buckets only whose sums are not the same here (core_sync_rows;
+     * about `bytes_max` bytes, at least one row unless they are the last), drops the checkpoint.
+     * `ask` borrows from the call.
      */
     void (*sync_open)(void *ctx, uint8_t peer, uint32_t id);
-    void (*sync_read)(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
+    void (*sync_read)(void *ctx, uint8_t peer, const struct wire_sync_ask *ask, size_t bytes_max);
     void (*sync_close)(void *ctx, uint8_t peer);
     /*
      * Delta resync: this member has rows, and is about to be given all rows of a peer. It keeps its
@@ -116,6 +118,13 @@ struct core_host {
      * what was put aside is thrown away. Everything that was applied is durable.
      */
     void (*sync_begin)(void *ctx);
+    /*
+     * Of a resync, behind sync_begin and a sync_put: sums up what this member has in some slots
+     * from `first` on (core_sync_summed). What a peer has the same there is not sent: with the last
+     * rows of the range sync_put says which buckets differ, and adds the own rows of the others to
+     * what was put aside.
+     */
+    void (*sync_sum)(void *ctx, uint16_t first);
     /*
      * As joiner: stores rows, which replace what is there (core_sync_stored); then makes all of it
      * durable, with `at` as the covered vector (core_sync_finished), and keeps `newest`
@@ -249,6 +258,8 @@ bool core_resyncing(const struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
 void core_sync_finished(struct core *core);
+/* What sync_sum has found: at least one slot. The sums are borrowed. */
+void core_sync_summed(struct core *core, const struct wire_sync_range *range);
 /* What is being stored will be thrown away: a flush, or a freeze, has overtaken it. */
 bool core_sync_stale(const struct core *core);
 
@@ -260,7 +271,8 @@ void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
 struct core_piece {
     const struct wire_row *rows;
     uint32_t count;
-    bool last; /* There are no more. */
+    bool last;           /* There are no more in the range. */
+    struct bytes differ; /* With the last ones (wire.h). */
 };
 
 void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,

@@ -90,6 +90,8 @@ struct sync_out {
     uint64_t asked_ms;
     struct posv at;
     struct posv newest;
+    struct wire_sync_range range; /* What was asked for last; its sums stand in `sums`. */
+    struct buf sums;
     struct buf after;
 };
 
@@ -107,6 +109,8 @@ struct sync_in {
     unsigned donor_last;
     uint32_t id;
     uint64_t heard_ms;
+    struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
+    struct buf sums;
     struct buf after;
     struct posv vector;
     struct posv newest;
@@ -320,6 +324,8 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
 void core_sync_tick(struct core *core);
 void core_sync_overtaken(struct core *core);
 void core_sync_link_down(struct core *core, struct peer *peer);
+/* What is asked for first. */
+void core_sync_first_range(struct core *core);
 /* It is linked, and has what a copy is made of. */
 bool core_sync_is_donor(const struct core *core, const struct peer *peer);
 /* Some peer is being given a copy. */
@@ -336,8 +342,11 @@ void core_went_back(struct core *core, const struct peer *peer);
 
 /* Begins a resync if there is no other way. */
 void core_resync_check(struct core *core);
-/* A peer that may not be kept waiting asks for a copy: we put our own wish off, if we can. */
-bool core_resync_yield(struct core *core, const struct peer *asker);
+/*
+ * A peer that may not be kept waiting asks for a copy: we put our own wish off, if we can.
+ * `entered`: it cannot.
+ */
+bool core_resync_yield(struct core *core, const struct peer *asker, bool entered);
 /* Whether the peer can give us something that no log gives us. */
 bool core_resync_helps(const struct core *core, const struct peer *peer);
 /* What we have, raised by what the rows have that were joined to ours. */

@@ -28,7 +28,8 @@
  *
  * Two members may lack something of each other, when both wrote for long. Of two that ask each
  * other, or of more that ask in a circle, who has the higher origin number gives first: with the
- * lowest one among those who wait there is always one that is served.
+ * lowest one among those who wait there is always one that is served. But who has put rows aside
+ * already cannot give any more, and goes before all who have not: its giver may have gone.
  */
 #include "engine/base/check.h"
 
@@ -109,7 +110,7 @@ static void begin(struct core *core)
     in->wanted = in->resync = true;
     in->entered = in->begun = in->has_vector = in->stale = false;
     in->donor = 0;
-    buf_clear(&in->after);
+    core_sync_first_range(core);
     posv_init(&in->newest);
     for (unsigned i = 0; i < core->origins_count; i++) {
         core_queue_clear(&core->origins[i]);
@@ -142,14 +143,15 @@ void core_resync_check(struct core *core)
         begin(core);
 }
 
-bool core_resync_yield(struct core *core, const struct peer *asker)
+bool core_resync_yield(struct core *core, const struct peer *asker, bool entered)
 {
     const struct member *member = members_find(&core->members, asker->origin);
     struct sync_in *in = &core->sync_in;
 
     if (!in->resync || in->entered)
         return false;
-    if (asker->origin > core->options.origin && member != NULL && member->state == MEMBER_ACTIVE)
+    if (!entered && asker->origin > core->options.origin && member != NULL &&
+        member->state == MEMBER_ACTIVE)
         return false;
     in->wanted = false;
     in->donor = 0;

@@ -22,10 +22,17 @@
  *
  * Delta resync goes the same way (core_resync.c), but the member has rows: those that come are put
  * aside, all of them, and joined to its own in the end. Its log begins at both sides' vectors then.
+ * What the donor has in the same way does not cross the link (wire.h, SYNC_ASK): the slots are gone
+ * through range by range, about 16,000 rows each. The member says what it has there, as sums of 1
+ * to 2 rows each; the donor sends the rows of the sums that are others there, with its last piece
+ * which these were; the member adds its own rows of the other ones to what it has put aside, as if
+ * the donor had sent them. The first range is empty: with it the donor is asked whether it has a
+ * checkpoint. Within a range another try begins anew, as the sums of another checkpoint are others.
  */
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/crc16.h"
 #include "engine/base/err.h"
 
 #include "replication/group/core_impl.h"
@@ -38,12 +45,66 @@ static void ask(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
     struct peer *peer = core_peer_find(core, in->donor);
-    const struct wire_sync_ask msg = {.id = in->id, .after = buf_bytes(&in->after)};
+    struct wire_sync_ask msg = {
+        .id = in->id, .entered = in->entered, .range = in->range, .after = buf_bytes(&in->after)};
 
+    msg.range.sums = buf_bytes(&in->sums);
     in->heard_ms = core->now.mono_ms;
     if (wire_build_sync_ask(&core->batch, &msg) == 0 &&
         wire_put_body(&core->frame, WIRE_SYNC_ASK, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);
+    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+}
+
+/* Goes on with the donor, if it is there; else core_sync_tick finds one. */
+static void ask_on(struct core *core)
+{
+    const struct peer *donor = core_peer_find(core, core->sync_in.donor);
+
+    if (donor != NULL && donor->state == CORE_LINK_UP)
+        ask(core);
+}
+
+void core_sync_first_range(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    buf_clear(&in->after);
+    buf_clear(&in->sums);
+    in->range = (struct wire_sync_range){.end = in->resync ? 0 : KEY_SLOTS, .bits = WIRE_SYNC_ALL};
+}
+
+/* From the first key on. */
+static void restart(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    in->donor = 0;
+    in->id++;
+    in->has_vector = in->begun = false;
+    posv_init(&in->newest);
+    core_sync_first_range(core);
+}
+
+void core_sync_summed(struct core *core, const struct wire_sync_range *range)
+{
+    struct sync_in *in = &core->sync_in;
+
+    CHECK(in->storing && in->resync);
+    in->storing = false;
+    if (in->stale) {
+        in->stale = false;
+        restart(core);
+        return;
+    }
+    CHECK(range->first == in->range.end && range->end > range->first && range->end <= KEY_SLOTS);
+    buf_clear(&in->after);
+    buf_clear(&in->sums);
+    in->range = *range;
+    /* Without memory for the sums all rows are asked for. */
+    if (buf_append_bytes(&in->sums, range->sums) != 0)
+        in->range.bits = WIRE_SYNC_ALL;
+    ask_on(core);
 }
 
 bool core_sync_is_donor(const struct core *core, const struct peer *peer)
@@ -76,6 +137,7 @@ void core_sync_start(struct core *core)
 {
     CHECK(vv_empty(&core->applied_vv));
     core->sync_in.wanted = true;
+    core_sync_first_range(core);
 }
 
 bool core_syncing(const struct core *core)
@@ -86,18 +148,6 @@ bool core_syncing(const struct core *core)
 bool core_resyncing(const struct core *core)
 {
     return core->sync_in.wanted && core->sync_in.resync;
-}
-
-/* From the first key on. */
-static void restart(struct core *core)
-{
-    struct sync_in *in = &core->sync_in;
-
-    in->donor = 0;
-    in->id++;
-    in->has_vector = in->begun = false;
-    posv_init(&in->newest);
-    buf_clear(&in->after);
 }
 
 void core_sync_overtaken(struct core *core)
@@ -145,6 +195,9 @@ void core_sync_tick(struct core *core)
     donor = choose_donor(core);
     in->donor = donor == NULL ? 0 : donor->origin;
     in->id++;
+    /* Which buckets differ is true of one checkpoint: of another one the range comes anew. */
+    if (in->range.bits != WIRE_SYNC_ALL)
+        buf_clear(&in->after);
     if (donor != NULL)
         ask(core);
     else if (in->resync && !in->entered)
@@ -172,6 +225,8 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
         return false;
     if (!in->wanted || in->storing || rows.id != in->id || peer->origin != in->donor)
         return true; /* Of an earlier try. */
+    if (rows.differ.len != (rows.last ? wire_sync_differ_bytes(in->range.bits) : 0))
+        return false;
     if (rows.flush != core->flush) {
         /* One of us does not know yet that the group was emptied. */
         core_flush(core, rows.flush);
@@ -217,7 +272,7 @@ static void refuse_rows(struct core *core, int err)
     }
     in->donor = 0;
     in->id++;
-    buf_clear(&in->after);
+    core_sync_first_range(core);
     if (donor != NULL && donor->state == CORE_LINK_UP)
         core_park(core, donor, core_reason_of(err), 0);
 }
@@ -236,6 +291,10 @@ void core_sync_stored(struct core *core, int err)
         restart(core);
         return;
     }
+    if (in->last && in->range.end < KEY_SLOTS) {
+        core->host->sync_sum(core->ctx, in->range.end);
+        return;
+    }
     if (in->last) {
         /* Of an earlier copy: our own rows may still hold that. */
         for (unsigned i = 0; i < core->newest.count; i++)
@@ -244,9 +303,7 @@ void core_sync_stored(struct core *core, int err)
         return;
     }
     in->storing = false;
-    const struct peer *donor = core_peer_find(core, in->donor);
-    if (donor != NULL && donor->state == CORE_LINK_UP)
-        ask(core);
+    ask_on(core);
 }
 
 /* Everything up to the vector is here, durably, without having passed through the log. */
@@ -277,6 +334,7 @@ void core_sync_finished(struct core *core)
         return;
     }
     in->wanted = false;
+    buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);
     if (in->resync)
         core_resync_adopt(core, &in->vector);
@@ -292,9 +350,13 @@ void core_sync_finished(struct core *core)
 
 static void read_more(struct core *core, struct peer *peer)
 {
-    peer->sync_out.busy = true;
-    core->host->sync_read(core->ctx, peer->origin, peer->sync_out.id,
-                          buf_bytes(&peer->sync_out.after), core->options.sync_bytes);
+    struct sync_out *out = &peer->sync_out;
+    struct wire_sync_ask ask = {
+        .id = out->id, .range = out->range, .after = buf_bytes(&out->after)};
+
+    ask.range.sums = buf_bytes(&out->sums);
+    out->busy = true;
+    core->host->sync_read(core->ctx, peer->origin, &ask, core->options.sync_bytes);
 }
 
 bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
@@ -305,13 +367,20 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
     if (wire_get_sync_ask(body, &msg) != 0)
         return false;
     if (core->self_state != MEMBER_ACTIVE || out->busy ||
-        (core->sync_in.wanted && !core_resync_yield(core, peer)))
+        (core->sync_in.wanted && !core_resync_yield(core, peer, msg.entered)))
         return true; /* It will ask again, or another one. */
-    buf_clear(&out->after);
-    if (buf_append_bytes(&out->after, msg.after) != 0)
+    const bool goes_on = out->open && out->id == msg.id;
+    /* Of the checkpoint where that range was begun nothing is left. */
+    if (!goes_on && msg.after.len != 0 && msg.range.bits != WIRE_SYNC_ALL)
         return true;
+    buf_clear(&out->after);
+    buf_clear(&out->sums);
+    if (buf_append_bytes(&out->after, msg.after) != 0 ||
+        buf_append_bytes(&out->sums, msg.range.sums) != 0)
+        return true;
+    out->range = msg.range;
     out->asked_ms = core->now.mono_ms;
-    if (out->open && out->id == msg.id) {
+    if (goes_on) {
         read_more(core, peer);
         return true;
     }
@@ -366,6 +435,7 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         return;
     const struct wire_sync_rows head = {.id = id,
                                         .last = piece->last,
+                                        .differ = piece->differ,
                                         .flush = peer->sync_out.flush,
                                         .at = peer->sync_out.at,
                                         .newest = peer->sync_out.newest};
@@ -373,7 +443,7 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);
     buf_shrink(&core->batch, 4 * core->options.frame_bytes);
-    if (piece->last)
+    if (piece->last && peer->sync_out.range.end == KEY_SLOTS)
         core_sync_link_down(core, peer); /* Nothing is to be kept open for it. */
 }
 
@@ -391,4 +461,5 @@ void core_sync_link_down(struct core *core, struct peer *peer)
     if (peer->sync_out.open)
         core->host->sync_close(core->ctx, peer->origin);
     peer->sync_out.open = peer->sync_out.busy = false;
+    buf_deinit(&peer->sync_out.sums);
 }

@@ -33,8 +33,11 @@
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
  *     8 BYE        reason 1 | detail 8
- *     9 SYNC_ASK   id 4 | length varint | last row key that is here
- *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector | newest vector, then
+ *     9 SYNC_ASK   id 4 | entered 1 | first slot 2 | slot beyond the last 2 | bits 1 | seed 8 |
+ *                  length varint | last row key that is here | sums: 2^bits times 8; with bits
+ *                  255: none
+ *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector | newest vector |
+ *                  length varint | differ, then
  *                  count times length varint | row key | length varint | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
@@ -62,9 +65,15 @@
  * BATCHES frames may be begun while their bytes are below `total`. NACK: cannot be served, the log
  * begins only after `trimmed seq`.
  *
- * SYNC_ASK: send the next rows behind a key (rowkey.h). SYNC_ROWS: here they are, in key order,
- * from a checkpoint that has everything up to the vector, and nothing beyond the newest vector;
- * with `last` there is no more.
+ * SYNC_ASK: send the next rows of some slots behind a key (rowkey.h). `entered`: rows were put
+ * aside already in a resync, so that I can give none myself before it has come to its end. With
+ * sums: only those that I do not have in the same way. Each row has a name of 64 bits and a sum
+ * (engine/value/row_same.h); the first `bits` of the name say to which of the buckets it belongs,
+ * whose sum is that of its rows, modulo 2^64. SYNC_ROWS: here they are, in key order, from a
+ * checkpoint that has everything up to the vector, and nothing beyond the newest vector; with
+ * `last` there is no more in these slots. Then `differ` has a bit per bucket (bit i & 7 of byte i
+ * >> 3), set where the sums are not the same: all rows of these were sent, none of the others.
+ * Without sums, or `last`, it is empty.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -85,7 +94,7 @@
 
 struct pack;
 
-#define WIRE_PROTOCOL       2u
+#define WIRE_PROTOCOL       3u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -234,9 +243,41 @@ MUST_USE int wire_get_bye(struct bytes body, struct wire_bye *out);
 
 /* --- full sync: wire_sync.c --- */
 
+/* Buckets of a range are 2^bits; WIRE_SYNC_ALL: there are no sums, all rows are wanted. */
+#define WIRE_SYNC_BITS_MAX 16u
+#define WIRE_SYNC_ALL      255u
+
+/* Slots `first` to before `end`, and what the one who asks has there. */
+struct wire_sync_range {
+    uint16_t first;
+    uint16_t end;
+    uint8_t bits;
+    uint64_t seed;
+    struct bytes sums; /* 8 << bits, little-endian. */
+};
+
+/* The bytes of `differ`. */
+static inline size_t wire_sync_differ_bytes(uint8_t bits)
+{
+    return bits == WIRE_SYNC_ALL ? 0 : (((size_t)1 << bits) + 7) >> 3;
+}
+
+/* The bucket of a row by its name. */
+static inline uint32_t wire_sync_bucket(uint64_t name, uint8_t bits)
+{
+    return bits == 0 ? 0 : (uint32_t)(name >> (64 - bits));
+}
+
+static inline bool wire_sync_differs(struct bytes differ, uint32_t bucket)
+{
+    return (differ.ptr[bucket >> 3] & (1u << (bucket & 7))) != 0;
+}
+
 struct wire_sync_ask {
     uint32_t id;
-    struct bytes after; /* Empty: from the start. */
+    bool entered;
+    struct wire_sync_range range;
+    struct bytes after; /* Empty: from the start of the range. */
 };
 
 struct wire_row {
@@ -250,13 +291,15 @@ struct wire_sync_rows {
     uint32_t flush;
     struct posv at;
     struct posv newest;
+    struct bytes differ; /* Of the last ones, if there were sums. */
     uint32_t count;
     uint32_t read;
     struct bytes left; /* What wire_sync_next has not read yet. */
     struct bytes last_key;
 };
 
-/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at, newest. */
+/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at, newest,
+ * differ. */
 MUST_USE int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask);
 MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
                                   const struct wire_row *rows, uint32_t count);

@@ -5,6 +5,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/codec.h"
+#include "engine/base/crc16.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
@@ -13,24 +14,54 @@
 
 #include "replication/group/wire.h"
 
+/* id, entered, first and last slot, bits, seed. */
+#define ASK_HEAD_BYTES 18u
 /* id, last, flush epoch, count. */
 #define ROWS_HEAD_BYTES 13u
 
+static size_t sums_bytes(uint8_t bits)
+{
+    return bits == WIRE_SYNC_ALL ? 0 : (size_t)8 << bits;
+}
+
 int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
 {
-    if (le32_get(&body, &out->id) != 0 ||
+    struct wire_sync_range *range = &out->range;
+    uint8_t entered;
+
+    if (le32_get(&body, &out->id) != 0 || u8_get(&body, &entered) != 0 || entered > 1 ||
+        le16_get(&body, &range->first) != 0 || le16_get(&body, &range->end) != 0 ||
+        u8_get(&body, &range->bits) != 0 || le64_get(&body, &range->seed) != 0 ||
         codec_get_bytes(&body, ROWKEY_BYTES_MAX, &out->after) != 0)
         return -ERR_CORRUPT;
-    return body.len == 0 ? 0 : -ERR_CORRUPT;
+    if (range->first > range->end || range->end > KEY_SLOTS ||
+        (range->bits > WIRE_SYNC_BITS_MAX && range->bits != WIRE_SYNC_ALL))
+        return -ERR_CORRUPT;
+    out->entered = entered != 0;
+    range->sums = body;
+    return body.len == sums_bytes(range->bits) ? 0 : -ERR_CORRUPT;
 }
 
 int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask)
 {
+    const struct wire_sync_range *range = &ask->range;
     int err;
 
+    CHECK(range->sums.len == sums_bytes(range->bits));
     buf_clear(body);
-    err = codec_put_le32(body, ask->id);
-    return err != 0 ? err : codec_put_bytes(body, ask->after);
+    err = buf_reserve(body, ASK_HEAD_BYTES);
+    if (err != 0)
+        return err;
+    uint8_t *at = buf_end(body);
+    le32_store(at, ask->id);
+    at[4] = ask->entered;
+    le16_store(at + 5, range->first);
+    le16_store(at + 7, range->end);
+    at[9] = range->bits;
+    le64_store(at + 10, range->seed);
+    buf_commit(body, ASK_HEAD_BYTES);
+    err = codec_put_bytes(body, ask->after);
+    return err != 0 ? err : buf_append_bytes(body, range->sums);
 }
 
 int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
@@ -50,6 +81,7 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     size_t len = ROWS_HEAD_BYTES + posv_encode(&head->at, at + ROWS_HEAD_BYTES);
     len += posv_encode(&head->newest, at + len);
     buf_commit(body, len);
+    err = codec_put_bytes(body, head->differ);
     for (uint32_t i = 0; err == 0 && i < count; i++) {
         err = codec_put_bytes(body, rows[i].key);
         if (err == 0)
@@ -93,7 +125,8 @@ int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out)
     if (le32_get(&body, &out->id) != 0 || u8_get(&body, &last) != 0 || last > 1 ||
         le32_get(&body, &out->flush) != 0 || le32_get(&body, &out->count) != 0 ||
         posv_decode(&body, &out->at) != 0 || posv_decode(&body, &out->newest) != 0 ||
-        !posv_leq(&out->at, &out->newest))
+        !posv_leq(&out->at, &out->newest) ||
+        codec_get_bytes(&body, wire_sync_differ_bytes(WIRE_SYNC_BITS_MAX), &out->differ) != 0)
         return -ERR_CORRUPT;
     /* Whoever has more to give gives something. */
     if (last == 0 && out->count == 0)

@@ -37,6 +37,7 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->flushes += t->flushes;
     sum->behind += t->behind;
     sum->resyncs += t->resyncs;
+    sum->alike += t->alike;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -65,10 +66,11 @@ static void groups_converge_to_what_the_history_means(void **state)
            " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
            " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " unlinked, %" PRIu64
            " joined, %" PRIu64 " rows copied, %" PRIu64 " times behind, %" PRIu64
-           " resyncs, %" PRIu64 " flushes, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           " resyncs that left out %" PRIu64 " rows, %" PRIu64 " flushes, %" PRIu64
+           " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
-           sum.flushes, sum.frames, sum.bytes);
+           sum.alike, sum.flushes, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
@@ -162,6 +164,12 @@ static void a_resync_that_keeps_what_was_removed_is_caught(void **state)
     expect_caught(GS_KEEP_REMOVED, GS_LAGS);
 }
 
+static void a_resync_that_leaves_out_what_differs_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_ALL_ALIKE, GS_LAGS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +185,7 @@ int main(void)
         cmocka_unit_test(an_end_made_from_some_survivors_is_caught),
         cmocka_unit_test(acknowledgements_that_overtake_are_caught),
         cmocka_unit_test(a_resync_that_keeps_what_was_removed_is_caught),
+        cmocka_unit_test(a_resync_that_leaves_out_what_differs_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@ enum gs_fault {
     GS_SEAL_OF_SOME,  /* A history ends where the first who was asked has it. */
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
     GS_KEEP_REMOVED,  /* A resync keeps what either side has, whatever the other has seen. */
+    GS_ALL_ALIKE,     /* Whoever is asked says that all rows are the same. */
 };
 
 /* What a run is like; bits. */
@@ -83,6 +84,8 @@ struct gs_copy {
     uint32_t flush;
     struct posv at;
     struct buf rows[SIM_ROWS];
+    struct wire_sync_range range; /* That rows are asked for of; its sums stand in `sums`. */
+    struct buf sums;
 };
 
 struct gs_member {
@@ -120,8 +123,11 @@ struct gs_member {
     struct gs_copy copies[GS_MEMBERS_MAX]; /* For each peer. */
     bool resyncing;                        /* What comes is put aside: */
     struct buf aside[SIM_ROWS];
-    struct buf put;     /* A piece of a copy on its way to the rows, */
-    uint32_t put_flush; /* of this flush epoch. */
+    struct wire_sync_range sum; /* Of own rows, */
+    struct buf sums;            /* and its sums. */
+    struct buf differ;          /* Of its buckets; empty: no own rows are to follow. */
+    struct buf put;             /* A piece of a copy on its way to the rows, */
+    uint32_t put_flush;         /* of this flush epoch. */
     struct posv put_at;
     struct posv put_newest;
     struct posv newest; /* Persisted with the copy. */
@@ -173,6 +179,7 @@ enum gs_event_kind {
     GS_OUTAGE,
     GS_SYNC_OPEN,
     GS_SYNC_READ,
+    GS_SYNC_SUM,
     GS_SYNC_PUT,
     GS_SYNC_FINISH,
 };
@@ -205,6 +212,7 @@ struct gs_totals {
     uint64_t flushes;
     uint64_t behind;
     uint64_t resyncs;
+    uint64_t alike;
 };
 
 struct gs {
@@ -306,7 +314,8 @@ uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *b
 void gs_copy_close(struct gs_member *m, unsigned peer);
 void gs_copy_event(struct gs *gs, struct gs_member *m, const struct gs_event *e);
 void gs_host_sync_open(void *ctx, uint8_t peer, uint32_t id);
-void gs_host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max);
+void gs_host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask, size_t bytes_max);
+void gs_host_sync_sum(void *ctx, uint16_t first);
 void gs_host_sync_close(void *ctx, uint8_t peer);
 void gs_host_sync_begin(void *ctx);
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);

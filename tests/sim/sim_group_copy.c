@@ -1,15 +1,20 @@
 /*
  * Full sync, as the hosts of both sides do it: checkpoints of what is on disk, read in pieces, rows
- * that are stored after a while. Row keys are one byte here: the number of the row and one.
+ * that are stored after a while. Row keys are one byte here: the number of the row and one; each
+ * row has a slot of its own.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/crc16.h"
+
+#include "engine/value/row_same.h"
 
 #include "tests/sim/sim_group.h"
 
 #define PIECE_ROWS 3
+#define RANGE_ROWS 8u
 
 void gs_copy_close(struct gs_member *m, unsigned peer)
 {
@@ -18,6 +23,27 @@ void gs_copy_close(struct gs_member *m, unsigned peer)
     copy->open = false;
     for (unsigned i = 0; i < SIM_ROWS; i++)
         buf_deinit(&copy->rows[i]);
+    buf_deinit(&copy->sums);
+}
+
+static uint64_t name_of(unsigned row, uint64_t seed)
+{
+    const uint8_t key = (uint8_t)row;
+    const struct rowkey rk = {.key = bytes_of(&key, 1)};
+
+    return row_same_name(&rk, seed);
+}
+
+/* Adds the sums of rows of a range to, or takes them from, what stands in `sums`. */
+static void add_sums(const struct wire_sync_range *range, unsigned row, struct bytes bytes,
+                     bool off, struct buf *sums)
+{
+    const uint64_t name = name_of(row, range->seed);
+    uint8_t *at = sums->ptr + (size_t)8 * wire_sync_bucket(name, range->bits);
+    uint64_t sum;
+
+    CHECK(row_same_sum(bytes, name, &sum) == 0);
+    le64_store(at, off ? le64_load(at) - sum : le64_load(at) + sum);
 }
 
 static void later(struct gs_member *m, uint8_t kind, unsigned peer, uint32_t id)
@@ -40,20 +66,24 @@ void gs_host_sync_open(void *ctx, uint8_t peer, uint32_t id)
     later(m, GS_SYNC_OPEN, GS_INDEX(peer), id);
 }
 
-void gs_host_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max)
+void gs_host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask, size_t bytes_max)
 {
     struct gs_member *m = ctx;
     struct gs *gs = gs_of(m);
+    struct gs_copy *copy = &m->copies[GS_INDEX(peer)];
 
     (void)bytes_max;
+    copy->range = ask->range;
+    buf_clear(&copy->sums);
+    CHECK(buf_append_bytes(&copy->sums, ask->range.sums) == 0);
     /* The key that it goes on behind travels as the order of the fetch. */
     gs_at(gs, gs_between(gs, 100, 10 * GS_MS),
           &(struct gs_event){.kind = GS_SYNC_READ,
                              .a = m->index,
                              .b = GS_INDEX(peer),
                              .life = m->life,
-                             .id = id,
-                             .fetch = {.from_seq = after.len == 0 ? 0 : after.ptr[0]}});
+                             .id = ask->id,
+                             .fetch = {.from_seq = ask->after.len == 0 ? 0 : ask->after.ptr[0]}});
 }
 
 void gs_host_sync_close(void *ctx, uint8_t peer)
@@ -78,18 +108,52 @@ static void open_copy(struct gs *gs, struct gs_member *m, unsigned peer, uint32_
     core_sync_opened(m->core, GS_ORIGIN(peer), id, 0, &copy->at, copy->flush);
 }
 
+/* A bit per bucket whose sum is not that of these rows. */
+static void compare(const struct gs *gs, const struct gs_copy *copy, struct buf *differ)
+{
+    const struct wire_sync_range *range = &copy->range;
+    const size_t len = wire_sync_differ_bytes(range->bits);
+    struct buf sums;
+
+    buf_init(&sums, SIZE_MAX);
+    CHECK(buf_append_bytes(&sums, buf_bytes(&copy->sums)) == 0 && buf_reserve(differ, len) == 0);
+    if (len != 0)
+        memset(buf_end(differ), 0, len);
+    buf_commit(differ, len);
+    for (unsigned i = range->first; len != 0 && i < SIM_ROWS && i < range->end; i++)
+        add_sums(range, i, buf_bytes(&copy->rows[i]), true, &sums);
+    for (unsigned i = 0; 8 * i < sums.len && gs->fault != GS_ALL_ALIKE; i++) {
+        if (le64_load(sums.ptr + (size_t)8 * i) != 0)
+            differ->ptr[i >> 3] |= (uint8_t)(1u << (i & 7));
+    }
+    buf_deinit(&sums);
+}
+
+static bool is_wanted(const struct gs_copy *copy, unsigned row, struct bytes differ)
+{
+    const struct wire_sync_range *range = &copy->range;
+
+    return copy->rows[row].len > 1 &&
+           (range->bits == WIRE_SYNC_ALL ||
+            wire_sync_differs(differ, wire_sync_bucket(name_of(row, range->seed), range->bits)));
+}
+
 static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event *e)
 {
     const struct gs_copy *copy = &m->copies[e->b];
+    const unsigned end = u32_min(copy->range.end, SIM_ROWS);
     struct wire_row rows[PIECE_ROWS];
     uint8_t keys[PIECE_ROWS];
     uint32_t count = 0;
-    unsigned i = (unsigned)e->fetch.from_seq;
+    unsigned i = u32_max((unsigned)e->fetch.from_seq, copy->range.first);
+    struct buf differ;
 
     if (!copy->open || copy->id != e->id)
         return;
-    for (; i < SIM_ROWS && count < PIECE_ROWS; i++) {
-        if (copy->rows[i].len <= 1)
+    buf_init(&differ, SIZE_MAX);
+    compare(gs, copy, &differ);
+    for (; i < end && count < PIECE_ROWS; i++) {
+        if (!is_wanted(copy, i, buf_bytes(&differ)))
             continue;
         keys[count] = (uint8_t)(i + 1);
         rows[count] =
@@ -97,9 +161,13 @@ static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event 
         count++;
     }
     gs->totals.copied += count;
-    const struct core_piece piece = {.rows = rows, .count = count, .last = i == SIM_ROWS};
+    const struct core_piece piece = {.rows = rows,
+                                     .count = count,
+                                     .last = i >= end,
+                                     .differ = i >= end ? buf_bytes(&differ) : bytes_of(NULL, 0)};
     core_sync_rows(m->core, GS_ORIGIN(e->b), e->id,
                    gs->faults && !gs->calm && gs_chance(gs, 5) ? -EIO : 0, &piece);
+    buf_deinit(&differ);
 }
 
 /* --- joiner --- */
@@ -114,6 +182,31 @@ void gs_host_sync_begin(void *ctx)
         buf_clear(&m->aside[i]);
 }
 
+void gs_host_sync_sum(void *ctx, uint16_t first)
+{
+    later(ctx, GS_SYNC_SUM, 0, first);
+}
+
+static void sum_rows(struct gs *gs, struct gs_member *m, uint16_t first)
+{
+    const unsigned end = u32_min(first + RANGE_ROWS, SIM_ROWS);
+    const uint8_t bits = (uint8_t)gs_pick(gs, 5);
+
+    CHECK(m->resyncing || core_sync_stale(m->core));
+    m->sum = (struct wire_sync_range){.first = first,
+                                      .end = end == SIM_ROWS ? KEY_SLOTS : (uint16_t)end,
+                                      .bits = bits,
+                                      .seed = rng_u64(&gs->rng)};
+    buf_clear(&m->sums);
+    CHECK(buf_reserve(&m->sums, (size_t)8 << bits) == 0);
+    memset(buf_end(&m->sums), 0, (size_t)8 << bits);
+    buf_commit(&m->sums, (size_t)8 << bits);
+    for (unsigned i = first; i < end; i++)
+        add_sums(&m->sum, i, buf_bytes(&m->rows[i].mem), false, &m->sums);
+    m->sum.sums = buf_bytes(&m->sums);
+    core_sync_summed(m->core, &m->sum);
+}
+
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
 {
     struct gs_member *m = ctx;
@@ -121,6 +214,8 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
 
     buf_clear(&m->put);
     m->put_flush = m->flush;
+    buf_clear(&m->differ);
+    CHECK(buf_append_bytes(&m->differ, rows->differ) == 0);
     while (wire_sync_next(rows, &row)) {
         CHECK(row.key.len == 1 && row.key.ptr[0] <= SIM_ROWS && row.row.len < 256 * 256);
         CHECK(buf_reserve(&m->put, 3 + row.row.len) == 0);
@@ -142,6 +237,20 @@ void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *ne
     later(m, GS_SYNC_FINISH, 0, 0);
 }
 
+/* What was not sent as it is the same here. */
+static void put_alike(struct gs_member *m)
+{
+    for (unsigned i = m->sum.first; i < SIM_ROWS && i < m->sum.end; i++) {
+        const uint32_t bucket = wire_sync_bucket(name_of(i, m->sum.seed), m->sum.bits);
+
+        if (wire_sync_differs(buf_bytes(&m->differ), bucket))
+            continue;
+        buf_clear(&m->aside[i]);
+        CHECK(buf_append_bytes(&m->aside[i], buf_bytes(&m->rows[i].mem)) == 0);
+        gs_of(m)->totals.alike += m->rows[i].mem.len > 1;
+    }
+}
+
 static void put_rows(struct gs_member *m)
 {
     struct bytes left = buf_bytes(&m->put);
@@ -156,6 +265,8 @@ static void put_rows(struct gs_member *m)
         CHECK(buf_append(row, left.ptr + 3, len) == 0);
         left = bytes_from(left, 3 + len);
     }
+    if (m->differ.len != 0 && m->put_flush == m->flush)
+        put_alike(m);
     core_sync_stored(m->core, 0);
 }
 
@@ -217,6 +328,8 @@ void gs_copy_event(struct gs *gs, struct gs_member *m, const struct gs_event *e)
         open_copy(gs, m, e->b, e->id);
     else if (e->kind == GS_SYNC_READ)
         read_copy(gs, m, e);
+    else if (e->kind == GS_SYNC_SUM)
+        sum_rows(gs, m, (uint16_t)e->id);
     else if (e->kind == GS_SYNC_PUT)
         put_rows(m);
     else

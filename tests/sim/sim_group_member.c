@@ -350,6 +350,7 @@ static const struct core_host core_host = {.send = host_send,
                                            .sync_read = gs_host_sync_read,
                                            .sync_close = gs_host_sync_close,
                                            .sync_begin = gs_host_sync_begin,
+                                           .sync_sum = gs_host_sync_sum,
                                            .sync_put = gs_host_sync_put,
                                            .sync_finish = gs_host_sync_finish};
 
@@ -432,11 +433,14 @@ void gs_member_init(struct gs *gs, unsigned index)
         m->rows[i].disk = new_buf();
     }
     m->put = new_buf();
+    m->sums = new_buf();
+    m->differ = new_buf();
     for (unsigned i = 0; i < SIM_ROWS; i++)
         m->aside[i] = new_buf();
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++) {
         for (unsigned j = 0; j < SIM_ROWS; j++)
             m->copies[i].rows[j] = new_buf();
+        m->copies[i].sums = new_buf();
     }
     if (index != gs->joiner)
         gs_member_start(gs, m);
@@ -456,6 +460,8 @@ void gs_member_deinit(struct gs_member *m)
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++)
         gs_copy_close(m, i);
     buf_deinit(&m->put);
+    buf_deinit(&m->sums);
+    buf_deinit(&m->differ);
     buf_deinit(&m->edited);
 }
 

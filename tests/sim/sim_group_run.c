@@ -245,6 +245,7 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
     case GS_FETCH:
     case GS_SYNC_OPEN:
     case GS_SYNC_READ:
+    case GS_SYNC_SUM:
     case GS_SYNC_PUT:
     case GS_SYNC_FINISH:
         on_disk_event(gs, m, e);
@@ -336,6 +337,7 @@ static void on_event(struct gs *gs, const struct gs_event *e)
     case GS_JOIN:
     case GS_SYNC_OPEN:
     case GS_SYNC_READ:
+    case GS_SYNC_SUM:
     case GS_SYNC_PUT:
     case GS_SYNC_FINISH:
     default:

@@ -65,8 +65,12 @@ struct fixture {
     unsigned open_count;
     unsigned close_count;
     unsigned read_count;
-    uint8_t read_after[8]; /* Short keys only. */
+    struct wire_sync_range read_range; /* Its sums do not count. */
+    uint8_t read_after[8];             /* Short keys only. */
     size_t read_after_len;
+    unsigned begin_count;
+    unsigned sum_count;
+    uint16_t sum_first;
     unsigned put_count;
     unsigned put_rows;
     unsigned finish_count;
@@ -152,12 +156,14 @@ static void on_sync_open(void *ctx, uint8_t peer, uint32_t id)
     f->open_count++;
 }
 
-static void on_sync_read(void *ctx, uint8_t peer, uint32_t id, struct bytes after, size_t bytes_max)
+static void on_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask, size_t bytes_max)
 {
     struct fixture *f = ctx;
+    const struct bytes after = ask->after;
 
     (void)peer;
-    assert_int_equal(id, f->open_id);
+    assert_int_equal(ask->id, f->open_id);
+    f->read_range = ask->range;
     assert_true(bytes_max != 0 && after.len <= sizeof(f->read_after));
     if (after.len != 0)
         memcpy(f->read_after, after.ptr, after.len);
@@ -171,6 +177,21 @@ static void on_sync_close(void *ctx, uint8_t peer)
 
     (void)peer;
     f->close_count++;
+}
+
+static void on_sync_begin(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->begin_count++;
+}
+
+static void on_sync_sum(void *ctx, uint16_t first)
+{
+    struct fixture *f = ctx;
+
+    f->sum_first = first;
+    f->sum_count++;
 }
 
 static void on_sync_put(void *ctx, struct wire_sync_rows *rows)
@@ -210,6 +231,8 @@ static const struct core_host host = {.send = on_send,
                                       .sync_open = on_sync_open,
                                       .sync_read = on_sync_read,
                                       .sync_close = on_sync_close,
+                                      .sync_begin = on_sync_begin,
+                                      .sync_sum = on_sync_sum,
                                       .sync_put = on_sync_put,
                                       .sync_finish = on_sync_finish};
 

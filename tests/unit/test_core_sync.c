@@ -2,6 +2,8 @@
  * Full sync with scripted peers: what a joiner asks for, where it goes on, what it ends with; what
  * a donor gives, and to whom it does not.
  */
+#include "engine/base/crc16.h"
+
 #include "engine/value/row.h"
 
 #include "tests/unit/test_core_fixture.h"
@@ -190,11 +192,185 @@ static void a_flush_on_the_way_starts_the_copy_anew(void **state)
     expect_u64(f->put_count, 1);
 }
 
+/* --- what differs only --- */
+
+static int setup_behind(void **state)
+{
+    struct core_options options = {.origin = SELF,
+                                   .incarnation = 11,
+                                   .group_id = {7},
+                                   .recovered_lsn = 15,
+                                   .covered_lsn = 15,
+                                   .resync = true};
+
+    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
+    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
+    posv_copy(&options.covered, &options.recovered);
+    return setup_with(state, &options);
+}
+
+/* Both peers have what nobody's log has any more. */
+static void fall_behind(struct fixture *f)
+{
+    for (uint8_t origin = PEER; origin <= THIRD; origin++) {
+        struct wire_hello hello = hello_of(origin);
+        struct wire_nack nack = {.origin = PEER, .reason = WIRE_TRIMMED, .trimmed_seq = 8};
+
+        assert_int_equal(posv_raise(&hello.durable, PEER, (struct pos){9, HLC(-9)}), 0);
+        assert_int_equal(posv_raise(&hello.trimmed, PEER, (struct pos){8, HLC(-10)}), 0);
+        hello.applied = hello.durable;
+        greet(f, &hello);
+        nack.generation = f->generation;
+        if (origin != PEER)
+            continue;
+        assert_int_equal(wire_put_nack(&f->out, &nack), 0);
+        deliver(f, origin);
+    }
+    for (unsigned i = 0; i < 4 && !core_resyncing(f->core); i++)
+        tick(f, CORE_RELAY_MS_DEFAULT);
+    assert_true(core_resyncing(f->core));
+    tick(f, 1);
+}
+
+static const uint8_t two_sums[16];
+
+/* The empty range is there, and the first true one is asked for: two buckets of slots 0 to 9. */
+static uint8_t ask_for_two_buckets(struct fixture *f, struct wire_sync_rows *head,
+                                   struct wire_sync_ask *ask)
+{
+    const uint8_t donor = asked(f, ask);
+
+    expect_u64(ask->range.first, 0);
+    expect_u64(ask->range.end, 0);
+    expect_u64(ask->range.bits, WIRE_SYNC_ALL);
+    assert_false(ask->entered);
+    head->id = ask->id;
+    head->last = true;
+    assert_int_equal(wire_build_sync_rows(&f->batch, head, NULL, 0), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, donor);
+    expect_u64(f->begin_count, 1);
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 1);
+    expect_u64(f->sum_first, 0);
+    const struct wire_sync_range range = {
+        .end = 10, .bits = 1, .seed = 77, .sums = bytes_of(two_sums, 16)};
+    forget_sent(f);
+    core_sync_summed(f->core, &range);
+    assert_int_equal(asked(f, ask), donor);
+    expect_u64(ask->range.end, 10);
+    expect_u64(ask->range.bits, 1);
+    expect_bytes(ask->range.sums, bytes_of(two_sums, 16));
+    assert_true(ask->entered);
+    return donor;
+}
+
+static struct wire_sync_rows head_of_resync(void)
+{
+    return (struct wire_sync_rows){.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
+}
+
+static void a_resync_asks_range_by_range_for_what_differs(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.last = false;
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_bytes(ask.after, BYTES_LIT("bb"));
+    expect_u64(ask.range.end, 10);
+    head.last = true;
+    head.differ = BYTES_LIT("\x02");
+    answer(f, donor, &head, "cc");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 2);
+    expect_u64(f->sum_first, 10);
+    expect_u64(f->finish_count, 0);
+
+    /* What is too much for sums is asked for whole. */
+    const struct wire_sync_range rest = {.first = 10, .end = KEY_SLOTS, .bits = WIRE_SYNC_ALL};
+    core_sync_summed(f->core, &rest);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_u64(ask.range.first, 10);
+    expect_u64(ask.after.len, 0);
+    head.differ = bytes_of(NULL, 0);
+    answer(f, donor, &head, "dd");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->finish_count, 1);
+    core_sync_finished(f->core);
+    assert_false(core_syncing(f->core));
+    expect_u64(vv_get(core_applied_vv(f->core), PEER), HLC(-9));
+}
+
+/* What differs is said of one checkpoint: rows that another one did not send must not be missing.
+ */
+static void another_donor_is_asked_for_a_range_from_its_begin(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.last = false;
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    core_link_down(f->core, donor);
+    tick(f, 1);
+    assert_int_not_equal(asked(f, &ask), donor);
+    expect_u64(ask.range.end, 10);
+    expect_bytes(ask.range.sums, bytes_of(two_sums, 16));
+    expect_u64(ask.after.len, 0);
+}
+
+static void rows_that_do_not_say_what_differs_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.differ = BYTES_LIT("\x02\x02");
+    answer(f, donor, &head, "bb");
+    expect_u64(f->put_count, 1);
+    expect_bye(f, donor, WIRE_DAMAGED);
+}
+
+static void a_flush_while_rows_are_summed_up_begins_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.differ = BYTES_LIT("\x03");
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 2);
+    core_flush(f->core, 1);
+    const struct wire_sync_range range = {.first = 10, .end = 11, .bits = WIRE_SYNC_ALL};
+    forget_sent(f);
+    core_sync_summed(f->core, &range);
+    tick(f, 1);
+    (void)asked(f, &ask);
+    expect_u64(ask.range.end, 0);
+    assert_true(ask.entered);
+}
+
 /* --- donor --- */
 
 static void ask_for(struct fixture *f, uint8_t from, uint32_t id, const char *after)
 {
-    const struct wire_sync_ask ask = {.id = id, .after = bytes_cstr(after)};
+    const struct wire_sync_ask ask = {
+        .id = id, .range = {.end = KEY_SLOTS, .bits = WIRE_SYNC_ALL}, .after = bytes_cstr(after)};
 
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
     assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
@@ -231,6 +407,43 @@ static void a_donor_reads_piece_by_piece_from_one_checkpoint(void **state)
     forget_sent(f);
     core_sync_rows(f->core, PEER, 3, 0, &piece); /* Too late. */
     expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 0);
+}
+
+/* Who comes back for the rest of a range, of whose checkpoint nothing is left, begins it anew. */
+static void the_rest_of_a_range_is_not_given_from_another_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask = {.id = 3,
+                                .range = {.end = 10, .bits = 1, .sums = bytes_of(two_sums, 16)},
+                                .after = BYTES_LIT("aa")};
+
+    link_peer(f, PEER);
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, PEER);
+    expect_u64(f->open_count, 0);
+    ask.after = bytes_of(NULL, 0);
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, PEER);
+    expect_u64(f->open_count, 1);
+}
+
+/* One that has put rows aside can give none: of two that ask each other it goes first. */
+static void who_cannot_give_any_more_is_given_to(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask = {.id = 3, .range = {.bits = WIRE_SYNC_ALL}};
+
+    fall_behind(f);
+    for (unsigned i = 0; i < 2; i++) {
+        ask.entered = i == 1;
+        assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+        assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+        deliver(f, THIRD);
+        expect_u64(f->open_count, i);
+        assert_int_equal(core_resyncing(f->core), i == 0);
+    }
 }
 
 static void a_joiner_is_no_donor(void **state)
@@ -279,6 +492,12 @@ int main(void)
         CORE_TEST(a_silent_donor_is_left, setup),
         CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
         CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
+        CORE_TEST(a_resync_asks_range_by_range_for_what_differs, setup_behind),
+        CORE_TEST(another_donor_is_asked_for_a_range_from_its_begin, setup_behind),
+        CORE_TEST(rows_that_do_not_say_what_differs_end_the_link, setup_behind),
+        CORE_TEST(a_flush_while_rows_are_summed_up_begins_anew, setup_behind),
+        CORE_TEST(the_rest_of_a_range_is_not_given_from_another_checkpoint, setup_recovered),
+        CORE_TEST(who_cannot_give_any_more_is_given_to, setup_behind),
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
         CORE_TEST(a_joiner_is_no_donor, setup),
         CORE_TEST(a_joiner_is_not_behind, setup_retention),

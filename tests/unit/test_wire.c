@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "engine/base/crc16.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/rng.h"
@@ -468,11 +469,13 @@ static void pieces_of_a_copy_come_back(void **state)
     struct wire_row rows[3] = {{.key = BYTES_LIT("a"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("ab"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("b"), .row = bytes_of(row_bytes, 1)}};
-    const struct wire_sync_rows head = {
-        .id = 3, .last = true, .flush = 2, .at = sample_posv(4), .newest = sample_posv(5)};
-    const struct wire_sync_ask ask = {.id = 9, .after = BYTES_LIT("ab")};
+    const struct wire_sync_rows head = {.id = 3,
+                                        .last = true,
+                                        .flush = 2,
+                                        .at = sample_posv(4),
+                                        .newest = sample_posv(5),
+                                        .differ = BYTES_LIT("\x05")};
     struct wire_sync_rows got;
-    struct wire_sync_ask ask_got;
     struct wire_row row;
 
     assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
@@ -483,6 +486,7 @@ static void pieces_of_a_copy_come_back(void **state)
     expect_u64(got.flush, 2);
     expect_posv(&got.at, &head.at);
     expect_posv(&got.newest, &head.newest);
+    expect_bytes(got.differ, head.differ);
     expect_bytes(got.last_key, rows[2].key);
     for (unsigned i = 0; i < 3; i++) {
         assert_true(wire_sync_next(&got, &row));
@@ -495,10 +499,48 @@ static void pieces_of_a_copy_come_back(void **state)
     rows[2].key = rows[1].key; /* Keys must rise: else resuming would lose rows. */
     assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
     assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+}
+
+static void what_is_asked_for_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t sums[8 << 2] = {1, 2, 3};
+    struct wire_sync_ask ask = {.id = 9,
+                                .entered = true,
+                                .range = {.first = 5,
+                                          .end = KEY_SLOTS,
+                                          .bits = 2,
+                                          .seed = 77,
+                                          .sums = bytes_of(sums, sizeof(sums))},
+                                .after = BYTES_LIT("ab")};
+    struct wire_sync_ask got;
+
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
-    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &ask_got), 0);
-    expect_u64(ask_got.id, 9);
-    expect_bytes(ask_got.after, ask.after);
+    assert_int_equal(wire_put_body(&f->frame, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    assert_int_equal(wire_get_sync_ask(opened(f).body, &got), 0);
+    expect_u64(got.id, 9);
+    assert_true(got.entered);
+    expect_u64(got.range.first, 5);
+    expect_u64(got.range.end, KEY_SLOTS);
+    expect_u64(got.range.bits, 2);
+    expect_u64(got.range.seed, 77);
+    expect_bytes(got.range.sums, ask.range.sums);
+    expect_bytes(got.after, ask.after);
+    for (size_t len = 0; len < f->batch.len; len++)
+        assert_int_equal(wire_get_sync_ask(bytes_of(f->batch.ptr, len), &got), -ERR_CORRUPT);
+    f->batch.ptr[9] = 3; /* More buckets than sums. */
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    f->batch.ptr[9] = WIRE_SYNC_BITS_MAX + 1;
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    ask.range = (struct wire_sync_range){.first = 6, .end = 5, .bits = WIRE_SYNC_ALL};
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    ask.range.end = KEY_SLOTS + 1;
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    ask.range.first = ask.range.end = 6;
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), 0);
 }
 
 /* --- damage --- */
@@ -626,6 +668,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_op_of_a_later_version_is_told_apart_from_damage, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(pieces_of_a_copy_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_asked_for_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(every_flipped_bit_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(every_cut_end_is_noticed, setup, teardown),
         cmocka_unit_test(lengths_beyond_the_limits_are_refused_before_they_are_read),
