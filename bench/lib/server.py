@@ -143,6 +143,27 @@ class Server:
             words = stat.read().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) * 1000000 // TICKS_PER_S
 
+    def cpu_us_by_thread(self):
+        """As cpu_us, by the name of the thread without its number; the first thread is "main".
+
+        What a thread that has ended meanwhile had used is not in it.
+        """
+        self.check_alive()
+        tasks = f"/proc/{self.process.pid}/task"
+        found = {}
+        for tid in os.listdir(tasks):
+            try:
+                with open(f"{tasks}/{tid}/stat", encoding="ascii", errors="replace") as stat:
+                    head, _, tail = stat.read().rpartition(")")
+            except OSError:
+                continue
+            name = "main" if int(tid) == self.process.pid else head.partition("(")[2]
+            name = name.rstrip("0123456789").rstrip("-")
+            words = tail.split()
+            spent = (int(words[11]) + int(words[12])) * 1000000 // TICKS_PER_S
+            found[name] = found.get(name, 0) + spent
+        return found
+
     def io_bytes(self):
         """(read, written) to the device, or (0, 0) where that is not readable."""
         try:
