@@ -448,7 +448,7 @@ const char *replica_may_write(const struct replica *r)
         return "this member has just started and asks its peers whether it is as they know it";
     case CORE_WRITE_WENT_BACK:
         return "this member has lost what it had acknowledged to its peers (an older copy of its "
-               "data directory?): delete and recreate it";
+               "data directory?)";
     case CORE_WRITE_SKEW:
     default:
         return "the clock of this member differs too much from those of its peers";

@@ -15,6 +15,7 @@
 #include "engine/io/file.h"
 
 #include "server/config.h"
+#include "server/datadir.h"
 #include "server/group_digest.h"
 #include "server/group_shard.h"
 #include "server/group_talk.h"
@@ -34,7 +35,8 @@ enum order {
     ORDER_MEMBERS,
     ORDER_FREEZE,
     ORDER_DRAIN,
-    ORDER_FLUSH
+    ORDER_FLUSH,
+    ORDER_RETIRE
 };
 
 struct order_mail {
@@ -68,6 +70,9 @@ static void on_order(struct mail *mail)
         break;
     case ORDER_FLUSH:
         group_shard_flush(gs, m->number);
+        break;
+    case ORDER_RETIRE:
+        group_shard_retire(gs);
         break;
     }
     mem_free(m->members);
@@ -138,6 +143,11 @@ static void host_members(void *ctx, const struct membership *m)
     }
     order_all(g, ORDER_MEMBERS, 0, 0, members);
     mem_free(members);
+    if (control_retired(g->control)) {
+        LOG_WARN("group", "the incarnation that this node had is over: its data is set aside, and "
+                          "it begins anew");
+        node_begin_anew(g->node);
+    }
 }
 
 static void host_freeze(void *ctx, uint8_t origin)
@@ -179,7 +189,15 @@ static void host_event(void *ctx, const struct control_event *event)
     case CONTROL_CHANGED:
         LOG_NOTICE("group", "the membership changed epoch=%" PRIu64, event->detail);
         break;
+    case CONTROL_REPLACES:
+        LOG_WARN("group",
+                 "a member has lost its data, or came back with an older copy of it: it is "
+                 "unlinked, to join anew under its name name=%s origin=%u",
+                 control_members(g->control)->at[event->origin - 1].name, event->origin);
+        break;
     case CONTROL_FENCED_OFF:
+        if (control_retired(g->control))
+            break;
         LOG_WARN("group", "this node is no member any more: it takes no writes; delete its dir "
                           "and start it again to join anew");
         break;
@@ -274,6 +292,20 @@ static void on_link(struct group *g, const struct said_mail *m)
     g->linked[m->origin] = all;
 }
 
+/* A shard lacks what it had acknowledged, or its peers have other writes of it. */
+static void retire(struct group *g)
+{
+    struct control_status status;
+
+    control_status(g->control, &status);
+    if (status.state != CONTROL_ACTIVE && status.state != CONTROL_JOINING)
+        return;
+    LOG_WARN("group", "this node has an older copy of its data: it takes no writes any more, asks "
+                      "its peers to unlink it as what it was, and then joins anew");
+    control_retire(g->control);
+    order_all(g, ORDER_RETIRE, 0, 0, NULL);
+}
+
 static void on_said(struct mail *mail)
 {
     struct said_mail *m = container_of(mail, struct said_mail, mail);
@@ -299,6 +331,9 @@ static void on_said(struct mail *mail)
         break;
     case GROUP_SAID_LINK:
         on_link(g, m);
+        break;
+    case GROUP_SAID_PAST:
+        retire(g);
         break;
     case GROUP_SAID_REPORT:
         g->reports[m->shard] = *m->report;
@@ -401,6 +436,79 @@ static int make_control(struct group *g, char *why, size_t why_len)
     return err;
 }
 
+/* --- a new incarnation --- */
+
+static int set_aside(const struct group *g, const char *aside, const char *name)
+{
+    char from[PATH_ROOM], to[PATH_ROOM];
+
+    (void)snprintf(from, sizeof(from), "%s/%s", g->node->dir, name);
+    (void)snprintf(to, sizeof(to), "%s/%s", aside, name);
+    const int err = file_rename(from, to);
+    return err == -ENOENT ? 0 : err;
+}
+
+static int sync_both(const struct group *g, const char *aside)
+{
+    const int err = file_sync_dir(aside);
+
+    return err != 0 ? err : file_sync_dir(g->node->dir);
+}
+
+/* FORMAT stays; with a copy of it what is set aside is whole, for tierra-inspect. */
+static int copy_format(const struct group *g, const char *aside)
+{
+    char path[PATH_ROOM];
+    struct buf text;
+
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_FORMAT_FILE, g->node->dir);
+    buf_init(&text, DATADIR_FORMAT_BYTES);
+    int err = file_read_all(path, &text);
+    (void)snprintf(path, sizeof(path), "%s/" DATADIR_FORMAT_FILE, aside);
+    if (err == 0)
+        err = file_write_atomic(path, buf_bytes(&text));
+    buf_deinit(&text);
+    return err;
+}
+
+/*
+ * The incarnation that the directory has is over: what it has goes aside, GROUP at last, so that a
+ * start that was cut short goes on here.
+ */
+static int begin_anew(struct group *g, char *why, size_t why_len)
+{
+    char aside[PATH_ROOM], shard[32];
+
+    (void)snprintf(aside, sizeof(aside), "%s/aside-%016" PRIx64, g->node->dir,
+                   control_incarnation(g->control));
+    int err = file_mkdir_sync(aside);
+    if (err == 0)
+        err = copy_format(g, aside);
+    for (uint32_t i = 0; err == 0 && i < g->node->shards_count; i++) {
+        (void)snprintf(shard, sizeof(shard), DATADIR_SHARD, i);
+        err = set_aside(g, aside, shard);
+    }
+    if (err == 0)
+        err = sync_both(g, aside);
+    if (err == 0)
+        err = set_aside(g, aside, GROUP_FILE);
+    if (err == 0)
+        err = sync_both(g, aside);
+    if (err != 0) {
+        (void)snprintf(why, why_len,
+                       "cannot set the data of the member that this was aside: %s: %s", aside,
+                       err_str(err));
+        return err;
+    }
+    LOG_WARN("group",
+             "this node was unlinked as the member that it was; its data is kept until you delete "
+             "it, and it joins anew aside=%s",
+             aside);
+    control_destroy(g->control);
+    g->control = NULL;
+    return make_control(g, why, why_len);
+}
+
 /* --- the door --- */
 
 static void on_guest(void *ctx, struct link_guest *take_guest)
@@ -452,6 +560,8 @@ int group_open(struct node *node, struct group **out, char *why, size_t why_len)
         err = -ERR_CONFIG;
     if (err == 0)
         err = make_control(g, why, why_len);
+    if (err == 0 && control_retired(g->control))
+        err = begin_anew(g, why, why_len);
     if (err == 0)
         err = pool_create(&(struct pool_options){.name = "names", .threads = 1}, &g->resolver_pool);
     if (err == 0)

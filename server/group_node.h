@@ -117,6 +117,7 @@ enum group_said {
     GROUP_SAID_DRAINED, /* seq: the last own. */
     GROUP_SAID_SYNCED,
     GROUP_SAID_LINK, /* origin, up, why. */
+    GROUP_SAID_PAST, /* Its history is not what peers know. */
     GROUP_SAID_REPORT
 };
 

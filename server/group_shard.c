@@ -96,16 +96,18 @@ static void return_event(const struct group_shard *gs, const struct core_event *
 {
     const unsigned shard = gs->sh->id;
 
-    if (event->kind == CORE_WENT_BACK)
+    if (event->kind == CORE_WENT_BACK) {
         LOG_ERROR("group",
                   "this node has lost what it had acknowledged to a peer (an older copy of its "
-                  "dir?): no writes any more; delete the dir and join anew shard=%u peer=%s",
+                  "dir?): no writes any more shard=%u peer=%s",
                   shard, peer_name(gs, event->peer));
-    else if (event->detail != 0)
+        group_say_seq(gs->sh, GROUP_SAID_PAST, 0, 0, 0);
+    } else if (event->detail != 0) {
         LOG_WARN("group",
                  "not all peers have said what they have of this node, it writes all the same: if "
                  "its dir is an older copy, these writes will be refused shard=%u missing=%llu",
                  shard, (unsigned long long)event->detail);
+    }
 }
 
 static void host_event(void *ctx, const struct core_event *event)
@@ -135,9 +137,9 @@ static void host_event(void *ctx, const struct core_event *event)
     case CORE_FORKED:
         LOG_ERROR("group",
                   "a peer has other writes of this node than it has itself (an old copy "
-                  "of its dir?): no writes any more; delete the dir and join anew "
-                  "shard=%u peer=%s",
+                  "of its dir?): no writes any more shard=%u peer=%s",
                   shard, peer);
+        group_say_seq(gs->sh, GROUP_SAID_PAST, 0, 0, 0);
         break;
     case CORE_SKEW_WARN:
         LOG_WARN("group", "clocks differ shard=%u peer=%s ms=%lld", shard, peer,
@@ -305,6 +307,11 @@ void group_shard_drain(struct group_shard *gs, uint32_t round)
     gs->draining = round;
 }
 
+void group_shard_retire(struct group_shard *gs)
+{
+    gs->retired = true;
+}
+
 void group_shard_flush(struct group_shard *gs, uint64_t epoch)
 {
     if (gs->replica != NULL)
@@ -425,6 +432,9 @@ const char *group_shard_refusal(const struct group_shard *gs)
     if (gs->left)
         return "this member has left the group, or is about to; delete its data directory and "
                "start it again to join anew";
+    if (gs->retired)
+        return "this member has an older copy of its data than its peers know: it is to be "
+               "unlinked, and then joins anew by itself; see REPLGROUP STATUS";
     if (own_state(gs) == MEMBER_SEALED)
         return "this node was unlinked from its replication group; delete its data directory and "
                "start it again to join anew";

@@ -75,6 +75,8 @@ void group_shard_set_members(struct group_shard *gs, const struct group_members 
 void group_shard_freeze(struct group_shard *gs, uint8_t origin, uint32_t round);
 void group_shard_drain(struct group_shard *gs, uint32_t round);
 void group_shard_flush(struct group_shard *gs, uint64_t epoch);
+/* No write any more: peers know more of this node than it does. */
+void group_shard_retire(struct group_shard *gs);
 
 /* What is shown here is summed up (group_digest.h); what was asked for before is given up. */
 void group_shard_sums(struct group_shard *gs, uint32_t number, const struct replica_sums_ask *ask);

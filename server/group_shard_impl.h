@@ -17,7 +17,8 @@ struct group_shard {
     bool had_origin;            /* At the start. */
     bool failed;                /* There is no replica, and there will be none. */
     bool stopping;
-    bool left;         /* Writes have ended for good. */
+    bool left;         /* Writes have ended for good; */
+    bool retired;      /* also: upon an older copy of the data. */
     uint32_t draining; /* The round whose answer is still owed; 0: none. */
     bool synced_told;
     bool copy_asked;

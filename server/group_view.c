@@ -15,7 +15,7 @@ const char *group_view_state(uint8_t state)
         [CONTROL_STARTING] = "starting", [CONTROL_SEEKING] = "seeking",
         [CONTROL_JOINING] = "joining",   [CONTROL_ACTIVE] = "active",
         [CONTROL_LEAVING] = "leaving",   [CONTROL_UNLINKED] = "unlinked",
-        [CONTROL_LEFT] = "left",
+        [CONTROL_LEFT] = "left",         [CONTROL_RETIRING] = "retiring",
     };
 
     return state < ARRAY_COUNT(names) ? names[state] : "?";

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/log.h"
 
@@ -67,7 +68,15 @@ static int fail(const char *why, int code)
     return code;
 }
 
-static int run(struct config *cfg)
+/* Each signal ends the process at once from now on: there is nothing left to be closed. */
+static void leave_signals(void)
+{
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGINT, SIG_DFL);
+}
+
+/* `*anew`: the program is to start again. */
+static int run(struct config *cfg, bool *anew)
 {
     char why[WHY_BYTES] = "";
     struct node *node = NULL;
@@ -81,6 +90,9 @@ static int run(struct config *cfg)
     if (code != NODE_EXIT_OK)
         (void)fail(why, code);
     const int end = node_close(node);
+    if (node->begins_anew)
+        leave_signals();
+    *anew = node_begins_anew(node);
     running = NULL;
     node_free(node);
     LOG_NOTICE("server", "bye code=%d", code != NODE_EXIT_OK ? code : end);
@@ -111,8 +123,13 @@ int main(int argc, char **argv)
         return fail("cannot open logfile", NODE_EXIT_CONFIG);
     }
     config_notices(cfg, notice, NULL);
-    const int code = run(cfg);
+    bool anew = false;
+    const int code = run(cfg, &anew);
     config_destroy(cfg);
     log_close();
+    if (anew && code == NODE_EXIT_OK) {
+        (void)execv("/proc/self/exe", argv);
+        return fail("cannot start again as a new member; start it", NODE_EXIT_CONFIG);
+    }
     return code;
 }

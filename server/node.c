@@ -422,6 +422,19 @@ void node_stop(struct node *node, enum node_end end)
         shard_stop(node->shards[0]);
 }
 
+void node_begin_anew(struct node *node)
+{
+    if (!begin_end(node, NODE_END_NOTHING))
+        return;
+    node->begins_anew = true;
+    shard_stop(node->shards[0]);
+}
+
+bool node_begins_anew(const struct node *node)
+{
+    return node->begins_anew && atomic_load(&node->end) == NODE_END_NOTHING;
+}
+
 /* One sets the end and then looks at the logs, the other the reverse: one of them sees both. */
 static void exit_if_at_once(const struct node *node)
 {

@@ -126,6 +126,7 @@ struct node {
     struct node_budget budget;
     struct flash flash;
     _Atomic int end;                 /* enum node_end. */
+    bool begins_anew;                /* node_begin_anew; shard 0's thread, and who closes. */
     _Atomic uint32_t logs_closed;    /* Shards whose log is closed, and so synced. */
     _Atomic uint32_t conns_count;    /* Open ones, of all shards. */
     _Atomic uint32_t shards_serving; /* Shards whose connections are not all closed: the end. */
@@ -154,6 +155,15 @@ MUST_USE int node_run(struct node *node, char *why, size_t why_len);
 
 /* Ends node_run soon, unless that has been asked for before. Any thread, and signal handlers. */
 void node_stop(struct node *node, enum node_end end);
+
+/*
+ * Likewise, without writing anything back; then the program is to start again, as a new member of
+ * its group. Shard 0's thread.
+ */
+void node_begin_anew(struct node *node);
+
+/* After node_close: that is so, and no signal has asked for the end meanwhile. */
+bool node_begins_anew(const struct node *node);
 
 /*
  * Of a signal handler: the first ends node_run. Another, also after node_stop, cuts the end short:

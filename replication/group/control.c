@@ -127,6 +127,8 @@ static void drop_wishes(struct control *control)
     control->want_unlink &= membership_live_set(m);
     control->want_force = control->want_force && control->want_unlink != 0;
     control->drained = false;
+    if (control->stored.retiring)
+        control->want_unlink = 0;
     if (!control_is_live(control)) {
         control->stored.leaving = false;
         control->draining = false;
@@ -322,7 +324,7 @@ bool control_may_write(const struct control *control)
 {
     /* What is adopted and not durable yet counts when it forbids. */
     return control->told.epoch != 0 && control->self != 0 && !control->draining &&
-           !control->stored.leaving &&
+           !control->stored.leaving && !control->stored.retiring &&
            control->stored.members.at[control->self - 1].state == MEMBERSHIP_ACTIVE &&
            control->self <= control->told.count &&
            control->told.at[control->self - 1].state == MEMBERSHIP_ACTIVE;

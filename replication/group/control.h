@@ -48,6 +48,7 @@ struct control;
 #define CONTROL_TAKEOVER_MS   3000u
 #define CONTROL_PATIENCE_MS   5000u
 #define CONTROL_JOIN_MS       1000u
+#define CONTROL_SILENT_MS     3000u /* Of a member whose place a new node may take. */
 #define CONTROL_LINK_FAIL_MS  10000u
 #define CONTROL_MSG_BYTES_MAX (128u << 10) /* Of what is sent and received. */
 
@@ -64,6 +65,7 @@ enum control_reason {
     CONTROL_WHY_FULL = 8,      /* Five members, or all origin numbers are used up. */
     CONTROL_WHY_FORKED = 9,    /* The groups were forced apart. */
     CONTROL_WHY_FENCED = 10,   /* The one asked was unlinked itself. */
+    CONTROL_WHY_REPLACED = 11, /* It takes the place of one that is being unlinked: soon. */
     CONTROL_WHY_END
 };
 
@@ -74,6 +76,7 @@ enum control_event_kind {
     CONTROL_CHANGED,    /* detail: the epoch. */
     CONTROL_FENCED_OFF, /* Unlinked, or has left. */
     CONTROL_FORK_SEEN,  /* origin: of the peer. */
+    CONTROL_REPLACES,   /* origin: is unlinked from here, for it begins anew. */
 };
 
 struct control_event {
@@ -166,6 +169,15 @@ void control_synced(struct control *control);
 /* All links to the peer's shards are up, or not; `why`: of a failure, or NULL. */
 void control_link(struct control *control, uint8_t origin, bool up, const char *why);
 
+/*
+ * This node lacks what it had acknowledged, or peers have other batches of it: it takes no part any
+ * more and asks to be unlinked, also after a restart. When it is (control_retired), its data is to
+ * be set aside and it begins anew, with no state.
+ */
+void control_retire(struct control *control);
+bool control_retired(const struct control *control);
+uint64_t control_incarnation(const struct control *control);
+
 /* --- commands; 0 or an error whose text is appended to `text` --- */
 
 /*
@@ -190,7 +202,8 @@ enum control_state {
     CONTROL_ACTIVE,
     CONTROL_LEAVING,
     CONTROL_UNLINKED, /* Fenced: must be deleted and recreated. */
-    CONTROL_LEFT
+    CONTROL_LEFT,
+    CONTROL_RETIRING /* Upon an older copy of its data: asks to be unlinked, then begins anew. */
 };
 
 struct control_status {

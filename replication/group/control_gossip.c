@@ -78,6 +78,7 @@ void control_gossip_tick(struct control *control)
     if (!control_is_live(control) || control->now_ms < control->hello_ms)
         return;
     control->hello_ms = control->now_ms + CONTROL_HELLO_MS;
+    control_retire_tick(control);
     const bool all = control->hellos++ % HELLOS_TO_ALL == 0;
     for (uint8_t origin = 1; origin <= m->count; origin++) {
         const struct membership_member *member = &m->at[origin - 1];
@@ -173,6 +174,7 @@ static void on_agreement(struct control *control, uint8_t origin, const struct c
     case CONTROL_VALUE:
     case CONTROL_JOIN:
     case CONTROL_REFUSE:
+    case CONTROL_RETIRE:
     case CONTROL_KIND_END:
     default:
         break;
@@ -234,8 +236,12 @@ static void on_group_msg(struct control *control, const char *from, const struct
     }
     if (origin == 0 || !membership_live(&m->at[origin - 1]) || origin == control->self)
         return;
+    control->peers[origin - 1].heard_ms = control->now_ms;
     on_flush_epoch(control, msg->flush_epoch);
-    on_agreement(control, origin, msg);
+    if (msg->kind == CONTROL_RETIRE)
+        control_on_retire(control, origin);
+    else if (!control->stored.retiring) /* What it had promised may be lost, too. */
+        on_agreement(control, origin, msg);
 }
 
 void control_receive(struct control *control, const char *from, struct bytes bytes)

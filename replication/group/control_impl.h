@@ -43,6 +43,7 @@ struct control_stored {
     uint64_t flush_epoch;
     bool leaving; /* Drained: our history ends at leave_seqs, whatever happens. */
     uint64_t leave_seqs[MEMBERSHIP_SHARDS_MAX];
+    bool retiring; /* This incarnation is over, as soon as the others agree (control_replace.c). */
     struct membership members; /* The newest that is committed; epoch 0: none. */
     struct control_slot slots[CONTROL_MODES];
 };
@@ -101,6 +102,7 @@ struct control_peer_seen {
     uint64_t since_ms;
     bool forked;
     uint64_t forked_ms; /* Last heard of it. */
+    uint64_t heard_ms;  /* Last message of the member; 0: none. */
     char error[CONTROL_TEXT_BYTES];
 };
 
@@ -129,6 +131,8 @@ struct control {
     uint64_t durable_version;
     uint64_t members_version; /* From then on the membership is durable. */
     uint64_t flush_version;
+    uint64_t retire_version;
+    uint8_t retire_at;      /* Who was asked last. */
     struct membership told; /* To the host. */
     uint64_t told_flush;
 
@@ -230,6 +234,16 @@ void control_on_refuse(struct control *control, const struct control_msg *msg);
 /* CONTROL_OK, or why the node cannot be let in now, with a text of CONTROL_TEXT_BYTES. */
 uint8_t control_judge_join(struct control *control, uint64_t incarnation,
                            const struct control_join *join, char *text);
+
+/* --- control_replace.c --- */
+
+void control_retire_tick(struct control *control);
+void control_on_retire(struct control *control, uint8_t origin);
+/*
+ * Whether the node that asks is the member of its name, without its data. Then it is on the way
+ * in, and `text` says how.
+ */
+bool control_replaces(struct control *control, const struct control_join *join, char *text);
 
 /*
  * Whether control->incoming can be the value of an agreement about the next epoch, in that mode:

@@ -65,7 +65,8 @@ void control_seek_tick(struct control *control)
     /* An incarnation that a crash takes back must not have been seen by anybody. */
     if (control->durable_version == 0 || control->now_ms < control->seek_next_ms)
         return;
-    const bool hard = control->refused != CONTROL_OK && control->refused != CONTROL_WHY_NO_GROUP;
+    const bool hard = control->refused != CONTROL_OK && control->refused != CONTROL_WHY_NO_GROUP &&
+                      control->refused != CONTROL_WHY_REPLACED;
     control->seek_next_ms = control->now_ms + (hard ? 5 : 1) * CONTROL_JOIN_MS;
     if (control->own != 0 || control->group_seen) {
         control->seek_at = (control->seek_at + 1) % control->linked_count;
@@ -141,6 +142,8 @@ uint8_t control_judge_join(struct control *control, uint64_t incarnation,
     buf_deinit(&diff);
     if (differs)
         return CONTROL_WHY_CONFIG;
+    if (control_replaces(control, join, text))
+        return CONTROL_WHY_REPLACED;
     if (membership_by_name(m, bytes_cstr(join->name)) != 0 || address_used(m, join->address)) {
         (void)snprintf(
             text, CONTROL_TEXT_BYTES,

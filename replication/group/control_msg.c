@@ -47,6 +47,7 @@ static int put_body(struct buf *out, const struct control_msg *msg)
 
     switch ((enum control_kind)msg->kind) {
     case CONTROL_HELLO:
+    case CONTROL_RETIRE:
         return 0;
     case CONTROL_VALUE:
         return buf_append_bytes(out, msg->value);
@@ -155,6 +156,7 @@ static int get_body(struct bytes *in, struct control_msg *out)
 {
     switch ((enum control_kind)out->kind) {
     case CONTROL_HELLO:
+    case CONTROL_RETIRE:
         return 0;
     case CONTROL_VALUE:
         return get_value(in, out);

@@ -30,6 +30,7 @@
  *     8 REJECT    ballot that was promised to another
  *     9 JOIN      holds data 1 | text nickname | text name | text address | configuration
  *    10 REFUSE    reason 1 | text length 2 | text
+ *    11 RETIRE    nothing: the sender is to be unlinked, it begins anew
  *
  * 3 to 8 are about the epoch after the one in the head. A receiver of another epoch answers with
  * HELLO or VALUE, whichever brings the two together.
@@ -60,6 +61,7 @@ enum control_kind {
     CONTROL_REJECT = 8,
     CONTROL_JOIN = 9,
     CONTROL_REFUSE = 10,
+    CONTROL_RETIRE = 11,
     CONTROL_KIND_END
 };
 

@@ -14,6 +14,10 @@
 
 static int refuse_unless_live(const struct control *control, struct buf *text)
 {
+    if (control_is_live(control) && control->stored.retiring) {
+        SAY(text, "this member has an older copy of its data and is about to begin anew");
+        return -ERR_REFUSED;
+    }
     if (control_is_live(control))
         return 0;
     SAY(text, "this node is not a member of a group%s",
@@ -113,6 +117,8 @@ static uint8_t state_of(const struct control *control)
         return control->started ? CONTROL_SEEKING : CONTROL_STARTING;
     if (control->self == 0)
         return CONTROL_UNLINKED;
+    if (control->stored.retiring && control_is_live(control))
+        return CONTROL_RETIRING;
     switch ((enum membership_state)m->at[control->self - 1].state) {
     case MEMBERSHIP_LEFT:
         return CONTROL_LEFT;

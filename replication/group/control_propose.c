@@ -337,7 +337,7 @@ static void step(struct control *control)
 
 void control_propose_tick(struct control *control)
 {
-    if (!control->started || !control_is_live(control))
+    if (!control->started || !control_is_live(control) || control->stored.retiring)
         return;
     if (!control->proposal.active)
         pick(control);

@@ -3,7 +3,7 @@
  *
  *     0   4  "TGRP"
  *     4   1  format version 1
- *     5   1  1: leaving
+ *     5   1  1: leaving, 2: retiring, or both added
  *     6   2  shards for which there is a last sequence (0 if not leaving)
  *     8   8  incarnation
  *     16  8  flush epoch, at most MEMBERSHIP_FLUSH_MAX
@@ -24,7 +24,10 @@
 
 #include "replication/group/control_impl.h"
 
-#define HEAD_BYTES 28u
+#define HEAD_BYTES    28u
+#define FLAG_LEAVING  1u
+#define FLAG_RETIRING 2u
+#define FLAGS         3u
 
 static const uint8_t magic[5] = {'T', 'G', 'R', 'P', 1};
 
@@ -33,6 +36,7 @@ void control_stored_init(struct control_stored *stored)
     stored->incarnation = 0;
     stored->flush_epoch = 0;
     stored->leaving = false;
+    stored->retiring = false;
     stored->members.epoch = 0;
     stored->members.count = 0;
     for (unsigned i = 0; i < CONTROL_MODES; i++) {
@@ -66,7 +70,8 @@ int control_stored_encode(struct control_stored *stored, struct buf *out)
     int err;
 
     memcpy(bytes, magic, sizeof(magic));
-    bytes[5] = stored->leaving ? 1 : 0;
+    bytes[5] =
+        (uint8_t)((stored->leaving ? FLAG_LEAVING : 0) | (stored->retiring ? FLAG_RETIRING : 0));
     le16_store(bytes + 6, (uint16_t)shards);
     le64_store(bytes + 8, stored->incarnation);
     le64_store(bytes + 16, stored->flush_epoch);
@@ -140,9 +145,10 @@ int control_stored_decode(struct bytes in, struct control_stored *out)
     if (in.ptr[4] != magic[4])
         return -ERR_FORMAT;
     in.len -= 8;
-    if (le64_load(in.ptr + in.len) != sum64(in.ptr, in.len) || in.ptr[5] > 1)
+    if (le64_load(in.ptr + in.len) != sum64(in.ptr, in.len) || in.ptr[5] > FLAGS)
         return -ERR_CORRUPT;
-    out->leaving = in.ptr[5] == 1;
+    out->leaving = (in.ptr[5] & FLAG_LEAVING) != 0;
+    out->retiring = (in.ptr[5] & FLAG_RETIRING) != 0;
     out->incarnation = le64_load(in.ptr + 8);
     out->flush_epoch = le64_load(in.ptr + 16);
     if (out->incarnation == 0 || out->flush_epoch > MEMBERSHIP_FLUSH_MAX)

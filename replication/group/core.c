@@ -281,10 +281,7 @@ bool core_note_own(struct core *core, const struct peer *peer, struct pos pos)
     const struct pos own = core->origins[core->self].applied;
 
     if (!pos_consistent(pos, own)) {
-        if (!core->forked) {
-            core->forked = true;
-            core_event(core, CORE_FORKED, peer, pos.seq);
-        }
+        core_forked(core, peer);
         return false;
     }
     core->own_known = u64_max(core->own_known, pos.seq);
@@ -317,14 +314,15 @@ static uint8_t judge_hello(struct core *core, struct peer *peer, const struct wi
 
         if (index == ORIGIN_NONE || index == core->self)
             continue;
-        *out_detail = theirs.seq;
+        *out_detail = hello->applied.origin[i];
         if (!pos_consistent(theirs, core->origins[index].applied))
             return WIRE_FORK;
     }
     const struct pos own = posv_get(&hello->applied, core->options.origin);
-    *out_detail = own.seq;
+    *out_detail = core->options.origin;
     if (!core_note_own(core, peer, own))
         return WIRE_FORK;
+    *out_detail = own.seq;
     peer->met = true;
     return posv_leq(&peer->durable, &hello->durable) ? WIRE_OK : WIRE_WENT_BACK;
 }
@@ -379,6 +377,8 @@ static void on_bye(struct core *core, struct peer *peer, const struct wire_bye *
     core_event(core, CORE_LINK_CLOSED, peer, bye->detail);
     if (peer->reason == WIRE_WENT_BACK)
         core_went_back(core, peer);
+    else if (peer->reason == WIRE_FORK && bye->detail == core->options.origin)
+        core_forked(core, peer); /* It has less of us than we, and something else. */
 }
 
 static void on_credit(struct core *core, struct peer *peer, uint64_t total)

@@ -40,7 +40,7 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
         return;
     }
     if (own.seq != 0 && !core_note_own(core, peer, own)) {
-        core_park(core, peer, WIRE_FORK, own.seq);
+        core_park(core, peer, WIRE_FORK, core->options.origin);
         return;
     }
     posv_copy(&peer->durable, &ack->durable);

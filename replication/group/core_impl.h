@@ -335,6 +335,8 @@ bool core_sync_giving(const struct core *core);
 
 /* Ends the wait for peers after a start, when it is time. */
 void core_return_tick(struct core *core);
+/* The peer has other batches of ours. */
+void core_forked(struct core *core, const struct peer *peer);
 /* The peer has refused us because we lack what we had acknowledged. */
 void core_went_back(struct core *core, const struct peer *peer);
 

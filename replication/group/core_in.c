@@ -292,6 +292,14 @@ static int take_batch(struct core *core, struct peer *peer, unsigned index, stru
     return TAKEN;
 }
 
+/* What BYE says beside the reason (wire.h). */
+static uint64_t detail_of(int reason, const struct batch *batch)
+{
+    if (reason == WIRE_FORK)
+        return batch->origin;
+    return reason == WIRE_CLOCK ? batch->hlc : batch->seq;
+}
+
 /* All batches of a frame, or as many as can be taken. */
 static void take_batches(struct core *core, struct peer *peer, unsigned index,
                          struct wire_reader *reader)
@@ -308,7 +316,7 @@ static void take_batches(struct core *core, struct peer *peer, unsigned index,
             return;
         }
         if (taken != TAKEN) {
-            core_park(core, peer, (uint8_t)taken, taken == WIRE_CLOCK ? batch.hlc : batch.seq);
+            core_park(core, peer, (uint8_t)taken, detail_of(taken, &batch));
             return;
         }
         in->next_seq++;
@@ -348,7 +356,7 @@ void core_on_batches(struct core *core, struct peer *peer, const struct wire_fra
     const struct pos queued = core->origins[index].queued;
     if (reader.head.first_seq == queued.seq + 1 && reader.head.prev_hlc != 0 &&
         reader.head.prev_hlc != queued.hlc) {
-        core_park(core, peer, WIRE_FORK, queued.seq);
+        core_park(core, peer, WIRE_FORK, core->origins[index].origin);
         return;
     }
     take_batches(core, peer, index, &reader);

@@ -38,6 +38,14 @@ void core_return_tick(struct core *core)
     core_event(core, CORE_ASKED, NULL, missing);
 }
 
+void core_forked(struct core *core, const struct peer *peer)
+{
+    if (core->forked)
+        return;
+    core->forked = true;
+    core_event(core, CORE_FORKED, peer, 0);
+}
+
 void core_went_back(struct core *core, const struct peer *peer)
 {
     if (core->went_back)

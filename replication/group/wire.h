@@ -131,7 +131,7 @@ enum wire_reason {
     WIRE_PROTOCOL_ERR = 7, /* A frame that was not to come now. */
     WIRE_UNSUPPORTED = 8,  /* An op or frame of a later version; detail: seq. */
     WIRE_CLOCK = 9,        /* Ops too far in the future; detail: their HLC. */
-    WIRE_FORK = 10,        /* One seq of an origin with two contents; detail: seq. */
+    WIRE_FORK = 10,        /* One seq of an origin with two contents; detail: the origin. */
     WIRE_WENT_BACK = 11,   /* The receiver lost what it had acknowledged; detail: seq. */
     WIRE_TRIMMED = 12,     /* The log begins later: full or delta sync. */
     WIRE_SEALED = 13,      /* The origin was sealed before this seq. */

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""A member that comes back with an older copy of its directory. It never gives a sequence number
-twice while a peer can be reached, whatever its clients ask.
+"""A member whose disk is not what its peers know: with an older copy of its directory, or with
+none. It never gives a sequence number twice while a peer can be reached, and comes back by itself
+as a new incarnation, with a copy of the group's data.
 
 usage: returned.py --server tierra-server
 """
 
+import glob
 import os
 import shutil
 import sys
 
-from grouplib import ErrorReply, Group, fill, main_of, wait_until
+from grouplib import Conn, ErrorReply, Group, ServerGone, fill, main_of, wait_until
 
 # Longer than any start: what ends the wait is that the peers have been heard.
 OPTIONS = {'group-restart-wait': 600000}
@@ -27,71 +29,167 @@ def put_back(member):
     os.rename(member.data + '.old', member.data)
 
 
-def peers_remember(group):
-    """The others know what it had acknowledged: it is told, and writes nothing."""
-    a, b, c = group.up()
+def reconnect(member):
+    """To the process that a member has started again as, if it has."""
+    try:
+        return member.status()
+    except (ServerGone, OSError):
+        member.conn.close()
+    try:
+        member.conn = Conn(member.server.socket_path)
+        return member.status()
+    except (ServerGone, OSError):
+        return None
+
+
+def await_anew(group, member, old, refuses=True):
+    """It becomes another incarnation by itself, and writes nothing before."""
+    origin = old['origin']
+
+    def is_new():
+        s = reconnect(member)
+        if s is None or s['origin'] in (0, origin):
+            if s is not None and refuses:
+                try:
+                    reply = member.call('SET', 'too soon', 'v')
+                    # It may have become one meanwhile.
+                    assert isinstance(reply, ErrorReply) or \
+                        member.status()['origin'] not in (0, origin), reply
+                except (ServerGone, OSError):
+                    pass
+            return False
+        return s['state'] == b'active' and s['writes'] == b'ok'
+    wait_until(lambda: '%s is a new incarnation: %s\n%s' % (
+        member.name, reconnect(member), member.server.log_text()[-4000:]), is_new)
+    group.await_active()
+    for m in group.up():
+        wait_until(lambda m=m: 'all agree: %s' % m.call('REPLGROUP', 'DIGEST'),
+                   lambda m=m: b'agree' in m.call('REPLGROUP', 'DIGEST'))
+
+
+def asides(member):
+    return glob.glob(os.path.join(member.data, 'aside-*'))
+
+
+def older_copy(group, members):
+    """The others know what it had acknowledged: it writes nothing, and begins anew."""
+    c = members[-1]
     copy_of(c)
     group.await_active()
     for i in range(20):
         c.ok('INCR', 'mine')
-        a.ok('SET', 'theirs', i)
+        members[0].ok('SET', 'theirs', i)
     held = group.await_same()
-    assert held[b'mine'] == b'20', held
+    old = c.status()
     c.kill()
     put_back(c)
     c.start()
-
-    def told():
-        reply = c.call('INCR', 'mine')
-        assert isinstance(reply, ErrorReply), reply
-        return b'older copy' in reply and reply
-    wait_until(lambda: 'c is told: %s\n%s' % (c.status(), c.server.log_text()), told)
-    wait_until(lambda: 'its state says so: %s' % c.status(),
-               lambda: b'older copy' in c.status()['writes'])
-    for m in (a, b):
-        assert m.ok('GET', 'mine') == b'20', m.name
-    # What it says is to be done.
-    c.stop()
-    a.ok('REPLGROUP', 'FORCE-UNLINK', 'c')
-    shutil.rmtree(c.data)
-    c.start()
-    group.await_active()
-    assert c.ok('INCR', 'mine') == 21
-    assert group.await_same()[b'mine'] == b'21'
-    print('peers remember: it writes nothing')
+    await_anew(group, c, old)
+    assert group.await_same() == held
+    assert len(asides(c)) == 1, asides(c)
+    assert os.path.exists(os.path.join(asides(c)[0], 'GROUP')), os.listdir(asides(c)[0])
+    assert c.ok('INCR', 'mine') == int(held[b'mine']) + 1
+    group.await_same()
+    print('%d members: an older copy begins anew' % len(members))
 
 
-def peers_restarted(group):
+def peers_restarted(group, members):
     """Nobody remembers what it had acknowledged, but its writes are there: it fetches them."""
-    a, b, c = group.up()
+    c = members[-1]
     copy_of(c)
     group.await_active()
     for _ in range(20):
         c.ok('INCR', 'again')
     group.await_same()
-    for m in (a, b, c):
+    old = c.status()
+    for m in members:
         m.kill()
     put_back(c)
     c.start()
     reply = c.call('INCR', 'again')
     assert isinstance(reply, ErrorReply) and reply.startswith(b'LOADING this member'), reply
-    a.start()
-    b.start()
+    for m in members[:-1]:
+        m.start()
     group.await_active()
+    assert c.status()['origin'] == old['origin']
     assert c.ok('INCR', 'again') == 21
     assert group.await_same()[b'again'] == b'21'
     print('peers restarted: it has its writes back before it writes')
 
 
+def wrote_alone(group, members):
+    """Upon an older copy it wrote while no peer could be reached: they have other writes under
+    the same numbers. Those that it acknowledged are set aside, all others are there."""
+    c = members[-1]
+    copy_of(c)
+    group.await_active()
+    for _ in range(5):
+        c.ok('INCR', '{f}forked')
+    held = group.await_same()
+    old = c.status()
+    for m in members:
+        m.kill()
+    put_back(c)
+    c.extra['group-restart-wait'] = 0
+    c.start()
+    wait_until('it writes alone', c.is_active)
+    for _ in range(9):
+        c.ok('INCR', '{f}elsewhere')
+    del c.extra['group-restart-wait']
+    for m in members[:-1]:
+        m.start()
+    await_anew(group, c, old, refuses=False)
+    assert group.await_same() == held
+    print('what was written upon an older copy, alone, is set aside')
+
+
+def empty_directory(group, members, which):
+    """Nothing is left of it: it takes its own place."""
+    m = members[which]
+    old = m.status()
+    held = group.await_same()
+    m.kill()
+    shutil.rmtree(m.data)
+    os.mkdir(m.data)
+    # The first, too, has to know whom to ask.
+    m.extra['linked-databases'] = ' '.join('%s=%s' % (o.name, o.address) for o in members)
+    m.start()
+    await_anew(group, m, old)
+    assert group.await_same() == held
+    m.ok('SET', 'by ' + m.name, len(members))
+    group.await_same()
+    print('%d members: one without its data takes its place anew' % len(members))
+
+
 def run(args):
-    with Group(args.server, args.work, dict(OPTIONS)) as group:
-        for m in group.make(['a', 'b', 'c']):
-            m.start()
+    with Group(args.server, args.work, {**OPTIONS, **args.options}) as group:
+        members = [m.start() for m in group.make(['a', 'b', 'c'])]
         group.await_active()
-        fill(group.up()[0], 'a')
-        peers_remember(group)
-        peers_restarted(group)
+        fill(members[0], 'a')
+        older_copy(group, members)
+        peers_restarted(group, members)
+        wrote_alone(group, members)
+        empty_directory(group, members, 1)
+        empty_directory(group, members, 0)  # The one that would found.
+    with Group(args.server, args.work, {**OPTIONS, **args.options}) as group:
+        members = [m.start() for m in group.make(['x', 'y'])]
+        group.await_active()
+        fill(members[0], 'a')
+        older_copy(group, members)
+        empty_directory(group, members, 1)
+
+
+def add_options(parser):
+    parser.add_argument('--shards', type=int)
+
+
+def run_with(args):
+    args.options = {}
+    if args.shards:
+        args.options = {'maxmemory': '2gb', 'clustering-policy': 'enterprise',
+                        'shards': args.shards}
+    run(args)
 
 
 if __name__ == '__main__':
-    sys.exit(main_of(__doc__, run))
+    sys.exit(main_of(__doc__, run_with, add_options))

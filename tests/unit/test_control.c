@@ -116,15 +116,16 @@ static void a_name_in_use_is_refused(void **state)
     struct world *w = *state;
 
     form(w, 2);
-    /* Its disk was lost: it is another node with the same name. */
-    stop(&w->nodes[1]);
-    buf_clear(&w->nodes[1].disk);
-    struct control_options options = options_of(w, 1);
-    options.seed = 4711;
-    start_with(w, 1, &options);
-    run(w, 5000);
-    expect_refused(w, 1, CONTROL_WHY_NAME,
+    /* Another node, elsewhere, with the name of a member. */
+    struct control_options options = options_of(w, 2);
+    options.name = names[1];
+    options.linked[1] = (struct control_linked){names[1], addresses[2]};
+    options.linked_count = 2;
+    start_with(w, 2, &options);
+    run(w, 8000);
+    expect_refused(w, 2, CONTROL_WHY_NAME,
                    "in use by another member: choose another, or unlink that member first");
+    expect_u64(status_of(w, 1).state, CONTROL_ACTIVE);
 }
 
 static void another_protocol_version_is_refused(void **state)

@@ -288,6 +288,119 @@ static void commands_that_make_no_sense_are_refused(void **state)
     expect_says(buf_bytes(&w->text), "use LEAVE");
 }
 
+/* --- members that take a new incarnation --- */
+
+static void lose_disk(struct world *w, unsigned at, uint64_t seed)
+{
+    stop(&w->nodes[at]);
+    buf_clear(&w->nodes[at].disk);
+    struct control_options options = options_of(w, at);
+    options.seed = seed;
+    start_with(w, at, &options);
+}
+
+/* It is in under its name, and its old incarnation is over at `end`. */
+static void expect_replaced(struct world *w, unsigned at, uint8_t old, uint64_t end)
+{
+    const struct membership *m = control_members(w->nodes[0].control);
+
+    expect_u64(m->at[old - 1].state, MEMBERSHIP_SEALED);
+    expect_u64(m->at[old - 1].sealed_seq[0], end);
+    const uint8_t origin = status_of(w, at).origin;
+    assert_true(origin != 0 && origin != old && membership_live(&m->at[origin - 1]));
+    expect_str(m->at[origin - 1].name, names[at]);
+}
+
+static void a_member_that_lost_its_disk_takes_its_place_anew(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    const uint8_t old = status_of(w, 2).origin;
+    w->nodes[0].seq[old - 1] = 10;
+    w->nodes[1].seq[old - 1] = 12;
+    lose_disk(w, 2, 4711);
+    run(w, CONTROL_SILENT_MS / 2);
+    expect_u64(status_of(w, 2).state, CONTROL_SEEKING);
+    run(w, 15000);
+    expect_replaced(w, 2, old, 12);
+    expect_u64(control_members(w->nodes[0].control)->forks_count, 1);
+}
+
+static void one_of_two_that_lost_its_disk_needs_no_word(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 2);
+    const uint8_t old = status_of(w, 1).origin;
+    lose_disk(w, 1, 4711);
+    run(w, 15000);
+    expect_replaced(w, 1, old, 0);
+    expect_u64(control_members(w->nodes[0].control)->forks_count, 2);
+}
+
+static void a_lost_disk_waits_for_another_that_cannot_be_reached(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 4);
+    const uint8_t old = status_of(w, 3).origin;
+    w->down = 1u << 2;
+    lose_disk(w, 3, 4711);
+    run(w, 15000);
+    expect_u64(status_of(w, 3).refused, CONTROL_WHY_REPLACED);
+    expect_u64(control_members(w->nodes[0].control)->at[old - 1].state, MEMBERSHIP_ACTIVE);
+    expect_says(bytes_cstr(status_of(w, 0).waits_text), "waits for n2");
+    assert_int_equal(unlink_from(w, 0, 2, true), 0);
+    run(w, 15000);
+    expect_replaced(w, 3, old, 0);
+}
+
+static void an_older_copy_retires_and_is_told_when_it_is_over(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    const uint8_t old = status_of(w, 2).origin;
+    w->nodes[1].seq[old - 1] = 7;
+    w->down = 1u << 0 | 1u << 1;
+    control_retire(w->nodes[2].control);
+    run(w, 2000);
+    expect_u64(status_of(w, 2).state, CONTROL_RETIRING);
+    assert_false(control_may_write(w->nodes[2].control));
+    assert_false(control_retired(w->nodes[2].control));
+    buf_clear(&w->text);
+    assert_int_equal(control_flush(w->nodes[2].control, true, &w->text), -ERR_REFUSED);
+    expect_says(buf_bytes(&w->text), "older copy");
+    /* Also after a restart. */
+    stop(&w->nodes[2]);
+    start(w, 2);
+    run(w, 1000);
+    expect_u64(status_of(w, 2).state, CONTROL_RETIRING);
+    w->down = 0;
+    run(w, 10000);
+    assert_true(control_retired(w->nodes[2].control));
+    lose_disk(w, 2, 4711); /* What the server does then. */
+    run(w, 10000);
+    expect_replaced(w, 2, old, 7);
+}
+
+static void of_two_that_retire_neither_ends_the_other(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 2);
+    control_retire(w->nodes[0].control);
+    control_retire(w->nodes[1].control);
+    run(w, 20000);
+    for (unsigned i = 0; i < 2; i++) {
+        expect_u64(status_of(w, i).state, CONTROL_RETIRING);
+        assert_false(control_retired(w->nodes[i].control));
+        expect_u64(control_members(w->nodes[i].control)->epoch,
+                   control_members(w->nodes[0].control)->epoch);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +416,11 @@ int main(void)
         CONTROL_TEST(what_is_accepted_by_force_says_whom_it_unlinks),
         CONTROL_TEST(what_a_node_began_another_finishes),
         CONTROL_TEST(commands_that_make_no_sense_are_refused),
+        CONTROL_TEST(a_member_that_lost_its_disk_takes_its_place_anew),
+        CONTROL_TEST(one_of_two_that_lost_its_disk_needs_no_word),
+        CONTROL_TEST(a_lost_disk_waits_for_another_that_cannot_be_reached),
+        CONTROL_TEST(an_older_copy_retires_and_is_told_when_it_is_over),
+        CONTROL_TEST(of_two_that_retire_neither_ends_the_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,79 +198,6 @@ static void a_peer_that_lost_what_it_acknowledged_is_refused(void **state)
     expect_bye(f, PEER, WIRE_WENT_BACK);
 }
 
-/* A member that has started upon a directory with a history. */
-static int setup_returned(void **state)
-{
-    struct core_options options = {.origin = SELF,
-                                   .incarnation = 11,
-                                   .group_id = {7},
-                                   .ask_ms = 3000,
-                                   .recovered_lsn = 10,
-                                   .covered_lsn = 10};
-
-    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
-    posv_copy(&options.covered, &options.recovered);
-    return setup_with(state, &options);
-}
-
-static void expect_asked(struct fixture *f, uint64_t missing)
-{
-    const struct core_event *last = &f->events[f->events_count - 1];
-
-    assert_int_equal(last->kind, CORE_ASKED);
-    expect_u64(last->detail, missing);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
-}
-
-static void a_start_writes_when_all_peers_have_said_what_they_have_of_it(void **state)
-{
-    struct fixture *f = *state;
-
-    tick(f, 10);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
-    link_peer(f, PEER);
-    tick(f, 10);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
-    core_link_down(f->core, PEER); /* It has said it. */
-    link_peer(f, THIRD);
-    link_peer(f, FOURTH);
-    tick(f, 10);
-    expect_asked(f, 0);
-    log_local(f, 11);
-}
-
-static void a_start_waits_for_peers_that_are_away_but_not_for_ever(void **state)
-{
-    struct fixture *f = *state;
-
-    link_peer(f, PEER);
-    tick(f, 0);
-    tick(f, 2999);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
-    tick(f, 1);
-    expect_asked(f, 2);
-}
-
-static void a_start_on_an_older_copy_uses_no_seq_twice(void **state)
-{
-    struct fixture *f = *state;
-    struct wire_hello hello = hello_of(PEER);
-
-    hello.applied = hello.durable = posv_with(SELF, (struct pos){12, HLC(-1)});
-    greet(f, &hello);
-    tick(f, 0);
-    tick(f, 3000);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OWN_LOST);
-    const struct wire_bye bye = {.reason = WIRE_WENT_BACK, .detail = 12};
-    assert_int_equal(wire_put_bye(&f->out, &bye), 0);
-    deliver(f, PEER);
-    assert_int_equal(f->events[f->events_count - 1].kind, CORE_WENT_BACK);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_WENT_BACK);
-    tick(f, 20000);
-    assert_false(core_may_link(f->core, PEER));
-    assert_false(core_may_link(f->core, THIRD));
-}
-
 /* --- batches in --- */
 
 static void batches_are_applied_once_and_in_order(void **state)
@@ -795,9 +722,6 @@ int main(void)
         CORE_TEST(another_history_of_a_peer_is_noticed_in_the_greeting, setup_recovered),
         CORE_TEST(another_history_is_noticed_by_the_batch_before, setup_recovered),
         CORE_TEST(a_peer_that_lost_what_it_acknowledged_is_refused, setup_recovered),
-        CORE_TEST(a_start_writes_when_all_peers_have_said_what_they_have_of_it, setup_returned),
-        CORE_TEST(a_start_waits_for_peers_that_are_away_but_not_for_ever, setup_returned),
-        CORE_TEST(a_start_on_an_older_copy_uses_no_seq_twice, setup_returned),
         CORE_TEST(batches_are_applied_once_and_in_order, setup),
         CORE_TEST(a_batch_waits_for_what_it_has_seen, setup),
         CORE_TEST(what_finds_no_room_is_asked_for_again, setup),

@@ -283,7 +283,7 @@ static int setup_with(void **state, const struct core_options *options)
     return 0;
 }
 
-static int setup(void **state)
+static UNUSED int setup(void **state)
 {
     const struct core_options options = {.origin = SELF,
                                          .incarnation = 11,
