@@ -10,8 +10,9 @@ import glob
 import os
 import shutil
 import sys
+import time
 
-from grouplib import Conn, ErrorReply, Group, ServerGone, fill, main_of, wait_until
+from grouplib import Conn, ErrorReply, Group, ServerGone, fill, main_of, pairs, wait_until
 
 # Longer than any start: what ends the wait is that the peers have been heard.
 OPTIONS = {'group-restart-wait': 600000}
@@ -127,6 +128,10 @@ def wrote_alone(group, members):
         c.ok('INCR', '{f}forked')
     held = group.await_same()
     old = c.status()
+    # Started within the copy's lease of the clock it would use the very same tags once more.
+    last_ms = max(pairs(pairs(n)['tag'])['ms']
+                  for n in pairs(c.ok('REPLGROUP', 'EXPLAIN', '{f}forked'))['counters'])
+    wait_until('the clock is past that', lambda: time.time() * 1000 > last_ms + 1)
     for m in members:
         m.kill()
     put_back(c)
