@@ -680,10 +680,15 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
 {
     struct shard *sh = c->sh;
     const uint32_t errors = c->out.errors_count;
+    bool fixed = false;
 
     c->last_cmd = plan->cmd;
     c->waited = true;
-    switch (stream_step(c, plan, rc)) {
+    const enum stream_result result = stream_step(c, plan, rc, &fixed);
+    /* Changes from now on are not in the reply, long before it ends. */
+    if (unlikely(fixed && c->tracks))
+        tracking_remember(sh, c, plan->cmd, rc->argc, rc->argv);
+    switch (result) {
     case STREAM_PARKED:
         return DISPATCH_PARKED;
     case STREAM_GONE:
@@ -704,8 +709,6 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     sh->stats.cmd[plan->cmd->id].calls++;
     sh->stats.cmd[plan->cmd->id].failed_calls += c->out.errors_count != errors;
     c->waited = false;
-    if (unlikely(c->tracks))
-        tracking_remember(sh, c, plan->cmd, rc->argc, rc->argv);
     if (unlikely(node_monitored(sh->node)))
         monitor_show(c, plan->cmd, rc->argc, rc->argv);
     return DISPATCH_DONE;
@@ -774,6 +777,11 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
     else
         result = attempt(c, rc, plan);
     if (result == DISPATCH_DONE) {
+        if (unlikely(c->stream != NULL)) {
+            /* Refused half way: it was admitted once, and may not be any more. */
+            ks_wait_cancel(&c->wait);
+            stream_drop(c);
+        }
         ks_wait_unpin(&c->wait);
         c->admitted = false;
         c->delayed = false;

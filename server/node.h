@@ -206,6 +206,9 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
  */
 bool node_remote_room(struct shard *sh, uint64_t bytes);
 
+/* Becomes more when the shard frees memory. Its thread. */
+uint64_t node_progress(const struct shard *sh);
+
 /* Sets how fast the writers of the shard may go. Once a turn, on the shard's thread. */
 void node_pace(struct shard *sh);
 

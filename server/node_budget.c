@@ -52,8 +52,10 @@
 /* Without demotion or write-back for so long memory is not being freed. */
 #define PROGRESS_MS 5000
 /* Nothing left to free for so long: growth is refused at once. */
-#define STUCK_MS  1000
-#define NS_PER_MS UINT64_C(1000000)
+#define STUCK_MS 1000
+/* Unless the process shrinks meanwhile by such parts of maxmemory. */
+#define STUCK_STEPS 512
+#define NS_PER_MS   UINT64_C(1000000)
 
 static void set(_Atomic uint64_t *value, uint64_t to)
 {
@@ -239,19 +241,38 @@ static bool can_free(const struct shard *sh, uint64_t excess)
     return writing || hot > excess;
 }
 
+uint64_t node_progress(const struct shard *sh)
+{
+    const struct ks_metrics *m = ks_metrics(sh->ks);
+
+    return m->demotions + m->demoted_elements + m->flushes;
+}
+
+/* What any shard frees helps all. */
+static uint64_t progress_of_all(const struct shard *sh)
+{
+    const struct node *node = sh->node;
+    uint64_t sum = node_progress(sh);
+
+    for (uint32_t i = 0; i < node->shards_count; i++) {
+        if (i != sh->id)
+            sum += node_limit(&node->shards[i]->published.progress);
+    }
+    return sum;
+}
+
 void node_pace(struct shard *sh)
 {
     const struct node_limits *l = &sh->node->limits;
     const uint64_t maxmemory = node_limit(&l->maxmemory);
-    const struct ks_metrics *m = ks_metrics(sh->ks);
-    const uint64_t progress = m->demotions + m->demoted_elements + m->flushes;
+    const uint64_t progress = progress_of_all(sh);
     const uint64_t used = maxmemory == 0 ? 0 : used_now(sh);
     struct store_debt debt;
 
     ks_flush_debt(sh->ks, &debt);
     const struct pace_debt owed = {.level0_files = debt.level0_files,
                                    .pending_bytes = debt.pending_compaction_bytes};
-    pace_observe(&sh->pace, reactor_now_ns(sh->reactor), m->flushed_bytes,
+    pace_observe(&sh->pace, reactor_now_ns(sh->reactor), ks_metrics(sh->ks)->flushed_bytes,
                  ks_flush_needed(sh->ks) && node_wants_flush(sh));
     pace_set(&sh->pace, used, node_limit(&l->soft), maxmemory, &owed);
     if (used < node_limit(&l->hard))
@@ -278,6 +299,7 @@ bool node_wants_flush(const struct shard *sh)
 /* At the limit: what is being freed is waited for, however long that takes. */
 static enum node_growth wait_or_refuse(struct shard *sh, uint64_t excess, uint32_t *out_delay_ms)
 {
+    const uint64_t step = node_limit(&sh->node->limits.maxmemory) / STUCK_STEPS;
     const uint64_t now_ms = reactor_now_ms(sh->reactor);
 
     *out_delay_ms = WAIT_MS;
@@ -286,8 +308,10 @@ static enum node_growth wait_or_refuse(struct shard *sh, uint64_t excess, uint32
         return now_ms - sh->progress_at_ms < PROGRESS_MS ? NODE_GROWTH_LATER : NODE_GROWTH_REFUSED;
     }
     /* What the allocator and the store give back takes its time. */
-    if (sh->stuck_at_ms == 0)
+    if (sh->stuck_at_ms == 0 || excess + step < sh->stuck_excess) {
         sh->stuck_at_ms = now_ms;
+        sh->stuck_excess = excess;
+    }
     return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_LATER : NODE_GROWTH_REFUSED;
 }
 

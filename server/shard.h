@@ -88,6 +88,7 @@ struct shard {
         _Atomic uint64_t keys;
         _Atomic uint64_t bytes;
         _Atomic uint64_t changes;
+        _Atomic uint64_t progress;  /* node_progress */
         _Atomic uint64_t hot_bytes; /* What demotion could free, and */
         _Atomic uint64_t writing;   /* 0, or rows wait for the store or are on their way. */
         _Atomic uint64_t appended;  /* Bytes, to the log. */
@@ -140,6 +141,7 @@ struct shard {
     uint64_t progress_seen;  /* Demotions and batches, */
     uint64_t progress_at_ms; /* and when they became more, or memory sufficed. Monotonic. */
     uint64_t stuck_at_ms;    /* At the limit with too little left to free since; 0: not so. */
+    uint64_t stuck_excess;   /* What was too much then. */
     struct evict evict;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */

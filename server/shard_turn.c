@@ -208,6 +208,7 @@ static void publish(struct shard *sh)
     atomic_store_explicit(&sh->published.changes, mut_changes(sh->mut), memory_order_relaxed);
     atomic_store_explicit(&sh->published.appended, oplog_metrics(sh->log)->bytes,
                           memory_order_relaxed);
+    atomic_store_explicit(&sh->published.progress, node_progress(sh), memory_order_relaxed);
     atomic_store_explicit(&sh->published.hot_bytes, ks_hot_bytes(sh->ks), memory_order_relaxed);
     atomic_store_explicit(&sh->published.writing, ks_flush_needed(sh->ks), memory_order_relaxed);
 }

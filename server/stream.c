@@ -104,7 +104,6 @@ bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct
     struct stream *st = stream_new(c->sh, plan, rc);
     st->conn = c;
     st->lsn = oplog_applied_lsn(c->sh->log);
-    st->moved_ms = reactor_now_ms(c->sh->reactor);
     c->stream = st;
     list_push_back(&c->sh->streams, &st->link);
     c->sh->streams_shut++;
@@ -123,6 +122,8 @@ static bool shuts(uint8_t stage)
 
 void stream_set_stage(struct stream *st, enum stream_stage stage)
 {
+    if (stage == STAGE_FLOWING)
+        st->moved_ms = reactor_now_ms(st->conn->sh->reactor);
     st->conn->sh->streams_shut += shuts((uint8_t)stage);
     st->conn->sh->streams_shut -= shuts(st->stage);
     st->stage = (uint8_t)stage;
@@ -218,6 +219,15 @@ enum stream_result stream_again(struct conn *c)
     return STREAM_PARKED;
 }
 
+const char *stream_forbidden(const struct shard *sh)
+{
+    if (sh->flushing)
+        return "the data set is being emptied";
+    if (sh->stopping)
+        return "the server is shutting down";
+    return sh->fenced || sh->mend.ailing ? "the flash tier takes no writes now" : NULL;
+}
+
 bool stream_is_stored(struct conn *c)
 {
     struct shard *sh = c->sh;
@@ -298,8 +308,8 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
     struct shard *sh = c->sh;
     uint64_t skip;
 
-    if (sh->fenced || sh->mend.ailing || sh->flushing)
-        return stream_refuse(c, "the flash tier takes no writes now");
+    if (stream_forbidden(sh) != NULL)
+        return stream_refuse(c, stream_forbidden(sh));
     if (coll->lsn > st->lsn)
         return stream_again(c);
     if (!stream_is_stored(c))
@@ -374,10 +384,13 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
 }
 
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
-                               const struct resp_cmd *rc)
+                               const struct resp_cmd *rc, bool *fixed)
 {
+    const bool opening = c->stream->stage == STAGE_OPENING;
     const enum stream_result result = step(c, plan, rc);
 
+    *fixed = opening && (result == STREAM_DONE || result == STREAM_PARKED) &&
+             (c->stream == NULL || !shuts(c->stream->stage));
     if (result == STREAM_GONE)
         stream_drop(c);
     return result;

@@ -70,9 +70,12 @@ enum stream_result {
     STREAM_RUN,    /* The handler is to be run, with stream_result; then stream_drop. */
     STREAM_GONE    /* The key is not what it was: to be dispatched anew. */
 };
-/* Goes on; c->stream is NULL afterwards unless PARKED. */
+/*
+ * Goes on; c->stream is NULL afterwards unless PARKED. `*fixed`: what the reply will say stands
+ * since this step, and changes from now on are not in it.
+ */
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
-                               const struct resp_cmd *rc);
+                               const struct resp_cmd *rc, bool *fixed);
 
 /* What the handler is to store: the members that were read. NULL: it finds its sets in DRAM. */
 struct ks_stream *stream_result(const struct conn *c);

@@ -38,6 +38,7 @@ struct stream {
     uint32_t keys_count;
     uint8_t stage; /* enum stream_stage */
     bool full;     /* It waits for room. */
+    bool storing;  /* It keeps the whole result. */
     struct stream_key keys[];
 };
 
@@ -45,6 +46,9 @@ void stream_set_stage(struct stream *st, enum stream_stage stage);
 
 /* Ends it with an error. */
 enum stream_result stream_refuse(struct conn *c, const char *why);
+
+/* Why nothing can be read in this way now; NULL: it can. */
+const char *stream_forbidden(const struct shard *sh);
 
 /* A key was changed: from the begin, unless that was tried too often. */
 enum stream_result stream_again(struct conn *c);

@@ -6,9 +6,13 @@
  * fills no more than KEEP_BYTES is kept meanwhile, a larger one is read a second time, through the
  * same cursors, when its head has been sent.
  *
- * SINTERSTORE, SUNIONSTORE and SDIFFSTORE keep the whole result, at most a quarter of maxmemory
- * with what it takes as a set, for it is stored by one command or not at all. Writers of the
- * sources wait until then; a change all the same (expiry, eviction) has all begin anew.
+ * SINTERSTORE, SUNIONSTORE and SDIFFSTORE keep the whole result, at most an eighth of maxmemory
+ * with what it takes as a set, for it is stored by one command or not at all; one at a time, and
+ * each of several shards its part of that. Writers of the sources wait until then; a change all the
+ * same (expiry, eviction) has all begin anew.
+ *
+ * Sets that are small enough to be loaded, but many together, are read in this way where that is
+ * possible at once, and loaded where not.
  */
 #include "engine/base/err.h"
 
@@ -20,6 +24,7 @@
 
 #include "server/conn.h"
 #include "server/dispatch.h"
+#include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/stream_impl.h"
@@ -159,7 +164,8 @@ int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     /* What the handler answers without the members. */
     if (waiting != 0 || sets.wrong || sets.empty || !limit_of(cmd, argc, argv, &limit))
         return waiting;
-    if (sets.missing > stream_worth(sh))
+    if (sets.missing > stream_worth(sh) && stream_forbidden(sh) == NULL &&
+        ks_stream_room(sh->ks, sets.there))
         return -ERR_LIMIT;
     for (uint32_t i = 0; i < sh->keys.count; i++) {
         const uint32_t pos = sh->keys.key[i].pos;
@@ -224,6 +230,21 @@ static void open_sets(struct conn *c, const struct cmd *cmd, const struct resp_c
     }
 }
 
+/* How many bytes of a result may be kept in order to be stored. */
+static uint64_t stored_max(const struct shard *sh)
+{
+    return ks_scan_bytes_max(sh->ks) / STORED_SHARE / sh->node->shards_count;
+}
+
+static bool others_store(const struct shard *sh)
+{
+    LIST_FOR_EACH(link, &sh->streams) {
+        if (LIST_ITEM(link, struct stream, link)->storing)
+            return true;
+    }
+    return false;
+}
+
 static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
                                      const struct resp_cmd *rc, const struct sets *sets)
 {
@@ -232,11 +253,17 @@ static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
 
     if (!limit_of(cmd, rc->argc, rc->argv, &limit))
         return STREAM_GONE;
+    st->storing = false;
+    if (stores(cmd) && others_store(c->sh)) {
+        shard_retry_after(c->sh, c, STREAM_FLUSH_LOOK_MS);
+        return STREAM_PARKED;
+    }
     if (!ks_stream_room(c->sh->ks, sets->there))
         return stream_refuse(c, "too many others are");
     open_sets(c, cmd, rc, sets);
-    if (stores(cmd))
-        ks_stream_count(st->rows, 0, ks_scan_bytes_max(c->sh->ks) / STORED_SHARE, MEMBER_BYTES);
+    st->storing = stores(cmd);
+    if (st->storing)
+        ks_stream_count(st->rows, 0, stored_max(c->sh), MEMBER_BYTES);
     else
         ks_stream_count(st->rows, limit, cmd->id == CMD_ID_sintercard ? 0 : KEEP_BYTES, 0);
     stream_set_stage(st, STAGE_OPENING);
@@ -270,8 +297,8 @@ static enum stream_result counting(struct conn *c, const struct cmd *cmd)
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     if (stores(cmd) && !kept) {
-        reply_err_oom(&c->out, "the result is larger than an eighth of maxmemory, and is stored "
-                               "as a whole or not at all");
+        reply_err_oom(&c->out, "the result is larger than an eighth of maxmemory (of the shard's "
+                               "part of it), and is stored as a whole or not at all");
         stream_drop(c);
         return STREAM_DONE;
     }
@@ -305,8 +332,8 @@ enum stream_result stream_sets_step(struct conn *c, const struct dispatch_plan *
     struct sets sets;
 
     /* Cursors would have to be waited for; and nothing was sent yet. */
-    if (sh->fenced || sh->mend.ailing || sh->flushing || sh->stopping)
-        return stream_refuse(c, "the flash tier takes no writes now");
+    if (stream_forbidden(sh) != NULL)
+        return stream_refuse(c, stream_forbidden(sh));
     if (st->stage == STAGE_COUNTING)
         return counting(c, cmd);
     if (look(sh, cmd, rc->argc, rc->argv, &c->wait, &sets) != 0)

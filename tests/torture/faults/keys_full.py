@@ -60,6 +60,8 @@ def lower_maxmemory(fix):
 
 def refuse_at_once(fix):
     """Writes among reads, which bring in less than what is too much."""
+    maxmemory = int(fix.conn.call('CONFIG', 'GET', 'maxmemory')[1])
+    assert fix.conn.call('CONFIG', 'SET', 'maxmemory', maxmemory * 95 // 100) == b'OK'
     before = fix.number('delayed_writers')
     commands = [command for i in range(PAIRS)
                 for command in ((b'GET', name(i)), (b'SET', name(i), b'x'))]

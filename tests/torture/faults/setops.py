@@ -17,6 +17,8 @@ from node import Conn, ErrorReply, encode
 MAXMEMORY = 48 * MB
 BATCH = 500
 MOVES = 500
+SETS = 20
+SETS_STEP = 2500
 RSS_MAX = MAXMEMORY * 3 // 2
 
 
@@ -46,8 +48,9 @@ class Slow(Conn):
         return [self.reply() for _ in range(count)]
 
 
-def fill(fix):
-    for key, model in MODEL.items():
+def fill(fix, keys):
+    for key in keys:
+        model = MODEL[key]
         todo = sorted(model)
         for at in range(0, len(todo), 20 * BATCH):
             end = min(at + 20 * BATCH, len(todo))
@@ -106,9 +109,40 @@ def errors(fix):
     for words in (('SINTERCARD', 2, 'one', 'two', 'LIMIT', 'x'), ('SINTERCARD', 0, 'one'),
                   ('SINTERCARD', 3, 'one', 'two'), ('SINTERCARD', 2, 'one', 'two', 'NO')):
         assert fix.conn.call(*words).startswith(b'ERR'), words
-    reply = fix.conn.call('SUNION', *['one'] * 17)
-    assert isinstance(reply, ErrorReply) and b'too many' in reply, reply
     assert fix.conn.call('DEL', 'string') == 1
+    # More sets than cursors: each is small enough to be loaded.
+    small = [b'small:%d' % i for i in range(SETS)]
+    for key in small:
+        MODEL[key] = members(range(SETS_STEP * int(key[6:]), SETS_STEP * int(key[6:]) + 3000))
+    fill(fix, small)
+    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    assert shown(fix, 'SUNION', *small) == expected('SUNION', small)
+    assert fix.conn.call('DEL', *small) == len(small)
+
+
+def refused_half_way(fix):
+    """A write that may not be done any more when its sources have been read."""
+    conn = Conn(fix.server.socket_path)
+    fix.conn.call('SADD', 'to', 'old')
+
+    def refused():
+        conn.send(encode([b'PING']) + encode([b'SINTERSTORE', b'to', b'one', b'two']))
+        assert conn.reply() == b'PONG'
+        assert fix.conn.call('CONFIG', 'SET', 'min-replicas-to-write', 1) == b'OK'
+        reply = conn.reply()
+        assert fix.conn.call('CONFIG', 'SET', 'min-replicas-to-write', 0) == b'OK'
+        return isinstance(reply, ErrorReply) and reply.startswith(b'NOREPLICAS')
+
+    wait_until('a refusal', 60, refused)
+    # Nobody waits for it, and the next command is another one.
+    assert fix.conn.call('SADD', 'one', 'new') == 1
+    assert fix.conn.call('SREM', 'one', 'new') == 1
+    conn.send(encode([b'SINTER', b'apart', b'one', b'few', b'two', b'three']))
+    assert conn.reply() == []
+    conn.send(encode([b'SDIFF', b'few', b'one']))
+    assert set(conn.reply()) == expected('SDIFF', [b'few', b'one'])
+    conn.close()
+    fix.conn.call('DEL', 'to')
 
 
 def stored(fix):
@@ -212,11 +246,12 @@ def store_that_goes(fix):
 
 
 def run_on(fix):
-    fill(fix)
+    fill(fix, list(MODEL))
     wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
     read_all(fix)
     errors(fix)
     stored(fix)
+    refused_half_way(fix)
     at_one_moment(fix)
     movers_beside_it(fix)
     readers_that_go(fix)
