@@ -2,9 +2,8 @@
  * From a parsed command to its handler: the one place to read in order to know what can happen to
  * a command before it runs.
  *
- *     look up -> arity -> AUTH and ACL -> shard -> fuses (memory, flash, log) -> MULTI queue ->
- * residency
- *       -> run
+ *     look up -> arity -> AUTH and ACL -> shard -> fuses (memory, flash, log) -> MULTI queue
+ *       -> residency (needs.h) -> run
  *
  * A command whose keys another shard owns is forwarded there and goes through the same steps again
  * (route.h, forward.h); one for several shards is taken apart (scatter.h).
@@ -43,6 +42,10 @@ struct dispatch_plan {
 };
 
 void dispatch_plan(const struct shard *sh, const struct resp_cmd *rc, struct dispatch_plan *out);
+
+/* That of the key, of a command that is known: `plan->cmd`. */
+void dispatch_plan_keys(const struct shard *sh, uint32_t argc, const struct bytes *argv,
+                        struct dispatch_plan *plan);
 
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan);
