@@ -226,6 +226,8 @@ static void on_group_msg(struct control *control, const char *from, const struct
                             "belongs to another group: check linked-databases");
         return;
     }
+    if (origin != 0)
+        control->peers[origin - 1].heard_ms = control->now_ms; /* It is alive in any epoch. */
     if (msg->kind == CONTROL_VALUE) {
         on_value(control, from, origin, msg);
         return;
@@ -236,7 +238,6 @@ static void on_group_msg(struct control *control, const char *from, const struct
     }
     if (origin == 0 || !membership_live(&m->at[origin - 1]) || origin == control->self)
         return;
-    control->peers[origin - 1].heard_ms = control->now_ms;
     on_flush_epoch(control, msg->flush_epoch);
     if (msg->kind == CONTROL_RETIRE)
         control_on_retire(control, origin);

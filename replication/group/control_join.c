@@ -14,9 +14,10 @@
 static void refuse_self(struct control *control, uint8_t reason, const char *text)
 {
     control_text_cut(control->refused_text, text);
-    if (control->refused != reason)
-        control_event(control, CONTROL_REFUSED, reason, 0, 0);
-    control->refused = reason;
+    if (control->refused == reason)
+        return;
+    control->refused = reason; /* First: the host asks for the status. */
+    control_event(control, CONTROL_REFUSED, reason, 0, 0);
 }
 
 static void found(struct control *control)

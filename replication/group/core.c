@@ -322,8 +322,8 @@ static uint8_t judge_hello(struct core *core, struct peer *peer, const struct wi
     *out_detail = core->options.origin;
     if (!core_note_own(core, peer, own))
         return WIRE_FORK;
-    *out_detail = own.seq;
     peer->met = true;
+    *out_detail = core_what_it_lost(peer, &hello->durable);
     return posv_leq(&peer->durable, &hello->durable) ? WIRE_OK : WIRE_WENT_BACK;
 }
 
@@ -369,14 +369,20 @@ static void on_hello(struct core *core, struct peer *peer, const struct wire_hel
 
 static void on_bye(struct core *core, struct peer *peer, const struct wire_bye *bye)
 {
+    /* Its HELLO comes first, also if it refuses ours: who has not shown to be that member ends the
+     * link, and nothing else. */
+    const bool greeted = peer->state == CORE_LINK_UP;
+
     core->host->close(core->ctx, peer->origin);
     core_disconnected(core, peer);
     peer->reason = bye->reason < WIRE_REASON_END ? bye->reason : (uint8_t)WIRE_CLOSED;
     peer->state = CORE_LINK_PARKED;
     peer->parked_until_ms = core->now.mono_ms + park_ms(peer->reason);
     core_event(core, CORE_LINK_CLOSED, peer, bye->detail);
+    if (!greeted)
+        return;
     if (peer->reason == WIRE_WENT_BACK)
-        core_went_back(core, peer);
+        core_went_back(core, peer, bye->detail);
     else if (peer->reason == WIRE_FORK && bye->detail == core->options.origin)
         core_forked(core, peer); /* It has less of us than we, and something else. */
 }
@@ -476,6 +482,7 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
         if (sound)
             on_bye(core, peer, &bye);
     } else if (peer->state == CORE_LINK_UP) {
+        peer->took = true;
         sound = on_frame(core, peer, &frame, bytes.len);
     } else {
         sound = wire_get_hello(frame.body, &hello) == 0;

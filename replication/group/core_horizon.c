@@ -36,7 +36,7 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
     const struct pos own = posv_get(&ack->durable, core->options.origin);
 
     if (!posv_leq(&peer->durable, &ack->durable)) {
-        core_park(core, peer, WIRE_WENT_BACK, 0);
+        core_park(core, peer, WIRE_WENT_BACK, core_what_it_lost(peer, &ack->durable));
         return;
     }
     if (own.seq != 0 && !core_note_own(core, peer, own)) {

@@ -160,7 +160,8 @@ struct peer {
     uint64_t relayed_in;
     struct posv floor;
     uint64_t behind_seq;
-    bool met;         /* Has said, since our start, what it has of us. */
+    bool met;         /* Has said, since our start, what it has of us, */
+    bool took;        /* and gone on: we have what we acknowledged to it. */
     bool behind;      /* The log may go without it, */
     bool has_floor;   /* but for what is behind `floor`: of a copy that it is given. */
     bool self_behind; /* It has trimmed what we need, up to behind_seq. */
@@ -337,8 +338,10 @@ bool core_sync_giving(const struct core *core);
 void core_return_tick(struct core *core);
 /* The peer has other batches of ours. */
 void core_forked(struct core *core, const struct peer *peer);
-/* The peer has refused us because we lack what we had acknowledged. */
-void core_went_back(struct core *core, const struct peer *peer);
+/* The peer, which has greeted, refuses us because we lack what we had acknowledged (wire_lost). */
+void core_went_back(struct core *core, const struct peer *peer, uint64_t detail);
+/* wire_lost of a peer that has only `durable` now. */
+uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable);
 
 /* --- core_resync.c --- */
 

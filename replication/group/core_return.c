@@ -11,6 +11,11 @@
  * is beyond what we have, floors and clear vectors that we have not seen may be gone everywhere
  * (`stable` was made of that acknowledgement), and going on as the same member could diverge. Then
  * the peer refuses us with WIRE_WENT_BACK, and this incarnation is over.
+ *
+ * That ends writes and leads to data set aside, so a peer's word alone does not do: it must have
+ * greeted on this link as the member that it is; say which batch of which origin we had
+ * acknowledged, which we do not have durably; and not have gone on after a greeting of ours since
+ * our start, for what is durable here never goes back while we run. Else the link ends, no more.
  */
 #include "engine/base/num.h"
 
@@ -46,10 +51,25 @@ void core_forked(struct core *core, const struct peer *peer)
     core_event(core, CORE_FORKED, peer, 0);
 }
 
-void core_went_back(struct core *core, const struct peer *peer)
+void core_went_back(struct core *core, const struct peer *peer, uint64_t detail)
 {
-    if (core->went_back)
+    const unsigned index = core_origin_find(core, wire_lost_origin(detail));
+
+    if (core->went_back || peer->took || index == ORIGIN_NONE ||
+        wire_lost_seq(detail) <= core->origins[index].durable.seq)
         return;
     core->went_back = true;
-    core_event(core, CORE_WENT_BACK, peer, core->own_known);
+    core_event(core, CORE_WENT_BACK, peer, detail);
+}
+
+uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable)
+{
+    uint8_t origin = peer->origin; /* Its own, if it lost of several. */
+
+    for (unsigned i = 0; i < peer->durable.count; i++) {
+        if (posv_get(&peer->durable, origin).seq > posv_get(durable, origin).seq)
+            break;
+        origin = peer->durable.origin[i];
+    }
+    return wire_lost(origin, posv_get(&peer->durable, origin).seq);
 }

@@ -94,7 +94,8 @@
 
 struct pack;
 
-#define WIRE_PROTOCOL       3u
+/* Raised when frames change, or what they mean: since 4, what BYE tells of FORK and WENT_BACK. */
+#define WIRE_PROTOCOL       4u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -132,7 +133,7 @@ enum wire_reason {
     WIRE_UNSUPPORTED = 8,  /* An op or frame of a later version; detail: seq. */
     WIRE_CLOCK = 9,        /* Ops too far in the future; detail: their HLC. */
     WIRE_FORK = 10,        /* One seq of an origin with two contents; detail: the origin. */
-    WIRE_WENT_BACK = 11,   /* The receiver lost what it had acknowledged; detail: seq. */
+    WIRE_WENT_BACK = 11,   /* The receiver lost what it had acknowledged; detail: wire_lost. */
     WIRE_TRIMMED = 12,     /* The log begins later: full or delta sync. */
     WIRE_SEALED = 13,      /* The origin was sealed before this seq. */
     WIRE_TIMEOUT = 14,     /* Nothing was heard. */
@@ -191,6 +192,25 @@ struct wire_bye {
     uint8_t reason; /* enum wire_reason */
     uint64_t detail;
 };
+
+/* Of WENT_BACK: up to where the receiver had acknowledged which origin. The highest byte is that
+ * origin, the rest the seq. */
+#define WIRE_LOST_SEQ_MAX ((UINT64_C(1) << 56) - 1)
+
+static inline uint64_t wire_lost(uint8_t origin, uint64_t seq)
+{
+    return (uint64_t)origin << 56 | (seq < WIRE_LOST_SEQ_MAX ? seq : WIRE_LOST_SEQ_MAX);
+}
+
+static inline uint8_t wire_lost_origin(uint64_t detail)
+{
+    return (uint8_t)(detail >> 56);
+}
+
+static inline uint64_t wire_lost_seq(uint64_t detail)
+{
+    return detail & WIRE_LOST_SEQ_MAX;
+}
 
 /* --- frames --- */
 

@@ -106,8 +106,15 @@ static void host_flush(void *ctx, uint64_t epoch)
 
 static void host_event(void *ctx, const struct control_event *event)
 {
-    (void)ctx;
+    const struct node *node = ctx;
+    struct control_status status;
+
     assert_true(event->reason < CONTROL_WHY_END);
+    if (event->kind != CONTROL_REFUSED)
+        return;
+    control_status(node->control, &status); /* As the server does, for the text. */
+    assert_int_equal(status.refused, event->reason);
+    assert_true(status.refused_text[0] != '\0');
 }
 
 static const struct control_host host = {.send = host_send,

@@ -327,6 +327,46 @@ static void a_member_that_lost_its_disk_takes_its_place_anew(void **state)
     expect_u64(control_members(w->nodes[0].control)->forks_count, 1);
 }
 
+/* A survivor that has just started has heard of nobody: that is no silence yet. */
+static void a_start_counts_the_silence_of_others_anew(void **state)
+{
+    struct world *w = *state;
+
+    form(w, 3);
+    const uint8_t old = status_of(w, 2).origin;
+    for (unsigned i = 0; i < 2; i++)
+        stop(&w->nodes[i]);
+    lose_disk(w, 2, 4711);
+    for (unsigned i = 0; i < 2; i++)
+        start(w, i);
+    run(w, CONTROL_SILENT_MS - 500);
+    expect_u64(control_members(w->nodes[0].control)->at[old - 1].state, MEMBERSHIP_ACTIVE);
+    expect_u64(w->nodes[0].control->want_unlink | w->nodes[1].control->want_unlink, 0);
+    run(w, 15000);
+    expect_replaced(w, 2, old, 0);
+}
+
+/* Whoever is not in our epoch yet is not silent. */
+static void a_member_of_another_epoch_keeps_its_place(void **state)
+{
+    struct world *w = *state;
+    struct control_msg msg;
+
+    form(w, 3);
+    const uint8_t old = status_of(w, 2).origin;
+    control_msg_begin(w->nodes[2].control, &msg, CONTROL_HELLO);
+    msg.epoch--;
+    lose_disk(w, 2, 4711);
+    for (unsigned i = 0; i < 20; i++) {
+        tell(w, 2, 0, &msg);
+        tell(w, 2, 1, &msg);
+        run(w, 500);
+        expect_u64(w->nodes[0].control->want_unlink | w->nodes[1].control->want_unlink, 0);
+    }
+    expect_u64(status_of(w, 2).refused, CONTROL_WHY_REPLACED);
+    expect_u64(control_members(w->nodes[0].control)->at[old - 1].state, MEMBERSHIP_ACTIVE);
+}
+
 static void one_of_two_that_lost_its_disk_needs_no_word(void **state)
 {
     struct world *w = *state;
@@ -417,6 +457,8 @@ int main(void)
         CONTROL_TEST(what_a_node_began_another_finishes),
         CONTROL_TEST(commands_that_make_no_sense_are_refused),
         CONTROL_TEST(a_member_that_lost_its_disk_takes_its_place_anew),
+        CONTROL_TEST(a_start_counts_the_silence_of_others_anew),
+        CONTROL_TEST(a_member_of_another_epoch_keeps_its_place),
         CONTROL_TEST(one_of_two_that_lost_its_disk_needs_no_word),
         CONTROL_TEST(a_lost_disk_waits_for_another_that_cannot_be_reached),
         CONTROL_TEST(an_older_copy_retires_and_is_told_when_it_is_over),

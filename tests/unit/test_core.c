@@ -185,17 +185,45 @@ static void another_history_is_noticed_by_the_batch_before(void **state)
     assert_int_equal(f->closed_count, 1);
 }
 
+static void expect_lost(struct fixture *f, uint8_t origin, uint64_t seq)
+{
+    struct wire_bye bye;
+
+    expect_bye(f, PEER, WIRE_WENT_BACK);
+    assert_int_equal(wire_get_bye(last_body(f, PEER, WIRE_BYE), &bye), 0);
+    assert_int_equal(wire_lost_origin(bye.detail), origin);
+    expect_u64(wire_lost_seq(bye.detail), seq);
+    forget_sent(f);
+    tick(f, 10000);
+}
+
 static void a_peer_that_lost_what_it_acknowledged_is_refused(void **state)
 {
     struct fixture *f = *state;
     struct wire_hello hello = hello_of(PEER);
+    struct posv fewer;
 
     hello.applied = hello.durable = posv_with(SELF, (struct pos){10, HLC(-100)});
     greet(f, &hello);
     core_link_down(f->core, PEER);
     hello.durable = posv_with(SELF, (struct pos){9, HLC(-101)});
     greet(f, &hello);
-    expect_bye(f, PEER, WIRE_WENT_BACK);
+    expect_lost(f, SELF, 10);
+    /* Of its own: that is told first. */
+    hello.durable = hello.applied;
+    assert_int_equal(posv_raise(&hello.applied, PEER, (struct pos){7, HLC(-40)}), 0);
+    posv_copy(&hello.durable, &hello.applied);
+    greet(f, &hello);
+    posv_init(&hello.durable);
+    core_link_down(f->core, PEER);
+    greet(f, &hello);
+    expect_lost(f, PEER, 7);
+    /* By an ACK. */
+    posv_copy(&hello.durable, &hello.applied);
+    greet(f, &hello);
+    fewer = posv_with(PEER, (struct pos){7, HLC(-40)});
+    send_ack(f, PEER, 7, &fewer);
+    expect_lost(f, SELF, 10);
 }
 
 /* --- batches in --- */

@@ -67,7 +67,7 @@ static void a_start_on_an_older_copy_uses_no_seq_twice(void **state)
     tick(f, 0);
     tick(f, 3000);
     assert_int_equal(core_may_write(f->core), CORE_WRITE_OWN_LOST);
-    const struct wire_bye bye = {.reason = WIRE_WENT_BACK, .detail = 12};
+    const struct wire_bye bye = {.reason = WIRE_WENT_BACK, .detail = wire_lost(SELF, 12)};
     assert_int_equal(wire_put_bye(&f->out, &bye), 0);
     deliver(f, PEER);
     assert_int_equal(f->events[f->events_count - 1].kind, CORE_WENT_BACK);
@@ -75,6 +75,71 @@ static void a_start_on_an_older_copy_uses_no_seq_twice(void **state)
     tick(f, 20000);
     assert_false(core_may_link(f->core, PEER));
     assert_false(core_may_link(f->core, THIRD));
+}
+
+static void hear_bye(struct fixture *f, uint8_t reason, uint64_t detail)
+{
+    const struct wire_bye bye = {.reason = reason, .detail = detail};
+
+    assert_int_equal(wire_put_bye(&f->out, &bye), 0);
+    deliver(f, PEER);
+    assert_int_equal(f->events[f->events_count - 1].kind, CORE_LINK_CLOSED);
+    tick(f, 10000); /* Until it may link again. */
+}
+
+static void nobody_ends_an_incarnation_before_he_has_greeted(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_hello hello = hello_of(PEER);
+
+    core_link_up(f->core, PEER);
+    hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
+    core_link_up(f->core, PEER);
+    hear_bye(f, WIRE_FORK, SELF);
+    hello.incarnation++; /* Of another, who is refused: what it says then is not heard. */
+    greet(f, &hello);
+    hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+    assert_true(core_may_link(f->core, PEER));
+}
+
+static void who_lacks_nothing_that_is_named_has_not_gone_back(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t have[] = {(uint64_t)SELF << 56 | 10, (uint64_t)PEER << 56 | 5, 0, 12,
+                                    UINT64_MAX};
+
+    for (unsigned i = 0; i < ARRAY_COUNT(have); i++) {
+        link_peer(f, PEER);
+        hear_bye(f, WIRE_WENT_BACK, have[i]);
+        assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+        assert_true(core_may_link(f->core, PEER));
+    }
+}
+
+static void batches_of_others_count_as_well(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    const struct wire_bye bye = {.reason = WIRE_WENT_BACK, .detail = wire_lost(PEER, 6)};
+    assert_int_equal(wire_put_bye(&f->out, &bye), 0);
+    deliver(f, PEER);
+    assert_int_equal(f->events[f->events_count - 1].kind, CORE_WENT_BACK);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_WENT_BACK);
+}
+
+static void nobody_goes_back_while_it_runs(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    assert_int_equal(wire_put_credit(&f->out, 1u << 20), 0);
+    deliver(f, PEER); /* It took our greeting. */
+    hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
+    link_peer(f, PEER);
+    hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
 }
 
 static void a_peer_with_less_of_us_tells_that_it_is_something_else(void **state)
@@ -100,6 +165,10 @@ int main(void)
         CORE_TEST(a_start_writes_when_all_peers_have_said_what_they_have_of_it, setup_returned),
         CORE_TEST(a_start_waits_for_peers_that_are_away_but_not_for_ever, setup_returned),
         CORE_TEST(a_start_on_an_older_copy_uses_no_seq_twice, setup_returned),
+        CORE_TEST(nobody_ends_an_incarnation_before_he_has_greeted, setup_recovered),
+        CORE_TEST(who_lacks_nothing_that_is_named_has_not_gone_back, setup_recovered),
+        CORE_TEST(batches_of_others_count_as_well, setup_recovered),
+        CORE_TEST(nobody_goes_back_while_it_runs, setup_recovered),
         CORE_TEST(a_peer_with_less_of_us_tells_that_it_is_something_else, setup_recovered),
     };
 
