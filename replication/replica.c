@@ -516,5 +516,5 @@ const struct metric_desc *replica_metric_table(size_t *out_count)
 size_t replica_memory_bytes(const struct replica *r)
 {
     return sizeof(*r) + core_memory_bytes(r->core) + replica_log_bytes(r) + replica_give_bytes(r) +
-           replica_sums_bytes(r) + r->take.rows.cap + store_batch_bytes(&r->take.batch);
+           replica_sums_bytes(r) + replica_take_bytes(r);
 }

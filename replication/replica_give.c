@@ -11,11 +11,13 @@
  * everywhere, and come first. So the slot of such a key is given once more from its begin.
  *
  * In a delta resync it also says what it has itself (replica_same.h): then rows of buckets that are
- * the same here are passed over. Which ones that are is found out once for each range and cursor.
+ * the same here are passed over. Which ones that are, and where the range ends, is found out once
+ * for each range and cursor.
  *
  * There is one struct for each peer, with at most one job. What is asked for meanwhile replaces
  * what was asked for before.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -60,6 +62,7 @@ struct give {
     struct buf asked_sums;
     struct buf differ;            /* Of the sums whose sum is `compared`; */
     bool has_differ;              /* it is of this cursor, */
+    uint16_t known_end;           /* before this slot, */
     struct wire_sync_range known; /* and of this range. */
     uint64_t compared;
     size_t piece_bytes;
@@ -70,6 +73,7 @@ struct give {
     struct buf last; /* The last key given; the cursor is behind it. */
     struct replica_note note;
     int err;
+    uint16_t upto; /* The slot before which the piece is. */
     bool end;
     struct buf bytes;
     struct wire_row *rows; /* Slices of `bytes`, of lengths until the end. */
@@ -113,17 +117,23 @@ static int compare(struct give *g)
 {
     const uint64_t sum = sum64(g->asked_sums.ptr, g->asked_sums.len);
 
+    g->upto = g->asked.end;
     if (g->asked.bits == WIRE_SYNC_ALL)
         return 0;
+    if (g->asked_sums.len != (size_t)8 << g->asked.bits)
+        return -ENOMEM; /* There was none for the sums. */
     if (g->has_differ && g->compared == sum && g->known.first == g->asked.first &&
         g->known.end == g->asked.end && g->known.bits == g->asked.bits &&
-        g->known.seed == g->asked.seed)
+        g->known.seed == g->asked.seed) {
+        g->upto = g->known_end;
         return 0;
+    }
     g->has_differ = false;
     buf_clear(&g->last); /* The cursor is moved. */
-    const int err = replica_same_compare(g->it, &g->asked, &g->differ);
+    const int err = replica_same_compare(g->it, &g->asked, &g->differ, &g->known_end);
     if (err != 0)
         return err;
+    g->upto = g->known_end;
     g->has_differ = true;
     g->known = g->asked;
     g->compared = sum;
@@ -155,7 +165,7 @@ static void seek(struct give *g)
 /* The cursor is on a row of the range. */
 static bool in_range(const struct give *g)
 {
-    return store_iter_valid(g->it) && replica_same_slot_of(store_iter_key(g->it)) < g->asked.end;
+    return store_iter_valid(g->it) && wire_sync_slot(store_iter_key(g->it)) < g->upto;
 }
 
 static bool is_wanted(const struct give *g)
@@ -255,6 +265,7 @@ static void step(struct give *g)
     if (g->busy || g->want == GIVE_NOTHING)
         return;
     if (g->want == GIVE_CLOSE && g->it == NULL) {
+        buf_deinit(&g->asked_sums);
         g->want = GIVE_NOTHING;
         return;
     }
@@ -294,6 +305,7 @@ static void answer(struct give *g)
     const struct core_piece piece = {.rows = g->rows,
                                      .count = g->count,
                                      .last = g->end,
+                                     .end = g->upto,
                                      .differ =
                                          compared ? buf_bytes(&g->differ) : bytes_of(NULL, 0)};
     r->metrics.copied_rows_out += g->err == 0 ? g->count : 0;
@@ -378,7 +390,7 @@ void replica_give_read(struct replica *r, uint8_t peer, const struct wire_sync_a
     g->range = ask->range;
     buf_clear(&g->sums);
     if (buf_append_bytes(&g->sums, ask->range.sums) != 0)
-        buf_clear(&g->sums); /* Without them all buckets differ. */
+        buf_clear(&g->sums); /* Without them nothing is given. */
     g->bytes_max = bytes_max;
     want(g, GIVE_READ);
 }
@@ -445,7 +457,12 @@ size_t replica_give_bytes(const struct replica *r)
     LIST_FOR_EACH(link, &r->gives) {
         const struct give *g = LIST_ITEM(link, struct give, link);
 
-        bytes += sizeof(*g) + (g->busy ? g->bytes_max : g->bytes.cap) + g->sums.cap;
+        bytes += sizeof(*g) + g->after.cap + g->from.cap + g->sums.cap + g->asked_sums.cap;
+        /* The rest is the job's while it runs. */
+        if (g->busy)
+            bytes += g->bytes_max + wire_sync_differ_bytes(g->asked.bits);
+        else
+            bytes += g->bytes.cap + g->differ.cap + g->last.cap + g->cap * sizeof(*g->rows);
     }
     return bytes;
 }

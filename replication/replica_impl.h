@@ -246,6 +246,7 @@ void replica_take_flushed(struct replica *r);
 void replica_take_tick(struct replica *r);
 /* The host puts the own rows aside when it can. From replica_turn. */
 void replica_take_set_aside(struct replica *r);
+size_t replica_take_bytes(const struct replica *r);
 /* Nothing is being written. */
 bool replica_take_idle(const struct replica *r);
 /* 0, -ENOMEM or -ERR_LIMIT: a peer decides how much it is. */

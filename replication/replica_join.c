@@ -26,17 +26,24 @@
 
 struct side {
     struct store_iter *it;
+    bool own;
     struct bytes key; /* NULL at the end. */
     struct bytes row;
 };
 
 static int look(struct side *s)
 {
+    for (; store_iter_valid(s->it); store_iter_next(s->it)) {
+        s->key = store_iter_key(s->it);
+        if (store_iter_row(s->it, &s->row) == STORE_FOUND)
+            return 0;
+        if (!s->own)
+            return -ERR_CORRUPT;
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
+                     "an own row cannot be read, that of the peer is kept");
+    }
     s->key = s->row = bytes_of(NULL, 0);
-    if (!store_iter_valid(s->it))
-        return store_iter_status(s->it);
-    s->key = store_iter_key(s->it);
-    return store_iter_row(s->it, &s->row) == STORE_FOUND ? 0 : -ERR_CORRUPT;
+    return store_iter_status(s->it);
 }
 
 static int open_side(struct store *store, struct bytes after, struct side *out)
@@ -123,7 +130,7 @@ static int join_next(struct replica *r, struct side *mine, struct side *theirs, 
 int replica_join_piece(struct replica *r)
 {
     struct take *t = &r->take;
-    struct side mine = {0}, theirs = {0};
+    struct side mine = {.own = true}, theirs = {0};
     struct work w;
     size_t bytes = 0;
 

@@ -26,13 +26,6 @@ struct bytes replica_same_slot(uint8_t dst[SAME_SLOT_BYTES], uint16_t slot)
     return bytes_of(dst, SAME_SLOT_BYTES);
 }
 
-uint16_t replica_same_slot_of(struct bytes key)
-{
-    if (key.len >= SAME_SLOT_BYTES)
-        return be16_load(key.ptr);
-    return key.len == 0 ? 0 : (uint16_t)(key.ptr[0] << 8);
-}
-
 static uint64_t name_of(struct bytes key, uint64_t seed)
 {
     struct rowkey rk;
@@ -47,15 +40,14 @@ uint32_t replica_same_bucket(struct bytes key, const struct wire_sync_range *ran
     return wire_sync_bucket(name_of(key, range->seed), range->bits);
 }
 
-/* A row that cannot be read is the same as none. */
+/* A row that cannot be read is not the same as any, nor as itself at the peer. */
 static int sum_row(struct store_iter *it, uint64_t name, uint64_t *out, size_t *out_bytes)
 {
     struct bytes row;
 
     *out_bytes = store_iter_key(it).len;
     if (store_iter_row(it, &row) != STORE_FOUND) {
-        *out = 1;
-        return 0;
+        return rng_os_bytes(out, sizeof(*out));
     }
     *out_bytes += row.len;
     return row_same_sum(row, name, out);
@@ -95,7 +87,7 @@ static int gather(struct gather *g, struct store_iter *it, struct wire_sync_rang
     g->slot = range->first;
     for (; err == 0 && store_iter_valid(it); store_iter_next(it)) {
         const struct bytes key = store_iter_key(it);
-        const uint16_t slot = replica_same_slot_of(key);
+        const uint16_t slot = wire_sync_slot(key);
         const uint64_t name = name_of(key, range->seed);
         uint64_t sum;
         size_t bytes;
@@ -186,26 +178,41 @@ int replica_same_sum(struct store *store, uint16_t first, struct buf *sums,
 
 /* --- the one who gives --- */
 
-/* Takes the own rows from the sums. 1: there are too many of them. */
-static int take_off(struct store_iter *it, const struct wire_sync_range *range, uint8_t *sums)
+/*
+ * Takes the own rows from the sums, up to the slot `*end`. 1: there are too many of them in one
+ * slot. Rows of a slot that was left in its middle make buckets differ, and nothing else.
+ */
+static int take_off(struct store_iter *it, const struct wire_sync_range *range, uint8_t *sums,
+                    uint16_t *end)
 {
     uint8_t from[SAME_SLOT_BYTES];
     uint64_t rows = 0, bytes = 0;
+    uint16_t last = range->first;
     int err = 0;
+
+    *end = range->end;
 
     store_iter_seek(it, replica_same_slot(from, range->first));
     for (; err == 0 && store_iter_valid(it); store_iter_next(it)) {
         const struct bytes key = store_iter_key(it);
+        const uint16_t slot = wire_sync_slot(key);
         const uint64_t name = name_of(key, range->seed);
         uint64_t sum;
         size_t row_bytes;
 
-        if (replica_same_slot_of(key) >= range->end)
+        if (slot >= range->end)
             return 0;
+        if (slot != last && (rows >= 2u * SAME_ROWS || bytes >= 2u * (uint64_t)SAME_BYTES)) {
+            *end = slot;
+            return 0;
+        }
+        last = slot;
         err = sum_row(it, name, &sum, &row_bytes);
         bytes += row_bytes;
-        if (++rows > 2u * SAME_ROWS_MAX || bytes > 2u * (uint64_t)SAME_BYTES_MAX)
-            return 1;
+        if (++rows > 2u * SAME_ROWS_MAX || bytes > 2u * (uint64_t)SAME_BYTES_MAX) {
+            *end = slot == range->first ? (uint16_t)(slot + 1) : slot;
+            return slot == range->first;
+        }
         if (err == 0) {
             uint8_t *at = sums + (size_t)8 * wire_sync_bucket(name, range->bits);
             le64_store(at, le64_load(at) - sum);
@@ -216,27 +223,26 @@ static int take_off(struct store_iter *it, const struct wire_sync_range *range, 
 
 /* 0 and the sums without the own rows; 1: they cannot be compared. */
 static int take_off_all(struct store_iter *it, const struct wire_sync_range *range,
-                        struct buf *sums)
+                        struct buf *sums, uint16_t *end)
 {
-    if (range->sums.len != (size_t)8 << range->bits)
-        return 1;
     const int err = buf_append_bytes(sums, range->sums);
-    return err != 0 ? err : take_off(it, range, sums->ptr);
+
+    return err != 0 ? err : take_off(it, range, sums->ptr, end);
 }
 
 int replica_same_compare(struct store_iter *it, const struct wire_sync_range *range,
-                         struct buf *differ)
+                         struct buf *differ, uint16_t *end)
 {
     const size_t len = wire_sync_differ_bytes(range->bits);
     struct buf sums;
 
-    CHECK(range->bits <= WIRE_SYNC_BITS_MAX);
+    CHECK(range->bits <= WIRE_SYNC_BITS_MAX && range->sums.len == (size_t)8 << range->bits);
     buf_clear(differ);
     int err = buf_reserve(differ, len);
     if (err != 0)
         return err;
     buf_init(&sums, SIZE_MAX);
-    err = take_off_all(it, range, &sums);
+    err = take_off_all(it, range, &sums, end);
     if (err >= 0) {
         memset(buf_end(differ), err == 0 ? 0 : 0xff, len);
         buf_commit(differ, len);

@@ -10,6 +10,7 @@
  * Every batch of rows has the note that says so; it goes with the last one, which has the vector of
  * the copy. So a start finds either no copy, or a part of one, or all of it.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -109,25 +110,66 @@ static void submit(struct replica *r, enum take_state state)
     pool_submit(cls, &t->job);
 }
 
-static void write_rows(struct replica *r)
+/* What waits is not from the peer that is asked. */
+static bool is_own(const struct take *t)
+{
+    return t->join.under_way || (t->alike.under_way && t->alike.reading);
+}
+
+/* All that wait, into the batch. After an error the row that was refused is from `*at` to `*end`.
+ */
+static int put_rows(struct replica *r, size_t *at, size_t *end)
 {
     struct take *t = &r->take;
     struct bytes left = buf_bytes(&t->rows);
     struct bytes key, row;
-    struct vv none;
+    int err = 0;
 
     store_batch_clear(&t->batch);
-    while (next_row(&left, &key, &row) && t->refused == 0) {
-        t->refused = ks_copy_put(r->options.ks, key, row, &t->batch);
-        if (t->refused == 0 && store_batch_bytes(&t->batch) > ROWS_BYTES_MAX)
-            t->refused = -ERR_LIMIT;
+    *end = 0;
+    while (err == 0 && next_row(&left, &key, &row)) {
+        *at = *end;
+        *end = t->rows.len - left.len;
+        err = ks_copy_put(r->options.ks, key, row, &t->batch);
+        if (err == 0 && store_batch_bytes(&t->batch) > ROWS_BYTES_MAX)
+            err = -ERR_LIMIT;
     }
-    if (t->refused != 0) {
-        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
-                     "a row of a copy cannot be taken shard=%u err=\"%s\"", r->options.shard,
-                     err_str(t->refused));
-        ks_copy_done(r->options.ks, false);
-        return; /* The next tick says so. */
+    return err;
+}
+
+/* A row was refused. True: without it the others can be tried. */
+static bool leave_out(struct replica *r, int err, size_t at, size_t end)
+{
+    struct take *t = &r->take;
+
+    ks_copy_done(r->options.ks, false);
+    LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
+                 "a row of a copy cannot be taken shard=%u own=%d err=\"%s\"", r->options.shard,
+                 is_own(t), err_str(err));
+    if (!is_own(t)) {
+        t->refused = err; /* The next tick says so. */
+        return false;
+    }
+    /* The donor is not to blame. */
+    if (err == -ENOMEM) {
+        t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+        return false;
+    }
+    memmove(t->rows.ptr + at, t->rows.ptr + end, t->rows.len - end);
+    buf_truncate(&t->rows, t->rows.len - (end - at));
+    return true;
+}
+
+static void write_rows(struct replica *r)
+{
+    struct take *t = &r->take;
+    size_t at = 0, end = 0;
+    struct vv none;
+    int err;
+
+    while ((err = put_rows(r, &at, &end)) != 0) {
+        if (!leave_out(r, err, at, end))
+            return;
     }
     ks_copy_batch(r->options.ks, &t->batch);
     vv_init(&none);
@@ -391,6 +433,8 @@ void replica_take_rows(struct replica *r, struct wire_sync_rows *rows)
     buf_clear(&t->alike.differ);
     if (t->refused == 0)
         t->refused = buf_append_bytes(&t->alike.differ, rows->differ);
+    if (t->alike.under_way)
+        t->alike.range.end = rows->end; /* The peer may have compared less. */
     t->state = TAKE_ROWS;
     step(r);
 }
@@ -469,6 +513,15 @@ void replica_take_begin(struct replica *r)
     r->take.copying = true;
     replica_note_changed(r);
     core_sync_start(r->core);
+}
+
+size_t replica_take_bytes(const struct replica *r)
+{
+    const struct take *t = &r->take;
+    /* The job's while they are summed up. */
+    const size_t sums = t->state == TAKE_SUMMING ? 0 : t->alike.sums.cap;
+
+    return t->rows.cap + store_batch_bytes(&t->batch) + sums + t->alike.differ.cap;
 }
 
 bool replica_take_idle(const struct replica *r)

@@ -271,7 +271,8 @@ void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
 struct core_piece {
     const struct wire_row *rows;
     uint32_t count;
-    bool last;           /* There are no more in the range. */
+    bool last;           /* There are no more in the range, */
+    uint16_t end;        /* which ends before this slot: with sums it may be cut. */
     struct bytes differ; /* With the last ones (wire.h). */
 };
 

@@ -109,6 +109,7 @@ struct sync_in {
     unsigned donor_last;
     uint32_t id;
     uint64_t heard_ms;
+    unsigned patience;            /* The next timeout is so many times doubled. */
     struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
     struct buf sums;
     struct buf after;

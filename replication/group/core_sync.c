@@ -23,11 +23,15 @@
  * Delta resync goes the same way (core_resync.c), but the member has rows: those that come are put
  * aside, all of them, and joined to its own in the end. Its log begins at both sides' vectors then.
  * What the donor has in the same way does not cross the link (wire.h, SYNC_ASK): the slots are gone
- * through range by range, about 16,000 rows each. The member says what it has there, as sums of 1
- * to 2 rows each; the donor sends the rows of the sums that are others there, with its last piece
- * which these were; the member adds its own rows of the other ones to what it has put aside, as if
- * the donor had sent them. The first range is empty: with it the donor is asked whether it has a
- * checkpoint. Within a range another try begins anew, as the sums of another checkpoint are others.
+ * through range by range, about 16,000 rows each; a donor that has many more there ends the range
+ * at an earlier slot. The member says what it has there, as sums of 1 to 2 rows each; the donor
+ * sends the rows of the sums that are others there, with its last piece which these were; the
+ * member adds its own rows of the other ones to what it has put aside, as if the donor had sent
+ * them. The first range is empty: with it the donor is asked whether it has a checkpoint. Within a
+ * range another try begins anew, as the sums of another checkpoint are others.
+ *
+ * A donor that says nothing is left for another one, or asked anew. It may be comparing, and then
+ * that begins anew as well: hence each time it is given twice the time, until somebody answers.
  */
 #include <string.h>
 
@@ -38,6 +42,7 @@
 #include "replication/group/core_impl.h"
 
 #define IDLE_TIMEOUTS 4u /* After so many a checkpoint that nobody reads is closed. */
+#define PATIENCE_MAX  2u /* A donor is waited for no longer than that. */
 
 /* --- joiner --- */
 
@@ -69,6 +74,7 @@ void core_sync_first_range(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
 
+    in->patience = 0;
     buf_clear(&in->after);
     buf_clear(&in->sums);
     in->range = (struct wire_sync_range){.end = in->resync ? 0 : KEY_SLOTS, .bits = WIRE_SYNC_ALL};
@@ -189,9 +195,11 @@ void core_sync_tick(struct core *core)
         return;
     if (in->resync && core->durable_lsn != core->applied_lsn)
         return; /* What comes is joined to what is durable. */
-    if (donor != NULL && donor->state == CORE_LINK_UP &&
-        core->now.mono_ms - in->heard_ms <= core->options.timeout_ms)
-        return;
+    if (donor != NULL && donor->state == CORE_LINK_UP) {
+        if (core->now.mono_ms - in->heard_ms <= (uint64_t)core->options.timeout_ms << in->patience)
+            return;
+        in->patience = u32_min(in->patience + 1, PATIENCE_MAX);
+    }
     donor = choose_donor(core);
     in->donor = donor == NULL ? 0 : donor->origin;
     in->id++;
@@ -216,6 +224,37 @@ static void meet(struct posv *into, const struct posv *from)
     }
 }
 
+/* What was asked for, as far as it can be told; a range without sums is given whole. */
+static bool is_asked_for(const struct sync_in *in, const struct wire_sync_rows *rows)
+{
+    const struct wire_sync_range *range = &in->range;
+
+    if (rows->differ.len != (rows->last ? wire_sync_differ_bytes(range->bits) : 0))
+        return false;
+    if (range->bits == WIRE_SYNC_ALL)
+        return rows->end == range->end;
+    return rows->end > range->first && rows->end <= range->end;
+}
+
+/*
+ * Keys rise (wire.h): the first and the last one tell of all. What goes on from another checkpoint,
+ * without sums, may have another order within a slot: that of `after` is given once more.
+ */
+static bool are_behind(const struct sync_in *in, const struct wire_sync_rows *rows)
+{
+    const struct bytes after = buf_bytes(&in->after);
+    const uint16_t slot = wire_sync_slot(rows->first_key);
+
+    if (rows->count == 0)
+        return true;
+    if (slot < in->range.first || wire_sync_slot(rows->last_key) >= rows->end)
+        return false;
+    if (after.len == 0)
+        return true;
+    return in->range.bits != WIRE_SYNC_ALL ? bytes_cmp(rows->first_key, after) > 0
+                                           : slot >= wire_sync_slot(after);
+}
+
 bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
 {
     struct sync_in *in = &core->sync_in;
@@ -225,8 +264,9 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
         return false;
     if (!in->wanted || in->storing || rows.id != in->id || peer->origin != in->donor)
         return true; /* Of an earlier try. */
-    if (rows.differ.len != (rows.last ? wire_sync_differ_bytes(in->range.bits) : 0))
+    if (!is_asked_for(in, &rows) || !are_behind(in, &rows))
         return false;
+    in->patience = 0;
     if (rows.flush != core->flush) {
         /* One of us does not know yet that the group was emptied. */
         core_flush(core, rows.flush);
@@ -248,6 +288,8 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     buf_clear(&in->after);
     if (buf_append_bytes(&in->after, rows.last_key) != 0)
         return true; /* No memory: asked for again after a while. */
+    if (in->last)
+        in->range.end = rows.end;
     in->storing = true;
     if (in->resync && !in->begun)
         core->host->sync_begin(core->ctx);
@@ -435,6 +477,7 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         return;
     const struct wire_sync_rows head = {.id = id,
                                         .last = piece->last,
+                                        .end = piece->end,
                                         .differ = piece->differ,
                                         .flush = peer->sync_out.flush,
                                         .at = peer->sync_out.at,
@@ -443,7 +486,7 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);
     buf_shrink(&core->batch, 4 * core->options.frame_bytes);
-    if (piece->last && peer->sync_out.range.end == KEY_SLOTS)
+    if (piece->last && piece->end == KEY_SLOTS)
         core_sync_link_down(core, peer); /* Nothing is to be kept open for it. */
 }
 

@@ -36,8 +36,8 @@
  *     9 SYNC_ASK   id 4 | entered 1 | first slot 2 | slot beyond the last 2 | bits 1 | seed 8 |
  *                  length varint | last row key that is here | sums: 2^bits times 8; with bits
  *                  255: none
- *    10 SYNC_ROWS  id 4 | last 1 | flush epoch 4 | count 4 | vector | newest vector |
- *                  length varint | differ, then
+ *    10 SYNC_ROWS  id 4 | last 1 | slot beyond the last 2 | flush epoch 4 | count 4 | vector |
+ *                  newest vector | length varint | differ, then
  *                  count times length varint | row key | length varint | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
@@ -73,7 +73,9 @@
  * checkpoint that has everything up to the vector, and nothing beyond the newest vector; with
  * `last` there is no more in these slots. Then `differ` has a bit per bucket (bit i & 7 of byte i
  * >> 3), set where the sums are not the same: all rows of these were sent, none of the others.
- * Without sums, or `last`, it is empty.
+ * Without sums, or `last`, it is empty. With sums the giver may end the range at an earlier slot
+ * than was asked for, so that what it compares at a time is bounded: what it
+ * sends, and `differ`, are then of the slots before that.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -288,6 +290,9 @@ static inline uint32_t wire_sync_bucket(uint64_t name, uint8_t bits)
     return bits == 0 ? 0 : (uint32_t)(name >> (64 - bits));
 }
 
+/* The slot of a row by its key, which begins with it. */
+uint16_t wire_sync_slot(struct bytes key);
+
 static inline bool wire_sync_differs(struct bytes differ, uint32_t bucket)
 {
     return (differ.ptr[bucket >> 3] & (1u << (bucket & 7))) != 0;
@@ -308,6 +313,7 @@ struct wire_row {
 struct wire_sync_rows {
     uint32_t id;
     bool last;
+    uint16_t end; /* Slot before which the rows are, and where the range ends at the giver. */
     uint32_t flush;
     struct posv at;
     struct posv newest;
@@ -315,11 +321,11 @@ struct wire_sync_rows {
     uint32_t count;
     uint32_t read;
     struct bytes left; /* What wire_sync_next has not read yet. */
+    struct bytes first_key;
     struct bytes last_key;
 };
 
-/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, flush, at, newest,
- * differ. */
+/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, end, flush, at, newest, differ. */
 MUST_USE int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask);
 MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
                                   const struct wire_row *rows, uint32_t count);

@@ -16,8 +16,8 @@
 
 /* id, entered, first and last slot, bits, seed. */
 #define ASK_HEAD_BYTES 18u
-/* id, last, flush epoch, count. */
-#define ROWS_HEAD_BYTES 13u
+/* id, last, slot, flush epoch, count. */
+#define ROWS_HEAD_BYTES 15u
 
 static size_t sums_bytes(uint8_t bits)
 {
@@ -76,8 +76,9 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     uint8_t *at = buf_end(body);
     le32_store(at, head->id);
     at[4] = head->last;
-    le32_store(at + 5, head->flush);
-    le32_store(at + 9, count);
+    le16_store(at + 5, head->end);
+    le32_store(at + 7, head->flush);
+    le32_store(at + 11, count);
     size_t len = ROWS_HEAD_BYTES + posv_encode(&head->at, at + ROWS_HEAD_BYTES);
     len += posv_encode(&head->newest, at + len);
     buf_commit(body, len);
@@ -88,6 +89,13 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
             err = codec_put_bytes(body, rows[i].row);
     }
     return err;
+}
+
+uint16_t wire_sync_slot(struct bytes key)
+{
+    if (key.len >= 2)
+        return be16_load(key.ptr);
+    return key.len == 0 ? 0 : (uint16_t)(key.ptr[0] << 8);
 }
 
 bool wire_sync_next(struct wire_sync_rows *rows, struct wire_row *out)
@@ -107,13 +115,15 @@ static int check_rows(struct wire_sync_rows *rows)
     struct bytes key;
     struct bytes row;
 
-    rows->last_key = bytes_of(NULL, 0);
+    rows->first_key = rows->last_key = bytes_of(NULL, 0);
     for (uint32_t i = 0; i < rows->count; i++) {
         if (codec_get_bytes(&left, ROWKEY_BYTES_MAX, &key) != 0 ||
             codec_get_bytes(&left, SIZE_MAX, &row) != 0 || row_check(row) != 0 ||
             bytes_cmp(key, rows->last_key) <= 0)
             return -ERR_CORRUPT;
         rows->last_key = key;
+        if (i == 0)
+            rows->first_key = key;
     }
     return left.len == 0 ? 0 : -ERR_CORRUPT;
 }
@@ -123,6 +133,7 @@ int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out)
     uint8_t last;
 
     if (le32_get(&body, &out->id) != 0 || u8_get(&body, &last) != 0 || last > 1 ||
+        le16_get(&body, &out->end) != 0 || out->end > KEY_SLOTS ||
         le32_get(&body, &out->flush) != 0 || le32_get(&body, &out->count) != 0 ||
         posv_decode(&body, &out->at) != 0 || posv_decode(&body, &out->newest) != 0 ||
         !posv_leq(&out->at, &out->newest) ||

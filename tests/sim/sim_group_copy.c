@@ -1,7 +1,7 @@
 /*
  * Full sync, as the hosts of both sides do it: checkpoints of what is on disk, read in pieces, rows
- * that are stored after a while. Row keys are one byte here: the number of the row and one; each
- * row has a slot of its own.
+ * that are stored after a while. Row keys are two bytes here, the slot: the number of the row; each
+ * row has a slot of its own. Ranges are cut by the donor where their seed says so.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 
 #define PIECE_ROWS 3
 #define RANGE_ROWS 8u
+#define KEY_BYTES  2u
 
 void gs_copy_close(struct gs_member *m, unsigned peer)
 {
@@ -74,16 +75,23 @@ void gs_host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask,
 
     (void)bytes_max;
     copy->range = ask->range;
+    if (ask->range.bits != WIRE_SYNC_ALL) {
+        const unsigned cut = ask->range.first + 1u + (unsigned)(ask->range.seed % RANGE_ROWS);
+
+        if (cut < SIM_ROWS && cut < ask->range.end)
+            copy->range.end = (uint16_t)cut;
+    }
     buf_clear(&copy->sums);
     CHECK(buf_append_bytes(&copy->sums, ask->range.sums) == 0);
     /* The key that it goes on behind travels as the order of the fetch. */
     gs_at(gs, gs_between(gs, 100, 10 * GS_MS),
-          &(struct gs_event){.kind = GS_SYNC_READ,
-                             .a = m->index,
-                             .b = GS_INDEX(peer),
-                             .life = m->life,
-                             .id = ask->id,
-                             .fetch = {.from_seq = ask->after.len == 0 ? 0 : ask->after.ptr[0]}});
+          &(struct gs_event){
+              .kind = GS_SYNC_READ,
+              .a = m->index,
+              .b = GS_INDEX(peer),
+              .life = m->life,
+              .id = ask->id,
+              .fetch = {.from_seq = ask->after.len == 0 ? 0 : be16_load(ask->after.ptr) + 1u}});
 }
 
 void gs_host_sync_close(void *ctx, uint8_t peer)
@@ -143,7 +151,7 @@ static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event 
     const struct gs_copy *copy = &m->copies[e->b];
     const unsigned end = u32_min(copy->range.end, SIM_ROWS);
     struct wire_row rows[PIECE_ROWS];
-    uint8_t keys[PIECE_ROWS];
+    uint8_t keys[PIECE_ROWS][KEY_BYTES];
     uint32_t count = 0;
     unsigned i = u32_max((unsigned)e->fetch.from_seq, copy->range.first);
     struct buf differ;
@@ -155,15 +163,16 @@ static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event 
     for (; i < end && count < PIECE_ROWS; i++) {
         if (!is_wanted(copy, i, buf_bytes(&differ)))
             continue;
-        keys[count] = (uint8_t)(i + 1);
-        rows[count] =
-            (struct wire_row){.key = bytes_of(&keys[count], 1), .row = buf_bytes(&copy->rows[i])};
+        be16_store(keys[count], (uint16_t)i);
+        rows[count] = (struct wire_row){.key = bytes_of(keys[count], KEY_BYTES),
+                                        .row = buf_bytes(&copy->rows[i])};
         count++;
     }
     gs->totals.copied += count;
     const struct core_piece piece = {.rows = rows,
                                      .count = count,
                                      .last = i >= end,
+                                     .end = copy->range.end,
                                      .differ = i >= end ? buf_bytes(&differ) : bytes_of(NULL, 0)};
     core_sync_rows(m->core, GS_ORIGIN(e->b), e->id,
                    gs->faults && !gs->calm && gs_chance(gs, 5) ? -EIO : 0, &piece);
@@ -216,13 +225,15 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
     m->put_flush = m->flush;
     buf_clear(&m->differ);
     CHECK(buf_append_bytes(&m->differ, rows->differ) == 0);
+    if (rows->differ.len != 0)
+        m->sum.end = rows->end;
     while (wire_sync_next(rows, &row)) {
-        CHECK(row.key.len == 1 && row.key.ptr[0] <= SIM_ROWS && row.row.len < 256 * 256);
-        CHECK(buf_reserve(&m->put, 3 + row.row.len) == 0);
-        buf_end(&m->put)[0] = row.key.ptr[0];
-        le16_store(buf_end(&m->put) + 1, (uint16_t)row.row.len);
-        memcpy(buf_end(&m->put) + 3, row.row.ptr, row.row.len);
-        buf_commit(&m->put, 3 + row.row.len);
+        CHECK(row.key.len == KEY_BYTES && be16_load(row.key.ptr) < SIM_ROWS);
+        CHECK(row.row.len < 256 * 256 && buf_reserve(&m->put, 4 + row.row.len) == 0);
+        memcpy(buf_end(&m->put), row.key.ptr, KEY_BYTES);
+        le16_store(buf_end(&m->put) + 2, (uint16_t)row.row.len);
+        memcpy(buf_end(&m->put) + 4, row.row.ptr, row.row.len);
+        buf_commit(&m->put, 4 + row.row.len);
     }
     later(m, GS_SYNC_PUT, 0, 0);
 }
@@ -257,13 +268,13 @@ static void put_rows(struct gs_member *m)
 
     /* A flush in between has emptied the rows, and empties these. */
     while (left.len != 0 && m->put_flush == m->flush && gs_of(m)->fault != GS_EMPTY_COPY) {
-        const unsigned at = left.ptr[0] - 1u;
+        const unsigned at = be16_load(left.ptr);
         struct buf *row = m->resyncing ? &m->aside[at] : &m->rows[at].mem;
-        const size_t len = le16_load(left.ptr + 1);
+        const size_t len = le16_load(left.ptr + 2);
 
         buf_clear(row);
-        CHECK(buf_append(row, left.ptr + 3, len) == 0);
-        left = bytes_from(left, 3 + len);
+        CHECK(buf_append(row, left.ptr + 4, len) == 0);
+        left = bytes_from(left, 4 + len);
     }
     if (m->differ.len != 0 && m->put_flush == m->flush)
         put_alike(m);

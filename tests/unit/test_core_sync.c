@@ -8,6 +8,17 @@
 
 #include "tests/unit/test_core_fixture.h"
 
+/* Of a slot that the first letter says. */
+static struct bytes key_of(const char *key)
+{
+    static uint8_t bytes[3];
+
+    bytes[0] = 0;
+    bytes[1] = (uint8_t)(key[0] - 'a');
+    bytes[2] = (uint8_t)key[1];
+    return bytes_of(bytes, sizeof(bytes));
+}
+
 static struct bytes row_of(const char *key, uint8_t *row)
 {
     return bytes_of(row, row_value_store(row, tag_of(HLC(-500), PEER), bytes_cstr(key), 0));
@@ -47,7 +58,7 @@ static void answer(struct fixture *f, uint8_t from, const struct wire_sync_rows 
                    const char *key)
 {
     uint8_t bytes[64];
-    const struct wire_row row = {.key = bytes_cstr(key), .row = row_of(key, bytes)};
+    const struct wire_row row = {.key = key_of(key), .row = row_of(key, bytes)};
 
     assert_int_equal(wire_build_sync_rows(&f->batch, head, &row, 1), 0);
     assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
@@ -58,7 +69,8 @@ static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
 {
     struct fixture *f = *state;
     struct wire_sync_ask ask;
-    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+    struct wire_sync_rows head = {.end = KEY_SLOTS,
+                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
     struct members members = three_members(5);
 
@@ -74,13 +86,13 @@ static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
     forget_sent(f);
     core_sync_stored(f->core, 0);
     assert_int_equal(asked(f, &ask), first); /* Only now the next piece. */
-    expect_bytes(ask.after, BYTES_LIT("bb"));
+    expect_bytes(ask.after, key_of("bb"));
 
     core_link_down(f->core, first);
     tick(f, 1);
     const uint8_t second = asked(f, &ask);
     assert_int_not_equal(second, first);
-    expect_bytes(ask.after, BYTES_LIT("bb"));
+    expect_bytes(ask.after, key_of("bb"));
     answer(f, second, &head, "cc"); /* With the number of the first try: thrown away. */
     expect_u64(f->put_count, 1);
     head.id = ask.id;
@@ -123,6 +135,19 @@ static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
     assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
 }
 
+/* All links are alive for so long, and nobody gives anything. */
+static void wait_in_silence(struct fixture *f, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i += 1000) {
+        for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+            assert_int_equal(wire_put_credit(&f->out, 1), 0);
+            deliver(f, origin);
+        }
+        forget_sent(f);
+        tick(f, 1000);
+    }
+}
+
 static void a_silent_donor_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -130,22 +155,37 @@ static void a_silent_donor_is_left(void **state)
 
     start_joiner(f);
     const uint8_t first = asked(f, &ask);
-    for (unsigned ms = 0; ms <= CORE_TIMEOUT_MS_DEFAULT; ms += 1000) {
-        for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
-            assert_int_equal(wire_put_credit(&f->out, 1), 0); /* The links are alive. */
-            deliver(f, origin);
-        }
-        forget_sent(f);
-        tick(f, 1000);
-    }
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT + 1000);
     assert_int_not_equal(asked(f, &ask), first);
+}
+
+/* It may be comparing for longer than that, and would begin anew each time. */
+static void a_donor_is_given_more_time_when_nobody_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows head = {.end = KEY_SLOTS,
+                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+                                  .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
+
+    start_joiner(f);
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT + 1000);
+    const uint8_t second = asked(f, &ask);
+    wait_in_silence(f, 2 * CORE_TIMEOUT_MS_DEFAULT);
+    head.id = ask.id;
+    answer(f, second, &head, "bb");
+    expect_u64(f->put_count, 1);
+    core_sync_stored(f->core, 0);
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT + 1000);
+    assert_int_not_equal(asked(f, &ask), second);
 }
 
 static void rows_that_make_no_sense_end_the_link(void **state)
 {
     struct fixture *f = *state;
     struct wire_sync_ask ask;
-    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+    struct wire_sync_rows head = {.end = KEY_SLOTS,
+                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
 
     start_joiner(f);
@@ -165,7 +205,8 @@ static void a_flush_on_the_way_starts_the_copy_anew(void **state)
 {
     struct fixture *f = *state;
     struct wire_sync_ask ask;
-    struct wire_sync_rows head = {.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+    struct wire_sync_rows head = {.end = KEY_SLOTS,
+                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
 
     start_joiner(f);
@@ -262,6 +303,7 @@ static uint8_t ask_for_two_buckets(struct fixture *f, struct wire_sync_rows *hea
     expect_u64(ask->range.bits, 1);
     expect_bytes(ask->range.sums, bytes_of(two_sums, 16));
     assert_true(ask->entered);
+    head->end = 10;
     return donor;
 }
 
@@ -283,7 +325,7 @@ static void a_resync_asks_range_by_range_for_what_differs(void **state)
     answer(f, donor, &head, "bb");
     core_sync_stored(f->core, 0);
     assert_int_equal(asked(f, &ask), donor);
-    expect_bytes(ask.after, BYTES_LIT("bb"));
+    expect_bytes(ask.after, key_of("bb"));
     expect_u64(ask.range.end, 10);
     head.last = true;
     head.differ = BYTES_LIT("\x02");
@@ -300,7 +342,8 @@ static void a_resync_asks_range_by_range_for_what_differs(void **state)
     expect_u64(ask.range.first, 10);
     expect_u64(ask.after.len, 0);
     head.differ = bytes_of(NULL, 0);
-    answer(f, donor, &head, "dd");
+    head.end = KEY_SLOTS;
+    answer(f, donor, &head, "kk");
     core_sync_stored(f->core, 0);
     expect_u64(f->finish_count, 1);
     core_sync_finished(f->core);
@@ -327,6 +370,80 @@ static void another_donor_is_asked_for_a_range_from_its_begin(void **state)
     expect_u64(ask.range.end, 10);
     expect_bytes(ask.range.sums, bytes_of(two_sums, 16));
     expect_u64(ask.after.len, 0);
+}
+
+/* One who has much more in these slots compares, and gives, less of them. */
+static void a_donor_may_end_a_range_earlier(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.end = 3;
+    head.last = false;
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_u64(ask.range.end, 10); /* Another donor may not end it there. */
+    head.last = true;
+    head.differ = BYTES_LIT("\x02");
+    answer(f, donor, &head, "cc");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 2);
+    expect_u64(f->sum_first, 3);
+    const struct wire_sync_range range = {
+        .first = 3, .end = KEY_SLOTS, .bits = 1, .sums = bytes_of(two_sums, 16)};
+    core_sync_summed(f->core, &range);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_u64(ask.range.first, 3);
+    expect_u64(ask.after.len, 0);
+}
+
+/* Rows, of two buckets of slots 0 to 9, that were not asked for. */
+static void expect_refused(struct fixture *f, uint16_t end, const char *before, const char *key)
+{
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.last = false;
+    if (before != NULL) {
+        answer(f, donor, &head, before);
+        core_sync_stored(f->core, 0);
+    }
+    const unsigned count = f->put_count;
+    head.end = end;
+    answer(f, donor, &head, key);
+    expect_u64(f->put_count, count);
+    expect_bye(f, donor, WIRE_DAMAGED);
+}
+
+static void rows_of_a_range_without_slots_are_refused(void **state)
+{
+    expect_refused(*state, 0, NULL, "aa");
+}
+
+static void rows_of_more_slots_are_refused(void **state)
+{
+    expect_refused(*state, 11, NULL, "aa");
+}
+
+static void rows_of_another_slot_are_refused(void **state)
+{
+    expect_refused(*state, 10, NULL, "kk");
+}
+
+static void rows_behind_the_end_of_a_cut_range_are_refused(void **state)
+{
+    expect_refused(*state, 3, NULL, "dd");
+}
+
+static void rows_that_were_given_already_are_refused(void **state)
+{
+    expect_refused(*state, 10, "cc", "cb");
 }
 
 static void rows_that_do_not_say_what_differs_end_the_link(void **state)
@@ -490,10 +607,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(a_copy_goes_on_with_another_donor_behind_the_last_key, setup),
         CORE_TEST(a_silent_donor_is_left, setup),
+        CORE_TEST(a_donor_is_given_more_time_when_nobody_answers, setup),
         CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
         CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
         CORE_TEST(a_resync_asks_range_by_range_for_what_differs, setup_behind),
         CORE_TEST(another_donor_is_asked_for_a_range_from_its_begin, setup_behind),
+        CORE_TEST(a_donor_may_end_a_range_earlier, setup_behind),
+        CORE_TEST(rows_of_a_range_without_slots_are_refused, setup_behind),
+        CORE_TEST(rows_of_more_slots_are_refused, setup_behind),
+        CORE_TEST(rows_of_another_slot_are_refused, setup_behind),
+        CORE_TEST(rows_behind_the_end_of_a_cut_range_are_refused, setup_behind),
+        CORE_TEST(rows_that_were_given_already_are_refused, setup_behind),
         CORE_TEST(rows_that_do_not_say_what_differs_end_the_link, setup_behind),
         CORE_TEST(a_flush_while_rows_are_summed_up_begins_anew, setup_behind),
         CORE_TEST(the_rest_of_a_range_is_not_given_from_another_checkpoint, setup_recovered),

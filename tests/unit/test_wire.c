@@ -471,6 +471,7 @@ static void pieces_of_a_copy_come_back(void **state)
                                {.key = BYTES_LIT("b"), .row = bytes_of(row_bytes, 1)}};
     const struct wire_sync_rows head = {.id = 3,
                                         .last = true,
+                                        .end = KEY_SLOTS,
                                         .flush = 2,
                                         .at = sample_posv(4),
                                         .newest = sample_posv(5),
@@ -483,10 +484,12 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_int_equal(wire_get_sync_rows(opened(f).body, &got), 0);
     expect_u64(got.id, 3);
     assert_true(got.last);
+    expect_u64(got.end, KEY_SLOTS);
     expect_u64(got.flush, 2);
     expect_posv(&got.at, &head.at);
     expect_posv(&got.newest, &head.newest);
     expect_bytes(got.differ, head.differ);
+    expect_bytes(got.first_key, rows[0].key);
     expect_bytes(got.last_key, rows[2].key);
     for (unsigned i = 0; i < 3; i++) {
         assert_true(wire_sync_next(&got, &row));
@@ -496,6 +499,8 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_false(wire_sync_next(&got, &row));
     for (size_t len = 0; len < f->batch.len; len++)
         assert_int_equal(wire_get_sync_rows(bytes_of(f->batch.ptr, len), &got), -ERR_CORRUPT);
+    le16_store(f->batch.ptr + 5, KEY_SLOTS + 1);
+    assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
     rows[2].key = rows[1].key; /* Keys must rise: else resuming would lose rows. */
     assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
     assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
