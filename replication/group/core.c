@@ -523,47 +523,6 @@ static void add_peer(struct core *core, const struct member *member)
     peer->index = core_origin_get(core, member->origin);
 }
 
-/* The end of a history is known: what waits beyond it goes, what was applied beyond it must not be.
- */
-static void seal(struct core *core, const struct member *member)
-{
-    struct origin *o = &core->origins[core_origin_find(core, member->origin)];
-
-    o->frozen = false;
-    if (member->state != MEMBER_SEALED)
-        return;
-    if (o->queued.seq > member->sealed_seq)
-        core_queue_clear(o);
-    if (o->applied.seq > member->sealed_seq && !core->forked) {
-        core->forked = true;
-        core_event(core, CORE_BEYOND_SEAL, NULL, o->applied.seq);
-    }
-}
-
-void core_freeze(struct core *core, uint8_t origin)
-{
-    const unsigned index = core_origin_get(core, origin);
-
-    CHECK(index != ORIGIN_NONE);
-    core->origins[index].frozen = true;
-    core_queue_clear(&core->origins[index]);
-    if (core_resyncing(core))
-        core_sync_overtaken(core); /* Rows of that member may be among those put aside. */
-    for (unsigned i = 0; i < core->peers_count; i++)
-        core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
-}
-
-bool core_frozen(const struct core *core, uint8_t origin, struct pos *out)
-{
-    const unsigned index = core_origin_find(core, origin);
-
-    if (index == ORIGIN_NONE || !core->origins[index].frozen ||
-        core->origins[index].durable.seq != core->origins[index].applied.seq)
-        return false;
-    *out = core->origins[index].durable;
-    return true;
-}
-
 void core_flush(struct core *core, uint32_t flush)
 {
     if (flush <= core->flush)
@@ -598,7 +557,7 @@ void core_set_members(struct core *core, const struct members *members)
         const struct member *member = &members->at[i];
 
         CHECK(core_origin_get(core, member->origin) != ORIGIN_NONE);
-        seal(core, member);
+        core_seal(core, member);
         if (member->origin != core->options.origin && core->self_state != MEMBER_SEALED &&
             (member->state == MEMBER_ACTIVE || member->state == MEMBER_JOINING))
             add_peer(core, member);
@@ -699,6 +658,7 @@ void core_tick(struct core *core, const struct core_time *now)
     for (unsigned i = 0; i < core->peers_count; i++)
         tick_peer(core, core->peers[i]);
     core_return_tick(core);
+    core_seal_tick(core);
     core_resync_check(core);
     core_sync_tick(core);
     core_plan(core);

@@ -215,8 +215,9 @@ uint32_t core_flush_epoch(const struct core *core);
 
 /*
  * For an origin that is to be sealed: nothing of it is taken any more, until the next
- * core_set_members. core_frozen is true when all that was taken is durable: then `*out` is what
- * this member has of it, and vouches for. The highest of all members' is where it is sealed.
+ * core_set_members, but for what the rows of a copy may hold of it already: that is waited for.
+ * core_frozen is true when all that was taken is durable: then `*out` is what this member has of
+ * it, and vouches for. The highest of all members' is where it is sealed.
  */
 void core_freeze(struct core *core, uint8_t origin);
 bool core_frozen(const struct core *core, uint8_t origin, struct pos *out);

@@ -42,6 +42,7 @@ struct origin {
     size_t queue_bytes;
     size_t refused_bytes;   /* Of the next batch, which found no room in the queue; 0: none did. */
     uint64_t progress_ms;   /* When queued last moved, or nothing was missing. */
+    bool freezing;          /* It is to be, when the rows of a copy allow it (core_seal.c). */
     bool frozen;            /* Nothing of it is taken. */
     uint64_t relay_wait_ms; /* For an answer; grows until one comes. */
     unsigned relay_last;    /* Index of the peer that was asked last. */
@@ -343,6 +344,13 @@ void core_forked(struct core *core, const struct peer *peer);
 void core_went_back(struct core *core, const struct peer *peer, uint64_t detail);
 /* wire_lost of a peer that has only `durable` now. */
 uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable);
+
+/* --- core_seal.c --- */
+
+/* What is agreed of a member: its history has an end, or goes on. */
+void core_seal(struct core *core, const struct member *member);
+/* Freezes what could not be frozen yet. */
+void core_seal_tick(struct core *core);
 
 /* --- core_resync.c --- */
 

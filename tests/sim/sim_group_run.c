@@ -207,6 +207,34 @@ static void heal(struct gs *gs)
     }
 }
 
+/* A survivor has rows of the one to be unlinked, and waits for what else they may hold. */
+static bool is_waited_for(const struct gs *gs)
+{
+    const uint8_t origin = GS_ORIGIN(gs->unlinked);
+    struct posv at;
+
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        const struct gs_member *m = &gs->members[i];
+
+        if (i == gs->unlinked || !m->frozen || m->answered)
+            continue;
+        core_position(m->core, &at);
+        if (posv_get(&m->newest, origin).seq > posv_get(&at, origin).seq)
+            return true;
+    }
+    return false;
+}
+
+/* Whoever is to be unlinked may stay away, but not if the unlinking cannot end without it. */
+static void bring_back(struct gs *gs)
+{
+    if (gs->unlinked == gs->members_count || gs->members[gs->unlinked].up || gs->sealed ||
+        !is_waited_for(gs))
+        return;
+    gs_trace(gs, "member %u is brought back", gs->unlinked);
+    gs_member_start(gs, &gs->members[gs->unlinked]);
+}
+
 /* --- what happens when --- */
 
 /* The disk has done something. */
@@ -693,8 +721,10 @@ bool gs_run(struct gs *gs)
     gs_trace(gs, "healed");
     heal(gs);
     const uint64_t limit = gs->now + HEAL_US;
-    while (gs->why[0] == '\0' && gs->now < limit && !all_have_all(gs))
+    while (gs->why[0] == '\0' && gs->now < limit && !all_have_all(gs)) {
         run_until(gs, gs->now + 20 * GS_MS);
+        bring_back(gs);
+    }
     for (unsigned i = 0; gs->trace && i < gs->members_count; i++)
         trace_lacking(gs, &gs->members[i]);
     if (gs->why[0] == '\0' && !all_have_all(gs))

@@ -573,6 +573,50 @@ static void a_joiner_is_no_donor(void **state)
     assert_int_equal(f->closed_count, 0);
 }
 
+/* Its rows are a copy of PEER's, and may hold one batch more than was in the vector. */
+static int setup_copied(void **state)
+{
+    struct core_options options = {
+        .origin = SELF, .incarnation = 11, .group_id = {7}, .recovered_lsn = 15, .covered_lsn = 15};
+
+    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
+    assert_int_equal(posv_raise(&options.newest, PEER, (struct pos){6, HLC(-40)}), 0);
+    posv_copy(&options.covered, &options.recovered);
+    return setup_with(state, &options);
+}
+
+static void a_history_ends_not_before_what_rows_of_a_copy_hold(void **state)
+{
+    struct fixture *f = *state;
+    struct pos pos;
+
+    link_peer(f, PEER);
+    core_freeze(f->core, PEER);
+    tick(f, 10);
+    assert_false(core_frozen(f->core, PEER, &pos));
+    send_batch(f, 6, HLC(-40), tag_of(0, 0));
+    expect_u64(f->applied_seq, 6);
+    core_durable(f->core, f->lsn);
+    tick(f, 10);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 6);
+    send_batch(f, 7, HLC(-30), tag_of(0, 0));
+    expect_u64(f->applied_seq, 6);
+}
+
+static void who_remains_alone_waits_for_nothing_that_rows_hold(void **state)
+{
+    struct fixture *f = *state;
+    struct members members = three_members(5);
+    struct pos pos;
+
+    members.count = 2;
+    core_set_members(f->core, &members);
+    core_freeze(f->core, PEER);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 5);
+}
+
 /* A joiner has acknowledged nothing: that must not make it one that is given up. */
 static void a_joiner_is_not_behind(void **state)
 {
@@ -625,6 +669,8 @@ int main(void)
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
         CORE_TEST(a_joiner_is_no_donor, setup),
         CORE_TEST(a_joiner_is_not_behind, setup_retention),
+        CORE_TEST(a_history_ends_not_before_what_rows_of_a_copy_hold, setup_copied),
+        CORE_TEST(who_remains_alone_waits_for_nothing_that_rows_hold, setup_copied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,79 @@
+/*
+ * The end of a history: all who remain freeze it, say how far they have it, and take the rest up to
+ * the highest of that, the seal. What a member has of it when it answers, all will have.
+ *
+ * So a member answers for its rows, too. Those of a copy may hold more of the donor than the vector
+ * of its checkpoint says, and if the donor is the one that is to be sealed it may be the only one
+ * who has that: a seal before it would leave here what nobody else can get, and has no effects.
+ * Hence a member freezes only when it has by the logs what its rows may hold of that origin
+ * (`newest`), and goes on taking it until then. If no log brings it, since the donor does not come
+ * back, the history cannot end while this member is one of those who remain. With nobody else who
+ * remains, there is nobody to differ from.
+ */
+#include "engine/base/check.h"
+#include "engine/base/num.h"
+
+#include "replication/group/core_impl.h"
+
+/* What waits beyond the end goes, what was applied beyond it must not be. */
+void core_seal(struct core *core, const struct member *member)
+{
+    struct origin *o = &core->origins[core_origin_find(core, member->origin)];
+
+    o->frozen = o->freezing = false;
+    if (member->state != MEMBER_SEALED)
+        return;
+    if (o->queued.seq > member->sealed_seq)
+        core_queue_clear(o);
+    if (o->applied.seq > member->sealed_seq && !core->forked) {
+        core->forked = true;
+        core_event(core, CORE_BEYOND_SEAL, NULL, o->applied.seq);
+    }
+}
+
+/* Rows hold what others may never get, and the log has not brought it yet. */
+static bool must_wait(const struct core *core, const struct origin *o)
+{
+    return core->peers_count > 1 && posv_get(&core->newest, o->origin).seq > o->applied.seq;
+}
+
+static void freeze(struct core *core, unsigned index)
+{
+    struct origin *o = &core->origins[index];
+
+    o->freezing = false;
+    o->frozen = true;
+    core_queue_clear(o);
+    if (core_resyncing(core))
+        core_sync_overtaken(core); /* Rows of that member may be among those put aside. */
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
+}
+
+void core_seal_tick(struct core *core)
+{
+    for (unsigned i = 0; i < core->origins_count; i++) {
+        if (core->origins[i].freezing && !must_wait(core, &core->origins[i]))
+            freeze(core, i);
+    }
+}
+
+void core_freeze(struct core *core, uint8_t origin)
+{
+    const unsigned index = core_origin_get(core, origin);
+
+    CHECK(index != ORIGIN_NONE);
+    core->origins[index].freezing = true;
+    core_seal_tick(core);
+}
+
+bool core_frozen(const struct core *core, uint8_t origin, struct pos *out)
+{
+    const unsigned index = core_origin_find(core, origin);
+
+    if (index == ORIGIN_NONE || !core->origins[index].frozen ||
+        core->origins[index].durable.seq != core->origins[index].applied.seq)
+        return false;
+    *out = core->origins[index].durable;
+    return true;
+}
