@@ -251,24 +251,24 @@ static void look_at_horizons(struct replica *r)
     core_horizons(r->core, &h);
     r->trim_lsn = h.trim_lsn;
     const struct row_horizons rows = {
-        .stable = &h.stable, .lst = h.lst, .now_ms = mut_now_ms(r->options.mut, r->wall_ms)};
+        .stable = &h.stable, .lst = h.lst, .now_ms = mut_now_ms(r->options.mut, r->clock_ms)};
     ks_group_set_horizons(r->options.ks, &rows);
 }
 
 void replica_tick(struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
 {
     r->now_ms = mono_ms;
-    r->wall_ms = wall_ms;
     if (r->stopping)
         return;
-    /* An idle member's promise goes on with its clock, unless others say that the clock is wrong.
-     */
-    if (core_may_write(r->core) != CORE_WRITE_SKEW)
-        mut_observe(r->options.mut, wall_ms << 16);
-    replica_lease_tick(r);
     const struct core_time time = {
         .mono_ms = mono_ms, .wall_ms = wall_ms, .hlc = replica_lease_hlc(r)};
     core_tick(r->core, &time);
+    r->clock_ms = core_clock_ms(r->core, mono_ms, wall_ms);
+    /* An idle member's promise goes on with its clock: not before the core has looked at that. */
+    if (core_clock_promises(r->core)) {
+        mut_observe(r->options.mut, r->clock_ms << 16);
+        replica_lease_tick(r);
+    }
     replica_log_tick(r);
     replica_take_tick(r);
     replica_sums_tick(r);
@@ -449,6 +449,9 @@ const char *replica_may_write(const struct replica *r)
     case CORE_WRITE_WENT_BACK:
         return "this member has lost what it had acknowledged to its peers (an older copy of its "
                "data directory?)";
+    case CORE_WRITE_CLOCK:
+        return "this node was down for a while, and no peer has confirmed its clock yet; it goes "
+               "on within seconds";
     case CORE_WRITE_SKEW:
     default:
         return "the clock of this member differs too much from those of its peers";
@@ -465,6 +468,11 @@ bool replica_may_link(const struct replica *r, uint8_t origin)
     return !r->stopping && core_may_link(r->core, origin);
 }
 
+uint64_t replica_clock_ms(const struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
+{
+    return core_clock_ms(r->core, mono_ms, wall_ms);
+}
+
 void replica_position(const struct replica *r, struct posv *out)
 {
     core_position(r->core, out);
@@ -475,7 +483,8 @@ bool replica_synced(const struct replica *r)
     struct posv applied;
 
     core_position(r->core, &applied);
-    return !core_syncing(r->core) && !replica_flush_due(r) && posv_leq(&r->newest, &applied);
+    return !core_syncing(r->core) && !replica_flush_due(r) && core_clock_known(r->core) &&
+           posv_leq(&r->newest, &applied);
 }
 
 bool replica_drained(const struct replica *r, uint64_t *out_seq)

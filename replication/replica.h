@@ -287,6 +287,9 @@ bool replica_drained(const struct replica *r, uint64_t *out_seq);
 /* The log is not needed for peers up to here: trim at the lower of this and the store's. */
 uint64_t replica_trim_lsn(const struct replica *r);
 
+/* The time that this member goes by: core_clock_ms. */
+uint64_t replica_clock_ms(const struct replica *r, uint64_t mono_ms, uint64_t wall_ms);
+
 /* All that was applied. */
 void replica_position(const struct replica *r, struct posv *out);
 

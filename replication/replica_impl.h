@@ -151,9 +151,9 @@ struct replica {
     struct replica_options options;
     struct core *core;
     struct replica_metrics metrics;
-    uint64_t now_ms; /* Monotonic. */
-    uint64_t wall_ms;
-    uint32_t jobs; /* On the pools. */
+    uint64_t now_ms;   /* Monotonic. */
+    uint64_t clock_ms; /* core_clock_ms, as of the last tick. */
+    uint32_t jobs;     /* On the pools. */
     bool stopping;
     bool has_members;
     uint32_t flush;        /* Of the keys. */

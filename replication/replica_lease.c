@@ -3,8 +3,8 @@
  *
  * A member promises to its peers that no batch of its own will be older than a time, and keeps the
  * promise through crashes. So the promise is never beyond what is on disk, and a start begins its
- * clock there. The lease is ahead of the wall clock, not of the HLC, else it would run away with
- * every restart.
+ * clock there. The lease is ahead of the clock that the member goes by (core_clock_ms), not of the
+ * HLC, else it would run away with every restart.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@
 #include "replication/replica_impl.h"
 
 #define LEASE_MAGIC "TIERLEAS"
-/* A lease is renewed when it is less than half of this ahead of the wall clock. */
+/* A lease is renewed when it is less than half of this ahead of the clock. */
 #define LEASE_AHEAD_MS 2000u
 #define LEASE_HLC_AT   8u
 #define LEASE_SUM_AT   16u
@@ -98,9 +98,9 @@ void replica_lease_tick(struct replica *r)
     struct lease *l = &r->lease;
 
     if (l->writing != 0 || r->stopping || r->now_ms < l->retry_ms ||
-        l->hlc >= (r->wall_ms + LEASE_AHEAD_MS / 2) << 16)
+        l->hlc >= (r->clock_ms + LEASE_AHEAD_MS / 2) << 16)
         return;
-    l->writing = (r->wall_ms + LEASE_AHEAD_MS) << 16;
+    l->writing = (r->clock_ms + LEASE_AHEAD_MS) << 16;
     memcpy(l->bytes, LEASE_MAGIC, 8);
     le64_store(l->bytes + LEASE_HLC_AT, l->writing);
     le64_store(l->bytes + LEASE_SUM_AT, sum64(l->bytes + LEASE_HLC_AT, 8));

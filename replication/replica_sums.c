@@ -60,7 +60,7 @@ static void end(struct replica *r, int err)
     if (err == 0 && (r->flush != result->flush || core_syncing(r->core)))
         result->err = -ERR_BUSY;
     /* What expired in between may have gone, here or elsewhere. */
-    if (result->err == 0 && mut_now_ms(r->options.mut, r->wall_ms) >= s->ask.at_ms)
+    if (result->err == 0 && mut_now_ms(r->options.mut, r->clock_ms) >= s->ask.at_ms)
         result->err = -ERR_RANGE;
     core_position(r->core, &result->upper);
     result->keys = s->walk->keys;

@@ -65,7 +65,7 @@ static void evict_key(void *ctx, const struct ks_key *key, uint64_t bytes)
 
     if (mut_check(sh->mut, key->name.len + RECLAIM_BYTES) != 0)
         return;
-    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    mut_begin(sh->mut, shard_now_ms(sh));
     (void)mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
     sh->stats.evicted_keys++;

@@ -158,6 +158,15 @@ static void host_event(void *ctx, const struct core_event *event)
     case CORE_WENT_BACK:
         return_event(gs, event);
         break;
+    case CORE_CLOCK_DOUBTED:
+        LOG_WARN("group",
+                 "this node's clock is not followed until peers confirm it: it was stepped "
+                 "shard=%u ms=%lld",
+                 shard, (long long)(int64_t)event->detail);
+        break;
+    case CORE_CLOCK_FOLLOWED:
+        LOG_NOTICE("group", "this node's clock is followed again shard=%u", shard);
+        break;
     case CORE_PEER_BEHIND:
     case CORE_SELF_BEHIND:
     case CORE_BEYOND_SEAL:
@@ -441,6 +450,15 @@ const char *group_shard_refusal(const struct group_shard *gs)
     if (gs->replica == NULL)
         return "this node is not a member of its replication group yet; see REPLGROUP STATUS";
     return replica_may_write(gs->replica);
+}
+
+uint64_t group_shard_clock_ms(const struct group_shard *gs)
+{
+    const struct reactor *r = gs->sh->reactor;
+
+    return gs->replica == NULL
+               ? reactor_wall_ms(r)
+               : replica_clock_ms(gs->replica, reactor_now_ms(r), reactor_wall_ms(r));
 }
 
 const char *group_shard_read_refusal(const struct group_shard *gs)

@@ -99,6 +99,9 @@ void group_shard_covered(struct group_shard *gs, uint64_t lsn, struct bytes cove
 /* Of mut_options; `ctx` is the shard. */
 void group_shard_logged(void *ctx, uint64_t lsn, const struct batch *batch, struct bytes bytes);
 
+/* The wall clock, as far as it is believed (replica_clock_ms). */
+uint64_t group_shard_clock_ms(const struct group_shard *gs);
+
 /* Peers do not need the log up to here. */
 uint64_t group_shard_trim_lsn(const struct group_shard *gs);
 

@@ -36,6 +36,7 @@
 #include "server/eviction.h"
 #include "server/flash.h"
 #include "server/forward.h"
+#include "server/group_shard.h"
 #include "server/mend.h"
 #include "server/request.h"
 #include "server/save.h"
@@ -205,12 +206,14 @@ uint64_t shard_postponed_count(const struct shard *sh);
 /* conn_resume(c) after `delay_ms`. */
 void shard_retry_after(struct shard *sh, struct conn *c, uint32_t delay_ms);
 
-/* What counts as now for expiries: milliseconds since 1970, in a group never behind the peers'. */
+/*
+ * What counts as now for expiries and tags: milliseconds since 1970. In a group it is never behind
+ * the peers', and the wall clock counts only as far as it is believed.
+ */
 static inline uint64_t shard_now_ms(const struct shard *sh)
 {
-    const uint64_t wall_ms = reactor_wall_ms(sh->reactor);
-
-    return likely(sh->group == NULL) ? wall_ms : mut_now_ms(sh->mut, wall_ms);
+    return likely(sh->group == NULL) ? reactor_wall_ms(sh->reactor)
+                                     : mut_now_ms(sh->mut, group_shard_clock_ms(sh->group));
 }
 
 /* --- life; called by the node --- */

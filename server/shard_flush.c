@@ -41,7 +41,7 @@ static void delete_names(struct shard *sh, struct bytes in)
 {
     struct bytes name;
 
-    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    mut_begin(sh->mut, shard_now_ms(sh));
     while (in.len != 0) {
         const size_t len = le32_load(in.ptr);
         in = bytes_from(in, 4);

@@ -256,7 +256,7 @@ static void reclaim(void *ctx, const struct ks_key *key)
 
     if (mut_check(sh->mut, key->name.len + 64) != 0)
         return;
-    mut_begin(sh->mut, reactor_wall_ms(sh->reactor));
+    mut_begin(sh->mut, shard_now_ms(sh));
     const bool expired = mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
     sh->stats.expired_keys += expired;

@@ -562,6 +562,8 @@ void core_set_members(struct core *core, const struct members *members)
             (member->state == MEMBER_ACTIVE || member->state == MEMBER_JOINING))
             add_peer(core, member);
     }
+    if (core->now.mono_ms != 0)
+        core_clock_check(core); /* There may be nobody to ask. */
 }
 
 /* --- the log --- */
@@ -685,6 +687,8 @@ enum core_write core_may_write(const struct core *core)
         return CORE_WRITE_OWN_LOST;
     if (core->asking)
         return CORE_WRITE_ASKING;
+    if (!core->clock_known)
+        return CORE_WRITE_CLOCK;
     return core->fenced ? CORE_WRITE_SKEW : CORE_WRITE_OK;
 }
 
@@ -705,7 +709,6 @@ const struct vv *core_applied_vv(const struct core *core)
 bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_info *out)
 {
     const struct peer *peer = core_peer_find(core, origin);
-    struct sample best;
 
     if (peer == NULL)
         return false;
@@ -720,10 +723,7 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
                                    .bytes_in = peer->consumed,
                                    .batches_in = peer->batches_in,
                                    .relayed_in = peer->relayed_in};
-    if (core_clock_best(peer, &best)) {
-        out->offset_ms = best.offset_ms;
-        out->rtt_ms = best.rtt_ms;
-    }
+    IGNORE_RESULT(core_clock_offset(core, peer, &out->offset_ms, &out->rtt_ms));
     const struct pos own = core->origins[core->self].applied;
     const struct pos acked = posv_get(&peer->durable, core->options.origin);
     out->lag_batches = own.seq > acked.seq ? own.seq - acked.seq : 0;

@@ -60,14 +60,16 @@ enum core_event_kind {
     CORE_SKEW_WARN,    /* detail: the offset to a peer in ms, signed. */
     CORE_SKEW_FENCED,  /* At least two peers agree: writes are refused. */
     CORE_SKEW_OK,
-    CORE_PEER_BEHIND, /* Beyond the retention: its log goes, it needs a resync. */
-    CORE_SELF_BEHIND, /* The same of us: the peer has trimmed what we need. */
-    CORE_BEYOND_SEAL, /* We have batches of an origin that was sealed before them: no writes. */
-    CORE_PEER_BACK,   /* A peer that was behind has what the log does not reach back to. */
-    CORE_RESYNC,      /* What we lack is in nobody's log: the rows of a peer are asked for. */
-    CORE_RESYNCED,    /* They are joined to ours. */
-    CORE_ASKED,       /* After a start: detail: peers that have not said what they have of us. */
-    CORE_WENT_BACK,   /* A peer knows that we had more: this is an older copy. No writes. */
+    CORE_CLOCK_DOUBTED,  /* The wall clock is not followed; detail: how far it is off, signed. */
+    CORE_CLOCK_FOLLOWED, /* Again. */
+    CORE_PEER_BEHIND,    /* Beyond the retention: its log goes, it needs a resync. */
+    CORE_SELF_BEHIND,    /* The same of us: the peer has trimmed what we need. */
+    CORE_BEYOND_SEAL,    /* We have batches of an origin that was sealed before them: no writes. */
+    CORE_PEER_BACK,      /* A peer that was behind has what the log does not reach back to. */
+    CORE_RESYNC,         /* What we lack is in nobody's log: the rows of a peer are asked for. */
+    CORE_RESYNCED,       /* They are joined to ours. */
+    CORE_ASKED,          /* After a start: detail: peers that have not said what they have of us. */
+    CORE_WENT_BACK,      /* A peer knows that we had more: this is an older copy. No writes. */
 };
 
 struct core_event {
@@ -191,7 +193,7 @@ void core_destroy(struct core *core);
 
 struct core_time {
     uint64_t mono_ms;
-    uint64_t wall_ms;
+    uint64_t wall_ms; /* As it is; HLC and lease go by core_clock_ms. */
     /* Every local batch from now on, also after a crash, has a higher HLC. */
     uint64_t hlc;
 };
@@ -292,6 +294,7 @@ enum core_write {
     CORE_WRITE_SKEW,
     CORE_WRITE_ASKING,    /* Just started: peers may know more of us than we do. */
     CORE_WRITE_WENT_BACK, /* They do, and we had acknowledged it: an older copy, for good. */
+    CORE_WRITE_CLOCK,     /* After the start nobody has said yet whether our clock is right. */
 };
 
 /* Whether local writes are allowed. */
@@ -308,6 +311,16 @@ bool core_may_link(const struct core *core, uint8_t origin);
  * active must have observed it, or its first batches would be older than what counts as heard.
  */
 uint64_t core_promised_hlc(const struct core *core);
+
+/*
+ * The time that this member goes by: its wall clock, unless that was stepped and nobody has
+ * confirmed it (core_clock.c). As of the last tick, for a reading of both clocks.
+ */
+uint64_t core_clock_ms(const struct core *core, uint64_t mono_ms, uint64_t wall_ms);
+/* That time is known, since the start. */
+bool core_clock_known(const struct core *core);
+/* HLC and lease may go on with it, although nothing was written. */
+bool core_clock_promises(const struct core *core);
 
 /* All that is applied: the context of a local batch. */
 const struct vv *core_applied_vv(const struct core *core);

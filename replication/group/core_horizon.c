@@ -55,6 +55,8 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
 
 void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_heartbeat *hb)
 {
+    const bool first = peer->echo_ms == 0;
+
     core_flush(core, hb->flush);
     peer->echo_ms = hb->sent_ms;
     peer->echo_at_ms = core->now.mono_ms;
@@ -64,6 +66,8 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
         peer->heard_count--;
     peer->heard[peer->heard_count++] = (struct heard){.seq = hb->seq, .hlc = hb->hlc};
     settle(core, peer);
+    if (first)
+        core_send_heartbeat(core, peer); /* Until then it knows nothing of our clock. */
 }
 
 void core_send_ack(struct core *core, struct peer *peer)

@@ -1,7 +1,7 @@
 /*
  * The inside of the core, shared by the files that implement it: core.c (origins, peers, inputs),
  * core_in.c (what comes from peers), core_out.c (what goes to them), core_horizon.c (what all
- * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (skew),
+ * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (clocks),
  * core_sync.c (rows instead of logs), core_resync.c (when a member that has rows needs that). Not
  * for users of core.h.
  */
@@ -77,9 +77,10 @@ struct heard {
     uint64_t hlc;
 };
 
+/* The wall clock of a peer. */
 struct sample {
-    int64_t offset_ms;
-    uint64_t rtt_ms;
+    int64_t difference_ms; /* It minus our monotonic clock, */
+    uint64_t rtt_ms;       /* wrong by half of this at most. */
 };
 
 /* A copy for a peer. */
@@ -226,11 +227,16 @@ struct core {
     uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
     bool forked;
     bool went_back;
-    bool fenced; /* By skew. */
+    bool fenced;       /* By skew: */
+    bool fenced_ahead; /* our clock is ahead. */
     bool warned;
-    bool blocked; /* can_apply said no. */
+    bool clock_known;
+    bool clock_doubted; /* The wall clock is not what we go by. */
+    bool blocked;       /* can_apply said no. */
     uint64_t checked_ms;
-    int64_t wall_minus_mono;
+    int64_t wall_ms;   /* The wall clock minus the monotonic one; */
+    int64_t clock_ms;  /* what we go by minus the monotonic one; the lease, not clock_known. */
+    uint64_t heard_ms; /* When a peer's clock was known the last time, or ours not in doubt. */
 
     uint64_t applied_lsn;
     uint64_t durable_lsn;
@@ -389,7 +395,8 @@ void core_log_info(const struct core *core, const struct peer *peer, struct core
 
 void core_clock_sample(struct core *core, struct peer *peer, const struct wire_heartbeat *hb);
 void core_clock_check(struct core *core);
-/* The best sample; false if there is none. */
-bool core_clock_best(const struct peer *peer, struct sample *out);
+/* The clock of a peer minus our wall clock; false if it is not known. */
+bool core_clock_offset(const struct core *core, const struct peer *peer, int64_t *out_ms,
+                       uint64_t *out_rtt_ms);
 
 #endif

@@ -264,7 +264,10 @@ static int judge(const struct core *core, const struct origin *o, const struct b
         return WIRE_FORK;
     if (member == NULL || (member->state == MEMBER_SEALED && batch->seq > member->sealed_seq))
         return WIRE_SEALED;
-    if (hlc_ms(batch->hlc) > core->now.wall_ms + CORE_AHEAD_MS_MAX)
+    /* Our wall clock may be behind. */
+    const uint64_t clock_ms = core_clock_ms(core, core->now.mono_ms, core->now.wall_ms);
+    const uint64_t now_ms = u64_max(u64_max(clock_ms, core->now.wall_ms), hlc_ms(core->now.hlc));
+    if (hlc_ms(batch->hlc) > now_ms + CORE_AHEAD_MS_MAX)
         return WIRE_CLOCK;
     return WIRE_OK;
 }

@@ -258,8 +258,8 @@ static uint64_t lag_ms(const struct core *core, const struct peer *peer, uint64_
     if (seq > core->origins[core->self].applied.seq)
         return 0;
     const uint64_t first_seq = core_tail_first(core, seq, &hlc);
-    const uint64_t wall_ms = core->now.wall_ms;
-    const uint64_t tail_ms = first_seq == 0 || hlc_ms(hlc) > wall_ms ? 0 : wall_ms - hlc_ms(hlc);
+    const uint64_t now_ms = core_clock_ms(core, core->now.mono_ms, core->now.wall_ms);
+    const uint64_t tail_ms = first_seq == 0 || hlc_ms(hlc) > now_ms ? 0 : now_ms - hlc_ms(hlc);
     return first_seq == seq ? tail_ms : u64_max(tail_ms, retained_ms);
 }
 

@@ -38,6 +38,8 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->behind += t->behind;
     sum->resyncs += t->resyncs;
     sum->alike += t->alike;
+    sum->steps += t->steps;
+    sum->stepped_batches += t->stepped_batches;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -67,14 +69,16 @@ static void groups_converge_to_what_the_history_means(void **state)
            " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " unlinked, %" PRIu64
            " joined, %" PRIu64 " rows copied, %" PRIu64 " times behind, %" PRIu64
            " resyncs that left out %" PRIu64 " rows, %" PRIu64 " flushes, %" PRIu64
-           " frames, %" PRIu64 " bytes\n",
+           " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64 " frames, %" PRIu64
+           " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
-           sum.alike, sum.flushes, sum.frames, sum.bytes);
+           sum.alike, sum.flushes, sum.steps, sum.stepped_batches, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
     assert_true(sum.unlinks != 0 && sum.joins != 0 && sum.flushes != 0 && sum.resyncs != 0);
+    assert_true(sum.steps != 0 && sum.stepped_batches != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }
 
@@ -184,6 +188,12 @@ static void a_resync_that_leaves_out_what_differs_is_caught(void **state)
     expect_caught(GS_ALL_ALIKE, GS_LAGS);
 }
 
+static void following_a_clock_that_was_stepped_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_BLIND_CLOCK, GS_AS_IT_COMES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +211,7 @@ int main(void)
         cmocka_unit_test(acknowledgements_that_overtake_are_caught),
         cmocka_unit_test(a_resync_that_keeps_what_was_removed_is_caught),
         cmocka_unit_test(a_resync_that_leaves_out_what_differs_is_caught),
+        cmocka_unit_test(following_a_clock_that_was_stepped_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,8 @@
 #define GS_ORIGIN(i)   ((uint8_t)((i) + 1))
 #define GS_INDEX(o)    ((unsigned)(o)-1)
 #define GS_MS          1000u /* Time is in microseconds. */
+#define GS_HOUR_MS     3600000
+#define GS_WALL_MS     (4 * GS_HOUR_MS) /* When a run begins. */
 
 /* How the rules are broken on purpose. */
 enum gs_fault {
@@ -46,6 +48,7 @@ enum gs_fault {
     GS_ACK_OVERTAKES, /* An ACK counts before the batches that were made before it. */
     GS_KEEP_REMOVED,  /* A resync keeps what either side has, whatever the other has seen. */
     GS_ALL_ALIKE,     /* Whoever is asked says that all rows are the same. */
+    GS_BLIND_CLOCK,   /* HLC and lease follow the wall clock, whatever it says. */
 };
 
 /* What a run is like; bits. */
@@ -94,7 +97,8 @@ struct gs_member {
     bool paused;
     bool refuses; /* can_apply says no. */
     int64_t skew_ms;
-    uint64_t life; /* Counts restarts: events of an earlier life are void. */
+    int64_t step_ms; /* An hour, for a moment. */
+    uint64_t life;   /* Counts restarts: events of an earlier life are void. */
     struct core *core;
 
     uint64_t hlc;
@@ -172,6 +176,7 @@ enum gs_event_kind {
     GS_FAULT,
     GS_HEAL,
     GS_RESUME,
+    GS_CLOCK_RIGHT,
     GS_RESTART,
     GS_CONTROL,
     GS_EMPTY,
@@ -213,6 +218,8 @@ struct gs_totals {
     uint64_t behind;
     uint64_t resyncs;
     uint64_t alike;
+    uint64_t steps;           /* Of clocks, by an hour, */
+    uint64_t stepped_batches; /* and what was made meanwhile. */
 };
 
 struct gs {
@@ -242,6 +249,7 @@ struct gs {
     uint32_t flush[SIM_BATCHES_MAX];                    /* The epoch that it was made in. */
     unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
     struct gs_totals totals;
+    unsigned stepper;  /* The member whose clock is stepped. */
     unsigned unlinked; /* The member that is unlinked by force; members_count: none. */
     uint64_t unlink_at;
     unsigned joiner; /* The member that comes later; members_count: none. */
@@ -299,7 +307,8 @@ void gs_member_sync_done(struct gs *gs, struct gs_member *m);
 void gs_member_fetch(struct gs *gs, struct gs_member *m, const struct core_fetch *fetch);
 void gs_member_flush(struct gs *gs, struct gs_member *m, bool all);
 void gs_member_collect(struct gs *gs, struct gs_member *m);
-uint64_t gs_wall_ms(const struct gs *gs, const struct gs_member *m);
+/* What the member goes by: its wall clock, as far as the core believes it. */
+uint64_t gs_clock_ms(const struct gs *gs, const struct gs_member *m);
 /* What the member takes for the present: never behind its HLC. */
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
 struct bytes gs_key_row(struct gs_member *m, unsigned key);

@@ -39,14 +39,26 @@ static unsigned elem_at(unsigned key, unsigned type, unsigned sub)
     return key_at(key) + 1 + type * SIM_SUBS + sub;
 }
 
-uint64_t gs_wall_ms(const struct gs *gs, const struct gs_member *m)
+static uint64_t mono_ms(const struct gs *gs)
 {
-    return (uint64_t)((int64_t)(gs->now / GS_MS) + m->skew_ms);
+    return gs->now / GS_MS + 1000;
+}
+
+static uint64_t wall_ms(const struct gs *gs, const struct gs_member *m)
+{
+    return (uint64_t)(GS_WALL_MS + (int64_t)(gs->now / GS_MS) + m->skew_ms + m->step_ms);
+}
+
+uint64_t gs_clock_ms(const struct gs *gs, const struct gs_member *m)
+{
+    if (!m->up || gs->fault == GS_BLIND_CLOCK)
+        return wall_ms(gs, m);
+    return core_clock_ms(m->core, mono_ms(gs), wall_ms(gs, m));
 }
 
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m)
 {
-    return u64_max(gs_wall_ms(gs, m), hlc_ms(m->hlc));
+    return u64_max(gs_clock_ms(gs, m), hlc_ms(m->hlc));
 }
 
 /* --- rows --- */
@@ -313,9 +325,10 @@ static void host_fetch(void *ctx, const struct core_fetch *fetch)
 static void host_event(void *ctx, const struct core_event *event)
 {
     static const char *const names[] = {
-        "link ready",  "link closed", "own lost",    "own regained", "forked",          "skew warn",
-        "skew fenced", "skew over",   "peer behind", "self behind",  "beyond the seal", "peer back",
-        "resync",      "resynced",    "asked",       "went back"};
+        "link ready",  "link closed", "own lost",        "own regained",  "forked",
+        "skew warn",   "skew fenced", "skew over",       "clock doubted", "clock followed",
+        "peer behind", "self behind", "beyond the seal", "peer back",     "resync",
+        "resynced",    "asked",       "went back"};
     const struct host h = host_of(ctx);
     const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
                            event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
@@ -356,14 +369,18 @@ static const struct core_host core_host = {.send = host_send,
 
 void gs_member_tick(struct gs *gs, struct gs_member *m)
 {
-    struct core_time now = {.mono_ms = gs->now / GS_MS + 1000, .wall_ms = gs_wall_ms(gs, m)};
+    const struct core_time now = {
+        .mono_ms = mono_ms(gs), .wall_ms = wall_ms(gs, m), .hlc = u64_min(m->hlc, m->lease)};
 
-    m->hlc = u64_max(m->hlc, hlc_make(now.wall_ms, 0));
-    /* By the wall clock: else each restart would move the HLC ahead. */
-    if (hlc_make(now.wall_ms + 1000, 0) > m->lease)
-        m->lease = hlc_make(now.wall_ms + 2000, 0);
-    now.hlc = u64_min(m->hlc, m->lease);
     core_tick(m->core, &now);
+    if (core_clock_promises(m->core) || gs->fault == GS_BLIND_CLOCK) {
+        const uint64_t clock_ms = gs_clock_ms(gs, m);
+
+        m->hlc = u64_max(m->hlc, hlc_make(clock_ms, 0));
+        /* By the clock: else each restart would move the HLC ahead. */
+        if (hlc_make(clock_ms + 1000, 0) > m->lease)
+            m->lease = hlc_make(clock_ms + 2000, 0);
+    }
     report_durable(gs, m);
 }
 

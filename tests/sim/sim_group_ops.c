@@ -192,7 +192,7 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
 
     if (index == SIM_BATCHES_MAX || core_may_write(m->core) != CORE_WRITE_OK)
         return;
-    m->hlc = u64_max(m->hlc + 1, hlc_make(gs_wall_ms(gs, m), 0));
+    m->hlc = u64_max(m->hlc + 1, hlc_make(gs_clock_ms(gs, m), 0));
     made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
     vv_copy(&made->ctx, core_applied_vv(m->core));
     made->changes_count = 0;
@@ -209,6 +209,7 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     gs->history.batches_count++;
     gs->made[m->index][m->seq + 1] = index + 1;
     gs->totals.batches++;
+    gs->totals.stepped_batches += m->step_ms != 0;
     CHECK(batch_open(buf_bytes(&made->bytes), &batch) == 0);
     const uint64_t lsn = gs_member_log(gs, m, &batch, buf_bytes(&made->bytes), index);
     tell_core(gs, m, made, lsn);

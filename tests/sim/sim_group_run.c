@@ -17,6 +17,8 @@
 #define HEAL_US     (30000 * GS_MS)
 #define QUIET_US    (8000 * GS_MS)
 #define BYTES_SLACK (64u << 10)
+/* Less than a member that starts waits for peers (timeout_ms). */
+#define CLOCK_STEP_US_MAX (1500 * GS_MS)
 
 bool gs_chance(struct gs *gs, unsigned percent)
 {
@@ -156,6 +158,24 @@ static void pause(struct gs *gs, struct gs_member *m)
           &(struct gs_event){.kind = GS_RESUME, .a = m->index});
 }
 
+/*
+ * The wall clock of one member is an hour off for a moment. In one run always the same one's: what
+ * another was told of it may be a step old, and two that agree may be wrong together.
+ */
+static void step_clock(struct gs *gs)
+{
+    struct gs_member *m = &gs->members[gs->stepper];
+
+    /* A start that nobody comes to, and one without a lease, has to believe its clock. */
+    if (m->step_ms != 0 || m->lease == 0 || (m->up && !core_clock_known(m->core)))
+        return;
+    m->step_ms = gs_chance(gs, 50) ? GS_HOUR_MS : -GS_HOUR_MS;
+    gs->totals.steps++;
+    gs_trace(gs, "member %u: its clock is an hour %s", m->index, m->step_ms > 0 ? "ahead" : "back");
+    gs_at(gs, gs_between(gs, 1, CLOCK_STEP_US_MAX),
+          &(struct gs_event){.kind = GS_CLOCK_RIGHT, .a = m->index});
+}
+
 static void happen(struct gs *gs)
 {
     struct gs_member *m = &gs->members[gs_pick(gs, gs->members_count)];
@@ -174,6 +194,8 @@ static void happen(struct gs *gs)
     } else if (what < 72) {
         if (m->up && gs->crashes)
             crash(gs, m);
+    } else if (what < 75) {
+        step_clock(gs);
     } else if (what < 80) {
         m->skew_ms += (int64_t)gs_pick(gs, 160) - 80;
     } else if (what < 88) {
@@ -252,6 +274,14 @@ static void on_disk_event(struct gs *gs, struct gs_member *m, const struct gs_ev
         gs_copy_event(gs, m, e);
 }
 
+static void restart(struct gs *gs, struct gs_member *m, const struct gs_event *e)
+{
+    if (m->up || m->life != e->life || (!gs_counts(gs, m->index) && !gs_chance(gs, 50)))
+        return;
+    gs_trace(gs, "member %u restarts", m->index);
+    gs_member_start(gs, m);
+}
+
 static void on_member_event(struct gs *gs, const struct gs_event *e)
 {
     struct gs_member *m = &gs->members[e->a];
@@ -300,11 +330,12 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
             gs_net_member_resumed(gs, m->index);
         }
         break;
+    case GS_CLOCK_RIGHT:
+        gs_trace(gs, "member %u: its clock is right again", m->index);
+        m->step_ms = 0;
+        break;
     case GS_RESTART:
-        if (!m->up && m->life == e->life && (gs_counts(gs, m->index) || gs_chance(gs, 50))) {
-            gs_trace(gs, "member %u restarts", m->index);
-            gs_member_start(gs, m);
-        }
+        restart(gs, m, e);
         break;
     case GS_SYNC_START:
         gs_member_sync_start(gs, m);
@@ -360,6 +391,7 @@ static void on_event(struct gs *gs, const struct gs_event *e)
     case GS_FETCH:
     case GS_FLUSH:
     case GS_COLLECT:
+    case GS_CLOCK_RIGHT:
     case GS_RESUME:
     case GS_RESTART:
     case GS_JOIN:
@@ -664,6 +696,7 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     pick_members(gs, shape);
     gs->faults = harsh || gs_chance(gs, 85);
     gs->crashes = !harsh || (shape & GS_CRASHES) != 0;
+    gs->stepper = gs_pick(gs, gs->members_count);
     gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
     gs->collect = harsh || gs_chance(gs, 80);
     gs->op_gap_us = gs_between(gs, 10 * GS_MS, (harsh ? 40 : 150) * GS_MS);

@@ -437,7 +437,7 @@ static UNUSED void send_request(struct fixture *f, uint8_t from, uint8_t origin,
     deliver(f, from);
 }
 
-static void log_local(struct fixture *f, uint64_t seq)
+static UNUSED void log_local(struct fixture *f, uint64_t seq)
 {
     const struct pos pos = {seq, HLC(0) + seq};
 
@@ -446,7 +446,7 @@ static void log_local(struct fixture *f, uint64_t seq)
     core_logged(f->core, ++f->lsn, &record);
 }
 
-static struct posv posv_with(uint8_t origin, struct pos pos)
+static UNUSED struct posv posv_with(uint8_t origin, struct pos pos)
 {
     struct posv posv;
 

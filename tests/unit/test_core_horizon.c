@@ -1,6 +1,5 @@
 /*
- * The core of replication with scripted peers: what everybody has, how long the log is kept, whose
- * clock is wrong.
+ * The core of replication with scripted peers: what everybody has, how long the log is kept.
  */
 #include "tests/unit/test_core_fixture.h"
 
@@ -212,46 +211,6 @@ static void lag_of_what_is_not_in_memory_is_that_of_the_log(void **state)
 /* --- clocks --- */
 
 /* A heartbeat whose sender's clock is `offset_ms` ahead. */
-static void beat(struct fixture *f, uint8_t from, int64_t offset_ms)
-{
-    const struct wire_heartbeat hb = {.hlc = 1,
-                                      .wall_ms = (uint64_t)((int64_t)f->now.wall_ms + offset_ms),
-                                      .sent_ms = 1,
-                                      .echo_ms = f->now.mono_ms};
-
-    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
-    deliver(f, from);
-}
-
-static void writes_are_refused_when_two_peers_say_that_our_clock_is_off(void **state)
-{
-    struct fixture *f = *state;
-
-    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
-        link_peer(f, origin);
-    beat(f, PEER, 90);
-    tick(f, 1);
-    const unsigned before = f->events_count;
-    beat(f, THIRD, 700);
-    tick(f, 1);
-    assert_int_equal(f->events[before].kind, CORE_SKEW_WARN);
-    expect_i64((int64_t)f->events[before].detail, 700);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK); /* One alone may be wrong. */
-    beat(f, FOURTH, -700);
-    tick(f, 1);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK); /* They do not agree. */
-    for (unsigned i = 0; i < 8; i++)
-        beat(f, FOURTH, 650);
-    tick(f, 1);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_SKEW);
-    for (uint8_t origin = THIRD; origin <= FOURTH; origin++) {
-        for (unsigned i = 0; i < 8; i++)
-            beat(f, origin, 10);
-    }
-    tick(f, 1);
-    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,7 +221,6 @@ int main(void)
         CORE_TEST(the_bound_can_be_changed, setup_retention),
         CORE_TEST(lag_is_the_age_of_what_is_not_acknowledged, setup),
         CORE_TEST(lag_of_what_is_not_in_memory_is_that_of_the_log, setup_small_tail),
-        CORE_TEST(writes_are_refused_when_two_peers_say_that_our_clock_is_off, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
