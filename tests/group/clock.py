@@ -15,6 +15,8 @@ import time
 from grouplib import Group, main_of, pairs, wait_until
 
 HOUR_MS = 3600000
+# What the clocks that two members go by differ by at most, when both are right.
+CLOCKS_MS = 20
 
 
 class Clock:
@@ -38,12 +40,17 @@ class Clock:
         self.map[:8] = struct.pack('=q', off_ms)
 
 
+def await_past(ms):
+    """What is written now is later than a tag of then, by any of the members' clocks."""
+    wait_until('time goes on', lambda: time.time() * 1000 > ms + CLOCKS_MS)
+
+
 def write(members, what):
     for m in members:
-        time.sleep(0.02)  # The later one is later by any of their clocks.
         m.ok('SET', '%s:%s' % (what, m.name), m.name)
         m.ok('SET', 'last', '%s %s' % (what, m.name))
         m.ok('INCR', 'count')
+        await_past(tag_ms(m, 'last'))
 
 
 def offset_ms(member, peer):
@@ -75,7 +82,6 @@ def await_own_clocks(members):
 def counts_from_now(members):
     """What is written now has a tag of now; what lives for a minute does so everywhere."""
     for m in members:
-        time.sleep(0.02)
         m.ok('SET', 'now', m.name, 'EX', '60')
         ms = tag_ms(m, 'now')
         assert abs(ms - time.time() * 1000) < HOUR_MS // 4, (m.name, ms, time.time())
@@ -84,6 +90,7 @@ def counts_from_now(members):
                        lambda reader=reader, m=m: reader.ok('GET', 'now') == m.name.encode())
             left_ms = reader.ok('PTTL', 'now')
             assert 0 < left_ms <= 60000, (reader.name, m.name, left_ms)
+        await_past(ms)
 
 
 def go_on(group, members, what, in_order=True):

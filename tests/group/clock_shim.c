@@ -3,7 +3,6 @@
  * maps too (TIERRA_CLOCK): 8 bytes, milliseconds, signed, as the machine has them; whole seconds
  * count. Monotonic clocks stay as they are.
  */
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -13,15 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static _Atomic int64_t *offset_ms; /* NULL: not under test. */
+#include "tests/lib/real.h"
 
-#define REAL(name, type, ...)                                   \
-    (__extension__({                                            \
-        static type (*real_)(__VA_ARGS__);                      \
-        if (real_ == NULL)                                      \
-            *(void **)(void *)&real_ = dlsym(RTLD_NEXT, #name); \
-        real_;                                                  \
-    }))
+static _Atomic int64_t *offset_ms; /* NULL: not under test. */
 
 __attribute__((constructor)) static void start(void)
 {

@@ -313,6 +313,18 @@ static struct wire_sync_rows head_of_resync(void)
                                    .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
 }
 
+/* The first of two pieces has come. */
+static uint8_t take_one_bucket(struct fixture *f, struct wire_sync_rows *head,
+                               struct wire_sync_ask *ask)
+{
+    const uint8_t donor = ask_for_two_buckets(f, head, ask);
+
+    head->last = false;
+    answer(f, donor, head, "bb");
+    core_sync_stored(f->core, 0);
+    return donor;
+}
+
 static void a_resync_asks_range_by_range_for_what_differs(void **state)
 {
     struct fixture *f = *state;
@@ -320,10 +332,7 @@ static void a_resync_asks_range_by_range_for_what_differs(void **state)
     struct wire_sync_ask ask;
 
     fall_behind(f);
-    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
-    head.last = false;
-    answer(f, donor, &head, "bb");
-    core_sync_stored(f->core, 0);
+    const uint8_t donor = take_one_bucket(f, &head, &ask);
     assert_int_equal(asked(f, &ask), donor);
     expect_bytes(ask.after, key_of("bb"));
     expect_u64(ask.range.end, 10);
@@ -360,10 +369,7 @@ static void another_donor_is_asked_for_a_range_from_its_begin(void **state)
     struct wire_sync_ask ask;
 
     fall_behind(f);
-    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
-    head.last = false;
-    answer(f, donor, &head, "bb");
-    core_sync_stored(f->core, 0);
+    const uint8_t donor = take_one_bucket(f, &head, &ask);
     core_link_down(f->core, donor);
     tick(f, 1);
     assert_int_not_equal(asked(f, &ask), donor);

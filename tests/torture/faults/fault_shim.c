@@ -16,7 +16,6 @@
  * Ring operations pass no function of the C library: for the op log's files the server has to run
  * with io-backend epoll. RocksDB uses none.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -29,6 +28,8 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "tests/lib/real.h"
 
 #define RULES     16
 #define PATH_ROOM 4400
@@ -53,14 +54,6 @@ struct rule {
 };
 
 static struct rule *rules; /* NULL: not under test. */
-
-#define REAL(name, type, ...)                                   \
-    (__extension__({                                            \
-        static type (*real_)(__VA_ARGS__);                      \
-        if (real_ == NULL)                                      \
-            *(void **)(void *)&real_ = dlsym(RTLD_NEXT, #name); \
-        real_;                                                  \
-    }))
 
 __attribute__((constructor)) static void start(void)
 {

@@ -9,7 +9,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash'))
 
-from node import Conn, ErrorReply, Server  # noqa: E402  pylint: disable=wrong-import-position
+from node import (  # noqa: E402  pylint: disable=wrong-import-position
+    Conn, ErrorReply, Server, encode)
 
 MB = 1 << 20
 
@@ -37,6 +38,24 @@ def wait_until(what, seconds, condition):
         if time.monotonic() > end:
             raise AssertionError('not in %d s: %s' % (seconds, what))
         time.sleep(0.02)
+
+
+class Slow(Conn):
+    """Reads what is announced, and the elements when it is told to."""
+
+    def begin(self, *words):
+        self.send(encode(list(words)))
+        line = self._line()
+        assert line[:1] == b'*', line
+        return int(line[1:])
+
+    def take(self, count):
+        return [self.reply() for _ in range(count)]
+
+
+def rss(fix):
+    with open('/proc/%d/statm' % fix.server.process.pid, encoding='ascii') as f:
+        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 class Fixture:

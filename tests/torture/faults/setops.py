@@ -8,10 +8,9 @@ other within transactions: each of them must be shown once. Results are stored a
 limit, and refused beyond it. DEL and FLUSHALL meanwhile leave a server that works.
 """
 
-import os
 import sys
 
-from faultlib import MB, Fixture, main_of, run_with, wait_until
+from faultlib import MB, Fixture, Slow, main_of, rss, run_with, wait_until
 from node import Conn, ErrorReply, encode
 
 MAXMEMORY = 48 * MB
@@ -35,34 +34,16 @@ MODEL = {
 }
 
 
-class Slow(Conn):
-    """Reads what is announced, and the elements when it is told to."""
-
-    def begin(self, *words):
-        self.send(encode(list(words)))
-        line = self._line()
-        assert line[:1] == b'*', line
-        return int(line[1:])
-
-    def take(self, count):
-        return [self.reply() for _ in range(count)]
-
-
 def fill(fix, keys):
     for key in keys:
         model = MODEL[key]
-        todo = sorted(model)
-        for at in range(0, len(todo), 20 * BATCH):
-            end = min(at + 20 * BATCH, len(todo))
-            replies = fix.conn.pipeline([[b'SADD', key] + todo[i:i + BATCH]
+        ordered = sorted(model)
+        for at in range(0, len(ordered), 20 * BATCH):
+            end = min(at + 20 * BATCH, len(ordered))
+            replies = fix.conn.pipeline([[b'SADD', key] + ordered[i:i + BATCH]
                                          for i in range(at, end, BATCH)])
             assert not any(isinstance(r, ErrorReply) for r in replies), replies
         assert fix.conn.call('SCARD', key) == len(model)
-
-
-def rss(fix):
-    with open('/proc/%d/statm' % fix.server.process.pid, encoding='ascii') as f:
-        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 def shown(fix, *words):

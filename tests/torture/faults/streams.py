@@ -9,10 +9,9 @@ were announced. A reader that goes away in the middle, DEL and FLUSHALL leave a 
 FLUSHALL takes the connection of a reader.
 """
 
-import os
 import sys
 
-from faultlib import MB, Fixture, main_of, run_with, wait_until
+from faultlib import MB, Fixture, Slow, main_of, rss, run_with, wait_until
 from node import Conn, ErrorReply, ServerGone, encode
 
 MAXMEMORY = 48 * MB
@@ -29,19 +28,6 @@ def value(i, generation=0):
     return b'%d of %0100d' % (generation, i)
 
 
-class Slow(Conn):
-    """Reads what is announced, and the elements when it is told to."""
-
-    def begin(self, *words):
-        self.send(encode(list(words)))
-        line = self._line()
-        assert line[:1] == b'*', line
-        return int(line[1:])
-
-    def take(self, count):
-        return [self.reply() for _ in range(count)]
-
-
 def fill(fix):
     for at in range(0, ELEMENTS, BATCH):
         part = range(at, at + BATCH)
@@ -50,11 +36,6 @@ def fill(fix):
             [b'SADD', b'set'] + [field(i) for i in part],
             [b'RPUSH', b'list'] + [value(i) for i in part]])
         assert replies == [BATCH, BATCH, at + BATCH], replies
-
-
-def rss(fix):
-    with open('/proc/%d/statm' % fix.server.process.pid, encoding='ascii') as f:
-        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 def read_all(fix):
