@@ -56,10 +56,13 @@ void core_clock_sample(struct core *core, struct peer *peer, const struct wire_h
 {
     const uint64_t now_ms = core->now.mono_ms;
 
-    if (hb->echo_ms == 0 || hb->echo_ms > now_ms || hb->held_ms > now_ms - hb->echo_ms ||
-        hb->wall_ms > WALL_MS_MAX)
+    if (hb->echo_ms == 0 || hb->echo_ms > now_ms || hb->wall_ms > WALL_MS_MAX)
         return;
-    const uint64_t rtt_ms = now_ms - hb->echo_ms - hb->held_ms;
+    /* Both ends count from tick to tick: what was held may seem to be longer than all of it. */
+    const uint64_t elapsed_ms = now_ms - hb->echo_ms;
+    if (hb->held_ms > elapsed_ms + STEP_MS)
+        return;
+    const uint64_t rtt_ms = elapsed_ms - u64_min(elapsed_ms, hb->held_ms);
     const struct sample sample = {.difference_ms = (int64_t)(hb->wall_ms + rtt_ms / 2 - now_ms),
                                   .rtt_ms = rtt_ms};
     if (peer->samples_count != 0) {

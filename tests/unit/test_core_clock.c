@@ -323,6 +323,27 @@ static void a_step_of_a_peer_is_seen_at_once(void **state)
     expect_i64(info.offset_ms, HOUR_MS); /* That is no time. */
 }
 
+/* Ticks are some milliseconds apart at both ends, and stay so for as long as nothing disturbs. */
+static void a_heartbeat_that_seems_held_for_too_long_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_heartbeat hb = {.hlc = 1, .sent_ms = 1, .echo_ms = f->now.mono_ms, .held_ms = 4};
+    struct core_peer_info info;
+
+    link_peer(f, PEER);
+    hb.wall_ms = f->now.wall_ms + 700;
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, PEER);
+    assert_true(core_peer_info(f->core, PEER, &info));
+    expect_i64(info.offset_ms, 700);
+    hb.held_ms = 60000; /* That is none of ours. */
+    hb.wall_ms = f->now.wall_ms + 900;
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, PEER);
+    assert_true(core_peer_info(f->core, PEER, &info));
+    expect_i64(info.offset_ms, 700);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +357,7 @@ int main(void)
         CORE_TEST(a_start_far_from_its_lease_waits_for_a_peer, setup),
         CORE_TEST(a_start_without_peers_does_not_wait_for_long, setup),
         CORE_TEST(a_step_of_a_peer_is_seen_at_once, setup),
+        CORE_TEST(a_heartbeat_that_seems_held_for_too_long_counts, setup),
         CORE_TEST(writes_are_refused_when_two_peers_say_that_our_clock_is_off, setup),
     };
 
