@@ -112,7 +112,8 @@ bool core_drained(const struct core *core)
 
     core_applied_posv(core, &applied);
     core_durable_posv(core, &durable);
-    bool all = posv_leq(&applied, &durable);
+    /* What was lost of ours is still to come, and others have it already. */
+    bool all = !core->own_lost && posv_leq(&applied, &durable);
     for (unsigned i = 0; i < core->peers_count; i++)
         all = all && posv_leq(&applied, &core->peers[i]->durable);
     return all;

@@ -303,6 +303,15 @@ static uint64_t detail_of(int reason, const struct batch *batch)
     return reason == WIRE_CLOCK ? batch->hlc : batch->seq;
 }
 
+/* A batch that cannot follow what is here: of our own origin it is we who cannot go on. */
+static void refuse_batch(struct core *core, struct peer *peer, unsigned index, uint8_t reason,
+                         uint64_t detail)
+{
+    if (reason == WIRE_FORK && index == core->self)
+        core_forked(core, peer);
+    core_park(core, peer, reason, detail);
+}
+
 /* All batches of a frame, or as many as can be taken. */
 static void take_batches(struct core *core, struct peer *peer, unsigned index,
                          struct wire_reader *reader)
@@ -319,7 +328,7 @@ static void take_batches(struct core *core, struct peer *peer, unsigned index,
             return;
         }
         if (taken != TAKEN) {
-            core_park(core, peer, (uint8_t)taken, detail_of(taken, &batch));
+            refuse_batch(core, peer, index, (uint8_t)taken, detail_of(taken, &batch));
             return;
         }
         in->next_seq++;
@@ -359,7 +368,7 @@ void core_on_batches(struct core *core, struct peer *peer, const struct wire_fra
     const struct pos queued = core->origins[index].queued;
     if (reader.head.first_seq == queued.seq + 1 && reader.head.prev_hlc != 0 &&
         reader.head.prev_hlc != queued.hlc) {
-        core_park(core, peer, WIRE_FORK, core->origins[index].origin);
+        refuse_batch(core, peer, index, WIRE_FORK, core->origins[index].origin);
         return;
     }
     take_batches(core, peer, index, &reader);

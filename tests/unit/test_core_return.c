@@ -77,6 +77,24 @@ static void a_start_on_an_older_copy_uses_no_seq_twice(void **state)
     assert_false(core_may_link(f->core, THIRD));
 }
 
+static void what_is_lost_of_ours_is_not_drained(void **state)
+{
+    struct fixture *f = *state;
+    struct posv own = posv_with(SELF, (struct pos){10, HLC(-100)});
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        struct wire_hello hello = hello_of(origin);
+
+        assert_false(core_drained(f->core));
+        if (origin == FOURTH)
+            own = posv_with(SELF, (struct pos){12, HLC(-1)});
+        hello.applied = hello.durable = own;
+        greet(f, &hello);
+    }
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OWN_LOST);
+    assert_false(core_drained(f->core));
+}
+
 static void hear_bye(struct fixture *f, uint8_t reason, uint64_t detail)
 {
     const struct wire_bye bye = {.reason = reason, .detail = detail};
@@ -159,17 +177,58 @@ static void a_peer_with_less_of_us_tells_that_it_is_something_else(void **state)
     assert_int_equal(core_may_write(f->core), CORE_WRITE_FORKED);
 }
 
+/* What a peer gives back as our batch 11 does not follow our batch 10. */
+static void expect_other_batches(struct fixture *f, uint64_t prev_hlc, uint64_t hlc)
+{
+    struct wire_hello hello = hello_of(PEER);
+    struct wire_request request;
+
+    hello.applied = hello.durable = posv_with(SELF, (struct pos){11, HLC(-1)});
+    greet(f, &hello);
+    tick(f, CORE_RELAY_MS_DEFAULT);
+    assert_int_equal(wire_get_request(last_body(f, PEER, WIRE_REQUEST), &request), 0);
+    assert_int_equal(request.origin, SELF);
+    const struct wire_batches_head head = {.origin = SELF,
+                                           .generation = request.generation,
+                                           .epoch = 5,
+                                           .first_seq = 11,
+                                           .prev_hlc = prev_hlc};
+    send_batch_as(f, PEER, &head, hlc, tag_of(0, 0));
+    expect_u64(f->applied_count, 0);
+    expect_bye(f, PEER, WIRE_FORK);
+    assert_int_equal(f->events[f->events_count - 2].kind, CORE_FORKED);
+    assert_int_equal(f->events[f->events_count - 2].peer, PEER);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_FORKED);
+    tick(f, 10000);
+    assert_false(core_may_link(f->core, PEER));
+    assert_false(core_may_link(f->core, THIRD));
+}
+
+static void batches_of_our_own_that_follow_others_stop_writes_for_good(void **state)
+{
+    expect_other_batches(*state, HLC(-101), HLC(-1));
+}
+
+static void batches_of_our_own_that_are_older_than_ours_stop_writes_for_good(void **state)
+{
+    expect_other_batches(*state, 0, HLC(-100));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CORE_TEST(a_start_writes_when_all_peers_have_said_what_they_have_of_it, setup_returned),
         CORE_TEST(a_start_waits_for_peers_that_are_away_but_not_for_ever, setup_returned),
         CORE_TEST(a_start_on_an_older_copy_uses_no_seq_twice, setup_returned),
+        CORE_TEST(what_is_lost_of_ours_is_not_drained, setup_returned),
         CORE_TEST(nobody_ends_an_incarnation_before_he_has_greeted, setup_recovered),
         CORE_TEST(who_lacks_nothing_that_is_named_has_not_gone_back, setup_recovered),
         CORE_TEST(batches_of_others_count_as_well, setup_recovered),
         CORE_TEST(nobody_goes_back_while_it_runs, setup_recovered),
         CORE_TEST(a_peer_with_less_of_us_tells_that_it_is_something_else, setup_recovered),
+        CORE_TEST(batches_of_our_own_that_follow_others_stop_writes_for_good, setup_recovered),
+        CORE_TEST(batches_of_our_own_that_are_older_than_ours_stop_writes_for_good,
+                  setup_recovered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
