@@ -18,8 +18,9 @@
  *                         further one when both are stable
  *     item of a cut       when the run is a later one and the start of that is stable
  *     clear vector        when its DELs are stable and the element rows are swept
- *     expired row         whole, when what shows is stable and had expired at a time up to which
- *                         everything has arrived: then nobody can have set it longer
+ *     expired row         whole, when all of it is stable and what shows had expired at a time up
+ * to which everything has arrived: then nobody can have set it longer. A value below it counts,
+ * too: who removes what shows, since it is expired, and has not seen that value brings it to light
  */
 #include "engine/base/mem.h"
 
@@ -53,6 +54,10 @@ static bool all_stable(const struct gc *gc)
 {
     const struct row_state *s = gc->state;
 
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (!is_stable(gc, s->sibs[i].tag))
+            return false;
+    }
     for (unsigned i = 0; i < s->runs_count; i++) {
         if (!is_stable(gc, tag_of(s->runs[i].hlc, s->runs[i].origin)))
             return false;
@@ -81,7 +86,7 @@ static void collect_expired(struct gc *gc)
     /* Everything up to the deadline, and up to the winner, has arrived. */
     if (winner.expire_at_ms >= hlc_ms(lst) || winner.tag.hlc > lst)
         return;
-    if (!is_stable(gc, winner.tag) || !is_stable(gc, winner.target) || !all_stable(gc))
+    if (!is_stable(gc, winner.target) || !all_stable(gc))
         return;
     /* Element rows of a collection go first. */
     for (unsigned i = 0; i < s->types_count; i++)

@@ -231,6 +231,33 @@ static void an_expired_row_goes_only_when_everything_up_to_its_deadline_has_arri
     expect_bytes(buf_bytes(&f->other), bytes_of("\0", 1));
 }
 
+/* A DEL that has seen the expired value only, made where the other one has not arrived, leaves it.
+ */
+static void an_expired_row_stays_while_a_value_below_it_is_not_everywhere(void **state)
+{
+    struct fixture *f = *state;
+    const struct tag low = tag_of(hlc_make(3900, 0), 1);
+    const struct tag high = tag_of(hlc_make(4000, 0), 2);
+    struct vv stable;
+    const struct row_horizons horizons = {
+        .stable = &stable, .lst = hlc_make(NOW_MS + 1, 0), .now_ms = NOW_MS + 100};
+    struct buf expired;
+    uint16_t sweep;
+
+    vv_init(&stable);
+    assert_int_equal(vv_raise(&stable, high), 0);
+    buf_init(&expired, SIZE_MAX);
+    value_row(&f->other, low, "low", 0);
+    value_row(&expired, high, "high", NOW_MS);
+    assert_int_equal(row_merge(buf_bytes(&f->other), buf_bytes(&expired), &f->row), 0);
+    buf_clear(&f->other);
+    assert_int_equal(row_collect(buf_bytes(&f->row), &horizons, &f->other, &sweep), ROW_UNCHANGED);
+    assert_int_equal(vv_raise(&stable, low), 0);
+    assert_int_equal(row_collect(buf_bytes(&f->row), &horizons, &f->other, &sweep), ROW_CHANGED);
+    expect_bytes(buf_bytes(&f->other), bytes_of("\0", 1));
+    buf_deinit(&expired);
+}
+
 static void what_a_clear_vector_covers_is_clipped(void **state)
 {
     struct fixture *f = *state;
@@ -284,6 +311,7 @@ int main(void)
         TEST(an_expiry_of_nothing_is_refused),
         TEST(stable_settings_fold_into_the_simple_form),
         TEST(an_expired_row_goes_only_when_everything_up_to_its_deadline_has_arrived),
+        TEST(an_expired_row_stays_while_a_value_below_it_is_not_everywhere),
         TEST(what_a_clear_vector_covers_is_clipped),
         TEST(damaged_rows_are_errors),
     };
