@@ -4,7 +4,8 @@
  * Few keys, all of them hot, are deleted one by one, in one batch of the log. Else the shard gets a
  * new, empty store whose covered position says that it has everything up to now; what the log
  * holds before is thereby without effect. In between the command waits, in this order, until the
- * log is durable and nothing is on its way to or from the old store.
+ * log is durable and nothing is on its way to or from the old store. Within MULTI EXEC waits for
+ * that before it begins.
  */
 #include "server/conn.h"
 #include "server/handlers.h"
@@ -31,6 +32,8 @@ static void flush_generic(struct request *rq)
     rq->sh->tracking->muted = true;
     const enum shard_flush result = shard_flush_all(rq->sh, rq->nested, why, sizeof(why));
     rq->sh->tracking->muted = false;
+    if (result != SHARD_FLUSH_WAIT && !rq->nested)
+        shard_flush_cancel(rq->sh);
     switch (result) {
     case SHARD_FLUSH_DONE:
         watch_touch_all(rq->sh->watches);
@@ -39,6 +42,7 @@ static void flush_generic(struct request *rq)
         return;
     case SHARD_FLUSH_WAIT:
         rq->parked = true;
+        rq->sh->flush_conn = rq->conn;
         shard_retry_next_turn(rq->sh, rq->conn);
         return;
     case SHARD_FLUSH_FAILED:

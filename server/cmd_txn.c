@@ -4,6 +4,7 @@
 #include "server/dispatch.h"
 #include "server/handlers.h"
 #include "server/request.h"
+#include "server/shard.h"
 #include "server/txn.h"
 
 void cmd_multi(struct request *rq)
@@ -45,6 +46,21 @@ void cmd_unwatch(struct request *rq)
     reply_ok(rq->out);
 }
 
+/* FLUSHALL cannot wait once the commands before it have run. */
+static bool may_begin(struct request *rq, const struct txn *txn)
+{
+    bool flushes = false;
+
+    for (uint32_t i = 0; i < txn->cmds_count && !flushes; i++)
+        flushes = txn->cmds[i].cmd->id == CMD_ID_flushall || txn->cmds[i].cmd->id == CMD_ID_flushdb;
+    if (!flushes || shard_flush_ready(rq->sh))
+        return true;
+    rq->sh->flush_conn = rq->conn;
+    rq->parked = true;
+    shard_retry_next_turn(rq->sh, rq->conn);
+    return false;
+}
+
 /* All keys of all queued commands are resident: the dispatcher has seen to that. */
 void cmd_exec(struct request *rq)
 {
@@ -59,6 +75,8 @@ void cmd_exec(struct request *rq)
         reply_err_execabort(rq->out);
     } else if (txn->dirty || txn_expired(c, rq->now_ms)) {
         reply_null_array(rq->out);
+    } else if (!may_begin(rq, txn)) {
+        return;
     } else {
         txn_unwatch(c);
         reply_array(rq->out, txn->cmds_count);
@@ -72,5 +90,7 @@ void cmd_exec(struct request *rq)
                 dispatch_run(&inner);
         }
     }
+    if (rq->sh->flush_conn == c)
+        shard_flush_cancel(rq->sh);
     txn_reset(c);
 }

@@ -503,6 +503,8 @@ void conn_close(struct conn *c)
     conn_stop_waiting(c);
     acl_file_drop(c);
     stream_drop(c);
+    if (c->sh->flush_conn == c)
+        shard_flush_cancel(c->sh);
     unblock_forget(c);
     monitor_leave(c);
     tracking_leave(c);

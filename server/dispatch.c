@@ -95,6 +95,8 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
 {
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
+    if (c->sh->flush_conn == c)
+        shard_flush_cancel(c->sh);
     /* A refused EXEC ends the transaction: what follows is meant to run, not to be queued. */
     if (cmd != NULL && cmd->id == CMD_ID_exec) {
         txn_reset(c);

@@ -77,6 +77,7 @@ struct shard {
     struct list held_conns;  /* Have replies that wait for the log. */
     struct list retry_conns; /* Have a command to try again at the end of this turn. */
     struct list streams;     /* Replies that are sent while they are read (stream.h). */
+    struct conn *flush_conn; /* Whose FLUSHALL waits until it can be done; NULL: none's. */
     uint32_t conns_count;
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
 
@@ -282,6 +283,12 @@ MUST_USE int shard_keep_new(struct shard *sh);
 
 /* Removes all keys. WAIT: call again in the next turn. `must`: it cannot wait (EXEC). */
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len);
+
+/* Whether that would be done at once; else what it has to wait for is being ended. */
+MUST_USE bool shard_flush_ready(struct shard *sh);
+
+/* Who asked for it (flush_conn) does so no more. No effect if it was done. */
+void shard_flush_cancel(struct shard *sh);
 
 /* Lets the write-back know that the rows are those of the log's position now. */
 void shard_note_position(struct shard *sh);

@@ -52,6 +52,11 @@ static void delete_names(struct shard *sh, struct bytes in)
     (void)mut_end(sh->mut);
 }
 
+static bool is_small(const struct shard *sh)
+{
+    return ks_count(sh->ks) <= FLUSH_KEYS_MAX && ks_count(sh->ks) == ks_count_hot(sh->ks);
+}
+
 /* One by one; true if that was possible. */
 static bool flush_small(struct shard *sh)
 {
@@ -59,7 +64,7 @@ static bool flush_small(struct shard *sh)
     const struct ks_scan step = {.count = 1024, .fn = keep_name, .ctx = &a};
     uint64_t cursor = 0;
 
-    if (ks_count(sh->ks) > FLUSH_KEYS_MAX || ks_count(sh->ks) != ks_count_hot(sh->ks))
+    if (!is_small(sh))
         return false;
     buf_init(&a.names, 64u << 20);
     int err;
@@ -140,6 +145,21 @@ int shard_keep_new(struct shard *sh)
     return sh->retired != NULL ? -ERR_BUSY : shard_store_keep_new(sh);
 }
 
+bool shard_flush_ready(struct shard *sh)
+{
+    const bool ready = is_small(sh) || is_quiet(sh);
+
+    if (!ready)
+        await_quiet(sh);
+    return ready;
+}
+
+void shard_flush_cancel(struct shard *sh)
+{
+    sh->flush_conn = NULL;
+    sh->flushing = false;
+}
+
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
 {
     if (flush_small(sh))
@@ -147,7 +167,9 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
     const uint64_t lsn = oplog_applied_lsn(sh->log);
     const bool quiet = is_quiet(sh);
     if (!quiet && must) {
-        (void)snprintf(why, why_len, "FLUSHALL of a large data set is not possible within MULTI");
+        (void)snprintf(why, why_len,
+                       "FLUSHALL of a large data set is not possible within MULTI behind a "
+                       "command that writes");
         return SHARD_FLUSH_FAILED;
     }
     if (!quiet) {

@@ -213,11 +213,32 @@ def readers_that_go(fix):
     assert shown(fix, 'SINTER', 'one', 'two') == set()
 
 
+def flush_that_goes(fix):
+    """A FLUSHALL that waits for a reader, and whose client is gone, holds up nothing behind it."""
+    slow = Slow(fix.server.socket_path)
+    slow.begin(b'SUNION', b'one', b'three')
+    gone = Conn(fix.server.socket_path)
+    number = gone.call('CLIENT', 'ID')
+    gone.send(encode([b'FLUSHALL']))
+    killed = fix.conn.call('CLIENT', 'KILL', 'ID', number)
+    assert killed == 1, killed
+    slow.close()
+    gone.close()
+    assert fix.conn.call('SET', 'string', 'x') == b'OK'
+    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    assert fix.conn.call('DEL', 'string') == 1
+    if fix.conn.call('EXISTS', 'one') == 0:
+        fill(fix, [b'one', b'three'])
+
+
 def store_that_goes(fix):
-    """Nothing is announced yet, or all of it is: an error, or the result."""
+    """Nothing is announced yet, or all of it is: an error, or the result. EXEC waits for that."""
     reader = Conn(fix.server.socket_path)
+    assert fix.conn.call('MULTI') == b'OK'
+    assert fix.conn.call('FLUSHALL') == b'QUEUED'
     reader.send(encode([b'SINTERCARD', b'2', b'one', b'three']))
-    assert fix.conn.call('FLUSHALL') == b'OK'
+    reply = fix.conn.call('EXEC')
+    assert reply == [b'OK'], reply
     reply = reader.reply()
     count = len(MODEL[b'one'] & MODEL[b'three'])
     assert isinstance(reply, ErrorReply) or reply in (0, count), reply
@@ -236,6 +257,7 @@ def run_on(fix):
     at_one_moment(fix)
     movers_beside_it(fix)
     readers_that_go(fix)
+    flush_that_goes(fix)
     store_that_goes(fix)
 
 
