@@ -89,6 +89,8 @@ struct conn {
     uint64_t acl_deleted;         /* What ACL DELUSER replies when all shards know. */
     uint64_t config_ticket;       /* It waits until all shards have this configuration; 0: none. */
 
+    uint64_t held_seq;       /* By sh->streams_seq: when it was held back by a stream first; */
+    uint64_t held_command;   /* it was the command that will be the one of this number. */
     struct stream *stream;   /* Of the parked command: its reply is read from flash; or NULL. */
     struct forward_home *fw; /* Commands at other shards; NULL until there was one. */
     struct figures *figures; /* What INFO and its like read; NULL: not asked for. */

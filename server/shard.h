@@ -72,6 +72,7 @@ struct shard {
 
     bool fenced;           /* The log is, and who waited for it has been told. */
     uint32_t streams_shut; /* Streams that hold writers of their key back. */
+    uint64_t streams_seq;  /* Counts the streams that began, and the writers held back. */
     struct list conns;
     struct list turn_conns;  /* Have replies to send at the end of this turn. */
     struct list held_conns;  /* Have replies that wait for the log. */

@@ -103,6 +103,7 @@ bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct
         return false;
     struct stream *st = stream_new(c->sh, plan, rc);
     st->conn = c;
+    st->seq = ++c->sh->streams_seq;
     st->lsn = oplog_applied_lsn(c->sh->log);
     c->stream = st;
     list_push_back(&c->sh->streams, &st->link);
@@ -398,11 +399,12 @@ enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
 
 /* --- the others --- */
 
-static bool is_shut(const struct shard *sh, const struct ks_key *key)
+/* By a stream that began before. */
+static bool is_shut(const struct shard *sh, const struct ks_key *key, uint64_t before)
 {
     LIST_FOR_EACH(link, &sh->streams) {
         const struct stream *st = LIST_ITEM(link, struct stream, link);
-        for (uint32_t i = 0; i < st->keys_count && shuts(st->stage); i++) {
+        for (uint32_t i = 0; i < st->keys_count && shuts(st->stage) && st->seq < before; i++) {
             if (st->keys[i].hash == key->hash && st->keys[i].slot == key->slot)
                 return true;
         }
@@ -411,7 +413,7 @@ static bool is_shut(const struct shard *sh, const struct ks_key *key)
 }
 
 static bool names_shut(struct shard *sh, const struct cmd *cmd, uint32_t argc,
-                       const struct bytes *argv)
+                       const struct bytes *argv, uint64_t before)
 {
     bool shut = false;
 
@@ -419,27 +421,44 @@ static bool names_shut(struct shard *sh, const struct cmd *cmd, uint32_t argc,
         return false;
     for (uint32_t i = 0; i < sh->keys.count && !shut; i++) {
         const struct ks_key key = ks_key_of(argv[sh->keys.key[i].pos], ks_seed(sh->ks));
-        shut = is_shut(sh, &key);
+        shut = is_shut(sh, &key, before);
     }
     return shut;
 }
 
-bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
+static bool names_any_shut(struct conn *c, const struct dispatch_plan *plan,
+                           const struct resp_cmd *rc, uint64_t before)
 {
     bool shut = false;
 
-    /* It does not wait for itself. */
-    if (c->stream != NULL)
-        return false;
     if (plan->key_at != 0)
-        return is_shut(c->sh, &plan->key);
+        return is_shut(c->sh, &plan->key, before);
     if (plan->cmd->id != CMD_ID_exec)
-        return names_shut(c->sh, plan->cmd, rc->argc, rc->argv);
+        return names_shut(c->sh, plan->cmd, rc->argc, rc->argv, before);
     for (uint32_t i = 0; c->txn != NULL && i < c->txn->cmds_count && !shut; i++) {
         const struct txn_cmd *q = &c->txn->cmds[i];
-        shut = names_shut(c->sh, q->cmd, q->argc, q->argv);
+        shut = names_shut(c->sh, q->cmd, q->argc, q->argv, before);
     }
     return shut;
+}
+
+/*
+ * A writer waits for the streams that were there when it came, not for later ones, which it makes
+ * begin anew: else commands that store what sets have in common, one after the other, would hold it
+ * back for ever.
+ */
+bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    const bool again = c->held_command == c->commands + 1;
+
+    /* It does not wait for itself. */
+    if (c->stream != NULL || !names_any_shut(c, plan, rc, again ? c->held_seq : UINT64_MAX))
+        return false;
+    if (!again) {
+        c->held_command = c->commands + 1;
+        c->held_seq = ++c->sh->streams_seq;
+    }
+    return true;
 }
 
 void stream_sent(struct conn *c)

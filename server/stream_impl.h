@@ -31,6 +31,7 @@ struct stream {
     struct list_link link; /* In sh->streams. */
     struct conn *conn;
     struct ks_stream *rows;
+    uint64_t seq;  /* When it began, by sh->streams_seq. */
     uint64_t lsn;  /* The store is to have everything up to here. */
     uint64_t left; /* Elements that are announced and not added yet. */
     uint64_t moved_ms;

@@ -18,6 +18,8 @@ BATCH = 500
 MOVES = 500
 SETS = 20
 SETS_STEP = 2500
+# Results that are stored one after another: under way at a time, and at most beside a writer.
+STORES, STORES_MAX = 8, 400
 RSS_MAX = MAXMEMORY * 3 // 2
 
 
@@ -194,6 +196,28 @@ def movers_beside_it(fix):
     mover.close()
 
 
+def writers_have_a_turn(fix):
+    """A writer waits for what was begun before it, not for all that is stored one after another."""
+    command = encode([b'SINTERSTORE', b'to', b'apart', b'few'])
+    storer, writer = Conn(fix.server.socket_path), Conn(fix.server.socket_path)
+    storer.send(STORES * command)
+    assert storer.reply() == 0
+    writer.send(b''.join(encode(words) for words in (
+        [b'MULTI'], [b'SADD', b'apart', b'new'], [b'SADD', b'few', b'new'], [b'EXEC'])))
+    for _ in range(STORES_MAX):
+        storer.send(command)
+        if storer.reply() == 1:
+            break
+    else:
+        raise AssertionError('a writer starves')
+    assert [storer.reply() for _ in range(STORES - 1)] == [1] * (STORES - 1)
+    assert [writer.reply() for _ in range(4)] == [b'OK', b'QUEUED', b'QUEUED', [1, 1]]
+    for conn in (storer, writer):
+        conn.close()
+    assert fix.conn.call('SREM', 'apart', 'new') == fix.conn.call('SREM', 'few', 'new') == 1
+    assert fix.conn.call('DEL', 'to') == 1
+
+
 def readers_that_go(fix):
     for _ in range(3):
         slow = Slow(fix.server.socket_path)
@@ -256,6 +280,7 @@ def run_on(fix):
     refused_half_way(fix)
     at_one_moment(fix)
     movers_beside_it(fix)
+    writers_have_a_turn(fix)
     readers_that_go(fix)
     flush_that_goes(fix)
     store_that_goes(fix)
