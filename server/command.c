@@ -357,6 +357,29 @@ static uint32_t find_option(const struct cmd_key_spec *spec, uint32_t argc,
     return found;
 }
 
+/*
+ * Of MIGRATE: the keys listed behind KEYS if the argument for one key is empty, else that one; as
+ * Redis reads it, for which passwords are not options.
+ */
+static uint32_t find_migrated(const struct cmd_key_spec *spec, uint32_t argc,
+                              const struct bytes *argv)
+{
+    uint32_t listed = 0;
+
+    for (uint32_t i = 6; i < argc && listed == 0; i++) {
+        if (bytes_eq_nocase(argv[i], "keys"))
+            listed = i + 1;
+        else if (bytes_eq_nocase(argv[i], "auth"))
+            i++;
+        else if (bytes_eq_nocase(argv[i], "auth2"))
+            i += 2;
+    }
+    const bool lists = listed != 0 && bytes_empty(argv[3]);
+    if ((spec->flags & KEY_INCOMPLETE) != 0)
+        return lists ? listed : 0;
+    return lists ? 0 : (uint32_t)spec->index;
+}
+
 /* The argument where the search for keys begins, or 0: there is none. */
 static uint32_t find_begin(const struct cmd *cmd, const struct cmd_key_spec *spec, uint32_t argc,
                            const struct bytes *argv)
@@ -368,6 +391,8 @@ static uint32_t find_begin(const struct cmd *cmd, const struct cmd_key_spec *spe
         return find_keyword(cmd, spec, argc, argv);
     case KEY_BEGIN_UNKNOWN:
         return spec->keyword == NULL ? 0 : find_option(spec, argc, argv);
+    case KEY_BEGIN_MIGRATE:
+        return find_migrated(spec, argc, argv);
     }
     UNREACHABLE();
 }

@@ -156,6 +156,7 @@ enum cmd_key_begin {
     KEY_BEGIN_INDEX,
     KEY_BEGIN_KEYWORD,
     KEY_BEGIN_UNKNOWN, /* Of SORT: behind its option `keyword`; NULL: no argument is a key. */
+    KEY_BEGIN_MIGRATE, /* Of MIGRATE: its one key, or (INCOMPLETE) those that it lists. */
 };
 enum cmd_key_find {
     KEY_FIND_RANGE,

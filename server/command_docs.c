@@ -507,13 +507,13 @@ static bool list_shows(const struct cmd *cmd, enum list_filter filter, struct by
 {
     switch (filter) {
     case LIST_ALL:
-        return true;
+        return command_is_here(cmd);
     case LIST_MODULE: /* There are none. */
         return false;
-    case LIST_ACL:
+    case LIST_ACL: /* What a rule about the category is about, as ACL CAT has it. */
         return (cmd->acl & command_acl_category(arg)) != 0;
     case LIST_PATTERN:
-        return glob_match(arg, bytes_cstr(cmd->name), true);
+        return command_is_here(cmd) && glob_match(arg, bytes_cstr(cmd->name), true);
     }
     UNREACHABLE();
 }
@@ -545,7 +545,7 @@ void command_reply_list(struct reply *r, const struct command_table *table, uint
     const struct reply_mark mark = reply_deferred_begin(r, 100);
     for (uint32_t i = 0; i < command_count(table); i++) {
         const struct cmd *cmd = command_at(table, i);
-        if (!command_is_here(cmd) || !list_shows(cmd, filter, arg))
+        if (!list_shows(cmd, filter, arg))
             continue;
         reply_bulk_cstr(r, cmd->name);
         count++;
