@@ -85,16 +85,21 @@ bool glob_match(struct bytes pattern, struct bytes text, bool nocase)
     size_t t = 0;
     size_t star_p = 0; /* Behind the last '*'; 0: none yet. */
     size_t star_t = 0; /* Where the text that it has not taken starts. */
+    size_t stars = 0;  /* Runs of '*' up to there. */
     size_t steps = 0;
 
     if (text.len == 0)
         return pattern.len == 0;
     while (t < text.len) {
         if (p < pattern.len && pattern.ptr[p] == '*') {
-            star_p = ++p;
-            star_t = t;
+            while (p < pattern.len && pattern.ptr[p] == '*')
+                p++;
             if (p == pattern.len)
                 return true;
+            if (++stars > GLOB_STARS_MAX)
+                return false;
+            star_p = p;
+            star_t = t;
             continue;
         }
         if (p < pattern.len) {

@@ -5,7 +5,9 @@
  * cases: a malformed pattern, bytes above 127 in a range (they are signed), and the empty text,
  * which only the empty pattern matches. But no recursion: each element other than * takes exactly
  * one byte, so that only the last * ever has to be widened. That is at most pattern x text steps;
- * above GLOB_STEPS_MAX the answer is "no match", which no pattern of reasonable length meets.
+ * above GLOB_STEPS_MAX the answer is "no match", which no pattern of reasonable length meets. Like
+ * Redis, which recurses for each run of *, it gives up behind GLOB_STARS_MAX of them, unless the
+ * next one ends the pattern.
  */
 #ifndef TIERRA_SERVER_GLOB_H
 #define TIERRA_SERVER_GLOB_H
@@ -18,6 +20,8 @@
 
 /* Bytes of the pattern looked at: about ten milliseconds. */
 #define GLOB_STEPS_MAX (4u * 1024 * 1024)
+/* Runs of * in a pattern. */
+#define GLOB_STARS_MAX 1000u
 
 /* Any thread. `nocase` compares ASCII letters without case. */
 MUST_USE bool glob_match(struct bytes pattern, struct bytes text, bool nocase);

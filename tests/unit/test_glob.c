@@ -106,6 +106,41 @@ static void hostile_patterns_take_bounded_time(void **state UNUSED)
     mem_free(text);
 }
 
+/* "*?" or "**?" so many times. */
+static size_t fill_stars(uint8_t *pattern, size_t times, bool twice)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < times; i++) {
+        pattern[len++] = '*';
+        if (twice)
+            pattern[len++] = '*';
+        pattern[len++] = '?';
+    }
+    return len;
+}
+
+static void as_many_stars_count_as_in_redis(void **state UNUSED)
+{
+    const size_t max = GLOB_STARS_MAX;
+    uint8_t *pattern = mem_alloc(3 * max + 8);
+    uint8_t *text = mem_alloc(2 * max);
+
+    memset(text, 'a', 2 * max);
+    for (int twice = 0; twice < 2; twice++) {
+        size_t len = fill_stars(pattern, max, twice != 0);
+        assert_true(glob_match(bytes_of(pattern, len), bytes_of(text, max), false));
+        assert_true(glob_match(bytes_of(pattern, len), bytes_of(text, 2 * max), false));
+        /* The last one of a pattern asks for nothing behind it. */
+        pattern[len] = '*';
+        assert_true(glob_match(bytes_of(pattern, len + 1), bytes_of(text, 2 * max), false));
+        len = fill_stars(pattern, max + 1, twice != 0);
+        assert_false(glob_match(bytes_of(pattern, len), bytes_of(text, 2 * max), false));
+    }
+    mem_free(pattern);
+    mem_free(text);
+}
+
 /*
  * The definition, by recursion over the pattern, for short patterns: what each element means is
  * decided here on its own.
@@ -202,6 +237,7 @@ int main(void)
         cmocka_unit_test(case_is_ignored_on_request),
         cmocka_unit_test(prefixes_end_at_the_first_special_byte),
         cmocka_unit_test(hostile_patterns_take_bounded_time),
+        cmocka_unit_test(as_many_stars_count_as_in_redis),
         cmocka_unit_test(random_patterns_match_what_the_definition_says),
     };
 
