@@ -2,8 +2,8 @@
  * HyperLogLog: PFADD, PFCOUNT, PFMERGE and the two that Redis has for its tests. hll.h tells what
  * the values are.
  *
- * A change writes the value as a whole, as SET does. PFCOUNT only reads: Redis keeps its result in
- * the value, here it is computed anew until a value with a result is written (SET, RESTORE).
+ * A change writes the value as a whole, as SET does. PFCOUNT of one key keeps its result in the
+ * value, as in Redis, so that the next one only reads it.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +19,7 @@
 #include "server/conn.h"
 #include "server/handlers.h"
 #include "server/hll.h"
+#include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
 
@@ -26,6 +27,8 @@
 #define SELF_TEST_ERROR        0.0325
 #define SELF_TEST_ELEMENTS     100000
 #define SELF_TEST_SPARSE_BYTES 3000
+/* Of an op beside its key and value. */
+#define VALUE_OP_BYTES 64
 
 static void reply_damaged(struct request *rq)
 {
@@ -176,27 +179,82 @@ static bool merge_keys(struct request *rq, struct hll_registers *registers, bool
     return true;
 }
 
-/* PFCOUNT key .. */
-void cmd_pfcount(struct request *rq)
+/* Whether a read may write the value that it has found. */
+static bool may_keep(const struct request *rq, size_t len)
+{
+    const char *why;
+    uint32_t delay_ms;
+
+    return mut_check(rq->mut, len) == 0 && mut_room(rq->mut, len) == 0 &&
+           node_growth(rq->sh, len, &why, &delay_ms) == NODE_GROWTH_OK;
+}
+
+/*
+ * The result stays in the value until that changes. It is a change like others (WATCH, tracking,
+ * the log), but nothing waits for it: while writers are held back or refused it is left out. In a
+ * group always, where it would win over what another member adds at the same time.
+ */
+static void keep_count(struct request *rq, const struct ks_key *key, const struct obj *obj,
+                       struct bytes value, uint64_t count)
+{
+    struct hll h;
+
+    if (rq->sh->group != NULL || !may_keep(rq, key->name.len + value.len + VALUE_OP_BYTES) ||
+        hll_init(&h, value) != 0)
+        return;
+    hll_keep_count(&h, count);
+    hll_set(rq, key, obj, &h);
+    hll_deinit(&h);
+}
+
+/* Estimates it; false after an error reply. */
+static bool estimate(struct request *rq, struct bytes value, uint64_t *out)
+{
+    struct hll_registers *registers = mem_zalloc(sizeof(*registers));
+    const bool good = hll_merge(value, registers);
+
+    if (good)
+        *out = hll_estimate(registers);
+    else
+        reply_damaged(rq);
+    mem_free(registers);
+    return good;
+}
+
+static void count_one(struct request *rq)
 {
     struct obj *obj;
     struct bytes value;
     uint64_t count = 0;
-    bool dense;
+    const struct ks_key key = req_key(rq, 1);
 
-    if (rq->argc == 2) {
-        const struct ks_key key = req_key(rq, 1);
-        if (!hll_get(rq, &key, &obj, &value))
+    if (!hll_get(rq, &key, &obj, &value))
+        return;
+    if (obj != NULL && !hll_cached(value, &count)) {
+        if (!estimate(rq, value, &count))
             return;
-        if (obj == NULL || hll_cached(value, &count)) {
-            reply_u64(rq->out, obj == NULL ? 0 : count);
-            return;
-        }
+        keep_count(rq, &key, obj, value, count);
     }
+    reply_u64(rq->out, count);
+}
+
+static void count_union(struct request *rq)
+{
+    bool dense;
     struct hll_registers *registers = mem_zalloc(sizeof(*registers));
+
     if (merge_keys(rq, registers, &dense))
         reply_u64(rq->out, hll_estimate(registers));
     mem_free(registers);
+}
+
+/* PFCOUNT key .. */
+void cmd_pfcount(struct request *rq)
+{
+    if (rq->argc == 2)
+        count_one(rq);
+    else
+        count_union(rq);
 }
 
 static int raise_all(const struct request *rq, struct hll *h, const struct hll_registers *registers,

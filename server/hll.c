@@ -235,6 +235,11 @@ void hll_drop_cache(struct hll *h)
     h->ptr[CACHE_AT + 7] |= CACHE_VOID;
 }
 
+void hll_keep_count(struct hll *h, uint64_t count)
+{
+    le64_store(h->ptr + CACHE_AT, count);
+}
+
 /* --- changes --- */
 
 int hll_init(struct hll *h, struct bytes from)

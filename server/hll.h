@@ -100,4 +100,7 @@ MUST_USE int hll_to_dense(struct hll *h);
 
 void hll_drop_cache(struct hll *h);
 
+/* What hll_cached tells from now on, until a change; 2^63 and above it does not. */
+void hll_keep_count(struct hll *h, uint64_t count);
+
 #endif

@@ -106,6 +106,32 @@ static void the_estimate_is_near(void **state UNUSED)
     mem_free(registers);
 }
 
+static void a_count_is_kept_until_a_change(void **state UNUSED)
+{
+    for (int dense = 0; dense < 2; dense++) {
+        struct hll h;
+        uint64_t count = 0;
+
+        assert_int_equal(hll_init(&h, bytes_of(NULL, 0)), 0);
+        if (dense != 0)
+            assert_int_equal(hll_to_dense(&h), 0);
+        assert_int_equal(hll_raise(&h, 7, 3, SPARSE_MAX), 1);
+        assert_false(hll_cached(value_of(&h), &count));
+        hll_keep_count(&h, (UINT64_C(1) << 63) - 1);
+        assert_true(hll_valid(value_of(&h)));
+        assert_true(hll_cached(value_of(&h), &count));
+        expect_u64(count, (UINT64_C(1) << 63) - 1);
+        assert_int_equal(hll_raise(&h, 7, 3, SPARSE_MAX), 0);
+        assert_true(hll_cached(value_of(&h), &count));
+        assert_int_equal(hll_raise(&h, 7, 4, SPARSE_MAX), 1);
+        assert_false(hll_cached(value_of(&h), &count));
+        /* What registers that no hash can give are estimated as. */
+        hll_keep_count(&h, UINT64_C(1) << 63);
+        assert_false(hll_cached(value_of(&h), &count));
+        hll_deinit(&h);
+    }
+}
+
 static void damaged_values_are_refused(void **state UNUSED)
 {
     struct hll_registers *registers = mem_zalloc(sizeof(*registers));
@@ -140,6 +166,7 @@ int main(void)
         cmocka_unit_test(hashes_are_those_of_redis),
         cmocka_unit_test(a_value_holds_what_was_raised),
         cmocka_unit_test(the_estimate_is_near),
+        cmocka_unit_test(a_count_is_kept_until_a_change),
         cmocka_unit_test(damaged_values_are_refused),
     };
 
