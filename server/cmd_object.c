@@ -153,6 +153,7 @@ void cmd_object_idletime(struct request *rq)
                     "some time to adjust.");
         return;
     }
+    evict_ask_idle(rq->sh);
     reply_u64(rq->out, use_idle_ms(ks_use_of(rq->ks, &key, obj), rq->now_ms) / 1000);
 }
 

@@ -17,6 +17,8 @@
 #define COLD_BYTES_DEFAULT (256u << 20)
 /* Log bytes of a reclaim beyond the key's name. */
 #define RECLAIM_BYTES 64
+/* So long are uses counted for who asks for idle times. */
+#define ASKED_MS (24u * 60 * 60 * 1000)
 /* What a key takes besides its row and name: frame, place in the tables. */
 #define KEY_BYTES 64
 
@@ -43,7 +45,11 @@ void evict_follow(struct shard *sh)
     struct evict *e = &sh->evict;
     const struct config *cfg = sh->cfg;
     const uint64_t share = cfg->maxmemory == 0 ? COLD_BYTES_DEFAULT : cfg->maxmemory / COLD_SHARE;
-    const uint64_t cold = by_use(cfg->maxmemory_policy) ? share / sh->node->shards_count : 0;
+
+    if (e->asked_ms != 0 && reactor_now_ms(sh->reactor) - e->asked_ms > ASKED_MS)
+        e->asked_ms = 0;
+    const bool counted = by_use(cfg->maxmemory_policy) || e->asked_ms != 0;
+    const uint64_t cold = counted ? share / sh->node->shards_count : 0;
 
     ks_use_tick(sh->ks, reactor_wall_ms(sh->reactor));
     if (e->policy == cfg->maxmemory_policy && e->log_factor == cfg->lfu_log_factor &&
@@ -57,6 +63,12 @@ void evict_follow(struct shard *sh)
                                   .lfu_log_factor = (uint32_t)cfg->lfu_log_factor,
                                   .lfu_decay_min = (uint32_t)cfg->lfu_decay_time};
     ks_use_set(sh->ks, &rule, cold);
+}
+
+void evict_ask_idle(struct shard *sh)
+{
+    sh->evict.asked_ms = reactor_now_ms(sh->reactor);
+    evict_follow(sh);
 }
 
 static void evict_key(void *ctx, const struct ks_key *key, uint64_t bytes)

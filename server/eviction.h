@@ -7,6 +7,9 @@
  * until growth is refused; then they wait for the evictions, and are refused if no key may be
  * evicted.
  *
+ * Uses of keys are counted under the policies that choose by them, and as long as somebody asks for
+ * idle times.
+ *
  * The shard's thread.
  */
 #ifndef TIERRA_SERVER_EVICTION_H
@@ -23,12 +26,16 @@ struct evict {
     int64_t log_factor;
     int64_t decay_min;
     uint64_t cold_bytes_max;
+    uint64_t asked_ms;    /* Somebody asked for an idle time then, monotonic; 0: not lately. */
     uint64_t since_ms;    /* Evicting since then; 0: not. */
     uint64_t exceeded_ms; /* Total time of it before. */
 };
 
 /* Tells the keyspace how uses are counted. The timer, and at once when an option has changed. */
 void evict_follow(struct shard *sh);
+
+/* Somebody asks how long a key was not used: uses are counted from now on, for a day. */
+void evict_ask_idle(struct shard *sh);
 
 /* One round if it is needed. Every turn. */
 void evict_step(struct shard *sh);

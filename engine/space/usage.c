@@ -84,6 +84,7 @@ struct usage {
     uint32_t *cells; /* buckets * WAYS; 0: free. */
     uint64_t buckets;
     uint64_t buckets_max;
+    bool any; /* Something was put. */
 };
 
 struct usage *usage_create(size_t bytes_max)
@@ -111,16 +112,20 @@ size_t usage_bytes(const struct usage *u)
 
 void usage_fit(struct usage *u, uint64_t keys)
 {
+    uint64_t buckets = u->buckets;
+
     /* A third more cells than keys: buckets fill unevenly. */
-    while (keys + keys / 3 > u->buckets * WAYS && u->buckets * 2 <= u->buckets_max) {
-        const size_t bytes = u->buckets * WAYS * sizeof(*u->cells);
-        uint32_t *cells = mem_alloc(bytes * 2);
-        memcpy(cells, u->cells, bytes);
-        memcpy(cells + u->buckets * WAYS, u->cells, bytes);
-        mem_free(u->cells);
-        u->cells = cells;
-        u->buckets *= 2;
-    }
+    while (keys + keys / 3 > buckets * WAYS && buckets * 2 <= u->buckets_max)
+        buckets *= 2;
+    if (buckets == u->buckets)
+        return;
+    const size_t bytes = buckets * WAYS * sizeof(*u->cells);
+    uint32_t *cells = u->any ? mem_alloc(bytes) : mem_zalloc(bytes);
+    for (uint64_t at = 0; u->any && at < buckets; at += u->buckets)
+        memcpy(cells + at * WAYS, u->cells, u->buckets * WAYS * sizeof(*cells));
+    mem_free(u->cells);
+    u->cells = cells;
+    u->buckets = buckets;
 }
 
 struct place {
@@ -149,6 +154,7 @@ void usage_put(struct usage *u, uint16_t slot, uint64_t hash, uint32_t use,
     uint32_t worst = 0;
 
     CHECK(use <= USE_MASK);
+    u->any = true;
     for (uint32_t i = 0; i < WAYS; i++) {
         if ((p.bucket[i] & ~USE_MASK) == p.tag) {
             p.bucket[i] = p.tag | use;

@@ -17,7 +17,8 @@
  * A full bucket forgets the key that would be evicted first: what is not found was used less, or
  * longer ago, than what is. With 255 values of the hash bits and four cells one look in 64 meets
  * another key's use. When the table doubles each bucket is copied to both of its successors, and
- * the halves that do not belong there are forgotten by and by.
+ * the halves that do not belong there are forgotten by and by. An empty table takes its size at
+ * once.
  *
  * Owned by one shard thread; the use_* functions are pure.
  */

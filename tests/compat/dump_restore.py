@@ -3,7 +3,8 @@
 
 Random values of all types, of sizes that make Redis use each of its encodings, go from one server
 to the other and back, and must be the same there. Then dumps are damaged: with their sum as it was
-they must be refused, with a sum that fits they are refused or make a value that can be read.
+they must be refused, with a sum that fits they are refused or make a value that can be read. And
+idle times.
 """
 
 import argparse
@@ -109,6 +110,27 @@ def damaged(b, rng, dumps, count):
     print('%d damaged dumps, of which %d could be read' % (count, read))
 
 
+def uses(b):
+    """An idle time that comes along is kept once somebody has asked for one; a use ends it."""
+    idle = ('IDLETIME', '1000000')
+
+    def asked():
+        return int(b.call('OBJECT', 'IDLETIME', 'k')[1])
+    for policy in ('noeviction', 'volatile-ttl', 'allkeys-lru', 'noeviction'):
+        b.call('CONFIG', 'SET', 'maxmemory-policy', policy)
+        b.call('SET', 'k', 'v')
+        assert asked() < 500000, policy
+        dump = b.call('DUMP', 'k')[1]
+        for use in (['TOUCH', 'k'], ['GET', 'k'], ['SET', 'k', 'v'], ['APPEND', 'k', 'v']):
+            assert b.call('RESTORE', 'k', '0', dump, 'REPLACE', *idle) == ('+', b'OK')
+            assert asked() >= 1000000, (policy, use)
+            b.call('OBJECT', 'ENCODING', 'k')
+            assert asked() >= 1000000, (policy, use)
+            b.call(*use)
+            assert asked() < 500000, (policy, use)
+    b.call('FLUSHALL')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
@@ -124,6 +146,7 @@ def main():
         started.append(diff_cmds.spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
         started.append(diff_cmds.spawn([args.server], 'tierra-server'))
         a, b = (diff_cmds.Conn(s[2]) for s in started)
+        uses(b)
         rng = random.Random(args.seed)
         dumps = round_trips(a, b, rng, args.count)
         damaged(b, rng, dumps, 5 * args.count)
