@@ -166,6 +166,7 @@ struct shard {
     uint64_t cron_count;
     struct thread thread;
     uint64_t pause_until_ms; /* CLIENT PAUSE; monotonic, 0: none. */
+    struct mail unpaused;    /* It has ended (shard_expire_soon); `fn` is NULL unless posted. */
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */

@@ -10,6 +10,7 @@
 #include "server/config.h"
 #include "server/node.h"
 #include "server/shard.h"
+#include "server/shard_turn.h"
 
 /*
  * All clients' input that waits for parked commands may take this part of maxmemory: an eighth, as
@@ -133,6 +134,7 @@ void shard_unpause(struct shard *sh)
     sh->pause_until_ms = 0;
     resume_postponed(sh, &sh->conns);
     resume_postponed(sh, &sh->forward.agents);
+    shard_expire_soon(sh);
 }
 
 uint64_t shard_postponed_count(const struct shard *sh)

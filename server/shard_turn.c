@@ -299,6 +299,28 @@ static void look_after_log(struct shard *sh)
         (void)oplog_trim(sh->log, u64_min(sh->persisted_lsn, needed));
 }
 
+static bool may_expire(const struct shard *sh)
+{
+    return !oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh);
+}
+
+static void on_unpaused(struct mail *mail)
+{
+    struct shard *sh = container_of(mail, struct shard, unpaused);
+
+    sh->unpaused.fn = NULL;
+    if (!sh->stopping && may_expire(sh))
+        (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_KEYS_MAX, reclaim, sh);
+}
+
+void shard_expire_soon(struct shard *sh)
+{
+    if (sh->unpaused.fn != NULL)
+        return;
+    sh->unpaused.fn = on_unpaused;
+    mailbox_post(&sh->mailbox, &sh->unpaused);
+}
+
 static void on_cron(struct reactor_timer *t)
 {
     struct shard *sh = container_of(t, struct shard, cron);
@@ -319,7 +341,7 @@ static void on_cron(struct reactor_timer *t)
     save_step(sh);
     if (sh->group != NULL)
         group_shard_tick(sh->group);
-    if (!oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh)) {
+    if (may_expire(sh)) {
         (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_KEYS_MAX, reclaim, sh);
         if (sh->cron_count % EXPIRE_COLD_CRONS == 0 && !sh->flushing && !sh->mend.ailing)
             ks_expire_look_cold(sh->ks, shard_now_ms(sh), reclaim, sh);

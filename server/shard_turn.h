@@ -10,6 +10,9 @@ void shard_turn_init(struct shard *sh);
 /* The first tick of the timer, which goes on by itself. */
 void shard_turn_start_timer(struct shard *sh);
 
+/* CLIENT PAUSE was ended: what has expired meanwhile goes next, and not when the timer finds it. */
+void shard_expire_soon(struct shard *sh);
+
 /* The turn hook of the reactor; `ctx` is the shard. */
 void shard_turn(void *ctx);
 

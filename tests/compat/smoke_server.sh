@@ -96,6 +96,17 @@ is "CLIENT UNPAUSE" OK "$(cli client unpause)"
 wait $writer
 is "it has written" OK "$(cat "$dir/paused")"
 is "nobody waits any more" 0 "$(info blocked_clients)"
+# What expires meanwhile is hidden, goes when the pause has ended, and counts then.
+expired=$(info expired_keys)
+printf 'multi\nset gone x px 1\nclient pause 600000 write\nexec\n' |
+    redis-cli -s "$socket" >/dev/null
+gone() {
+    [ "$(cli exists gone)" = 0 ]
+}
+await gone
+is "expired, and there while paused" "$expired" "$(info expired_keys)"
+is "CLIENT UNPAUSE" OK "$(cli client unpause)"
+is "reclaimed" $((expired + 1)) "$(info expired_keys)"
 is "MEMORY USAGE of nothing" "" "$(cli memory usage absent)"
 [ "$(cli memory usage k)" -gt 0 ] || failed=1
 is "a threshold" OK "$(cli config set latency-monitor-threshold 10 slowlog-log-slower-than 40000)"
