@@ -32,6 +32,7 @@
 #define BATCH_BYTES_MAX (560u << 20)
 /* Memory kept between batches. */
 #define BATCH_KEEP_BYTES (256u << 10)
+#define REFS_KEEP        16384u
 #define REFS_CAP_MIN     32u
 #define NAMES_CAP_MIN    64u
 
@@ -160,6 +161,20 @@ static void open_batch(struct mut *m)
     buf_commit(&m->batch, batch_header_store(buf_end(&m->batch), m->tag, m->seq + 1, 0, NULL));
 }
 
+/* After a batch that was long: one command of 100,000 elements left 8 MB of tables. */
+static void give_back(struct mut *m)
+{
+    buf_deinit(&m->batch);
+    if (m->refs_cap <= REFS_KEEP)
+        return;
+    mem_free(m->refs);
+    mem_free(m->names);
+    m->refs_cap = REFS_CAP_MIN;
+    m->refs = mem_alloc(m->refs_cap * sizeof(*m->refs));
+    m->names_cap = NAMES_CAP_MIN;
+    m->names = mem_zalloc_array(m->names_cap, sizeof(*m->names));
+}
+
 uint64_t mut_end(struct mut *m)
 {
     CHECK(m->depth != 0);
@@ -180,7 +195,7 @@ uint64_t mut_end(struct mut *m)
     if (unlikely(m->group != NULL))
         mut_group_logged(m);
     if (m->batch.cap > BATCH_KEEP_BYTES)
-        buf_deinit(&m->batch);
+        give_back(m);
     else
         buf_clear(&m->batch);
     return lsn;

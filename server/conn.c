@@ -157,6 +157,7 @@ static bool run_parsed(struct conn *c, struct run *r)
     case RESP_READY:
         dispatch_plan(c->sh, &c->cmd, &plan);
         run_command(c, r, &c->cmd, &plan);
+        resp_cmd_ran(&c->cmd);
         return true;
     case RESP_MORE:
         r->rest = bytes_from(r->rest, c->cmd.consumed);
@@ -276,6 +277,7 @@ bool conn_try_parked(struct conn *c)
     c->now = NULL;
     if (parked)
         return false;
+    resp_cmd_ran(&c->cmd);
     ahead_consume(c, c->parked_bytes);
     buf_consume(&c->in, c->parked_bytes);
     if (unlikely(c->fw != NULL))

@@ -78,6 +78,16 @@ static inline void resp_cmd_init(struct resp_cmd *cmd)
 /* Frees the memory; the command can be used again. */
 void resp_cmd_deinit(struct resp_cmd *cmd);
 
+/* A list of arguments that is longer is not kept when its command has run. */
+#define RESP_ARGV_IDLE 16384u
+
+/* The command has run: gives a long list of arguments back, for its client may send no other. */
+static inline void resp_cmd_ran(struct resp_cmd *cmd)
+{
+    if (unlikely(cmd->argv_cap > RESP_ARGV_IDLE))
+        resp_cmd_deinit(cmd);
+}
+
 /*
  * Parses the next command of `in`. Empty lines and empty arrays are skipped. After RESP_READY the
  * next call takes the input behind out->consumed. After RESP_MORE the caller drops out->consumed
