@@ -192,7 +192,7 @@ bool coll_knows(const struct coll *coll, struct bytes sub)
 
 void coll_iter_init(const struct coll *coll, struct coll_iter *it)
 {
-    elemtab_iter_init(&coll->tab, &it->it);
+    elemtab_iter_init_inserted(&coll->tab, &it->it);
 }
 
 struct elem *coll_iter_next(struct coll_iter *it)

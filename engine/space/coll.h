@@ -144,7 +144,10 @@ bool coll_remembers(const struct coll *coll, struct bytes sub);
 /* Whether DRAM can tell if the element exists. */
 bool coll_knows(const struct coll *coll, struct bytes sub);
 
-/* Live elements in no order; nothing may be changed between the calls. */
+/*
+ * Live elements; nothing may be changed between the calls. Those of a small collection come as they
+ * were added while none of them has left DRAM and none was removed, others in no order.
+ */
 struct coll_iter {
     struct elemtab_iter it;
 };

@@ -456,6 +456,11 @@ void elemtab_iter_init(const struct elemtab *t, struct elemtab_iter *it)
     *it = (struct elemtab_iter){.tab = t, .more = true};
 }
 
+void elemtab_iter_init_inserted(const struct elemtab *t, struct elemtab_iter *it)
+{
+    *it = (struct elemtab_iter){.tab = t, .more = true, .inserted = true};
+}
+
 struct elem *elemtab_iter_next(struct elemtab_iter *it)
 {
     const struct elemtab *t = it->tab;
@@ -464,8 +469,9 @@ struct elem *elemtab_iter_next(struct elemtab_iter *it)
         const struct leaf *leaf = leaf_at(t, it->at);
         while (it->left > 0) {
             it->left--;
-            if (leaf_reached(t, leaf, it->left, it->at))
-                return leaf_get(leaf, it->left);
+            const uint32_t i = it->inserted ? leaf->count - 1 - it->left : it->left;
+            if (leaf_reached(t, leaf, i, it->at))
+                return leaf_get(leaf, i);
         }
         if (!it->more)
             break;

@@ -89,16 +89,22 @@ static inline size_t elemtab_bytes(const struct elemtab *t)
     return t->bytes;
 }
 
-/* All elements, each once. Between two calls only the element just returned may be removed. */
+/*
+ * All elements, each once. Between two calls only the element just returned may be removed; if it
+ * is `inserted`, none. Then those of a leaf come as they were inserted: where none was removed, all
+ * of a table of up to 63.
+ */
 struct elemtab_iter {
     const struct elemtab *tab;
     uint64_t at;   /* The hash prefix from which this leaf is read. */
     uint64_t next; /* Where the next leaf begins; 0 after the last. */
     uint32_t left; /* Entries of this leaf yet to be returned. */
     bool more;     /* There are leaves from `next` on. */
+    bool inserted; /* Set by elemtab_iter_init_inserted. */
 };
 
 void elemtab_iter_init(const struct elemtab *t, struct elemtab_iter *it);
+void elemtab_iter_init_inserted(const struct elemtab *t, struct elemtab_iter *it);
 /* NULL after the last. */
 MUST_USE struct elem *elemtab_iter_next(struct elemtab_iter *it);
 

@@ -85,18 +85,13 @@ static void world_free(struct world *w)
     mem_free(w);
 }
 
-static void check_all(struct world *w, uint32_t names)
+/* Each element comes once. */
+static void check_iter(struct world *w, struct elemtab_iter *it, uint32_t names)
 {
-    char text[16];
-    struct elemtab_iter it;
     struct elem *e;
     uint32_t seen = 0;
 
-    expect_u64(elemtab_count(&w->tab), w->count);
-    for (uint32_t i = 0; i < names; i++)
-        assert_ptr_equal(elemtab_find(&w->tab, name_of(i, text)), w->elem[i]);
-    elemtab_iter_init(&w->tab, &it);
-    while ((e = elemtab_iter_next(&it)) != NULL) {
+    while ((e = elemtab_iter_next(it)) != NULL) {
         assert_ptr_equal(w->elem[number_of(e)], e);
         assert_int_equal(*elem_row_ptr(e), 0);
         *elem_row_ptr(e) = 1;
@@ -107,6 +102,37 @@ static void check_all(struct world *w, uint32_t names)
         if (w->elem[i] != NULL)
             *elem_row_ptr(w->elem[i]) = 0;
     }
+}
+
+static void check_all(struct world *w, uint32_t names)
+{
+    char text[16];
+    struct elemtab_iter it;
+
+    expect_u64(elemtab_count(&w->tab), w->count);
+    for (uint32_t i = 0; i < names; i++)
+        assert_ptr_equal(elemtab_find(&w->tab, name_of(i, text)), w->elem[i]);
+    elemtab_iter_init(&w->tab, &it);
+    check_iter(w, &it, names);
+    elemtab_iter_init_inserted(&w->tab, &it);
+    check_iter(w, &it, names);
+}
+
+static void few_elements_come_as_they_were_inserted(void **state UNUSED)
+{
+    struct world *w = world_new(7);
+
+    for (uint32_t n = 0; n < 63; n++) {
+        struct elemtab_iter it;
+        add(w, n * 17 % 63);
+        if (n % 5 == 4)
+            move(w, n / 2 * 17 % 63);
+        elemtab_iter_init_inserted(&w->tab, &it);
+        for (uint32_t i = 0; i <= n; i++)
+            assert_ptr_equal(elemtab_iter_next(&it), w->elem[i * 17 % 63]);
+        assert_null(elemtab_iter_next(&it));
+    }
+    world_free(w);
 }
 
 static void an_empty_table_allocates_nothing(void **state UNUSED)
@@ -436,6 +462,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_table_allocates_nothing),
+        cmocka_unit_test(few_elements_come_as_they_were_inserted),
         cmocka_unit_test(one_element_costs_little),
         cmocka_unit_test(random_changes_match_the_model),
         cmocka_unit_test(removal_gives_memory_back),
