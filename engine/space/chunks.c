@@ -140,30 +140,6 @@ static void set_tag(struct chunk_leaf *leaf, uint32_t index, struct tag tag)
     leaf->origin[index % CHUNKS_PER_LEAF] = tag.origin;
 }
 
-void chunks_set(struct chunks *c, struct bytes value, struct tag tag)
-{
-    const uint32_t count = chunks_count(value.len);
-
-    CHECK(c->cap == 0);
-    reserve(c, (count + CHUNKS_PER_LEAF - 1) / CHUNKS_PER_LEAF);
-    for (uint32_t first = 0; first < count; first += CHUNKS_PER_LEAF) {
-        struct chunk_leaf *leaf = leaf_make(c, first);
-        const uint32_t n = count - first < CHUNKS_PER_LEAF ? count - first : CHUNKS_PER_LEAF;
-        const size_t len = size_min(value.len, (size_t)n * ROW_CHUNK_BYTES);
-
-        leaf->block = take(c, (size_t)n * ROW_CHUNK_BYTES);
-        memcpy(leaf->block, value.ptr, len);
-        memset(leaf->block + len, 0, (size_t)n * ROW_CHUNK_BYTES - len);
-        value = bytes_from(value, len);
-        for (uint32_t i = 0; i < n; i++) {
-            leaf->data[i] = leaf->block + (size_t)i * ROW_CHUNK_BYTES;
-            set_tag(leaf, i, tag);
-        }
-        leaf->known = leaf->dirty = UINT64_MAX >> (CHUNKS_PER_LEAF - n);
-        c->dirty += n;
-    }
-}
-
 /* Memory for a chunk that has none. */
 static void give_data(struct chunks *c, struct chunk_leaf *leaf, uint32_t index, struct bytes image)
 {
@@ -174,6 +150,53 @@ static void give_data(struct chunks *c, struct chunk_leaf *leaf, uint32_t index,
     memset(data + image.len, 0, ROW_CHUNK_BYTES - image.len);
     leaf->data[index % CHUNKS_PER_LEAF] = data;
     leaf->own |= bit_of(index);
+}
+
+/*
+ * How many of `n` chunks share a block. All, unless that would leave as much of the allocator's
+ * size class unused as there are chunks beyond the class below: those are then blocks of their own.
+ */
+static uint32_t shared_chunks(uint32_t n)
+{
+    const size_t unused =
+        mem_class_bytes((size_t)n * ROW_CHUNK_BYTES) / ROW_CHUNK_BYTES - (size_t)n;
+    uint32_t shared = n;
+
+    while (mem_class_bytes((size_t)shared * ROW_CHUNK_BYTES) != (size_t)shared * ROW_CHUNK_BYTES)
+        shared--;
+    return unused >= n - shared ? shared : n;
+}
+
+void chunks_set(struct chunks *c, struct bytes value, struct tag tag)
+{
+    const uint32_t count = chunks_count(value.len);
+
+    CHECK(c->cap == 0);
+    reserve(c, (count + CHUNKS_PER_LEAF - 1) / CHUNKS_PER_LEAF);
+    for (uint32_t first = 0; first < count; first += CHUNKS_PER_LEAF) {
+        struct chunk_leaf *leaf = leaf_make(c, first);
+        const uint32_t n = count - first < CHUNKS_PER_LEAF ? count - first : CHUNKS_PER_LEAF;
+        const uint32_t shared = shared_chunks(n);
+        const size_t room = (size_t)shared * ROW_CHUNK_BYTES;
+        const size_t len = size_min(value.len, room);
+
+        leaf->block = take(c, room);
+        memcpy(leaf->block, value.ptr, len);
+        memset(leaf->block + len, 0, room - len);
+        value = bytes_from(value, len);
+        for (uint32_t i = 0; i < n; i++) {
+            if (i < shared) {
+                leaf->data[i] = leaf->block + (size_t)i * ROW_CHUNK_BYTES;
+            } else {
+                const struct bytes rest = bytes_of(value.ptr, size_min(value.len, ROW_CHUNK_BYTES));
+                give_data(c, leaf, i, rest);
+                value = bytes_from(value, rest.len);
+            }
+            set_tag(leaf, i, tag);
+        }
+        leaf->known = leaf->dirty = UINT64_MAX >> (CHUNKS_PER_LEAF - n);
+        c->dirty += n;
+    }
 }
 
 uint8_t *chunks_edit(struct chunks *c, uint32_t index, struct tag tag)

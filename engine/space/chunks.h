@@ -8,7 +8,8 @@
  *
  * A chunk is known when its bytes are here, or it is known to be zeros; of others only the store
  * can tell. A value that is set whole has one block for each leaf, so that it is read in runs of
- * up to 64 KiB and freed as fast; chunks that come alone are blocks of their own. The bits say
+ * up to 64 KiB and freed as fast; chunks that come alone are blocks of their own, and so are some
+ * at the end of a value that would leave a part of the allocator's size class unused. The bits say
  * what the store lacks: a change of a part writes back what it touched and nothing else.
  *
  * Owned by one shard thread.
