@@ -18,9 +18,10 @@
  *                         further one when both are stable
  *     item of a cut       when the run is a later one and the start of that is stable
  *     clear vector        when its DELs are stable and the element rows are swept
- *     expired row         whole, when all of it is stable and what shows had expired at a time up
- * to which everything has arrived: then nobody can have set it longer. A value below it counts,
- * too: who removes what shows, since it is expired, and has not seen that value brings it to light
+ *     expired row         whole, when all of it is stable and what shows had expired at a time
+ *                         up to which everything has arrived: then nobody can have set it longer.
+ *                         A value below it counts, too: who removes what shows, since it is
+ *                         expired, and has not seen that value brings it to light
  */
 #include "engine/base/mem.h"
 
