@@ -440,6 +440,9 @@ const char *replica_may_write(const struct replica *r)
     case CORE_WRITE_OWN_LOST:
         return "writes of this member that it has lost are being fetched from its peers";
     case CORE_WRITE_RESYNC:
+        if (replica_take_is_stuck(r))
+            return "rows of this member cannot be read from its disk, so that what it missed is "
+                   "not joined to them: see the log of the server";
         return "this member was away for too long; what it missed is being copied from a peer";
     case CORE_WRITE_FORKED:
         return "the history of this member differs from what its peers have: delete and recreate "

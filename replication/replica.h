@@ -348,6 +348,7 @@ void replica_sums_end(struct replica *r);
     X(copied_rows_in,   METRIC_COUNTER, "Rows stored of a copy made here.")                      \
     X(resyncs,          METRIC_COUNTER, "Delta resyncs: rows of a peer joined to those here.")   \
     X(rows_alike,       METRIC_COUNTER, "Rows that a peer has the same: not sent by it.")        \
+    X(ranges_unread,    METRIC_COUNTER, "Ranges of own rows not read: a peer gave all of them.") \
     X(rows_joined,      METRIC_COUNTER, "Rows that these made of one's own and the peer's.")    \
     X(flushes,          METRIC_COUNTER, "Times that the group was emptied.")                     \
     X(lease_failures,   METRIC_COUNTER, "Writes of the lease of the clock that failed.")

@@ -109,11 +109,12 @@ struct take {
     struct join join;
     struct pool_class alike_cls;
     struct alike alike;
-    bool copying; /* The store has a part of a copy, or will soon. */
-    bool stale;   /* What waits is from before a flush. */
-    bool flush;   /* The job's: make it persistent. */
-    int refused;  /* What waits makes no sense. */
-    int err;      /* The job's. */
+    bool copying;    /* The store has a part of a copy, or will soon. */
+    bool stale;      /* What waits is from before a flush. */
+    bool flush;      /* The job's: make it persistent. */
+    int refused;     /* What waits makes no sense. */
+    int err;         /* The job's. */
+    uint32_t unread; /* How often own rows could not be read; up to UNREAD_MAX. */
     uint64_t retry_ms;
     struct posv at; /* Of TAKE_FINISH. */
     struct posv newest;
@@ -240,6 +241,8 @@ void replica_take_aside(struct replica *r);
 void replica_take_sum(struct replica *r, uint16_t first);
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
 void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest);
+/* Own rows could not be read, time after time. */
+bool replica_take_is_stuck(const struct replica *r);
 /* The group was emptied: what waits is worthless. */
 void replica_take_flushed(struct replica *r);
 /* Goes on with what waits, answers the core. Never from within it. */

@@ -25,6 +25,8 @@
 #include "replication/replica_impl.h"
 
 #define ROW_HEAD_BYTES 8u
+/* Own rows that could not be read so often cannot be. */
+#define UNREAD_MAX 3u
 /* Of the rows of a piece, as the peer chooses: one frame holds no more. */
 #define ROWS_BYTES_MAX (640u << 20)
 /* And of the keys' journal, which is never more than that. */
@@ -315,19 +317,63 @@ static bool is_unread(struct replica *r, enum take_state again)
 {
     struct take *t = &r->take;
 
-    if (t->err == 0)
+    if (t->err == 0) {
+        t->unread = 0;
         return false;
+    }
     LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica", "cannot read rows to join shard=%u err=\"%s\"",
                  r->options.shard, err_str(t->err));
+    t->unread = u32_min(t->unread + 1, UNREAD_MAX);
     t->state = again;
     t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
     return true;
 }
 
+/* What is damaged stays so; other errors of the disk may pass. */
+static bool is_given_up(const struct take *t)
+{
+    return t->err == -ERR_CORRUPT || (t->unread == UNREAD_MAX && t->err != -ENOMEM);
+}
+
+/* Own rows of a range go without saying what they are: the peer gives all that it has there. */
+static void leave_own(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "replica",
+                 "own rows cannot be read, a peer is asked for them shard=%u slots=%u-%u",
+                 r->options.shard, t->alike.range.first, t->alike.range.end - 1u);
+    r->metrics.ranges_unread++;
+    t->unread = 0;
+    t->retry_ms = 0;
+}
+
 static void on_summed(struct replica *r)
 {
-    if (!is_unread(r, TAKE_SUM) && !r->stopping)
-        answer_sum(r);
+    struct take *t = &r->take;
+
+    if (r->stopping)
+        return;
+    if (is_unread(r, TAKE_SUM)) {
+        if (!is_given_up(t))
+            return;
+        /* Only this slot: the next range begins behind it. */
+        t->alike.range = (struct wire_sync_range){
+            .first = t->alike.first, .end = (uint16_t)(t->alike.first + 1), .bits = WIRE_SYNC_ALL};
+        leave_own(r);
+    }
+    answer_sum(r);
+}
+
+static void answer_unread(struct replica *r)
+{
+    struct take *t = &r->take;
+
+    leave_own(r);
+    t->state = TAKE_IDLE;
+    t->stale = t->alike.under_way = false;
+    buf_clear(&t->rows);
+    core_sync_unread(r->core);
 }
 
 /* The next own rows that are the same at the peer, or none of them any more. */
@@ -335,8 +381,13 @@ static void on_read(struct replica *r)
 {
     struct take *t = &r->take;
 
-    if (is_unread(r, TAKE_ALIKE) || r->stopping)
+    if (r->stopping)
         return;
+    if (is_unread(r, TAKE_ALIKE)) {
+        if (is_given_up(t))
+            answer_unread(r);
+        return;
+    }
     t->alike.reading = true;
     if (t->rows.len == 0 && t->alike.end) {
         answer_rows(r);
@@ -449,6 +500,11 @@ void replica_take_sum(struct replica *r, uint16_t first)
     step(r);
 }
 
+bool replica_take_is_stuck(const struct replica *r)
+{
+    return r->take.unread == UNREAD_MAX;
+}
+
 void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest)
 {
     struct take *t = &r->take;
@@ -471,6 +527,7 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
 void replica_take_aside(struct replica *r)
 {
     r->take.aside_due = true;
+    r->take.unread = 0;
 }
 
 void replica_take_set_aside(struct replica *r)

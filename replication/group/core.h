@@ -260,6 +260,11 @@ bool core_syncing(const struct core *core);
 bool core_resyncing(const struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
+/*
+ * Instead of core_sync_stored, in a resync: own rows that are to follow those of a range cannot be
+ * read. The range is asked for once more, whole, so that no own row is.
+ */
+void core_sync_unread(struct core *core);
 void core_sync_finished(struct core *core);
 /* What sync_sum has found: at least one slot. The sums are borrowed. */
 void core_sync_summed(struct core *core, const struct wire_sync_range *range);

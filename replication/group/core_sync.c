@@ -32,6 +32,9 @@
  *
  * A donor that says nothing is left for another one, or asked anew. It may be comparing, and then
  * that begins anew as well: hence each time it is given twice the time, until somebody answers.
+ *
+ * Own rows that cannot be read are no reason to wait: the slots that they are in are asked for
+ * whole.
  */
 #include <string.h>
 
@@ -345,6 +348,23 @@ void core_sync_stored(struct core *core, int err)
         return;
     }
     in->storing = false;
+    ask_on(core);
+}
+
+void core_sync_unread(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    CHECK(in->storing && in->resync);
+    in->storing = false;
+    if (in->stale) {
+        in->stale = false;
+        restart(core);
+        return;
+    }
+    in->range.bits = WIRE_SYNC_ALL;
+    buf_clear(&in->sums);
+    buf_clear(&in->after);
     ask_on(core);
 }
 

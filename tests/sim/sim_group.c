@@ -37,6 +37,7 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->flushes += t->flushes;
     sum->behind += t->behind;
     sum->resyncs += t->resyncs;
+    sum->unread += t->unread;
     sum->alike += t->alike;
     sum->steps += t->steps;
     sum->stepped_batches += t->stepped_batches;
@@ -68,16 +69,18 @@ static void groups_converge_to_what_the_history_means(void **state)
            " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
            " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " unlinked, %" PRIu64
            " joined, %" PRIu64 " rows copied, %" PRIu64 " times behind, %" PRIu64
-           " resyncs that left out %" PRIu64 " rows, %" PRIu64 " flushes, %" PRIu64
-           " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64 " frames, %" PRIu64
-           " bytes\n",
+           " resyncs that left out %" PRIu64 " rows, %" PRIu64 " ranges unread, %" PRIu64
+           " flushes, %" PRIu64 " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64
+           " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
-           sum.alike, sum.flushes, sum.steps, sum.stepped_batches, sum.frames, sum.bytes);
+           sum.alike, sum.unread, sum.flushes, sum.steps, sum.stepped_batches, sum.frames,
+           sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
     assert_true(sum.unlinks != 0 && sum.joins != 0 && sum.flushes != 0 && sum.resyncs != 0);
+    assert_true(sum.unread != 0);
     assert_true(sum.steps != 0 && sum.stepped_batches != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }

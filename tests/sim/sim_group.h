@@ -217,6 +217,7 @@ struct gs_totals {
     uint64_t flushes;
     uint64_t behind;
     uint64_t resyncs;
+    uint64_t unread; /* Ranges of own rows that could not be read. */
     uint64_t alike;
     uint64_t steps;           /* Of clocks, by an hour, */
     uint64_t stepped_batches; /* and what was made meanwhile. */

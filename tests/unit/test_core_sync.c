@@ -488,6 +488,31 @@ static void a_flush_while_rows_are_summed_up_begins_anew(void **state)
     assert_true(ask.entered);
 }
 
+static void own_rows_that_cannot_be_read_are_asked_for_whole(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.differ = BYTES_LIT("\x02");
+    answer(f, donor, &head, "bb");
+    forget_sent(f);
+    core_sync_unread(f->core);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_u64(ask.range.first, 0);
+    expect_u64(ask.range.end, 10);
+    expect_u64(ask.range.bits, WIRE_SYNC_ALL);
+    expect_u64(ask.after.len, 0);
+    head.differ = bytes_of(NULL, 0);
+    answer(f, donor, &head, "aa");
+    expect_u64(f->put_count, 3);
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 2);
+    expect_u64(f->sum_first, 10);
+}
+
 /* --- donor --- */
 
 static void ask_for(struct fixture *f, uint8_t from, uint32_t id, const char *after)
@@ -670,6 +695,7 @@ int main(void)
         CORE_TEST(rows_that_were_given_already_are_refused, setup_behind),
         CORE_TEST(rows_that_do_not_say_what_differs_end_the_link, setup_behind),
         CORE_TEST(a_flush_while_rows_are_summed_up_begins_anew, setup_behind),
+        CORE_TEST(own_rows_that_cannot_be_read_are_asked_for_whole, setup_behind),
         CORE_TEST(the_rest_of_a_range_is_not_given_from_another_checkpoint, setup_recovered),
         CORE_TEST(who_cannot_give_any_more_is_given_to, setup_behind),
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
