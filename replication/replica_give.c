@@ -272,7 +272,8 @@ static void step(struct give *g)
     g->doing = g->want;
     g->doing_id = g->id;
     g->want = GIVE_NOTHING;
-    g->store = r->options.store;
+    /* During a resync, to one who cannot wait for its end (core_resync.c): what is kept. */
+    g->store = r->take.kept != NULL ? r->take.kept : r->options.store;
     g->seed = ks_seed(r->options.ks);
     g->piece_bytes = g->bytes_max;
     buf_clear(&g->from);

@@ -286,7 +286,9 @@ static void answer_finish(struct replica *r)
     struct vv vv, seqs;
 
     if (t->kept != NULL && !t->stale && !core_sync_stale(r->core)) {
-        const int err = r->options.host->keep_new(r->options.ctx);
+        /* The old store goes: peers may be reading it (core_resync.c). */
+        const int err =
+            replica_give_close_all(r) ? r->options.host->keep_new(r->options.ctx) : -ERR_BUSY;
 
         if (err != 0) {
             t->state = TAKE_FINISH; /* Once more. */
@@ -513,7 +515,7 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
     posv_copy(&t->at, at);
     posv_copy(&t->newest, newest);
     t->state = TAKE_FINISH;
-    if (t->kept != NULL) {
+    if (t->kept != NULL || t->aside_due) {
         t->state = TAKE_JOIN;
         t->join.under_way = true;
         t->join.end = false;

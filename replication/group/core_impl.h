@@ -363,10 +363,13 @@ void core_seal_tick(struct core *core);
 /* Begins a resync if there is no other way. */
 void core_resync_check(struct core *core);
 /*
- * A peer that may not be kept waiting asks for a copy: we put our own wish off, if we can.
- * `entered`: it cannot.
+ * Whether a peer is given a copy although we wish for one: if it may not be kept waiting we put
+ * our wish off, if we can. `entered`: it cannot; then it is given what we have kept, if we cannot
+ * either.
  */
 bool core_resync_yield(struct core *core, const struct peer *asker, bool entered);
+/* No other member could give anything, now or later. */
+bool core_resync_is_alone(const struct core *core);
 /* Whether the peer can give us something that no log gives us. */
 bool core_resync_helps(const struct core *core, const struct peer *peer);
 /* What we have, raised by what the rows have that were joined to ours. */

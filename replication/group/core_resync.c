@@ -29,7 +29,13 @@
  * Two members may lack something of each other, when both wrote for long. Of two that ask each
  * other, or of more that ask in a circle, who has the higher origin number gives first: with the
  * lowest one among those who wait there is always one that is served. But who has put rows aside
- * already cannot give any more, and goes before all who have not: its giver may have gone.
+ * already cannot put his wish off any more, and goes before all who have not: its giver may have
+ * gone.
+ *
+ * Of two who both have put rows aside, each gives the other what it has kept: its own rows, which
+ * are what they were when it began, with everything up to V, and which no one changes before all is
+ * joined. So the giver of both may be gone for good. Where nobody is left who could give, the
+ * member goes on with its own rows.
  */
 #include "engine/base/check.h"
 
@@ -93,6 +99,17 @@ bool core_resync_helps(const struct core *core, const struct peer *peer)
     return false;
 }
 
+bool core_resync_is_alone(const struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        const struct member *member = members_find(&core->members, core->peers[i]->origin);
+
+        if (member != NULL && member->state == MEMBER_ACTIVE)
+            return false;
+    }
+    return true;
+}
+
 static bool any_helps(const struct core *core)
 {
     for (unsigned i = 0; i < core->peers_count; i++) {
@@ -148,8 +165,10 @@ bool core_resync_yield(struct core *core, const struct peer *asker, bool entered
     const struct member *member = members_find(&core->members, asker->origin);
     struct sync_in *in = &core->sync_in;
 
-    if (!in->resync || in->entered)
+    if (!in->resync)
         return false;
+    if (in->entered)
+        return entered; /* What was kept is given. */
     if (!entered && asker->origin > core->options.origin && member != NULL &&
         member->state == MEMBER_ACTIVE)
         return false;

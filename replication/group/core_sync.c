@@ -125,21 +125,35 @@ bool core_sync_is_donor(const struct core *core, const struct peer *peer)
            !core->origins[peer->index].frozen;
 }
 
-/* The next one in turn that can be a donor; NULL: none is there. */
-static struct peer *choose_donor(struct core *core)
+/* The next one in turn that can be a donor, and has what we need or is `any`; NULL: none is there.
+ */
+static struct peer *next_donor(struct core *core, bool any)
 {
     for (unsigned i = 1; i <= core->peers_count; i++) {
         const unsigned at = (core->sync_in.donor_last + i) % core->peers_count;
         struct peer *peer = core->peers[at];
 
-        /* Once something was put aside, whoever can brings it to an end. */
-        if (core_sync_is_donor(core, peer) &&
-            (!core->sync_in.resync || core->sync_in.entered || core_resync_helps(core, peer))) {
+        if (core_sync_is_donor(core, peer) && (any || core_resync_helps(core, peer))) {
             core->sync_in.donor_last = at;
             return peer;
         }
     }
     return NULL;
+}
+
+static struct peer *choose_donor(struct core *core)
+{
+    const struct sync_in *in = &core->sync_in;
+    struct peer *peer = next_donor(core, !in->resync);
+    const bool silent = peer != NULL && peer->origin == in->donor && in->patience == PATIENCE_MAX;
+
+    /* Once something was put aside, whoever can brings it to an end; but its giver may come back.
+     */
+    if (!in->resync || !in->entered || (peer != NULL && !silent) ||
+        core->now.mono_ms - in->heard_ms <= core->options.timeout_ms)
+        return peer;
+    struct peer *other = next_donor(core, true);
+    return other != NULL ? other : peer;
 }
 
 void core_sync_start(struct core *core)
@@ -186,6 +200,21 @@ static void close_idle(struct core *core)
     }
 }
 
+/*
+ * A resync that nobody is left to end: with rows of a member that has none and has seen nothing,
+ * one's own stay as they are.
+ */
+static void keep_own(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    posv_init(&in->vector);
+    posv_copy(&in->newest, &core->newest);
+    in->has_vector = in->begun = in->storing = true;
+    core->host->sync_begin(core->ctx);
+    core->host->sync_finish(core->ctx, &in->vector, &in->newest);
+}
+
 void core_sync_tick(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
@@ -213,6 +242,8 @@ void core_sync_tick(struct core *core)
         ask(core);
     else if (in->resync && !in->entered)
         in->wanted = false; /* Nothing has happened yet. */
+    else if (in->resync && core_resync_is_alone(core))
+        keep_own(core);
 }
 
 /* What both have. */
@@ -398,6 +429,9 @@ void core_sync_finished(struct core *core)
     in->wanted = false;
     buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);
+    /* What was kept is gone, also from those to whom it was given. */
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core_sync_link_down(core, core->peers[i]);
     if (in->resync)
         core_resync_adopt(core, &in->vector);
     else

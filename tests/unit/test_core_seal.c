@@ -1,0 +1,144 @@
+/*
+ * Copies whose giver is gone for good: what those do who have put rows aside, and when a history
+ * ends of which rows here hold more than their vector says.
+ */
+#include "tests/unit/test_core_sync_fixture.h"
+
+/* The giver may come back; one who has nothing for us would only bring it to an end. */
+static void who_has_nothing_to_give_is_asked_late(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    link_peer(f, FOURTH);
+    (void)ask_for_two_buckets(f, &head, &ask);
+    core_link_down(f->core, PEER);
+    core_link_down(f->core, THIRD);
+    forget_sent(f);
+    tick(f, 1);
+    expect_u64(count_sent(f, FOURTH, WIRE_SYNC_ASK), 0);
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT);
+    assert_int_equal(asked(f, &ask), FOURTH);
+    assert_true(ask.entered);
+}
+
+static void who_is_left_alone_goes_on_with_what_it_had(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct members members = three_members(6);
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    (void)ask_for_two_buckets(f, &head, &ask);
+    for (unsigned i = 1; i < members.count; i++)
+        members.at[i].state = MEMBER_SEALED;
+    members.at[1].sealed_seq = 5;
+    core_set_members(f->core, &members);
+    tick(f, 1);
+    expect_u64(f->begin_count, 2); /* What came is thrown away, */
+    expect_u64(f->finish_count, 1);
+    expect_u64(f->finish_at.count, 0); /* and nothing joined. */
+    core_sync_finished(f->core);
+    assert_false(core_syncing(f->core));
+    expect_u64(vv_get(core_applied_vv(f->core), PEER), HLC(-50));
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+    log_local(f, 11);
+}
+
+static void ask_as_one_who_resyncs(struct fixture *f, uint8_t from, bool entered)
+{
+    const struct wire_sync_ask ask = {
+        .id = 3, .entered = entered, .range = {.bits = WIRE_SYNC_ALL}};
+
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, from);
+}
+
+/* Two who both have put rows aside, and whose giver is gone, would wait for each other. */
+static void who_has_put_rows_aside_gives_what_it_had_to_another_such(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    const struct posv at = posv_with(SELF, (struct pos){10, HLC(-100)});
+    struct wire_sync_rows given;
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    (void)ask_for_two_buckets(f, &head, &ask);
+    ask_as_one_who_resyncs(f, THIRD, false);
+    expect_u64(f->open_count, 0);
+    ask_as_one_who_resyncs(f, THIRD, true);
+    expect_u64(f->open_count, 1);
+    core_sync_opened(f->core, THIRD, 3, 0, &at, 0);
+    expect_u64(f->read_count, 1);
+    core_sync_rows(f->core, THIRD, 3, 0, &(struct core_piece){.last = true});
+    assert_int_equal(wire_get_sync_rows(last_body(f, THIRD, WIRE_SYNC_ROWS), &given), 0);
+    expect_u64(posv_get(&given.at, SELF).seq, 10);
+    assert_true(core_resyncing(f->core)); /* Its own goes on all the while. */
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_RESYNC);
+}
+
+/* Its rows are a copy of PEER's, and may hold one batch more than was in the vector. */
+static int setup_copied(void **state)
+{
+    struct core_options options = {.origin = SELF,
+                                   .incarnation = 11,
+                                   .group_id = {7},
+                                   .recovered_lsn = 15,
+                                   .covered_lsn = 15,
+                                   .resync = true};
+
+    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
+    assert_int_equal(posv_raise(&options.newest, PEER, (struct pos){6, HLC(-40)}), 0);
+    posv_copy(&options.covered, &options.recovered);
+    return setup_with(state, &options);
+}
+
+static void a_history_ends_not_before_what_rows_of_a_copy_hold(void **state)
+{
+    struct fixture *f = *state;
+    struct pos pos;
+
+    link_peer(f, PEER);
+    core_freeze(f->core, PEER);
+    tick(f, 10);
+    assert_false(core_frozen(f->core, PEER, &pos));
+    send_batch(f, 6, HLC(-40), tag_of(0, 0));
+    expect_u64(f->applied_seq, 6);
+    core_durable(f->core, f->lsn);
+    tick(f, 10);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 6);
+    send_batch(f, 7, HLC(-30), tag_of(0, 0));
+    expect_u64(f->applied_seq, 6);
+}
+
+static void who_remains_alone_waits_for_nothing_that_rows_hold(void **state)
+{
+    struct fixture *f = *state;
+    struct members members = three_members(5);
+    struct pos pos;
+
+    members.count = 2;
+    core_set_members(f->core, &members);
+    core_freeze(f->core, PEER);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CORE_TEST(who_has_nothing_to_give_is_asked_late, setup_behind),
+        CORE_TEST(who_is_left_alone_goes_on_with_what_it_had, setup_behind),
+        CORE_TEST(who_has_put_rows_aside_gives_what_it_had_to_another_such, setup_behind),
+        CORE_TEST(a_history_ends_not_before_what_rows_of_a_copy_hold, setup_copied),
+        CORE_TEST(who_remains_alone_waits_for_nothing_that_rows_hold, setup_copied),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
