@@ -141,9 +141,10 @@ static void host_sync_put(void *ctx, struct wire_sync_rows *rows)
     replica_take_rows(ctx, rows);
 }
 
-static void host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest)
+static void host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest,
+                             bool joins)
 {
-    replica_take_finish(ctx, at, newest);
+    replica_take_finish(ctx, at, newest, joins);
 }
 
 static const struct core_host core_host = {.send = host_send,

@@ -240,7 +240,8 @@ void replica_take_begin(struct replica *r);
 void replica_take_aside(struct replica *r);
 void replica_take_sum(struct replica *r, uint16_t first);
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
-void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest);
+void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest,
+                         bool joins);
 /* Own rows could not be read, time after time. */
 bool replica_take_is_stuck(const struct replica *r);
 /* The group was emptied: what waits is worthless. */

@@ -507,7 +507,8 @@ bool replica_take_is_stuck(const struct replica *r)
     return r->take.unread == UNREAD_MAX;
 }
 
-void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest)
+void replica_take_finish(struct replica *r, const struct posv *at, const struct posv *newest,
+                         bool joins)
 {
     struct take *t = &r->take;
 
@@ -515,7 +516,7 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
     posv_copy(&t->at, at);
     posv_copy(&t->newest, newest);
     t->state = TAKE_FINISH;
-    if (t->kept != NULL || t->aside_due) {
+    if (joins) {
         t->state = TAKE_JOIN;
         t->join.under_way = true;
         t->join.end = false;

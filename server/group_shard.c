@@ -77,13 +77,14 @@ static void behind_event(const struct group_shard *gs, const struct core_event *
         break;
     case CORE_RESYNC:
         LOG_NOTICE(
-            "group",
-            "what this node missed is in nobody's log any more: copying rows from a peer, no "
-            "writes until they are joined shard=%u",
+            "group", "%s: copying rows from a peer, no writes until then shard=%u",
+            event->detail == 0
+                ? "what this node missed is in nobody's log any more"
+                : "the rows here hold what nobody but a member that is to be unlinked could tell",
             shard);
         break;
     case CORE_RESYNCED:
-        LOG_NOTICE("group", "the rows of the peer are joined, going on with the logs shard=%u",
+        LOG_NOTICE("group", "the rows of the peer are here, going on with the logs shard=%u",
                    shard);
         break;
     default:

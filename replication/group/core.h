@@ -67,6 +67,7 @@ enum core_event_kind {
     CORE_BEYOND_SEAL,    /* We have batches of an origin that was sealed before them: no writes. */
     CORE_PEER_BACK,      /* A peer that was behind has what the log does not reach back to. */
     CORE_RESYNC,         /* What we lack is in nobody's log: the rows of a peer are asked for. */
+                         /* detail 1: to take the place of ours, which hold too much. */
     CORE_RESYNCED,       /* They are joined to ours. */
     CORE_ASKED,          /* After a start: detail: peers that have not said what they have of us. */
     CORE_WENT_BACK,      /* A peer knows that we had more: this is an older copy. No writes. */
@@ -131,12 +132,12 @@ struct core_host {
      * As joiner: stores rows, which replace what is there (core_sync_stored); then makes all of it
      * durable, with `at` as the covered vector (core_sync_finished), and keeps `newest`
      * (core_options). Rows borrow from the call. In a resync `at` is what the rows put aside have
-     * seen, and own rows what core_position says: both are made one (row_reconcile), and the
-     * covered vector is the greater of both at each origin. Rows that a flush overtakes are thrown
-     * away.
+     * seen, and own rows what core_position says: with `joins` both are made one (row_reconcile),
+     * and the covered vector is the greater of both at each origin. Without it own rows go: `at`
+     * has all that they have seen. Rows that a flush overtakes are thrown away.
      */
     void (*sync_put)(void *ctx, struct wire_sync_rows *rows);
-    void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest);
+    void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest, bool joins);
 };
 
 /* --- limits; 0 means the default --- */

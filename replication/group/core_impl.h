@@ -44,6 +44,7 @@ struct origin {
     uint64_t progress_ms;   /* When queued last moved, or nothing was missing. */
     bool freezing;          /* It is to be, when the rows of a copy allow it (core_seal.c). */
     bool frozen;            /* Nothing of it is taken. */
+    uint64_t stranded_ms;   /* Since when that waits for what no log brings; 0: it does not. */
     uint64_t relay_wait_ms; /* For an answer; grows until one comes. */
     unsigned relay_last;    /* Index of the peer that was asked last. */
 };
@@ -101,6 +102,7 @@ struct sync_out {
 struct sync_in {
     bool wanted;
     bool resync;  /* We have rows, and join what comes to them. */
+    bool anew;    /* Of what we have a peer has all: its rows take the place of ours. */
     bool entered; /* The host knows of it: it goes on to its end. */
     bool begun;   /* The host has put nothing aside but what belongs to `vector`. */
     bool storing; /* The host is at work, */
@@ -357,6 +359,9 @@ uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable);
 void core_seal(struct core *core, const struct member *member);
 /* Freezes what could not be frozen yet. */
 void core_seal_tick(struct core *core);
+/* Our rows hold what only a member had that is to be unlinked, and is not there to give the rest.
+ */
+bool core_seal_stranded(const struct core *core);
 
 /* --- core_resync.c --- */
 
@@ -370,8 +375,11 @@ void core_resync_check(struct core *core);
 bool core_resync_yield(struct core *core, const struct peer *asker, bool entered);
 /* No other member could give anything, now or later. */
 bool core_resync_is_alone(const struct core *core);
-/* Whether the peer can give us something that no log gives us. */
+/* Whether the peer can give us something that no log gives us; or rows instead of ours. */
 bool core_resync_helps(const struct core *core, const struct peer *peer);
+/* Whether rows of such a checkpoint can take the place of ours. */
+bool core_resync_replaces(const struct core *core, const struct peer *peer,
+                          const struct wire_sync_rows *rows);
 /* What we have, raised by what the rows have that were joined to ours. */
 void core_resync_adopt(struct core *core, const struct posv *at);
 

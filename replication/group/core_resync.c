@@ -36,6 +36,11 @@
  * are what they were when it began, with everything up to V, and which no one changes before all is
  * joined. So the giver of both may be gone for good. Where nobody is left who could give, the
  * member goes on with its own rows.
+ *
+ * Rows that hold too much (core_seal.c) are not joined to those that come: nothing tells what is to
+ * go. They are exchanged for those of a peer, of a checkpoint that has V, so that nothing is lost
+ * with them, and that does not hold too much itself. The log stays: the own batches that others
+ * lack are none by then.
  */
 #include "engine/base/check.h"
 
@@ -87,10 +92,38 @@ static enum need need_of(const struct core *core, unsigned index)
     return need;
 }
 
+/* The peer has all that we have, and stays. */
+static bool has_ours(const struct core *core, const struct peer *peer)
+{
+    struct posv applied;
+
+    core_applied_posv(core, &applied);
+    return !core->origins[peer->index].freezing && posv_leq(&applied, &peer->durable);
+}
+
+/* No more is known to be in its rows than in its log: else it waits as we do. */
+bool core_resync_replaces(const struct core *core, const struct peer *peer,
+                          const struct wire_sync_rows *rows)
+{
+    struct posv applied;
+
+    core_applied_posv(core, &applied);
+    for (unsigned i = 0; i < core->origins_count; i++) {
+        const struct origin *o = &core->origins[i];
+
+        if (o->freezing &&
+            posv_get(&rows->newest, o->origin).seq > posv_get(&peer->durable, o->origin).seq)
+            return false;
+    }
+    return has_ours(core, peer) && posv_leq(&applied, &rows->at);
+}
+
 bool core_resync_helps(const struct core *core, const struct peer *peer)
 {
     if (!core_sync_is_donor(core, peer))
         return false;
+    if (core->sync_in.anew)
+        return has_ours(core, peer);
     for (unsigned i = 0; i < core->origins_count; i++) {
         if (need_of(core, i) != NEED_NOTHING &&
             last_seq(core, peer, core->origins[i].origin) > core->origins[i].queued.seq)
@@ -104,7 +137,8 @@ bool core_resync_is_alone(const struct core *core)
     for (unsigned i = 0; i < core->peers_count; i++) {
         const struct member *member = members_find(&core->members, core->peers[i]->origin);
 
-        if (member != NULL && member->state == MEMBER_ACTIVE)
+        if (member != NULL && member->state == MEMBER_ACTIVE &&
+            (!core->sync_in.anew || has_ours(core, core->peers[i])))
             return false;
     }
     return true;
@@ -123,7 +157,7 @@ static void begin(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
 
-    core_event(core, CORE_RESYNC, NULL, 0);
+    core_event(core, CORE_RESYNC, NULL, in->anew);
     in->wanted = in->resync = true;
     in->entered = in->begun = in->has_vector = in->stale = false;
     in->donor = 0;
@@ -143,6 +177,12 @@ void core_resync_check(struct core *core)
     if (!core->options.resync || core->sync_in.wanted || core->forked || core->went_back ||
         core->self_state == MEMBER_SEALED || core->members.count == 0 || core_sync_giving(core))
         return;
+    core->sync_in.anew = core_seal_stranded(core);
+    if (core->sync_in.anew && any_helps(core)) {
+        begin(core);
+        return;
+    }
+    core->sync_in.anew = false;
     for (unsigned i = 0; i < core->origins_count && need != NEED_SOON; i++) {
         const enum need more = need_of(core, i);
 

@@ -6,9 +6,15 @@
  * of its checkpoint says, and if the donor is the one that is to be sealed it may be the only one
  * who has that: a seal before it would leave here what nobody else can get, and has no effects.
  * Hence a member freezes only when it has by the logs what its rows may hold of that origin
- * (`newest`), and goes on taking it until then. If no log brings it, since the donor does not come
- * back, the history cannot end while this member is one of those who remain. With nobody else who
- * remains, there is nobody to differ from.
+ * (`newest`), and goes on taking it until then. With nobody else who remains, there is nobody to
+ * differ from.
+ *
+ * If no log brings it, since the donor does not come back, these rows have to go: what they hold of
+ * it beyond their vector is a part of batches that nobody has, and is lost with the donor, as
+ * everything beyond the seal is. Another member that has all that this one has, by the logs, gives
+ * it its rows instead (core_resync.c): nothing is lost with the old ones, as this member could not
+ * write since it had them. If nobody has all of it, the history cannot end while this member is one
+ * of those who remain.
  */
 #include "engine/base/check.h"
 #include "engine/base/num.h"
@@ -21,6 +27,7 @@ void core_seal(struct core *core, const struct member *member)
     struct origin *o = &core->origins[core_origin_find(core, member->origin)];
 
     o->frozen = o->freezing = false;
+    o->stranded_ms = 0;
     if (member->state != MEMBER_SEALED)
         return;
     if (o->queued.seq > member->sealed_seq)
@@ -43,6 +50,7 @@ static void freeze(struct core *core, unsigned index)
 
     o->freezing = false;
     o->frozen = true;
+    o->stranded_ms = 0;
     core_queue_clear(o);
     if (core_resyncing(core))
         core_sync_overtaken(core); /* Rows of that member may be among those put aside. */
@@ -50,11 +58,45 @@ static void freeze(struct core *core, unsigned index)
         core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
 }
 
+/* The member is there, or somebody else has more of it in his log, or it waits here. */
+static bool may_come(const struct core *core, unsigned index)
+{
+    const struct origin *o = &core->origins[index];
+
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        const struct peer *peer = core->peers[i];
+
+        if (peer->state == CORE_LINK_UP &&
+            ((peer->index == index && !peer->self_behind) ||
+             (posv_get(&peer->durable, o->origin).seq > o->queued.seq &&
+              posv_get(&peer->trimmed, o->origin).seq <= o->queued.seq)))
+            return true;
+    }
+    return o->queued.seq > o->applied.seq;
+}
+
+bool core_seal_stranded(const struct core *core)
+{
+    for (unsigned i = 0; i < core->origins_count; i++) {
+        const struct origin *o = &core->origins[i];
+
+        if (o->stranded_ms != 0 && core->now.mono_ms - o->stranded_ms >= core->options.timeout_ms)
+            return true;
+    }
+    return false;
+}
+
 void core_seal_tick(struct core *core)
 {
     for (unsigned i = 0; i < core->origins_count; i++) {
-        if (core->origins[i].freezing && !must_wait(core, &core->origins[i]))
+        struct origin *o = &core->origins[i];
+
+        if (o->freezing && !must_wait(core, o))
             freeze(core, i);
+        else if (!o->freezing || may_come(core, i))
+            o->stranded_ms = 0;
+        else if (o->stranded_ms == 0)
+            o->stranded_ms = core->now.mono_ms;
     }
 }
 

@@ -133,7 +133,8 @@ static struct peer *next_donor(struct core *core, bool any)
         const unsigned at = (core->sync_in.donor_last + i) % core->peers_count;
         struct peer *peer = core->peers[at];
 
-        if (core_sync_is_donor(core, peer) && (any || core_resync_helps(core, peer))) {
+        if (core_sync_is_donor(core, peer) &&
+            ((any && !core->sync_in.anew) || core_resync_helps(core, peer))) {
             core->sync_in.donor_last = at;
             return peer;
         }
@@ -211,8 +212,9 @@ static void keep_own(struct core *core)
     posv_init(&in->vector);
     posv_copy(&in->newest, &core->newest);
     in->has_vector = in->begun = in->storing = true;
+    in->anew = false;
     core->host->sync_begin(core->ctx);
-    core->host->sync_finish(core->ctx, &in->vector, &in->newest);
+    core->host->sync_finish(core->ctx, &in->vector, &in->newest, true);
 }
 
 void core_sync_tick(struct core *core)
@@ -227,6 +229,10 @@ void core_sync_tick(struct core *core)
         return;
     if (in->resync && core->durable_lsn != core->applied_lsn)
         return; /* What comes is joined to what is durable. */
+    if (in->anew && !in->entered && !core_seal_stranded(core)) {
+        in->wanted = false; /* It is there again, or need not wait any more. */
+        return;
+    }
     if (donor != NULL && donor->state == CORE_LINK_UP) {
         if (core->now.mono_ms - in->heard_ms <= (uint64_t)core->options.timeout_ms << in->patience)
             return;
@@ -308,6 +314,8 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
         in->heard_ms = core->now.mono_ms;
         return true;
     }
+    if (in->anew && !core_resync_replaces(core, peer, &rows))
+        return true; /* Asked for again after a while: a later checkpoint may do. */
     if (in->has_vector)
         meet(&in->vector, &rows.at);
     else
@@ -373,9 +381,9 @@ void core_sync_stored(struct core *core, int err)
     }
     if (in->last) {
         /* Of an earlier copy: our own rows may still hold that. */
-        for (unsigned i = 0; i < core->newest.count; i++)
+        for (unsigned i = 0; i < core->newest.count && !in->anew; i++)
             IGNORE_RESULT(posv_raise(&in->newest, core->newest.origin[i], core->newest.at[i]));
-        core->host->sync_finish(core->ctx, &in->vector, &in->newest);
+        core->host->sync_finish(core->ctx, &in->vector, &in->newest, in->resync && !in->anew);
         return;
     }
     in->storing = false;

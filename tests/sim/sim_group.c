@@ -37,7 +37,9 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->flushes += t->flushes;
     sum->behind += t->behind;
     sum->resyncs += t->resyncs;
+    sum->renewed += t->renewed;
     sum->unread += t->unread;
+    sum->brought_back += t->brought_back;
     sum->alike += t->alike;
     sum->steps += t->steps;
     sum->stepped_batches += t->stepped_batches;
@@ -69,13 +71,14 @@ static void groups_converge_to_what_the_history_means(void **state)
            " of them lost in %" PRIu64 " crashes, %" PRIu64 " cuts, %" PRIu64 " relayed, %" PRIu64
            " rows collected, %" PRIu64 " records trimmed, %" PRIu64 " unlinked, %" PRIu64
            " joined, %" PRIu64 " rows copied, %" PRIu64 " times behind, %" PRIu64
-           " resyncs that left out %" PRIu64 " rows, %" PRIu64 " ranges unread, %" PRIu64
-           " flushes, %" PRIu64 " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64
-           " frames, %" PRIu64 " bytes\n",
+           " resyncs that left out %" PRIu64 " rows, %" PRIu64 " that took all, %" PRIu64
+           " ranges unread, %" PRIu64 " brought back, %" PRIu64 " flushes, %" PRIu64
+           " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64 " frames, %" PRIu64
+           " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
-           sum.alike, sum.unread, sum.flushes, sum.steps, sum.stepped_batches, sum.frames,
-           sum.bytes);
+           sum.alike, sum.renewed, sum.unread, sum.brought_back, sum.flushes, sum.steps,
+           sum.stepped_batches, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */

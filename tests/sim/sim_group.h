@@ -133,6 +133,7 @@ struct gs_member {
     struct buf put;             /* A piece of a copy on its way to the rows, */
     uint32_t put_flush;         /* of this flush epoch. */
     struct posv put_at;
+    bool put_joins;
     struct posv put_newest;
     struct posv newest; /* Persisted with the copy. */
 };
@@ -217,7 +218,9 @@ struct gs_totals {
     uint64_t flushes;
     uint64_t behind;
     uint64_t resyncs;
-    uint64_t unread; /* Ranges of own rows that could not be read. */
+    uint64_t renewed;      /* Of these, rows that took the place of all own ones. */
+    uint64_t unread;       /* Ranges of own rows that could not be read. */
+    uint64_t brought_back; /* Members that are to be unlinked, as one waits for them. */
     uint64_t alike;
     uint64_t steps;           /* Of clocks, by an hour, */
     uint64_t stepped_batches; /* and what was made meanwhile. */
@@ -329,7 +332,7 @@ void gs_host_sync_sum(void *ctx, uint16_t first);
 void gs_host_sync_close(void *ctx, uint8_t peer);
 void gs_host_sync_begin(void *ctx);
 void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);
-void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest);
+void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest, bool joins);
 struct gs *gs_of(struct gs_member *m);
 
 /* --- sim_group_ops.c --- */

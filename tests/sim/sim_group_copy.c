@@ -240,11 +240,12 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
     later(m, GS_SYNC_PUT, 0, 0);
 }
 
-void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest)
+void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest, bool joins)
 {
     struct gs_member *m = ctx;
 
     m->put_flush = m->flush;
+    m->put_joins = joins;
     posv_copy(&m->put_at, at);
     posv_copy(&m->put_newest, newest);
     later(m, GS_SYNC_FINISH, 0, 0);
@@ -307,7 +308,9 @@ static void join_aside(struct gs *gs, struct gs_member *m)
         struct buf joined;
 
         buf_init(&joined, SIZE_MAX);
-        if (gs->fault == GS_KEEP_REMOVED)
+        if (!m->put_joins)
+            CHECK(buf_append_bytes(&joined, other.row) == 0);
+        else if (gs->fault == GS_KEEP_REMOVED)
             CHECK(row_merge(mine.row, other.row, &joined) == 0);
         else
             CHECK(row_reconcile(&mine, &other, &joined) == 0);
@@ -319,6 +322,7 @@ static void join_aside(struct gs *gs, struct gs_member *m)
     }
     m->resyncing = false;
     gs->totals.resyncs++;
+    gs->totals.renewed += !m->put_joins;
 }
 
 static void finish(struct gs *gs, struct gs_member *m)

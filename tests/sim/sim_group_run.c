@@ -16,6 +16,7 @@
 #define CHAOS_US    (4000 * GS_MS)
 #define HEAL_US     (30000 * GS_MS)
 #define QUIET_US    (8000 * GS_MS)
+#define RETURN_US   (12000 * GS_MS) /* After the healing, for whom the others still wait. */
 #define BYTES_SLACK (64u << 10)
 /* Less than a member that starts waits for peers (timeout_ms). */
 #define CLOCK_STEP_US_MAX (1500 * GS_MS)
@@ -247,13 +248,14 @@ static bool is_waited_for(const struct gs *gs)
     return false;
 }
 
-/* Whoever is to be unlinked may stay away, but not if the unlinking cannot end without it. */
+/* Whoever is to be unlinked may stay away, but not if the unlinking has not ended without it. */
 static void bring_back(struct gs *gs)
 {
     if (gs->unlinked == gs->members_count || gs->members[gs->unlinked].up || gs->sealed ||
         !is_waited_for(gs))
         return;
     gs_trace(gs, "member %u is brought back", gs->unlinked);
+    gs->totals.brought_back++;
     gs_member_start(gs, &gs->members[gs->unlinked]);
 }
 
@@ -756,7 +758,8 @@ bool gs_run(struct gs *gs)
     const uint64_t limit = gs->now + HEAL_US;
     while (gs->why[0] == '\0' && gs->now < limit && !all_have_all(gs)) {
         run_until(gs, gs->now + 20 * GS_MS);
-        bring_back(gs);
+        if (limit - gs->now < HEAL_US - RETURN_US)
+            bring_back(gs);
     }
     for (unsigned i = 0; gs->trace && i < gs->members_count; i++)
         trace_lacking(gs, &gs->members[i]);

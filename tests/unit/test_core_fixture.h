@@ -74,6 +74,7 @@ struct fixture {
     unsigned put_count;
     unsigned put_rows;
     unsigned finish_count;
+    bool finish_joins;
     struct posv finish_at;
     struct posv finish_newest;
     uint32_t generation; /* Of the core's last request to PEER for its own batches. */
@@ -204,11 +205,12 @@ static void on_sync_put(void *ctx, struct wire_sync_rows *rows)
         f->put_rows++;
 }
 
-static void on_sync_finish(void *ctx, const struct posv *at, const struct posv *newest)
+static void on_sync_finish(void *ctx, const struct posv *at, const struct posv *newest, bool joins)
 {
     struct fixture *f = ctx;
 
     f->finish_count++;
+    f->finish_joins = joins;
     posv_copy(&f->finish_at, at);
     posv_copy(&f->finish_newest, newest);
 }

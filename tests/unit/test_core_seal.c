@@ -41,6 +41,7 @@ static void who_is_left_alone_goes_on_with_what_it_had(void **state)
     expect_u64(f->begin_count, 2); /* What came is thrown away, */
     expect_u64(f->finish_count, 1);
     expect_u64(f->finish_at.count, 0); /* and nothing joined. */
+    assert_true(f->finish_joins);
     core_sync_finished(f->core);
     assert_false(core_syncing(f->core));
     expect_u64(vv_get(core_applied_vv(f->core), PEER), HLC(-50));
@@ -130,6 +131,92 @@ static void who_remains_alone_waits_for_nothing_that_rows_hold(void **state)
     expect_u64(pos.seq, 5);
 }
 
+/* PEER, whose copy is here, is to be unlinked and is not there. THIRD has so much of it. */
+static void be_stranded(struct fixture *f, struct pos pos)
+{
+    struct wire_hello hello = hello_of(THIRD);
+
+    hello.applied = hello.durable = posv_with(PEER, pos);
+    greet(f, &hello);
+    core_freeze(f->core, PEER);
+    tick(f, 1);
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT);
+}
+
+static void answer_empty(struct fixture *f, uint8_t from, const struct wire_sync_rows *head)
+{
+    assert_int_equal(wire_build_sync_rows(&f->batch, head, NULL, 0), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, from);
+}
+
+static void rows_that_hold_too_much_of_a_history_are_exchanged(void **state)
+{
+    struct fixture *f = *state;
+    const struct pos has = {5, HLC(-50)}, older = {4, HLC(-60)}, lost = {6, HLC(-40)};
+    struct wire_sync_rows head = {.last = true, .newest = posv_with(PEER, has)};
+    struct wire_sync_ask ask;
+    struct pos pos;
+
+    be_stranded(f, has);
+    assert_true(core_resyncing(f->core));
+    assert_int_equal(asked(f, &ask), THIRD);
+    head.id = ask.id;
+    head.at = posv_with(PEER, older); /* Of a checkpoint that lacks what we have, */
+    answer_empty(f, THIRD, &head);
+    head.at = posv_with(PEER, has);
+    head.newest = posv_with(PEER, lost); /* or of one who waits, too. */
+    answer_empty(f, THIRD, &head);
+    expect_u64(f->begin_count, 0);
+    head.newest = posv_with(PEER, has);
+    answer_empty(f, THIRD, &head);
+    expect_u64(f->begin_count, 1);
+    core_sync_stored(f->core, 0);
+    const struct wire_sync_range range = {.end = KEY_SLOTS, .bits = WIRE_SYNC_ALL};
+    core_sync_summed(f->core, &range);
+    head.end = KEY_SLOTS;
+    answer(f, THIRD, &head, "bb");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->finish_count, 1);
+    assert_false(f->finish_joins);
+    expect_u64(posv_get(&f->finish_newest, PEER).seq, 5);
+    assert_false(core_frozen(f->core, PEER, &pos));
+    core_sync_finished(f->core);
+    tick(f, 1);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 5);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+}
+
+static void rows_are_not_exchanged_for_those_of_one_who_has_less(void **state)
+{
+    struct fixture *f = *state;
+
+    be_stranded(f, (struct pos){4, HLC(-60)});
+    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT);
+    assert_false(core_resyncing(f->core));
+    expect_u64(count_sent(f, THIRD, WIRE_SYNC_ASK), 0);
+}
+
+static void rows_are_not_exchanged_when_the_rest_comes_after_all(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_hello hello = hello_of(PEER);
+    struct pos pos;
+
+    be_stranded(f, (struct pos){5, HLC(-50)});
+    assert_true(core_resyncing(f->core));
+    hello.applied = hello.durable = posv_with(PEER, (struct pos){6, HLC(-40)});
+    greet(f, &hello);
+    tick(f, 1);
+    assert_false(core_resyncing(f->core));
+    send_batch(f, 6, HLC(-40), tag_of(0, 0));
+    core_durable(f->core, f->lsn);
+    tick(f, 1);
+    assert_true(core_frozen(f->core, PEER, &pos));
+    expect_u64(pos.seq, 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +225,9 @@ int main(void)
         CORE_TEST(who_has_put_rows_aside_gives_what_it_had_to_another_such, setup_behind),
         CORE_TEST(a_history_ends_not_before_what_rows_of_a_copy_hold, setup_copied),
         CORE_TEST(who_remains_alone_waits_for_nothing_that_rows_hold, setup_copied),
+        CORE_TEST(rows_that_hold_too_much_of_a_history_are_exchanged, setup_copied),
+        CORE_TEST(rows_are_not_exchanged_for_those_of_one_who_has_less, setup_copied),
+        CORE_TEST(rows_are_not_exchanged_when_the_rest_comes_after_all, setup_copied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
