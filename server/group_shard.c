@@ -84,7 +84,7 @@ static void behind_event(const struct group_shard *gs, const struct core_event *
             shard);
         break;
     case CORE_RESYNCED:
-        LOG_NOTICE("group", "the rows of the peer are here, going on with the logs shard=%u",
+        LOG_NOTICE("group", "the rows of the peer are joined, going on with the logs shard=%u",
                    shard);
         break;
     default:
