@@ -102,6 +102,26 @@ static void groups_that_once_diverged_converge(void **state)
     }
 }
 
+/* What they wrote is what the others have, whatever happens meanwhile. */
+static void members_leave_and_nothing_is_lost(void **state)
+{
+    const uint64_t runs = seed_number("TIERRA_SIM_RUNS", RUNS_DEFAULT) / 4;
+    const uint64_t base = seed_get();
+
+    (void)state;
+    for (uint64_t run = 0; run < runs; run++) {
+        const unsigned other =
+            (unsigned)(base + run) & (GS_CRASHES | GS_EXPIRES | GS_FLUSHES | GS_LAGS);
+
+        gs_init(&gs, base + run, GS_SOUND, GS_HARSH | GS_LEAVES | other);
+        gs.trace = seed_number("TIERRA_SIM_TRACE", 0) != 0;
+        if (!gs_run(&gs))
+            fail_msg("%s; seed %" PRIu64 " of those that leave", gs.why, base + run);
+        assert_true(gs.sealed);
+        gs_deinit(&gs);
+    }
+}
+
 static void expect_caught(enum gs_fault fault, unsigned shape)
 {
     const uint64_t base = seed_get();
@@ -200,11 +220,18 @@ static void following_a_clock_that_was_stepped_is_caught(void **state)
     expect_caught(GS_BLIND_CLOCK, GS_AS_IT_COMES);
 }
 
+static void leaving_before_all_have_it_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_LEAVE_EARLY, GS_LEAVES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_converge_to_what_the_history_means),
         cmocka_unit_test(groups_that_once_diverged_converge),
+        cmocka_unit_test(members_leave_and_nothing_is_lost),
         cmocka_unit_test(delivery_that_is_not_causal_is_caught),
         cmocka_unit_test(dropping_losers_at_once_is_caught),
         cmocka_unit_test(dropping_floors_at_once_is_caught),
@@ -218,6 +245,7 @@ int main(void)
         cmocka_unit_test(a_resync_that_keeps_what_was_removed_is_caught),
         cmocka_unit_test(a_resync_that_leaves_out_what_differs_is_caught),
         cmocka_unit_test(following_a_clock_that_was_stepped_is_caught),
+        cmocka_unit_test(leaving_before_all_have_it_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

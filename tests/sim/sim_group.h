@@ -49,6 +49,7 @@ enum gs_fault {
     GS_KEEP_REMOVED,  /* A resync keeps what either side has, whatever the other has seen. */
     GS_ALL_ALIKE,     /* Whoever is asked says that all rows are the same. */
     GS_BLIND_CLOCK,   /* HLC and lease follow the wall clock, whatever it says. */
+    GS_LEAVE_EARLY,   /* Who leaves does not wait until all have what it has. */
 };
 
 /* What a run is like; bits. */
@@ -60,8 +61,9 @@ enum gs_shape {
     GS_JOINS = 8,
     GS_FLUSHES = 16,
     GS_UNLINKS = 32,
-    GS_LAGS = 64,   /* A member is away for longer than the logs are kept. */
-    GS_SHAPES = 128 /* All of them together, and one. */
+    GS_LAGS = 64,    /* A member is away for longer than the logs are kept. */
+    GS_SHAPES = 128, /* All of them together, and one. */
+    GS_LEAVES = 128  /* Only where it is named: a member leaves in good order. */
 };
 
 struct gs_record {
@@ -256,7 +258,10 @@ struct gs {
     unsigned stepper;  /* The member whose clock is stepped. */
     unsigned unlinked; /* The member that is unlinked by force; members_count: none. */
     uint64_t unlink_at;
-    unsigned joiner; /* The member that comes later; members_count: none. */
+    bool leaves;         /* It is not by force: it leaves, */
+    bool leaving;        /* and has been told; persisted, as what was agreed is, */
+    uint32_t left_flush; /* and the flush epoch that the agreement names. */
+    unsigned joiner;     /* The member that comes later; members_count: none. */
     uint64_t join_at;
     bool counted;    /* All know of it. */
     unsigned target; /* So many batches were made by then. */
@@ -282,10 +287,10 @@ void gs_at(struct gs *gs, uint64_t delay_us, const struct gs_event *event);
 void gs_fail(struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
 void gs_trace(const struct gs *gs, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Whether the member is still in the group. */
+/* Whether the member is still in the group: one that leaves, until its end is agreed. */
 static inline bool gs_counts(const struct gs *gs, unsigned index)
 {
-    return (index != gs->unlinked || gs->now < gs->unlink_at) &&
+    return (index != gs->unlinked || (gs->leaves ? !gs->sealed : gs->now < gs->unlink_at)) &&
            (index != gs->joiner || gs->now >= gs->join_at);
 }
 
@@ -293,7 +298,8 @@ static inline bool gs_counts(const struct gs *gs, unsigned index)
 
 /*
  * What agrees on membership, reduced to what the core sees of it: the survivors freeze the member's
- * history one by one, say what they have of it, and learn the seal one by one.
+ * history one by one, say what they have of it, and learn the seal one by one. One that leaves
+ * writes no more, says itself where it ends when all have that, and the others learn it.
  */
 void gs_control(struct gs *gs);
 void gs_set_members(struct gs *gs, struct gs_member *m);

@@ -1,6 +1,6 @@
 /*
  * Changes of membership, as agreements that every member keeps through crashes: a member is
- * unlinked by force, or one joins.
+ * unlinked by force, leaves, or one joins.
  */
 #include "engine/base/check.h"
 
@@ -117,22 +117,44 @@ static void join(struct gs *gs)
     }
 }
 
+/* It has been told to leave: when all have what it has, that is its end. */
+static void leave(struct gs *gs)
+{
+    const struct gs_member *m = &gs->members[gs->unlinked];
+
+    if (gs->sealed || !m->up || m->paused)
+        return;
+    if (!gs->leaving)
+        gs_trace(gs, "member %u is to leave", m->index);
+    gs->leaving = true;
+    if (gs->fault != GS_LEAVE_EARLY && !core_drained(m->core))
+        return;
+    gs->sealed = true;
+    gs->sealed_seq = m->seq;
+    gs->left_flush = m->flush;
+    gs_trace(gs, "member %u leaves at %llu", m->index, (unsigned long long)m->seq);
+}
+
 void gs_control(struct gs *gs)
 {
     if (gs->joiner != gs->members_count && gs->now >= gs->join_at)
         join(gs);
     if (gs->unlinked == gs->members_count || gs->now < gs->unlink_at)
         return;
+    if (gs->leaves)
+        leave(gs);
     for (unsigned i = 0; i < gs->members_count; i++) {
         struct gs_member *m = &gs->members[i];
 
-        if (i == gs->unlinked || !m->up || m->paused || gs_chance(gs, 60))
+        if (i == gs->unlinked || !m->up || m->paused || gs_chance(gs, 60) ||
+            (gs->leaves && !gs->sealed))
             continue;
         if (!gs->sealed) {
             prepare(gs, m);
         } else if (m->epoch == 1) {
             m->epoch = 2;
             gs_set_members(gs, m);
+            core_flush(m->core, gs->left_flush);
         }
     }
     if (!gs->sealed)

@@ -296,7 +296,8 @@ static void on_member_event(struct gs *gs, const struct gs_event *e)
         break;
     case GS_OP:
         gs_at(gs, gs_between(gs, 1, 2 * gs->op_gap_us), e);
-        if (m->up && !m->paused && !gs->calm && !m->refuses) {
+        if (m->up && !m->paused && !gs->calm && !m->refuses &&
+            (!gs->leaving || m->index != gs->unlinked)) {
             gs_member_tick(gs, m);
             gs_local_change(gs, m);
         }
@@ -449,7 +450,7 @@ static void run_until(struct gs *gs, uint64_t until)
 /* How often the group was emptied. */
 static uint32_t flush_of(const struct gs *gs)
 {
-    uint32_t flush = 0;
+    uint32_t flush = gs->left_flush;
 
     for (unsigned i = 0; i < gs->members_count; i++)
         flush = u32_max(flush, gs_counts(gs, i) ? gs->members[i].flush : 0);
@@ -654,7 +655,12 @@ static void pick_members(struct gs *gs, unsigned shape)
     gs->members_count = 2 + gs_pick(gs, GS_MEMBERS_MAX - 1);
     gs->joiner = gs->members_count;
     gs->unlinked = gs->members_count;
-    if (gs->members_count < 3)
+    gs->leaves = (shape & GS_LEAVES) != 0;
+    if (gs->leaves) {
+        gs->unlinked = gs_pick(gs, gs->members_count);
+        gs->unlink_at = gs->now + gs_between(gs, 500 * GS_MS, CHAOS_US);
+    }
+    if (gs->members_count < 3 || gs->leaves)
         return;
     if ((shape & GS_JOINS) != 0 || (!harsh && gs_chance(gs, 30))) {
         gs->joiner--;
