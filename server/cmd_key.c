@@ -3,6 +3,7 @@
 
 #include "engine/base/err.h"
 
+#include "engine/space/evict.h"
 #include "engine/space/scan.h"
 
 #include "server/handlers.h"
@@ -46,7 +47,7 @@ void cmd_unlink(struct request *rq)
     del_generic(rq);
 }
 
-static void count_existing(struct request *rq)
+void cmd_exists(struct request *rq)
 {
     int64_t count = 0;
 
@@ -57,14 +58,19 @@ static void count_existing(struct request *rq)
     reply_i64(rq->out, count);
 }
 
-void cmd_exists(struct request *rq)
-{
-    count_existing(rq);
-}
-
 void cmd_touch(struct request *rq)
 {
-    count_existing(rq);
+    int64_t count = 0;
+    struct obj *obj;
+
+    for (uint32_t i = 1; i < rq->argc; i++) {
+        const struct ks_key key = req_key(rq, i);
+        const enum ks_where where = ks_find(rq->ks, &key, rq->now_ms, &obj, NULL);
+        if (where == KS_COLD)
+            ks_use_count(rq->ks, &key);
+        count += where != KS_ABSENT;
+    }
+    reply_i64(rq->out, count);
 }
 
 const char *req_type_name(uint8_t type)

@@ -63,6 +63,9 @@ void ks_use_set(struct keyspace *ks, const struct use_rule *rule, size_t bytes_m
 /* Of a hot key: as it is kept, else its last write (of a collection: its creation). */
 uint32_t ks_use_of(const struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
 
+/* A use of a cold key that stays cold; those of others are counted by the look-up. */
+void ks_use_count(struct keyspace *ks, const struct ks_key *key);
+
 /*
  * A key comes with its use (RESTORE): how long it was not used, or how often it was. Nothing is
  * kept if the rule is about the other (a value < 0), or if no uses are kept.

@@ -153,6 +153,11 @@ static void count_use(struct keyspace *ks, const struct ks_key *key)
     usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
 }
 
+void ks_use_count(struct keyspace *ks, const struct ks_key *key)
+{
+    count_use(ks, key);
+}
+
 static void touch(struct keyspace *ks, const struct ks_key *key, struct obj *obj)
 {
     if (obj->heat < OBJ_HEAT_MAX)

@@ -126,6 +126,8 @@ def uses(b):
             assert asked() >= 1000000, (policy, use)
             b.call('OBJECT', 'ENCODING', 'k')
             assert asked() >= 1000000, (policy, use)
+            if use[0] == 'TOUCH':
+                assert b.call('DEBUG', 'RELOAD') == ('+', b'OK')  # It counts for a cold key, too.
             b.call(*use)
             assert asked() < 500000, (policy, use)
     b.call('FLUSHALL')
@@ -144,7 +146,8 @@ def main():
     started = []
     try:
         started.append(diff_cmds.spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
-        started.append(diff_cmds.spawn([args.server], 'tierra-server'))
+        started.append(diff_cmds.spawn([args.server, '--enable-debug-command', 'yes'],
+                                       'tierra-server'))
         a, b = (diff_cmds.Conn(s[2]) for s in started)
         uses(b)
         rng = random.Random(args.seed)
