@@ -17,6 +17,7 @@
 #include "server/conn.h"
 #include "server/glob.h"
 #include "server/handlers.h"
+#include "server/node.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -56,6 +57,19 @@ static void debug_sleep(struct request *rq)
 static void debug_active_expire(struct request *rq)
 {
     rq->sh->no_active_expire = bytes_eq(rq->argv[2], BYTES_LIT("0"));
+    reply_ok(rq->out);
+}
+
+/* COLD 1: as if DRAM were short all the time, whatever there is of it. */
+static void debug_cold(struct request *rq)
+{
+    struct node_limits *l = &rq->sh->node->limits;
+
+    if (node_limit(&l->maxmemory) == 0) {
+        reply_error(rq->out, "ERR DEBUG COLD needs a maxmemory");
+        return;
+    }
+    atomic_store_explicit(&l->cold, !bytes_eq(rq->argv[2], BYTES_LIT("0")), memory_order_relaxed);
     reply_ok(rq->out);
 }
 
@@ -223,6 +237,9 @@ static void debug_protocol(struct request *rq)
 static void debug_help(struct request *rq)
 {
     static const char *const lines[] = {
+        "COLD <0|1>",
+        "    Setting it to 1 moves all that is not in use to flash, at once and from then",
+        "    on, however much memory there is: for tests. Needs a maxmemory.",
         "DIVERGE <key> <value>",
         "    Give a key of a replication group another value on this member alone, which",
         "    must never happen: for tests of REPLGROUP DIGEST.",
@@ -265,6 +282,7 @@ void cmd_debug(struct request *rq)
         {"help", 2, debug_help},
         {"sleep", 3, debug_sleep},
         {"set-active-expire", 3, debug_active_expire},
+        {"cold", 3, debug_cold},
         {"protocol", 3, debug_protocol},
         {"object", 3, debug_object},
         {"diverge", 4, debug_diverge},

@@ -70,6 +70,7 @@ struct node_limits {
     _Atomic uint64_t starved;   /* Not 0: the directive asks for less than that. */
     _Atomic uint64_t early;     /* Write-back starts if much is dirty. */
     _Atomic uint64_t soft;      /* Demotion starts. */
+    _Atomic uint64_t cold;      /* Not 0: `early` and `soft` are 0 (DEBUG COLD). */
     _Atomic uint64_t hard;      /* Nothing that grows is let through. */
     _Atomic uint64_t used;      /* By the process. */
     _Atomic uint64_t shard_bytes; /* Of these, by all keyspaces. */

@@ -156,12 +156,13 @@ void node_set_limits(struct node *node)
     const uint64_t asked = node->cfg->maxmemory;
     const uint64_t least = budget_least(node->shards_count);
     const uint64_t maxmemory = asked == 0 ? 0 : u64_max(asked, least);
+    const uint64_t kept = node_limit(&node->limits.cold) != 0 ? 0 : maxmemory;
 
     /* CONFIG SET takes less, as Redis does. Reads and deletes go on in what they need. */
     set(&node->limits.starved, asked != 0 && asked < least);
     set(&node->limits.maxmemory, maxmemory);
-    set(&node->limits.early, maxmemory / 100 * EARLY_PERCENT);
-    set(&node->limits.soft, maxmemory / 100 * SOFT_PERCENT);
+    set(&node->limits.early, kept / 100 * EARLY_PERCENT);
+    set(&node->limits.soft, kept / 100 * SOFT_PERCENT);
     set(&node->limits.hard, maxmemory / 100 * HARD_PERCENT);
     set(&node->limits.maxflash, node->cfg->maxflash);
 }
