@@ -96,6 +96,13 @@ void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs)
     for (uint8_t i = 0; i < vv->count; i++)
         hlc_observe(&m->hlc, vv->hlc[i]);
     ks_flush_seqs(m->options.ks, seqs);
+    ks_flush_point(m->options.ks, oplog_applied_lsn(m->options.log), vv);
+}
+
+void mut_start_clock(struct mut *m, uint64_t lease, uint64_t chance)
+{
+    CHECK(m->group != NULL && m->depth == 0);
+    hlc_begin(&m->hlc, lease, chance);
 }
 
 void mut_observe(struct mut *m, uint64_t hlc)

@@ -78,6 +78,12 @@ void mut_set_flush(struct mut *m, uint32_t flush);
  */
 void mut_adopt(struct mut *m, const struct vv *vv, const struct vv *seqs);
 
+/*
+ * Once, at a start: where the clock begins, at the lease or a little above it, and where it does in
+ * each millisecond (hlc.h). `chance` is random, of this start alone.
+ */
+void mut_start_clock(struct mut *m, uint64_t lease, uint64_t chance);
+
 /* The clock is at least at `hlc` from now on: local batches are above it. */
 void mut_observe(struct mut *m, uint64_t hlc);
 

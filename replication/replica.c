@@ -8,6 +8,7 @@
 #include "engine/base/err.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 
 #include "engine/space/flush.h"
 #include "engine/space/group.h"
@@ -180,6 +181,7 @@ static void create_core(struct replica *r)
     options.resync = o->host->set_aside != NULL;
     options.recovered = state->applied;
     options.recovered_lsn = state->lsn;
+    options.acked = state->note.acked;
     options.newest = state->note.newest;
     options.covered = state->note.covered;
     options.covered_lsn = state->note.covered_lsn;
@@ -202,13 +204,13 @@ int replica_create(const struct replica_options *options, struct replica **out, 
         mem_free(r);
         return err;
     }
-    mut_observe(options->mut, r->lease.hlc);
+    mut_start_clock(options->mut, r->lease.hlc, rng_u64(options->rng));
     replica_log_init(r);
     replica_give_init(r);
     replica_take_init(r);
     replica_sums_init(r);
-    replica_note_changed(r);
     create_core(r);
+    replica_note_changed(r);
     r->options.state = NULL; /* It was copied. */
     *out = r;
     return 0;
@@ -216,6 +218,8 @@ int replica_create(const struct replica_options *options, struct replica **out, 
 
 bool replica_stop(struct replica *r)
 {
+    if (!r->stopping)
+        replica_note_changed(r); /* What is written from now on is the last for some time. */
     r->stopping = true;
     replica_log_stop(r);
     (void)replica_give_close_all(r);
@@ -249,6 +253,7 @@ static void look_at_horizons(struct replica *r)
     if (!r->has_members || r->now_ms - r->horizons_at_ms < every_ms || core_syncing(r->core))
         return;
     r->horizons_at_ms = r->now_ms;
+    replica_note_changed(r); /* With what peers acknowledged; then what follows from that. */
     core_horizons(r->core, &h);
     r->trim_lsn = h.trim_lsn;
     const struct row_horizons rows = {
@@ -296,6 +301,7 @@ static void empty(struct replica *r)
     if (r->take.kept != NULL)
         r->take.copying = false; /* What one has oneself is emptied, too. */
     const size_t len = replica_covered_store(r, mut_vv(o->mut), apply_seqs(o->mut), note);
+    ks_flush_point(o->ks, lsn, mut_vv(o->mut)); /* No batch after that covers less. */
     const int err = o->host->empty(o->ctx, lsn, bytes_of(note, len), &store);
     if (err != 0) {
         r->flush = flush;

@@ -25,14 +25,17 @@
  * What is kept besides log and rows:
  *
  *     the note   with the covered position in the store, behind the two vectors (space/flush.h):
- *                version 1 (1) | flags 1 (1: a copy is being made) | flush epoch 4, little-endian |
+ *                version 2 (1) | flags 1 (1: a copy is being made) | flush epoch 4, little-endian |
  *                newest (posv.h: what the rows of a copy may hold, until the logs have brought it)
- *     lease      <dir>/lease, replaced atomically: "TIERLEAS" 8 | HLC 8, little-endian | sum64 of
- *                these 8. Local batches made after the next start have a higher HLC
+ * | peers 1, at most 4 | as often, by ascending origins: origin 1 | what the peer had acknowledged
+ * (posv.h) lease      <dir>/lease, replaced atomically: "TIERLEAS" 8 | HLC 8, little-endian | sum64
+ * of these 8. Local batches made after the next start have a higher HLC
  *
  * The note is in the same store as the rows that it speaks of, and is persistent when they are: a
  * flush of the group is a new, empty store with the new epoch, and there is no moment with one and
- * without the other. A copy that was not finished is recognised by its flag, and emptied.
+ * without the other. A copy that was not finished is recognised by its flag, and emptied. Every
+ * batch for the store carries it, so that what was collected on the strength of an acknowledgement
+ * is in the store only with that; nothing is synced for it.
  *
  * Owned by one shard's thread. Work that blocks runs on the pools; the memory that it takes is
  * bounded by the options of the core: one piece of a copy, one frame for each peer that lags.
@@ -60,6 +63,7 @@ struct mut;
 struct oplog;
 struct pool;
 struct replica;
+struct rng;
 struct store;
 
 /* --- start --- */
@@ -69,6 +73,7 @@ struct replica_note {
     uint64_t covered_lsn;
     struct posv covered;
     struct posv newest;
+    struct core_acked acked;
     uint32_t flush; /* Flush epoch. */
     bool copying;   /* Holds a part of a copy: empty it (replica_empty_note), before anything. */
 };
@@ -83,7 +88,8 @@ MUST_USE int replica_look(struct store *store, struct replica_note *out);
  * What to store with the covered position of a new, empty store that takes the place of one that
  * has `copying`: at LSN 0, with these bytes.
  */
-#define REPLICA_NOTE_BYTES_MAX (2 * VV_BYTES_MAX + 6 + POSV_BYTES_MAX)
+#define REPLICA_NOTE_BYTES_MAX \
+    (2 * VV_BYTES_MAX + 6 + POSV_BYTES_MAX + 1 + CORE_PEERS_MAX * (1 + POSV_BYTES_MAX))
 size_t replica_empty_note(const struct replica_note *note, uint8_t *dst);
 
 /* What recovery found: for mut_create and replica_create. */
@@ -165,6 +171,7 @@ struct replica_options {
     struct pool *readers;
     struct pool *maintainer; /* One thread. */
     struct mailbox *mailbox;
+    struct rng *rng; /* Of the shard: where its clock begins. */
     uint16_t shard;
     uint8_t origin;
     uint64_t incarnation;

@@ -3,8 +3,8 @@
  *
  * A member promises to its peers that no batch of its own will be older than a time, and keeps the
  * promise through crashes. So the promise is never beyond what is on disk, and a start begins its
- * clock there. The lease is ahead of the clock that the member goes by (core_clock_ms), not of the
- * HLC, else it would run away with every restart.
+ * clock there, or up to 256 ms above it (hlc.h). The lease is ahead of the clock that the member
+ * goes by (core_clock_ms), not of the HLC, else it would run away with every restart.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -14,18 +14,49 @@
 #include "replication/replay.h"
 #include "replication/replica_impl.h"
 
-#define NOTE_VERSION    1u
+#define NOTE_VERSION    2u
 #define NOTE_F_COPYING  1u
 #define NOTE_HEAD_BYTES 6u
 
-_Static_assert(NOTE_HEAD_BYTES + POSV_BYTES_MAX <= KS_NOTE_BYTES_MAX, "the keyspace keeps it");
+_Static_assert(REPLICA_NOTE_BYTES_MAX - 2 * VV_BYTES_MAX <= KS_NOTE_BYTES_MAX,
+               "the keyspace keeps it");
+
+static size_t acked_store(const struct core_acked *acked, uint8_t *dst)
+{
+    size_t len = 1;
+
+    dst[0] = acked->count;
+    for (unsigned i = 0; i < acked->count; i++) {
+        dst[len++] = acked->origin[i];
+        len += posv_encode(&acked->durable[i], dst + len);
+    }
+    return len;
+}
+
+static int acked_parse(struct bytes *in, struct core_acked *out)
+{
+    struct bytes head;
+
+    if (!bytes_take(in, 1, &head) || head.ptr[0] > CORE_PEERS_MAX)
+        return -ERR_CORRUPT;
+    out->count = head.ptr[0];
+    for (unsigned i = 0; i < out->count; i++) {
+        if (!bytes_take(in, 1, &head) || posv_decode(in, &out->durable[i]) != 0)
+            return -ERR_CORRUPT;
+        out->origin[i] = head.ptr[0];
+        if (i != 0 && out->origin[i] <= out->origin[i - 1])
+            return -ERR_CORRUPT;
+    }
+    return 0;
+}
 
 static size_t note_store(const struct replica_note *note, uint8_t *dst)
 {
     dst[0] = NOTE_VERSION;
     dst[1] = note->copying ? NOTE_F_COPYING : 0;
     le32_store(dst + 2, note->flush);
-    return NOTE_HEAD_BYTES + posv_encode(&note->newest, dst + NOTE_HEAD_BYTES);
+    const size_t len = NOTE_HEAD_BYTES + posv_encode(&note->newest, dst + NOTE_HEAD_BYTES);
+    return len + acked_store(&note->acked, dst + len);
 }
 
 size_t replica_note_store(const struct replica *r, uint8_t *dst)
@@ -33,6 +64,7 @@ size_t replica_note_store(const struct replica *r, uint8_t *dst)
     struct replica_note note = {.flush = r->flush, .copying = r->take.copying};
 
     posv_copy(&note.newest, &r->newest);
+    core_acked(r->core, &note.acked);
     return note_store(&note, dst);
 }
 
@@ -87,7 +119,9 @@ int replica_note_parse(struct bytes covered, struct replica_note *out)
         return -ERR_CORRUPT;
     out->copying = head.ptr[1] != 0;
     out->flush = le32_load(head.ptr + 2);
-    return posv_decode(&covered, &out->newest) == 0 && covered.len == 0 ? 0 : -ERR_CORRUPT;
+    if (posv_decode(&covered, &out->newest) != 0 || acked_parse(&covered, &out->acked) != 0)
+        return -ERR_CORRUPT;
+    return covered.len == 0 ? 0 : -ERR_CORRUPT;
 }
 
 int replica_look(struct store *store, struct replica_note *out)
@@ -107,7 +141,7 @@ int replica_look(struct store *store, struct replica_note *out)
 
 size_t replica_empty_note(const struct replica_note *note, uint8_t *dst)
 {
-    const struct replica_note empty = {.flush = note->flush};
+    const struct replica_note empty = {.acked = note->acked, .flush = note->flush};
     struct vv none;
 
     vv_init(&none);
@@ -136,6 +170,8 @@ static int begin(const struct replica_recovery *rec, struct replay *r, struct re
         return err;
     note->covered_lsn = r->lsn = lsn;
     r->flush = note->flush;
+    /* The first batches cover nothing more, and carry the note all the same. */
+    ks_flush_begin(rec->ks, lsn, &r->vv);
     ks_flush_note(rec->ks, bytes_of(kept, note_store(note, kept)));
     return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * The small text files of a data directory, and the numbered names in it.
  *
- *     FORMAT                    "tierra-format 4\nshards N\nseed HEX\n": what the directory is;
+ *     FORMAT                    "tierra-format 6\nshards N\nseed HEX\n": what the directory is;
  *                               that of a member of a replication group has "group NAME\n" more
  *     GROUP                     what a member has agreed to (replication/group/control_stored.c)
  *     CLUSTER                   clustering-policy oss: the id of each shard as a node of a cluster,
@@ -25,7 +25,7 @@
 
 #include "replication/group/membership.h"
 
-#define DATADIR_FORMAT_VERSION 5
+#define DATADIR_FORMAT_VERSION 6
 #define DATADIR_FORMAT_FILE    "FORMAT"
 #define DATADIR_FORMAT_BYTES   224 /* Room for the text of one. */
 #define DATADIR_CURRENT_FILE   "CURRENT"

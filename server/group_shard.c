@@ -243,6 +243,7 @@ static void make_replica(struct group_shard *gs)
                                       .readers = sh->node->readers,
                                       .maintainer = sh->maintainer,
                                       .mailbox = &sh->mailbox,
+                                      .rng = &sh->rng,
                                       .shard = (uint16_t)sh->id,
                                       .origin = gs->members.origin,
                                       .incarnation = gs->members.incarnation,

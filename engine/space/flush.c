@@ -45,10 +45,8 @@ void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
     ks->applied_lsn = lsn;
     if (f->points_count != 0) {
         const uint32_t last = (f->points_first + f->points_count - 1) % KS_POINTS_MAX;
-        if (f->points[last].lsn == lsn)
-            return;
         /* A full ring forgets its latest point: the oldest are needed first. */
-        if (f->points_count == KS_POINTS_MAX)
+        if (f->points[last].lsn == lsn || f->points_count == KS_POINTS_MAX)
             f->points_count--;
     }
     struct ks_point *p = &f->points[(f->points_first + f->points_count++) % KS_POINTS_MAX];
@@ -77,20 +75,35 @@ void ks_flush_note(struct keyspace *ks, struct bytes note)
         memcpy(f->note, note.ptr, note.len);
 }
 
-/* The latest point at or below `lsn`, or NULL; drops those before it. */
-static const struct ks_point *point_at(struct ks_flush *f, uint64_t lsn)
+static const struct ks_point *point(const struct ks_flush *f, uint32_t i)
+{
+    return &f->points[(f->points_first + i) % KS_POINTS_MAX];
+}
+
+/* The latest point at or below `lsn`, or NULL. */
+static const struct ks_point *point_at(const struct ks_flush *f, uint64_t lsn)
 {
     const struct ks_point *found = NULL;
 
-    while (f->points_count != 0 && f->points[f->points_first].lsn <= lsn) {
-        found = &f->points[f->points_first];
-        const uint32_t next = (f->points_first + 1) % KS_POINTS_MAX;
-        if (f->points_count == 1 || f->points[next].lsn > lsn)
-            break;
-        f->points_first = next;
+    for (uint32_t i = 0; i < f->points_count && point(f, i)->lsn <= lsn; i++)
+        found = point(f, i);
+    return found;
+}
+
+void ks_flush_begin(struct keyspace *ks, uint64_t lsn, const struct vv *vv)
+{
+    CHECK(ks->flush.points_count == 0);
+    ks->flush.covered_lsn = lsn;
+    ks_flush_point(ks, lsn, vv);
+}
+
+/* What the store covers now is the first one: no batch after this one covers less. */
+static void drop_points(struct ks_flush *f)
+{
+    while (f->points_count > 1 && point(f, 1)->lsn <= f->covered_lsn) {
+        f->points_first = (f->points_first + 1) % KS_POINTS_MAX;
         f->points_count--;
     }
-    return found;
 }
 
 /* --- building a batch --- */
@@ -326,10 +339,14 @@ static void build_end(struct keyspace *ks)
     if (unlikely(ks->sweeps_count != 0))
         ks_sweep_take(ks);
     ks_keys_put(ks, &f->batch);
-    /* What is left in the ring is what the store will not have. */
+    /* What is left in the ring is what the store will not have; what it covers, it goes on doing:
+     * rows that garbage collection made simpler may be from before. */
     const uint64_t lowest = dirty_lowest_lsn(&ks->dirty);
-    const struct ks_point *p = point_at(f, lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1);
+    const uint64_t lsn = lowest == UINT64_MAX ? ks->applied_lsn : lowest - 1;
+    const struct ks_point *p = point_at(f, u64_max(lsn, f->covered_lsn));
     f->covered_building = 0;
+    /* What was collected on the strength of the note must not get there without it. */
+    CHECK_SLOW(f->note_len == 0 || (p != NULL && p->lsn >= f->covered_lsn));
     if (p != NULL && p->lsn >= f->covered_lsn) {
         uint8_t vv[2 * VV_BYTES_MAX + KS_NOTE_BYTES_MAX];
         size_t len = vv_encode(&p->vv, vv);
@@ -457,6 +474,7 @@ static void batch_done(struct keyspace *ks)
     ks->metrics.flushes++;
     if (f->covered_building != 0)
         f->covered_lsn = f->covered_building;
+    drop_points(f);
     lists_done(ks, true);
     dirty_flight_done(&ks->dirty, row_clean, ks);
     ks_sweep_batch_done(ks, true);

@@ -29,8 +29,17 @@ struct keyspace;
 struct store_debt;
 struct vv;
 
-/* Everything up to `lsn` is applied; `vv` is the version vector there. Once per turn at most. */
+/*
+ * Everything up to `lsn` is applied; `vv` is the version vector there. Once per turn at most. The
+ * same position again: this vector counts from now on.
+ */
 void ks_flush_point(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
+
+/*
+ * At a start, before a row is changed and after ks_flush_seqs: what the store covers. Then every
+ * batch has a covered position.
+ */
+void ks_flush_begin(struct keyspace *ks, uint64_t lsn, const struct vv *vv);
 
 /*
  * In a group: the last sequence number applied of each origin, as of the points from now on. What
@@ -40,9 +49,9 @@ void ks_flush_seqs(struct keyspace *ks, const struct vv *seqs);
 
 /*
  * In a group: bytes that the store keeps behind the two vectors from the next batch on; at most
- * KS_NOTE_BYTES_MAX. Copied.
+ * KS_NOTE_BYTES_MAX. Copied. After ks_flush_begin each batch carries them.
  */
-#define KS_NOTE_BYTES_MAX 768u
+#define KS_NOTE_BYTES_MAX 2752u
 void ks_flush_note(struct keyspace *ks, struct bytes note);
 
 /*

@@ -322,9 +322,11 @@ static uint8_t judge_hello(struct core *core, struct peer *peer, const struct wi
     *out_detail = core->options.origin;
     if (!core_note_own(core, peer, own))
         return WIRE_FORK;
-    peer->met = true;
     *out_detail = core_what_it_lost(peer, &hello->durable);
-    return posv_leq(&peer->durable, &hello->durable) ? WIRE_OK : WIRE_WENT_BACK;
+    if (posv_leq(&peer->durable, &hello->durable))
+        return WIRE_OK;
+    peer->met = true; /* It will not go on, and we need not wait for that. */
+    return WIRE_WENT_BACK;
 }
 
 static void grant(struct core *core, struct peer *peer)
@@ -482,7 +484,7 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
         if (sound)
             on_bye(core, peer, &bye);
     } else if (peer->state == CORE_LINK_UP) {
-        peer->took = true;
+        peer->met = peer->took = true;
         sound = on_frame(core, peer, &frame, bytes.len);
     } else {
         sound = wire_get_hello(frame.body, &hello) == 0;
@@ -515,6 +517,7 @@ static void add_peer(struct core *core, const struct member *member)
         CHECK(core->peers_count < PEERS_MAX);
         peer = mem_zalloc(sizeof(*peer));
         peer->origin = member->origin;
+        core_return_peer(core, peer);
         buf_init(&peer->sync_out.after, ROWKEY_BYTES_MAX);
         buf_init(&peer->sync_out.sums, SIZE_MAX);
         core->peers[core->peers_count++] = peer;

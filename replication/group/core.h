@@ -140,6 +140,19 @@ struct core_host {
     void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest, bool joins);
 };
 
+/*
+ * What each peer has acknowledged, durably at its side. Garbage is collected on the strength of
+ * that, so it is to be kept, and given to the next core: a peer that has less then is an older copy
+ * of itself, whoever else remembers it.
+ */
+#define CORE_PEERS_MAX (MEMBERS_MAX - 1)
+
+struct core_acked {
+    uint8_t count;
+    uint8_t origin[CORE_PEERS_MAX]; /* Ascending. */
+    struct posv durable[CORE_PEERS_MAX];
+};
+
 /* --- limits; 0 means the default --- */
 
 struct core_options {
@@ -150,6 +163,7 @@ struct core_options {
     uint32_t flush;        /* Flush epoch. */
     struct posv recovered; /* Applied, and durable, after recovery. */
     uint64_t recovered_lsn;
+    struct core_acked acked;
     struct posv newest;   /* Of a full sync: rows may hold what is up to here. */
     uint64_t covered_lsn; /* At which the store is complete, with its vector. */
     struct posv covered;
@@ -371,6 +385,12 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
 
 /* All that is applied. */
 void core_position(const struct core *core, struct posv *out);
+
+/*
+ * As it is now, for the next core. To be kept durably no later than the first effect of a garbage
+ * collection with the horizons of core_horizons: ask for it before them.
+ */
+void core_acked(const struct core *core, struct core_acked *out);
 
 /* All that is applied is durable, and every peer has acknowledged it. */
 bool core_drained(const struct core *core);

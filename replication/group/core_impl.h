@@ -14,7 +14,7 @@
 #include "replication/group/core.h"
 
 #define ORIGINS_MAX VV_ORIGINS_MAX
-#define PEERS_MAX   (MEMBERS_MAX - 1)
+#define PEERS_MAX   CORE_PEERS_MAX
 #define ORIGIN_NONE 0xffu
 #define SYNCS_MAX   1024u /* Records that are not durable yet, at most; thinned beyond. */
 #define HISTORY_MAX 128u
@@ -165,7 +165,7 @@ struct peer {
     uint64_t relayed_in;
     struct posv floor;
     uint64_t behind_seq;
-    bool met;         /* Has said, since our start, what it has of us, */
+    bool met;         /* Has said, since our start, what it has of us, and of itself, */
     bool took;        /* and gone on: we have what we acknowledged to it. */
     bool behind;      /* The log may go without it, */
     bool has_floor;   /* but for what is behind `floor`: of a copy that it is given. */
@@ -350,6 +350,8 @@ void core_return_tick(struct core *core);
 void core_forked(struct core *core, const struct peer *peer);
 /* The peer, which has greeted, refuses us because we lack what we had acknowledged (wire_lost). */
 void core_went_back(struct core *core, const struct peer *peer, uint64_t detail);
+/* A new peer: what it had acknowledged before our start. */
+void core_return_peer(const struct core *core, struct peer *peer);
 /* wire_lost of a peer that has only `durable` now. */
 uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable);
 

@@ -4,13 +4,20 @@
  * What such a copy lacks of its own batches, peers have: if it wrote before it knew, it would give
  * their numbers and tags a second time, and what it had acknowledged would be refused by all. So no
  * write is allowed after a start until every peer has greeted, and thereby said how many of our
- * batches it has, or until those that can be reached had `ask_ms` to do so: a member whose peers
- * are all away goes on after that, as it must. What is known to be lost is fetched (own_lost).
+ * batches it has, and gone on after our greeting; or until those that can be reached had `ask_ms`
+ * to do so: a member whose peers are all away goes on after that, as it must. What is known to be
+ * lost is fetched (own_lost).
  *
- * A peer that has not restarted meanwhile knows even more: what we had acknowledged to it. If that
- * is beyond what we have, floors and clear vectors that we have not seen may be gone everywhere
- * (`stable` was made of that acknowledgement), and going on as the same member could diverge. Then
- * the peer refuses us with WIRE_WENT_BACK, and this incarnation is over.
+ * A peer knows even more: what we had acknowledged to it. If that is beyond what we have, floors
+ * and clear vectors that we have not seen may be gone everywhere (`stable` was made of that
+ * acknowledgement), and going on as the same member could diverge. Then the peer refuses us with
+ * WIRE_WENT_BACK, and this incarnation is over.
+ *
+ * Peers restart as well, and all of them may have done so before we return. So each keeps what the
+ * others have acknowledged (core_acked) with its rows: in the same batch of the store, at the
+ * latest, as what it collects on the strength of it. A peer that has lost what it knew of us in a
+ * crash has lost with it what it had collected, and its rows and log are what they were before: to
+ * it we are a member that was away, whose writes count as made beside all that it missed.
  *
  * That ends writes and leads to data set aside, so a peer's word alone does not do: it must have
  * greeted on this link as the member that it is; say which batch of which origin we had
@@ -60,6 +67,41 @@ void core_went_back(struct core *core, const struct peer *peer, uint64_t detail)
         return;
     core->went_back = true;
     core_event(core, CORE_WENT_BACK, peer, detail);
+}
+
+void core_return_peer(const struct core *core, struct peer *peer)
+{
+    const struct core_acked *acked = &core->options.acked;
+
+    for (unsigned i = 0; i < acked->count; i++) {
+        if (acked->origin[i] == peer->origin)
+            posv_copy(&peer->durable, &acked->durable[i]);
+    }
+}
+
+static void add_acked(struct core_acked *out, const struct peer *peer)
+{
+    unsigned at = out->count++;
+
+    for (; at > 0 && out->origin[at - 1] > peer->origin; at--) {
+        out->origin[at] = out->origin[at - 1];
+        posv_copy(&out->durable[at], &out->durable[at - 1]);
+    }
+    out->origin[at] = peer->origin;
+    posv_copy(&out->durable[at], &peer->durable);
+}
+
+void core_acked(const struct core *core, struct core_acked *out)
+{
+    if (core->members.count == 0) {
+        *out = core->options.acked; /* Who of them is still a member is not known yet. */
+        return;
+    }
+    out->count = 0;
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        if (core->peers[i]->durable.count != 0)
+            add_acked(out, core->peers[i]);
+    }
 }
 
 uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable)

@@ -250,6 +250,7 @@ static void open_replica(struct node *n)
                                             .readers = n->m.rig.readers,
                                             .maintainer = n->m.rig.maintainer,
                                             .mailbox = &n->m.rig.mailbox,
+                                            .rng = n->rng,
                                             .origin = n->m.origin,
                                             .incarnation = 100u + n->m.origin,
                                             .group_id = {7},

@@ -120,6 +120,7 @@ struct gs_member {
 
     uint64_t covered_lsn;
     struct posv covered;
+    struct core_acked acked; /* Persisted with the rows. */
 
     uint32_t flush;                        /* Persisted with the rows. */
     uint64_t epoch;                        /* Persisted, as the rest of what was agreed. */

@@ -395,6 +395,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                                    .recovered_lsn = m->next_lsn - 1,
                                    .covered_lsn = m->covered_lsn,
                                    .newest = m->newest,
+                                   .acked = m->acked,
                                    .covered = m->covered,
                                    .recovered = m->covered,
                                    .window_bytes = 2048,
@@ -520,6 +521,7 @@ void gs_member_flush(struct gs *gs, struct gs_member *m, bool all)
 
     if (m->lacks || core_syncing(m->core))
         return;
+    core_acked(m->core, &m->acked);
     for (unsigned i = 0; i < SIM_ROWS; i++) {
         struct gs_row *row = &m->rows[i];
 

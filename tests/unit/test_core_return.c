@@ -4,8 +4,9 @@
  */
 #include "tests/unit/test_core_fixture.h"
 
-/* A member that has started upon a directory with a history. */
-static int setup_returned(void **state)
+#define FORMER 9 /* A member no more. */
+
+static struct core_options returned_options(void)
 {
     struct core_options options = {.origin = SELF,
                                    .incarnation = 11,
@@ -14,9 +15,35 @@ static int setup_returned(void **state)
                                    .recovered_lsn = 10,
                                    .covered_lsn = 10};
 
-    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
-    posv_copy(&options.covered, &options.recovered);
+    options.recovered = options.covered = posv_with(SELF, (struct pos){10, HLC(-100)});
+    return options;
+}
+
+/* A member that has started upon a directory with a history. */
+static int setup_returned(void **state)
+{
+    const struct core_options options = returned_options();
+
     return setup_with(state, &options);
+}
+
+/* What is none's any more, PEER has acknowledged 7 batches of THIRD, THIRD all there are. */
+static int setup_with_acked(void **state)
+{
+    struct core_options options = returned_options();
+
+    options.acked = (struct core_acked){.count = 3, .origin = {PEER, THIRD, FORMER}};
+    options.acked.durable[0] = posv_with(THIRD, (struct pos){7, HLC(-70)});
+    options.acked.durable[1] = options.recovered;
+    options.acked.durable[2] = options.recovered;
+    return setup_with(state, &options);
+}
+
+/* The peer has taken our greeting. */
+static void go_on(struct fixture *f, uint8_t peer)
+{
+    assert_int_equal(wire_put_credit(&f->out, 1u << 20), 0);
+    deliver(f, peer);
 }
 
 static void expect_asked(struct fixture *f, uint64_t missing)
@@ -35,11 +62,16 @@ static void a_start_writes_when_all_peers_have_said_what_they_have_of_it(void **
     tick(f, 10);
     assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
     link_peer(f, PEER);
+    go_on(f, PEER);
     tick(f, 10);
     assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
     core_link_down(f->core, PEER); /* It has said it. */
     link_peer(f, THIRD);
-    link_peer(f, FOURTH);
+    go_on(f, THIRD);
+    link_peer(f, FOURTH); /* Which may still refuse us. */
+    tick(f, 10);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
+    go_on(f, FOURTH);
     tick(f, 10);
     expect_asked(f, 0);
     log_local(f, 11);
@@ -50,6 +82,7 @@ static void a_start_waits_for_peers_that_are_away_but_not_for_ever(void **state)
     struct fixture *f = *state;
 
     link_peer(f, PEER);
+    go_on(f, PEER);
     tick(f, 0);
     tick(f, 2999);
     assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
@@ -152,8 +185,7 @@ static void nobody_goes_back_while_it_runs(void **state)
     struct fixture *f = *state;
 
     link_peer(f, PEER);
-    assert_int_equal(wire_put_credit(&f->out, 1u << 20), 0);
-    deliver(f, PEER); /* It took our greeting. */
+    go_on(f, PEER);
     hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
     link_peer(f, PEER);
     hear_bye(f, WIRE_WENT_BACK, wire_lost(SELF, 12));
@@ -214,6 +246,91 @@ static void batches_of_our_own_that_are_older_than_ours_stop_writes_for_good(voi
     expect_other_batches(*state, 0, HLC(-100));
 }
 
+static void what_a_peer_had_acknowledged_is_known_after_a_start(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_hello hello = hello_of(PEER);
+    struct wire_bye bye;
+
+    hello.applied = hello.durable = posv_with(THIRD, (struct pos){6, HLC(-71)});
+    greet(f, &hello);
+    expect_bye(f, PEER, WIRE_WENT_BACK);
+    assert_int_equal(wire_get_bye(last_body(f, PEER, WIRE_BYE), &bye), 0);
+    expect_u64(bye.detail, wire_lost(THIRD, 7));
+    /* What it did not say of us before our start, it has said now. */
+    link_peer(f, FOURTH);
+    go_on(f, FOURTH);
+    hello = hello_of(THIRD);
+    hello.applied = hello.durable = posv_with(SELF, (struct pos){10, HLC(-100)});
+    greet(f, &hello);
+    go_on(f, THIRD);
+    tick(f, 10);
+    expect_asked(f, 0);
+    hello = hello_of(PEER);
+    hello.applied = hello.durable = posv_with(THIRD, (struct pos){8, HLC(-60)});
+    tick(f, 10000); /* Until it may link again. */
+    greet(f, &hello);
+    assert_int_equal(f->events[f->events_count - 1].kind, CORE_LINK_READY);
+}
+
+static void expect_acked(const struct core *core, unsigned at, uint8_t origin, uint8_t of,
+                         uint64_t seq)
+{
+    struct core_acked acked;
+
+    core_acked(core, &acked);
+    assert_in_range(at, 0, acked.count - 1);
+    assert_int_equal(acked.origin[at], origin);
+    expect_u64(posv_get(&acked.durable[at], of).seq, seq);
+}
+
+static void what_peers_acknowledged_is_kept_for_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    struct core_options options = returned_options();
+    struct core_acked acked;
+    struct core *core;
+
+    /* Of members only, once these are known. */
+    core_acked(f->core, &acked);
+    assert_int_equal(acked.count, 2);
+    expect_acked(f->core, 0, PEER, THIRD, 7);
+    expect_acked(f->core, 1, THIRD, SELF, 10);
+    link_peer(f, FOURTH);
+    const struct posv more = posv_with(SELF, (struct pos){9, HLC(-101)});
+    send_ack(f, FOURTH, 0, &more);
+    expect_acked(f->core, 2, FOURTH, SELF, 9);
+    core_link_down(f->core, FOURTH);
+    expect_acked(f->core, 2, FOURTH, SELF, 9);
+    core_acked(f->core, &options.acked);
+    core_create(&options, &host, f, &core);
+    core_acked(core, &acked);
+    assert_int_equal(acked.count, 3);
+    expect_acked(core, 2, FOURTH, SELF, 9);
+    core_destroy(core);
+}
+
+/* The log goes no further than that either, whether or not the peer is there. */
+static void the_log_is_kept_by_what_was_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    const struct posv all = posv_with(SELF, (struct pos){10, HLC(-100)});
+    struct wire_hello hello = hello_of(PEER);
+    struct core_horizons h;
+
+    link_peer(f, FOURTH);
+    send_ack(f, FOURTH, 0, &all);
+    core_horizons(f->core, &h);
+    expect_u64(h.trim_lsn, 0); /* PEER had not acknowledged it. */
+    hello.applied = posv_with(THIRD, (struct pos){7, HLC(-70)});
+    assert_int_equal(posv_raise(&hello.applied, SELF, (struct pos){10, HLC(-100)}), 0);
+    posv_copy(&hello.durable, &hello.applied);
+    greet(f, &hello);
+    core_horizons(f->core, &h);
+    expect_u64(h.trim_lsn, 10); /* THIRD had, and has not come back. */
+    expect_u64(vv_get(&h.stable, SELF), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +342,9 @@ int main(void)
         CORE_TEST(who_lacks_nothing_that_is_named_has_not_gone_back, setup_recovered),
         CORE_TEST(batches_of_others_count_as_well, setup_recovered),
         CORE_TEST(nobody_goes_back_while_it_runs, setup_recovered),
+        CORE_TEST(what_a_peer_had_acknowledged_is_known_after_a_start, setup_with_acked),
+        CORE_TEST(what_peers_acknowledged_is_kept_for_the_next_start, setup_with_acked),
+        CORE_TEST(the_log_is_kept_by_what_was_acknowledged, setup_with_acked),
         CORE_TEST(a_peer_with_less_of_us_tells_that_it_is_something_else, setup_recovered),
         CORE_TEST(batches_of_our_own_that_follow_others_stop_writes_for_good, setup_recovered),
         CORE_TEST(batches_of_our_own_that_are_older_than_ours_stop_writes_for_good,

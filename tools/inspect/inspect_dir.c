@@ -26,6 +26,8 @@
 #include "engine/io/file.h"
 #include "engine/value/row.h"
 
+#include "replication/replica.h"
+
 #include "server/datadir.h"
 
 #include "tools/inspect/inspect.h"
@@ -168,7 +170,7 @@ static int read_covered(struct inspect_shard *sh)
 {
     struct buf vv;
 
-    buf_init(&vv, VV_BYTES_MAX);
+    buf_init(&vv, REPLICA_NOTE_BYTES_MAX);
     int err = store_covered(sh->store, true, &sh->covered_lsn, &vv);
     struct bytes in = buf_bytes(&vv);
     vv_init(&sh->covered_vv);
