@@ -5,6 +5,7 @@
 
 #include "server/collpick.h"
 #include "server/collscan.h"
+#include "server/draw.h"
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -186,14 +187,6 @@ static void rand_unique(struct request *rq, const struct coll *hash, uint64_t n,
     mem_free(elems);
 }
 
-/* Fields that may repeat. */
-static void rand_any(struct request *rq, const struct coll *hash, uint64_t n, bool values)
-{
-    rand_head(rq, n, values);
-    for (uint64_t i = 0; i < n && !rq->out->failed; i++)
-        rand_elem(rq, coll_random(hash, &rq->sh->rng), values);
-}
-
 void cmd_hrandfield(struct request *rq)
 {
     struct coll *hash;
@@ -221,7 +214,7 @@ void cmd_hrandfield(struct request *rq)
     else if (hash == NULL || count == 0)
         reply_array(rq->out, 0);
     else if (count < 0)
-        rand_any(rq, hash, (uint64_t)-count, values);
+        draw_repeated(rq, hash, (uint64_t)-count, values, rand_elem);
     else
         rand_unique(rq, hash, u64_min((uint64_t)count, hash->count), values);
 }

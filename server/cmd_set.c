@@ -3,6 +3,7 @@
 
 #include "server/collpick.h"
 #include "server/collscan.h"
+#include "server/draw.h"
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -112,12 +113,10 @@ static void rand_unique(struct request *rq, const struct coll *set, uint64_t n)
     mem_free(elems);
 }
 
-/* Members that may repeat. */
-static void rand_any(struct request *rq, const struct coll *set, uint64_t n)
+static void reply_drawn(struct request *rq, const struct elem *elem, bool pairs)
 {
-    reply_array(rq->out, n);
-    for (uint64_t i = 0; i < n && !rq->out->failed; i++)
-        reply_member(rq, coll_random(set, &rq->sh->rng));
+    (void)pairs;
+    reply_member(rq, elem);
 }
 
 void cmd_srandmember(struct request *rq)
@@ -140,7 +139,7 @@ void cmd_srandmember(struct request *rq)
     else if (set == NULL || count == 0)
         reply_array(rq->out, 0);
     else if (count < 0)
-        rand_any(rq, set, (uint64_t)-count);
+        draw_repeated(rq, set, (uint64_t)-count, false, reply_drawn);
     else
         rand_unique(rq, set, u64_min((uint64_t)count, set->count));
 }

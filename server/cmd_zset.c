@@ -10,6 +10,7 @@
 
 #include "server/collscan.h"
 #include "server/config.h"
+#include "server/draw.h"
 #include "server/handlers.h"
 #include "server/req_range.h"
 #include "server/shard.h"
@@ -611,16 +612,9 @@ static void random_distinct(struct request *rq, const struct coll *coll, uint64_
     mem_free(table);
 }
 
-static void random_repeated(struct request *rq, const struct coll *coll, uint64_t count,
-                            bool scores)
+static void reply_drawn(struct request *rq, const struct elem *elem, bool scores)
 {
-    struct zorder_pos pos;
-
-    zset_reply_head(rq->out, count, scores);
-    for (uint64_t i = 0; i < count && !rq->out->failed; i++) {
-        CHECK(zorder_at(&coll->order, rng_below(&rq->sh->rng, coll->count), &pos));
-        reply_pos(rq, &pos, scores);
-    }
+    zset_reply(rq->out, elem_sub(elem), coll_score(elem), scores, scores && rq->out->proto == 3);
 }
 
 static void random_count(struct request *rq, int64_t count, bool scores)
@@ -634,7 +628,7 @@ static void random_count(struct request *rq, int64_t count, bool scores)
     if (coll == NULL || count == 0)
         reply_array(rq->out, 0);
     else if (count < 0)
-        random_repeated(rq, coll, (uint64_t)-count, scores);
+        draw_repeated(rq, coll, (uint64_t)-count, scores, reply_drawn);
     else
         random_distinct(rq, coll, (uint64_t)count, scores);
 }
