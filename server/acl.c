@@ -288,6 +288,9 @@ static void set_gate(struct conn *c)
     const bool out = c->doomed || (!c->authenticated && !acl_users_open(c->sh->users));
 
     c->allowed = c->allowed || has_begun(c);
+    /* Of one that is closed the last reply may be of any length. */
+    if (out != ((c->gate & ACL_GATE_AUTH) != 0))
+        conn_limit_output(c, out && !c->doomed);
     c->gate = (uint8_t)((out ? ACL_GATE_AUTH : 0) | (c->user->unrestricted ? 0 : ACL_GATE_USER));
 }
 

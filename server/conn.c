@@ -452,6 +452,16 @@ static void on_sent(struct reactor_sock *s, int err)
         stream_sent(c);
 }
 
+void conn_limit_output(struct conn *c, bool stranger)
+{
+    /* What is there already, before RESET, may leave. The two buffers change places. */
+    const size_t waiting = c->out.out.len + c->sending.len;
+    const size_t all = size_max(shard_output_bytes_max(c->sh), waiting);
+
+    c->out.out.limit = stranger ? waiting + CONN_STRANGER_OUTPUT_BYTES_MAX : all;
+    c->sending.limit = c->out.out.limit;
+}
+
 /* --- life --- */
 
 void conn_free(struct conn *c)

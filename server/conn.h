@@ -44,6 +44,11 @@ struct unblock;
 
 /* Replies that wait for different positions of the log; more are held to the latest. */
 #define CONN_MARKS_MAX 8
+/*
+ * Replies that may wait before a client has logged in; beyond, it is closed. Whoever does not read
+ * would otherwise fill the memory with errors (CVE-2025-21605).
+ */
+#define CONN_STRANGER_OUTPUT_BYTES_MAX (16u << 10)
 
 struct conn_mark {
     uint64_t lsn; /* Replies up to... */
@@ -172,6 +177,9 @@ void conn_stop_waiting(struct conn *c);
 
 /* Makes sure that the replies leave at the end of this turn. */
 void conn_touch(struct conn *c);
+
+/* How much output may wait from now on: little while nobody has logged in. */
+void conn_limit_output(struct conn *c, bool stranger);
 
 /*
  * End of the turn: sends what may leave. `hold_lsn`: what was collected by now must wait until the
