@@ -662,6 +662,16 @@ void cmd_zrandmember(struct request *rq)
 
 /* --- ZSCAN --- */
 
+/*
+ * Redis shows what it has: its compact encoding has whole scores up to 2^62 as integers, which
+ * ZSCAN prints with all digits (1000000000000000000); the scores of the other one, and those of all
+ * other commands, are printed as "%.17g" (1e+18).
+ */
+#define COMPACT_WHOLE_MAX 0x1p62
+/* Above it sets are not looked through in each step: their scores are printed as those of large
+ * ones. */
+#define COMPACT_MEMBERS_MAX 1024
+
 static void emit_pair(struct request *rq, const struct elem *elem)
 {
     char text[NUM_DOUBLE_BYTES];
@@ -670,7 +680,41 @@ static void emit_pair(struct request *rq, const struct elem *elem)
     reply_bulk(rq->out, bytes_of(text, num_print_double(text, coll_score(elem))));
 }
 
+static void emit_compact_pair(struct request *rq, const struct elem *elem)
+{
+    char text[NUM_I64_BYTES];
+    const double score = coll_score(elem);
+
+    if (fabs(score) > COMPACT_WHOLE_MAX || score != trunc(score) || score == 0.0) {
+        emit_pair(rq, elem);
+        return;
+    }
+    reply_bulk(rq->out, elem_sub(elem));
+    reply_bulk(rq->out, bytes_of(text, num_print_i64(text, (int64_t)score)));
+}
+
+/* Whether Redis would have all of a sorted set in its compact encoding, as far as the present
+ * content tells. */
+static bool is_all_compact(const struct request *rq, const struct coll *coll)
+{
+    struct coll_iter it;
+    const struct elem *elem;
+
+    if (coll->count > COMPACT_MEMBERS_MAX || !is_compact(rq, coll->count, 0))
+        return false;
+    coll_iter_init(coll, &it);
+    while ((elem = coll_iter_next(&it)) != NULL) {
+        if (!is_compact(rq, coll->count, elem->h.name_len))
+            return false;
+    }
+    return true;
+}
+
 void cmd_zscan(struct request *rq)
 {
-    collscan_run(rq, VT_ZSET, 2, emit_pair);
+    const struct ks_key key = req_key(rq, 1);
+    const struct obj *obj = ks_peek(rq->ks, &key, rq->now_ms);
+    const bool compact = obj != NULL && obj->h.type == VT_ZSET && is_all_compact(rq, obj_coll(obj));
+
+    collscan_run(rq, VT_ZSET, 2, compact ? emit_compact_pair : emit_pair);
 }
