@@ -120,7 +120,7 @@ class Conn:
 def normalise(reply, how):
     kind, value = reply
     if not isinstance(value, list):
-        # Redis keeps the result of PFCOUNT in the value.
+        # The result of PFCOUNT, which Tierra does not keep there while memory is short.
         if kind == '$' and value is not None and value.startswith(b'HYLL'):
             return (kind, value[:8] + bytes(8) + value[16:])
         return reply

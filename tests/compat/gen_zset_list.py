@@ -18,7 +18,8 @@ class Draw:
         return list(words) if self.rng.random() < p else []
 
     def lex_key(self):
-        family = 'lex' if self.rng.random() < 0.95 else 'list'
+        """Keys of another type are those of strings that no other command makes a sorted set of."""
+        family = 'lex' if self.rng.random() < 0.95 else 'hll'
         return '%s:%d%s' % (family, self.rng.randrange(self.g.KEYS), self.g.tag)
 
     def score(self):
