@@ -1,6 +1,8 @@
 /* What commands need of sorted sets; need_zset.h tells. */
 #include "server/need_zset.h"
 
+#include <math.h>
+
 #include "engine/base/buf.h"
 #include "engine/base/check.h"
 #include "engine/base/num.h"
@@ -81,6 +83,9 @@ static void append_behind(struct buf *to, double score)
     uint8_t place[ROWKEY_SCORE_BYTES];
     size_t i = ROWKEY_SCORE_BYTES;
 
+    /* The next place is that of no number. */
+    if (isinf(score) && score > 0)
+        return;
     rowkey_score_store(place, score);
     while (i > 0 && ++place[i - 1] == 0)
         i--;

@@ -85,6 +85,7 @@ def command(rng, count):
         lambda: ('ZRANGEBYSCORE', 'zset', score, score + 800, 'WITHSCORES'),
         lambda: ('ZRANGEBYSCORE', 'zset', '(%d' % score, '+inf', 'LIMIT', n % 7, n),
         lambda: ('ZREVRANGEBYSCORE', 'zset', score, '-inf', 'LIMIT', n % 7, n),
+        lambda: ('ZREVRANGEBYSCORE', 'zset', '(inf', '(%d' % score, 'LIMIT', n % 7, n),
         lambda: ('ZCOUNT', 'zset', score, score + 2000),
         lambda: ('ZRANGEBYSCORE', 'zset', score, score - n),
         lambda: ('ZREMRANGEBYSCORE', 'zset', score, score + n),
@@ -144,6 +145,10 @@ def main():
         pair = Pair(Conn(redis_path), Starved(path), tierra.pid)
         fill(pair, rng, args.elements)
         print('filled, rss %d MB' % pair.rss)
+        # More and more of an end that is partly there: behind +inf is no score.
+        for n in (3, 30, 300):
+            pair.same('ZREVRANGEBYSCORE', 'zset', '+inf', '-inf', 'LIMIT', 0, n)
+            pair.same('ZRANGEBYSCORE', 'zset', '-inf', '+inf', 'LIMIT', 0, n)
         for i in range(args.count):
             if i % 20 == 0:
                 transaction(pair, rng, args.elements)
