@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from grouplib import ErrorReply, Group, main_of, wait_until
+from grouplib import ErrorReply, Group, agree, main_of, wait_until
 from ways import OPEN, Ways
 
 
@@ -53,12 +53,6 @@ def recreate(group, member):
     os.mkdir(member.data)
     member.start()
     group.await_active([member])
-
-
-def agree(members):
-    for m in members:
-        wait_until(lambda m=m: '%s: members agree: %s' % (m.name, m.call('REPLGROUP', 'DIGEST')),
-                   lambda m=m: b'agree' in m.call('REPLGROUP', 'DIGEST'))
 
 
 def minority_asks(group, ways, members):

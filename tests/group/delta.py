@@ -8,7 +8,7 @@ usage: delta.py --server tierra-server [--parts giver,receiver,flush,unlink,byte
 import os
 import sys
 
-from grouplib import Group, fill, main_of, wait_until
+from grouplib import Group, agree, fill, main_of, wait_until
 from resync import log_begin, resyncs
 from ways import OPEN, Ways
 
@@ -133,11 +133,6 @@ def check(held, part, away, writers, count):
     assert resyncs(away) != 0
 
 
-def agree(member):
-    wait_until(lambda: 'digests agree: %s' % member.call('REPLGROUP', 'DIGEST'),
-               lambda: b'agree' in member.call('REPLGROUP', 'DIGEST'))
-
-
 def goes_on(group, part, away, writers, count):
     """To its end: the count is right, and nothing that went is back."""
     wait_until(lambda: 'rows are joined: %s' % away.server.log_text()[-4000:],
@@ -145,7 +140,7 @@ def goes_on(group, part, away, writers, count):
     group.await_active()
     held = group.await_same()
     check(held, part, away, writers, count)
-    agree(away)
+    agree([away])
     print('%s: %d keys alike, %s rows left out, %s sent' % (
         part, len(held), away.info()['rows_alike'], away.info()['copied_rows_in']))
 
@@ -203,7 +198,7 @@ def one_in_a_hundred(group, ways, a, b, c, keys):
     for first in range(0, keys, 1000):
         a.conn.pipeline([(b'SET', b'key:%d' % i, os.urandom(100))
                          for i in range(first, min(first + 1000, keys))])
-    agree(a)
+    agree([a])
     b.kill()
     changed = range(0, keys, 100)
     a.conn.pipeline([(b'SET', b'key:%d' % i, os.urandom(100)) for i in changed if i % 1000])
@@ -215,7 +210,7 @@ def one_in_a_hundred(group, ways, a, b, c, keys):
                lambda: resyncs(b) != 0)
     delta = ways.forwarded - before
     group.await_active([a, b])
-    agree(b)
+    agree([b])
     sent, alike = [int(b.info()[name]) for name in ('copied_rows_in', 'rows_alike')]
     # A bucket of 1 to 2 rows brings along 2 more for each that differs, on average.
     assert sent < keys // 20 and alike > keys - keys // 20, (sent, alike)

@@ -251,6 +251,13 @@ class Group:
                     m.server.kill()
 
 
+def agree(members):
+    """They find no difference themselves (REPLGROUP DIGEST)."""
+    for m in members:
+        wait_until(lambda m=m: '%s: members agree: %s' % (m.name, m.call('REPLGROUP', 'DIGEST')),
+                   lambda m=m: b'agree' in m.call('REPLGROUP', 'DIGEST'))
+
+
 def fill(member, prefix):
     """Some of each type."""
     for i in range(50):

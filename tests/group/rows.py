@@ -1,4 +1,10 @@
-"""The rows of conflict_tables.def at servers; what a step is stands there."""
+"""The rows of conflict_tables.def at servers; what a step is stands there. In rows of commands.py
+there are besides
+
+    1 : BITOP NOT %2 %1     a command word by word: %N is a key, @N and @sN a time in ms and s, and
+                            $NAME what the row was given under that name
+    ? 1:a,@~                with a time to live, whatever it is; the same everywhere
+"""
 
 import os
 import re
@@ -60,11 +66,18 @@ def show(member, key, clock):
     return text + ('@' + clock.virtual(at_ms) if at_ms > 0 else '')
 
 
+def text_of(reply):
+    """Of a list the items, with commas between; of nothing, no text."""
+    if isinstance(reply, list):
+        return ','.join(map(text_of, reply))
+    return str(reply) if isinstance(reply, int) else (reply or b'').decode('latin-1')
+
+
 class Row:
     """One row: its steps, and how far it is."""
 
-    def __init__(self, number, name, steps):
-        self.name, self.text = name, steps
+    def __init__(self, number, name, steps, given=None):
+        self.name, self.text, self.given = name, steps, given or {}
         self.prefix = '{row%d}' % number
         self.about = '%1'
         self.steps = [s.split() for s in steps.split(';') if s.strip()]
@@ -75,7 +88,17 @@ class Row:
     def fail(self, why):
         raise RowFailed('row "%s"\n  %s\n  %s' % (self.name, self.text, why))
 
+    def literal(self, word, clock):
+        if re.match(r'%\d$', word):
+            return self.key(word)
+        if re.match(r'@s?\d+$', word):
+            at_ms = clock.real(int(word.lstrip('@s')))
+            return at_ms // 1000 if word[1] == 's' else at_ms
+        return self.given[word[1:]] if word[0] == '$' else word
+
     def argv(self, words, clock):
+        if words[0] == ':':
+            return [self.literal(w, clock) for w in words[1:]]
         name, rest = words[0], [self.key(w) if re.match(r'%\d$', w) else w for w in words[1:]]
         if name == 'EXPIRE':
             return ['PEXPIREAT', self.key('%1'), clock.real(int(rest[0]))]
@@ -98,7 +121,7 @@ class Row:
             if wrong and want is None:
                 self.fail('%s at %s says "%s"' % (argv, member.name, wrong))
         if want is not None:
-            got = str(reply) if isinstance(reply, int) else (reply or b'').decode('latin-1')
+            got = text_of(reply)
             if got.split(' ')[0] != want:
                 self.fail('%s at %s says "%s"' % (argv, member.name, got))
 
@@ -111,8 +134,9 @@ class Row:
             if soon and clock.due(soon) and got == '-':
                 continue  # This machine is too slow to see it.
             held.append(got)
-            if got not in want:
-                self.fail('%s shows "%s", not "%s"' % (m.name, got, '" or "'.join(want)))
+            if got not in want and re.sub(r'@[\d+]+$', '@~', got) not in want:
+                self.fail('%s of %s shows "%s", not "%s"' % (
+                    self.about, m.name, got, '" or "'.join(want)))
         if len(members) > 1 and len(set(held)) > 1:
             self.fail('they differ: %s' % held)
 

@@ -45,6 +45,20 @@ def sync(group, ways, phase):
     ways.all(HELD)
 
 
+def run_rows(group, ways, members, rows):
+    """Rows whose members cannot hear each other between two "sync". The number of partitions."""
+    sync(group, ways, 0)
+    clock = Clock()
+    phase = 1
+    failures = []
+    while run_apart(rows, members, clock, failures):
+        sync(group, ways, phase)
+        phase += 1
+    ways.all(OPEN)
+    assert not failures, '\n'.join(failures)
+    return phase
+
+
 def run(args):
     options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     if args.shards > 1:
@@ -54,16 +68,8 @@ def run(args):
         ways = Ways(group)
         members = ways.make(['a', 'b', 'c'])
         start_in_order(members)
-        sync(group, ways, 0)
-        clock = Clock()
-        phase = 1
-        failures = []
-        while run_apart(rows, members, clock, failures):
-            sync(group, ways, phase)
-            phase += 1
-        ways.all(OPEN)
-        assert not failures, '\n'.join(failures)
-        print('%d rows in %d partitions (%d shards)' % (len(rows), phase, args.shards))
+        phases = run_rows(group, ways, members, rows)
+        print('%d rows in %d partitions (%d shards)' % (len(rows), phases, args.shards))
 
 
 if __name__ == '__main__':
