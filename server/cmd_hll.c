@@ -14,11 +14,11 @@
 
 #include "engine/space/resident.h"
 #include "engine/space/strval.h"
+#include "engine/value/hll.h"
 
 #include "server/config.h"
 #include "server/conn.h"
 #include "server/handlers.h"
-#include "server/hll.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"

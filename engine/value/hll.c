@@ -1,5 +1,5 @@
 /* HyperLogLog values; hll.h describes their bytes. */
-#include "server/hll.h"
+#include "engine/value/hll.h"
 
 #include <errno.h>
 #include <math.h>
@@ -23,14 +23,17 @@
 #define XZERO_RUN_MAX    16384u
 #define VALUE_RUN_MAX    4u
 #define SPARSE_VALUE_MAX 32u
+#define RUN_BYTES_MAX    2u
 /* What one change may put in the place of a run. */
 #define SPLIT_BYTES_MAX 5u
 /* Runs from the one before a change on that are looked at for merging. */
 #define MERGE_RUNS 5
 
+static const uint8_t magic[MAGIC_BYTES] = {'H', 'Y', 'L', 'L'};
+
 bool hll_valid(struct bytes value)
 {
-    if (value.len < HLL_HEAD_BYTES || memcmp(value.ptr, "HYLL", MAGIC_BYTES) != 0 ||
+    if (value.len < HLL_HEAD_BYTES || memcmp(value.ptr, magic, MAGIC_BYTES) != 0 ||
         value.ptr[ENCODING_AT] > SPARSE)
         return false;
     return value.ptr[ENCODING_AT] == SPARSE || value.len == HLL_DENSE_BYTES;
@@ -166,6 +169,59 @@ bool hll_merge(struct bytes value, struct hll_registers *registers)
     return p == end && at == HLL_REGISTERS;
 }
 
+/* --- from registers --- */
+
+/* The same register from `at` on, as far as one run can say. */
+static uint32_t run_length(const struct hll_registers *registers, uint32_t at)
+{
+    const uint8_t value = registers->at[at];
+    const uint32_t max = value != 0 ? VALUE_RUN_MAX : XZERO_RUN_MAX;
+    uint32_t count = 1;
+
+    while (count < max && at + count < HLL_REGISTERS && registers->at[at + count] == value)
+        count++;
+    return count;
+}
+
+/* Where the runs end, behind the head at `dst`; NULL if they take more than `room` with it. */
+static uint8_t *sparse_write(const struct hll_registers *registers, uint8_t *dst, uint64_t room)
+{
+    uint8_t *to = dst + HLL_HEAD_BYTES;
+
+    for (uint32_t at = 0; at < HLL_REGISTERS;) {
+        const uint32_t count = run_length(registers, at);
+
+        if (registers->at[at] > SPARSE_VALUE_MAX || (uint64_t)(to - dst) + RUN_BYTES_MAX > room)
+            return NULL;
+        to = run_write(to, registers->at[at], count);
+        at += count;
+    }
+    return to;
+}
+
+int hll_encode(const struct hll_registers *registers, uint64_t sparse_max, struct buf *out)
+{
+    const int err = buf_reserve(out, HLL_DENSE_BYTES);
+
+    if (err != 0)
+        return err;
+    uint8_t *dst = buf_end(out);
+    memset(dst, 0, HLL_DENSE_BYTES);
+    memcpy(dst, magic, MAGIC_BYTES);
+    dst[CACHE_AT + 7] = CACHE_VOID;
+    const uint8_t *end = sparse_write(registers, dst, u64_min(sparse_max, HLL_DENSE_BYTES));
+    if (end != NULL) {
+        dst[ENCODING_AT] = SPARSE;
+        buf_commit(out, (size_t)(end - dst));
+        return 0;
+    }
+    memset(dst + HLL_HEAD_BYTES, 0, HLL_DENSE_BYTES - HLL_HEAD_BYTES);
+    for (uint32_t i = 0; i < HLL_REGISTERS; i++)
+        dense_set(dst + HLL_HEAD_BYTES, i, registers->at[i]);
+    buf_commit(out, HLL_DENSE_BYTES);
+    return 0;
+}
+
 /* --- the estimate --- */
 
 static double sigma(double x)
@@ -255,7 +311,7 @@ int hll_init(struct hll *h, struct bytes from)
         h->len = from.len;
         return 0;
     }
-    memcpy(h->ptr, "HYLL", MAGIC_BYTES);
+    memcpy(h->ptr, magic, MAGIC_BYTES);
     h->ptr[ENCODING_AT] = SPARSE;
     h->len = (size_t)(run_write(h->ptr + HLL_HEAD_BYTES, 0, XZERO_RUN_MAX) - h->ptr);
     return 0;

@@ -24,14 +24,15 @@
  * The cardinality is estimated as Ertl does (arXiv:1702.01284, algorithm 6). Values come from
  * clients (SET, RESTORE) and are checked wherever they are read. Pure functions.
  */
-#ifndef TIERRA_SERVER_HLL_H
-#define TIERRA_SERVER_HLL_H
+#ifndef TIERRA_ENGINE_VALUE_HLL_H
+#define TIERRA_ENGINE_VALUE_HLL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "engine/base/attr.h"
+#include "engine/base/buf.h"
 #include "engine/base/bytes.h"
 
 #define HLL_REGISTERS   16384u
@@ -75,6 +76,14 @@ void hll_hash(struct bytes element, uint32_t *out_register, uint8_t *out_value);
 
 /* Each register becomes at least what it is in the (valid) value. False: damaged. */
 MUST_USE bool hll_merge(struct bytes value, struct hll_registers *registers);
+
+/*
+ * Appends the value that has these registers, and no cached number: of those with the same
+ * registers always the same one. Sparse, if it may be and takes no more than `sparse_max` bytes (0:
+ * never), else dense. 0, -ENOMEM.
+ */
+MUST_USE int hll_encode(const struct hll_registers *registers, uint64_t sparse_max,
+                        struct buf *out);
 
 /* How many different elements there were, about. */
 MUST_USE uint64_t hll_estimate(const struct hll_registers *registers);

@@ -19,8 +19,9 @@
  * Integers are little-endian. In memory whose life it fits, a simple form may be patched in place.
  *
  * What shows: the greatest tag among values, live increments and type assertions decides the type;
- * the value with the greatest tag is the base, increments that it has not seen are added to it. If
- * what shows has expired (at_ms <= now) the key is absent, whatever else the row holds.
+ * the value with the greatest tag is the base, increments that it has not seen are added to it, to
+ * a HyperLogLog what other ones hold that it has not seen (row_hll.c). If what shows has expired
+ * (at_ms <= now) the key is absent, whatever else the row holds.
  *
  * Everything here is pure: no clock, no I/O, any thread.
  */

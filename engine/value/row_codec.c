@@ -6,6 +6,7 @@
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 
+#include "engine/value/hll.h"
 #include "engine/value/row_state.h"
 
 #define SUM_FLOAT 0x01u
@@ -30,6 +31,7 @@ void row_state_init(struct row_state *state)
     state->list.runs_count = 0;
     state->list.rank_min = 0;
     state->list.rank_max = 0;
+    state->joined = bytes_of(NULL, 0);
 }
 
 /* --- parts that several lists share --- */
@@ -390,6 +392,15 @@ static int contexts_get(struct bytes *in, unsigned parts, struct row_state *out)
     return context_get(in, &out->clear_by);
 }
 
+static int joined_get(struct bytes *in, struct bytes *out)
+{
+    uint64_t len;
+
+    if (varint_get(in, &len) != 0 || len > in->len || !bytes_take(in, (size_t)len, out))
+        return -ERR_CORRUPT;
+    return hll_valid(*out) ? 0 : -ERR_CORRUPT;
+}
+
 static int general_decode(struct bytes in, struct row_state *out)
 {
     unsigned parts;
@@ -420,6 +431,8 @@ static int general_decode(struct bytes in, struct row_state *out)
     if ((parts & PART_LIST) != 0 && list_get(&in, &out->list) != 0)
         return -ERR_CORRUPT;
     out->rows = (parts & PART_ROWS) != 0;
+    if ((parts & PART_JOINED) != 0 && joined_get(&in, &out->joined) != 0)
+        return -ERR_CORRUPT;
     return in.len == 0 ? 0 : -ERR_CORRUPT;
 }
 
@@ -654,9 +667,10 @@ static void list_end_put(const struct list_end *end, struct buf *out)
     buf_commit(out, 4);
 }
 
-static int general_encode(const struct row_state *s, unsigned parts, struct buf *out)
+static int parts_put(const struct row_state *s, unsigned parts, struct bytes joined,
+                     struct buf *out)
 {
-    const int err = buf_reserve(out, general_size(s));
+    const int err = buf_reserve(out, general_size(s) + VARINT_BYTES_MAX + joined.len);
 
     if (err != 0)
         return err;
@@ -687,7 +701,28 @@ static int general_encode(const struct row_state *s, unsigned parts, struct buf 
         list_end_put(&s->list.runs[i].front, out);
         list_end_put(&s->list.runs[i].back, out);
     }
+    if ((parts & PART_JOINED) != 0) {
+        put_varint(out, joined.len);
+        put(out, joined.ptr, joined.len);
+    }
     return 0;
+}
+
+static int general_encode(const struct row_state *s, unsigned parts, struct buf *out)
+{
+    struct buf joined;
+    int err;
+
+    if (s->sibs_count < 2)
+        return parts_put(s, parts, bytes_of(NULL, 0), out);
+    buf_init(&joined, SIZE_MAX);
+    err = row_hll_join(s, &joined);
+    if (joined.len != 0)
+        parts |= PART_JOINED;
+    if (err == 0)
+        err = parts_put(s, parts, buf_bytes(&joined), out);
+    buf_deinit(&joined);
+    return err;
 }
 
 /* VALUE, VALUE_TTL and CHUNKED: at most the setting that came with the value. */

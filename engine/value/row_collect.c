@@ -6,7 +6,9 @@
  * of their member. So:
  *
  *     losing value        dropped when it and a greater value are stable: whatever removes the
- *                         greater one from now on has seen both
+ *                         greater one from now on has seen both. Where several are HyperLogLogs:
+ *                         when all values are stable; what they show together becomes the value of
+ *                         the greatest
  *     expiry setting      the same, with the longest one as the winner
  *     type assertion      of one type like values; a losing type when its element rows are gone
  *     run                 when it is stable and under a floor whose DEL is stable. A live cut is
@@ -31,7 +33,8 @@
 struct gc {
     struct row_state *state;
     const struct row_horizons *horizons;
-    struct buf cuts; /* Shortened cut lists; the state borrows from it. */
+    struct buf cuts;   /* Shortened cut lists; the state borrows from it, */
+    struct buf joined; /* and from what HyperLogLogs show together. */
     uint16_t sweep_types;
 };
 
@@ -115,12 +118,35 @@ static void keep_len(struct row_state *s, const struct row_sib *lost, struct tag
     }
 }
 
-static void collect_sibs(struct gc *gc)
+/* What stays of HyperLogLogs must show what all of them do. 0, -ENOMEM; 1: it is not time yet. */
+static int join_hlls(struct gc *gc)
+{
+    struct row_state *s = gc->state;
+    struct row_sib *winner = &s->sibs[0];
+
+    if (row_hll_count(s) < 2)
+        return 0;
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (!is_stable(gc, s->sibs[i].tag))
+            return 1;
+        if (tag_cmp(s->sibs[i].tag, winner->tag) > 0)
+            winner = &s->sibs[i];
+    }
+    const int err = row_hll_join(s, &gc->joined);
+    if (err == 0 && gc->joined.len != 0)
+        winner->value = buf_bytes(&gc->joined);
+    return err;
+}
+
+static int collect_sibs(struct gc *gc)
 {
     struct row_state *s = gc->state;
     struct tag winner = tag_of(0, 0);
     unsigned kept = 0;
+    const int err = join_hlls(gc);
 
+    if (err != 0)
+        return err < 0 ? err : 0;
     for (unsigned i = 0; i < s->sibs_count; i++) {
         if (is_stable(gc, s->sibs[i].tag))
             winner = tag_max(winner, s->sibs[i].tag);
@@ -132,6 +158,7 @@ static void collect_sibs(struct gc *gc)
             keep_len(s, &s->sibs[i], winner);
     }
     s->sibs_count = kept;
+    return 0;
 }
 
 /* Of one type, the greatest stable assertion stands for the stable ones below it. */
@@ -345,7 +372,9 @@ static int collect(struct gc *gc)
     int err;
 
     collect_expired(gc);
-    collect_sibs(gc);
+    err = collect_sibs(gc);
+    if (err != 0)
+        return err;
     collect_types(gc);
     collect_conflict(gc);
     collect_exps(gc);
@@ -389,6 +418,7 @@ int row_collect(struct bytes row, const struct row_horizons *horizons, struct bu
         return ROW_UNCHANGED;
     gc.state = mem_alloc(sizeof(*gc.state));
     buf_init(&gc.cuts, SIZE_MAX);
+    buf_init(&gc.joined, SIZE_MAX);
     err = row_decode(row, gc.state);
     if (err == 0 && gc.state->poison != 0)
         err = -ERR_POISON;
@@ -397,6 +427,7 @@ int row_collect(struct bytes row, const struct row_horizons *horizons, struct bu
     if (err == 0)
         err = row_encode(gc.state, out);
     buf_deinit(&gc.cuts);
+    buf_deinit(&gc.joined);
     mem_free(gc.state);
     if (err != 0) {
         buf_truncate(out, len);

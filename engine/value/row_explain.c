@@ -42,7 +42,9 @@ static uint8_t value_fate(const struct explain *x, const struct row_sib *sib)
         return ROW_FATE_REMOVED;
     if (x->winner.type != VT_STRING)
         return ROW_FATE_TYPE;
-    return x->winner.sib == sib ? shown_fate(x) : ROW_FATE_OLDER;
+    if (x->winner.sib == sib)
+        return shown_fate(x);
+    return !x->expired && row_hll_shows(x->state, sib) ? ROW_FATE_JOINED : ROW_FATE_OLDER;
 }
 
 static void add_values(struct explain *x)
@@ -225,6 +227,7 @@ static const struct {
 } fates[] = {
     [ROW_FATE_SHOWN] = {"shown", "it has the greatest tag"},
     [ROW_FATE_ADDED] = {"added", "no value was set by one who had seen it: it counts"},
+    [ROW_FATE_JOINED] = {"joined", "a HyperLogLog: what is shown has all that it has"},
     [ROW_FATE_EXPIRED] = {"expired", "it has the greatest tag, but its time to live has passed"},
     [ROW_FATE_OLDER] = {"older", "another one has a greater tag"},
     [ROW_FATE_TYPE] = {"type-conflict", "a change of another type has a greater tag"},

@@ -3,7 +3,8 @@
  * by, and what became of it. For operators; what is shown is decided in row_view.c, and these are
  * its rules:
  *
- *     value    the greatest tag among values is the base of a string
+ *     value    the greatest tag among values is the base of a string; HyperLogLogs that are older
+ *              are joined to it, if it is one (row_hll.c)
  *     run      what one member has added to the base; of it counts what neither the base nor a DEL
  *              has seen
  *     type     a collection: the greatest tag among these and the string decides what the key is
@@ -38,6 +39,7 @@ enum row_fact_kind {
 enum row_fate {
     ROW_FATE_SHOWN,
     ROW_FATE_ADDED,    /* It counts beside the base. */
+    ROW_FATE_JOINED,   /* What it holds is part of what is shown. */
     ROW_FATE_EXPIRED,  /* It would be shown. */
     ROW_FATE_OLDER,    /* Another one has a greater tag. */
     ROW_FATE_TYPE,     /* A change of another type has a greater tag. */

@@ -39,7 +39,10 @@ static void *list_open(void *items, size_t item_bytes, unsigned *count, unsigned
     return place;
 }
 
-/* Values of one tag are equal; if damage made them differ, all must still choose the same one. */
+/*
+ * Values of one tag are equal, but for what a collection has joined to one (row_hll.c); if damage
+ * made them differ, all must still choose the same one.
+ */
 static bool sib_less(const struct row_sib *a, const struct row_sib *b)
 {
     if (a->tag.hlc != b->tag.hlc)
@@ -54,7 +57,10 @@ static bool sib_less(const struct row_sib *a, const struct row_sib *b)
             return generations != 0 ? generations < 0 : a->len < b->len;
     }
     const int order = bytes_cmp(a->value, b->value);
-    return order != 0 ? order < 0 : bytes_cmp(a->cuts, b->cuts) < 0;
+    if (order == 0)
+        return bytes_cmp(a->cuts, b->cuts) < 0;
+    const uint64_t weight_a = row_hll_weight(a), weight_b = row_hll_weight(b);
+    return weight_a != weight_b ? weight_a < weight_b : order < 0;
 }
 
 int row_add_sib(struct row_state *s, const struct row_sib *sib)

@@ -19,7 +19,9 @@
  *     count    elements as counted here at log position lsn; greatest lsn
  *     list     ranks and offsets ever used, so that no position is used twice (listpos.h)
  *     rows     type assertions were joined and removed again: element rows may exist
+ *     joined   what HyperLogLogs among the values show together, if that is none of them
  *
+ * joined follows from the values (row_hll.c): it is made when a row is encoded, not joined.
  * ctx, rctx and ectx are only in operands; row_settle takes them out of full rows.
  *
  * GENERAL form: 0x10 | present 2 (bit per part, in this order) | parts. All integers
@@ -39,6 +41,7 @@
  *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8
  *                offset 4
  *     11 rows    nothing
+ *     14 joined  len varint | value (hll.h)
  *
  *     sum      = kind 1 (bit 0: fsum follows) | isum zigzag varint | fsum 20
  *     cut list = n 1 | n times: origin 1 | hlc 8 | sum
@@ -85,7 +88,8 @@ enum row_part {
     PART_ROWS = 1 << 11,
     PART_RCTX_IS_CTX = 1 << 12,
     PART_CLEAR_IS_CTX = 1 << 13,
-    PART_ALL = (1 << 14) - 1
+    PART_JOINED = 1 << 14,
+    PART_ALL = (1 << 15) - 1
 };
 
 /* How far somebody has seen the run of an origin. */
@@ -158,6 +162,7 @@ struct row_state {
     struct row_exp exps[ROW_EXPS_MAX];       /* By type, target, origin of etag. */
     struct row_group groups[ROW_GROUPS_MAX]; /* By group. */
     struct list_meta list;
+    struct bytes joined; /* As decoded; borrowed from the encoded row. Empty: what wins shows. */
 };
 
 /* --- row_codec.c --- */
@@ -217,6 +222,20 @@ int row_exp_cmp(const struct row_exp *a, const struct row_exp *b);
 
 /* < 0, 0, > 0: order of groups. */
 int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct tag target_b);
+
+/* --- row_hll.c --- */
+
+/* How many of the values look like HyperLogLogs. */
+unsigned row_hll_count(const struct row_state *state);
+
+/* Appends what the HyperLogLogs that show do so together, if that is none of them. 0, -ENOMEM. */
+MUST_USE int row_hll_join(const struct row_state *state, struct buf *out);
+
+/* Of a decoded state: whether the value, which is one of its, is part of what it shows joined. */
+bool row_hll_shows(const struct row_state *state, const struct row_sib *sib);
+
+/* Of two HyperLogLogs of one tag the one that has more weighs more; other values nothing. */
+uint64_t row_hll_weight(const struct row_sib *sib);
 
 /* --- row_view.c --- */
 

@@ -9,6 +9,8 @@
  *     run.start <= cover.hlc < run.hlc    run sum - cover sum
  *     cover.hlc < run.start               run sum
  *
+ * HyperLogLogs show all that concurrent values of the key hold (row_hll.c).
+ *
  * Integers are summed in 128 bits and saturated; floating point in double words, in the order of
  * origins, so that all members print the same digits.
  */
@@ -169,7 +171,7 @@ static void view_string(const struct row_state *s, const struct row_winner *winn
         return; /* Increments wait until they are covered. */
     }
     if (winner->sib != NULL)
-        out->value = winner->sib->value;
+        out->value = s->joined.len != 0 ? s->joined : winner->sib->value;
     if (!winner->counter)
         return;
     row_state_sums(s, winner->sib, &sums);

@@ -6,7 +6,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
-#include "server/hll.h"
+#include "engine/value/hll.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -12,9 +12,10 @@ table of design, one command each. commands.py runs them, and holds them against
               command again; others are a DEL of what the call writes, tried in both orders, and at
               least one other command that writes to a key of that type
 
-The rules: a later whole value of a string wins; counters add up; a field, member or element that a
-removal has not seen stays; DEL takes what it has seen; the longest time to live wins, none beats
-all, and it ends only the value that it was set for; of two types the later one shows.
+The rules: a later whole value of a string wins, but HyperLogLogs are joined; counters add up; a
+field, member or element that a removal has not seen stays; DEL takes what it has seen; the longest
+time to live wins, none beats all, and it ends only the value that it was set for; of two types the
+later one shows.
 """
 
 PALERMO, CATANIA = '13.361389 38.115556', '15.087269 37.502669'
@@ -80,10 +81,10 @@ COUNTERS = [
 
 HYPERLOGLOGS = [
     Write('pfadd', 'PFADD w', 'PFADD x =>1', ': PFCOUNT %1 =>2',
-          ('PFADD y =>1', ': PFCOUNT %1 =>2'), ('DEL', ': PFCOUNT %1 =>2'), ('SET z', '1:z,')),
+          ('PFADD y =>1', ': PFCOUNT %1 =>3'), ('DEL', ': PFCOUNT %1 =>2'), ('SET z', '1:z,')),
     Write('pfmerge', 'PFADD w; : PFADD %2 v', ': PFMERGE %1 %2', ': PFCOUNT %1 =>2',
           (': PFMERGE %1 %2', ': PFCOUNT %1 =>2'), ('DEL', ': PFCOUNT %1 =>2'),
-          ('PFADD x y', ': PFCOUNT %1 =>3')),
+          ('PFADD x y', ': PFCOUNT %1 =>4')),
     Write('pfdebug', 'PFADD w', ': PFDEBUG TODENSE %1 =>1', ': PFDEBUG ENCODING %1 =>dense',
           (': PFDEBUG TODENSE %1 =>1', ': PFDEBUG ENCODING %1 =>dense'),
           ('DEL', ': PFDEBUG ENCODING %1 =>dense'),

@@ -4,6 +4,8 @@
 
 #include "engine/base/check.h"
 
+#include "engine/value/hll.h"
+
 #include "tests/prop/prop_value_sim.h"
 
 const uint8_t sim_types[SIM_TYPES] = {VT_HASH, VT_SET};
@@ -27,11 +29,40 @@ void sim_change_elem(struct sim_change *change, unsigned type, unsigned sub)
     snprintf(change->sub, sizeof(change->sub), "m%u", sub);
 }
 
+static void store_registers(struct sim_change *change)
+{
+    static struct hll_registers registers;
+    struct buf value;
+
+    memcpy(registers.at, change->registers, SIM_REGISTERS);
+    buf_init(&value, SIZE_MAX);
+    CHECK(hll_encode(&registers, sizeof(change->value), &value) == 0);
+    CHECK(value.len <= sizeof(change->value));
+    memcpy(change->value, value.ptr, value.len);
+    change->value_len = value.len;
+    buf_deinit(&value);
+}
+
 void sim_change_value(struct sim_change *change, unsigned number)
 {
     static const char *const values[SIM_VALUES] = {"10", "0", "-7", "2.5", "abc"};
+    static const uint8_t hlls[SIM_HLLS][SIM_REGISTERS] = {
+        {1, 0, 0}, {0, 2, 0}, {1, 0, 3}, {2, 1, 0}};
 
-    snprintf(change->value, sizeof(change->value), "%s", values[number]);
+    if (number < SIM_VALUES) {
+        snprintf(change->value, sizeof(change->value), "%s", values[number]);
+        change->value_len = strlen(change->value);
+    } else {
+        memcpy(change->registers, hlls[number - SIM_VALUES], SIM_REGISTERS);
+        store_registers(change);
+    }
+}
+
+unsigned sim_value_or_hll(unsigned number, struct tag tag)
+{
+    if (number != SIM_VALUES - 1)
+        return number;
+    return number + (unsigned)((hlc_ms(tag.hlc) + tag.origin) % (1 + SIM_HLLS));
 }
 
 bool sim_has_counters(struct bytes row)
@@ -50,5 +81,14 @@ void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
     char tmp[ROW_TEXT_BYTES];
     const struct bytes shown = row_text(view, tmp);
 
+    if (hll_valid(shown)) {
+        static struct hll_registers registers;
+
+        memset(&registers, 0, sizeof(registers));
+        CHECK(hll_merge(shown, &registers));
+        snprintf(text, SIM_TEXT_BYTES, "hll %u %u %u", registers.at[0], registers.at[1],
+                 registers.at[2]);
+        return;
+    }
     snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
 }

@@ -5,9 +5,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/mem.h"
 
+#include "engine/value/hll.h"
 #include "engine/value/op.h"
 #include "engine/value/row.h"
 #include "engine/value/row_plain.h"
@@ -23,11 +25,13 @@
 
 /* Few numbers, so that tags, contexts and targets meet. */
 #define HLC_MAX 12
+#define HLLS    5 /* Every so many values are one. */
 
 struct laws {
     struct rng rng;
     struct buf rows[ROWS_MAX];
     unsigned count;
+    uint8_t hll[HLL_DENSE_BYTES]; /* The value of the last op, if it is one. */
 };
 
 static unsigned pick(struct laws *laws, unsigned n)
@@ -46,6 +50,23 @@ static struct buf new_buf(void)
 static struct tag random_tag(struct laws *laws)
 {
     return tag_of(1 + pick(laws, HLC_MAX), (uint8_t)(1 + pick(laws, ORIGINS)));
+}
+
+/* A HyperLogLog, or what looks like one. */
+static struct bytes hll_of(struct laws *laws, struct tag tag)
+{
+    static struct hll_registers registers;
+    const unsigned n = (unsigned)(tag.hlc * 3 + tag.origin);
+    struct buf value = new_buf();
+
+    memset(&registers, 0, sizeof(registers));
+    for (unsigned i = 0; i < 4; i++)
+        registers.at[(n * 7 + i * i) % 11] = (uint8_t)(1 + (n + i) % 3);
+    assert_int_equal(hll_encode(&registers, n % 5 == 0 ? 0 : 3000, &value), 0);
+    const size_t len = value.len - (n % 7 == 0);
+    memcpy(laws->hll, value.ptr, len);
+    buf_deinit(&value);
+    return bytes_of(laws->hll, len);
 }
 
 static void random_seen(struct laws *laws, struct buf *out)
@@ -87,7 +108,9 @@ static void random_op(struct laws *laws, struct op *op, struct batch *batch, str
     op->sub = BYTES_LIT("m");
     op->type = pick(laws, 2) == 0 ? VT_HASH : VT_SET;
     /* What a tag stands for is a function of the tag, as in any history. */
-    op->value = bytes_of("0123456789abcdef", 1 + (tag.hlc + tag.origin) % 9);
+    op->value = (tag.hlc + tag.origin) % HLLS == 0
+                    ? hll_of(laws, tag)
+                    : bytes_of("0123456789abcdef", 1 + (tag.hlc + tag.origin) % 9);
     op->seen = tag.hlc % 3 == 0 ? buf_bytes(seen) : bytes_of(NULL, 0);
     op->flags = pick(laws, 3) == 0 ? OP_COVER : 0;
     op->start = 1 + pick(laws, (unsigned)tag.hlc);

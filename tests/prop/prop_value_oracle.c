@@ -104,8 +104,54 @@ static uint64_t expiry_of(const struct history *h, uint8_t type, struct tag targ
     return at_ms == UINT64_MAX ? 0 : at_ms;
 }
 
-/* A counter on `base` (NULL: none): its text, and the greatest tag of an increment that counts. */
-static struct tag count_text(const struct event *base, const struct event *const *incs,
+/* Sets that are alive, and the one of them with the greatest tag. */
+struct alive {
+    const struct event *base; /* NULL: there are none. */
+    unsigned count;
+    const struct event *sets[SIM_BATCHES_MAX];
+};
+
+static void alive_add(struct alive *alive, const struct event *e)
+{
+    alive->sets[alive->count++] = e;
+    if (alive->base == NULL || tag_cmp(e->batch->tag, alive->base->batch->tag) > 0)
+        alive->base = e;
+}
+
+static bool is_hll(const struct event *e)
+{
+    static const uint8_t none[SIM_REGISTERS] = {0};
+
+    return memcmp(e->change->registers, none, sizeof(none)) != 0;
+}
+
+/* The base; if that is a HyperLogLog, with those that are later than all that are none. */
+static void base_text(const struct alive *alive, char text[SIM_TEXT_BYTES])
+{
+    uint8_t most[SIM_REGISTERS] = {0};
+    struct tag other = tag_of(0, 0);
+
+    if (!is_hll(alive->base)) {
+        snprintf(text, SIM_TEXT_BYTES, "%s", alive->base->change->value);
+        return;
+    }
+    for (unsigned i = 0; i < alive->count; i++) {
+        if (!is_hll(alive->sets[i]))
+            other = tag_max(other, alive->sets[i]->batch->tag);
+    }
+    for (unsigned i = 0; i < alive->count; i++) {
+        const uint8_t *registers = alive->sets[i]->change->registers;
+
+        for (unsigned r = 0; r < SIM_REGISTERS; r++) {
+            if (tag_cmp(alive->sets[i]->batch->tag, other) > 0 && registers[r] > most[r])
+                most[r] = registers[r];
+        }
+    }
+    snprintf(text, SIM_TEXT_BYTES, "hll %u %u %u", most[0], most[1], most[2]);
+}
+
+/* A counter on what is alive: its text, and the greatest tag of an increment that counts. */
+static struct tag count_text(const struct alive *alive, const struct event *const *incs,
                              unsigned incs_count, char text[SIM_TEXT_BYTES])
 {
     struct tag live = tag_of(0, 0);
@@ -118,9 +164,9 @@ static struct tag count_text(const struct event *base, const struct event *const
         live = tag_max(live, incs[i]->batch->tag);
     }
     text[0] = '\0';
-    if (base != NULL) {
-        numeric = num_parse_ldouble(bytes_cstr(base->change->value), &number);
-        snprintf(text, SIM_TEXT_BYTES, "%s", base->change->value);
+    if (alive->base != NULL) {
+        numeric = num_parse_ldouble(bytes_cstr(alive->base->change->value), &number);
+        base_text(alive, text);
     }
     if (numeric && !tag_is_none(live)) {
         char printed[NUM_LDOUBLE_BYTES];
@@ -134,7 +180,8 @@ static struct tag count_text(const struct event *base, const struct event *const
 static void show_string(const struct history *h, struct sim_shown *out, struct tag *out_tag,
                         uint8_t *out_target_type, struct tag *out_target)
 {
-    const struct event *base = NULL;
+    struct alive alive = {.base = NULL};
+    const struct event *base;
     const struct event *incs[SIM_BATCHES_MAX] = {NULL};
     unsigned incs_count = 0;
     struct tag live;
@@ -142,10 +189,10 @@ static void show_string(const struct history *h, struct sim_shown *out, struct t
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
 
-        if (e->change->op.kind == OP_SET && !key_gone(h, e->batch->tag) &&
-            (base == NULL || tag_cmp(e->batch->tag, base->batch->tag) > 0))
-            base = e;
+        if (e->change->op.kind == OP_SET && !key_gone(h, e->batch->tag))
+            alive_add(&alive, e);
     }
+    base = alive.base;
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
 
@@ -153,7 +200,7 @@ static void show_string(const struct history *h, struct sim_shown *out, struct t
             (base == NULL || !saw(base, e->batch->tag)))
             incs[incs_count++] = e;
     }
-    live = count_text(base, incs, incs_count, out->text);
+    live = count_text(&alive, incs, incs_count, out->text);
     *out_tag = base == NULL ? live : tag_max(live, base->batch->tag);
     *out_target_type = base == NULL ? VT_NONE : VT_STRING;
     *out_target = base == NULL ? live : base->batch->tag;
@@ -183,7 +230,8 @@ static bool elem_gone(const struct history *h, unsigned type, unsigned sub, stru
 
 static void show_elem(const struct history *h, unsigned type, unsigned sub, struct sim_shown *out)
 {
-    const struct event *base = NULL;
+    struct alive alive = {.base = NULL};
+    const struct event *base;
     const struct event *incs[SIM_BATCHES_MAX] = {NULL};
     unsigned incs_count = 0;
 
@@ -191,10 +239,10 @@ static void show_elem(const struct history *h, unsigned type, unsigned sub, stru
         const struct event *e = &h->events[i];
 
         if (e->change->op.kind == OP_ELEM_SET && same_elem(e, type, sub) &&
-            !elem_gone(h, type, sub, e->batch->tag, true) &&
-            (base == NULL || tag_cmp(e->batch->tag, base->batch->tag) > 0))
-            base = e;
+            !elem_gone(h, type, sub, e->batch->tag, true))
+            alive_add(&alive, e);
     }
+    base = alive.base;
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
 
@@ -203,7 +251,7 @@ static void show_elem(const struct history *h, unsigned type, unsigned sub, stru
             (base == NULL || !saw(base, e->batch->tag)))
             incs[incs_count++] = e;
     }
-    const struct tag live = count_text(base, incs, incs_count, out->elem_text[type][sub]);
+    const struct tag live = count_text(&alive, incs, incs_count, out->elem_text[type][sub]);
     out->elem_present[type][sub] = base != NULL || !tag_is_none(live);
 }
 

@@ -233,7 +233,7 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
     CHECK(row_view(row, now_ms, &view) == 0);
     if (kind < 20) {
         change = sim_change_add(batch, key, OP_SET);
-        sim_change_value(change, pick(sim, SIM_VALUES));
+        sim_change_value(change, sim_value_or_hll(pick(sim, SIM_VALUES), batch->tag));
         if (!view.present)
             change->op.flags = OP_COVER;
         if (sim->expiry && chance(sim, 40))
@@ -262,7 +262,7 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
         else if (chance(sim, 35))
             change->op.kind = OP_ELEM_DEL;
         if (type == 0 && change->op.kind == OP_ELEM_SET)
-            sim_change_value(change, pick(sim, SIM_VALUES));
+            sim_change_value(change, sim_value_or_hll(pick(sim, SIM_VALUES), batch->tag));
     }
 }
 
@@ -277,7 +277,7 @@ static void change_counters(struct sim *sim, struct sim_replica *replica, struct
 
     sim_change_elem(change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
-        sim_change_value(change, pick(sim, SIM_VALUES));
+        sim_change_value(change, sim_value_or_hll(pick(sim, SIM_VALUES), batch->tag));
     if (change->op.kind == OP_ELEM_INCR && !make_incr(sim, replica, batch->tag, row, change))
         batch->changes_count--;
 }
@@ -291,7 +291,7 @@ static void finish_change(struct sim_replica *replica, struct sim_change *change
 
     op->key = bytes_cstr(change->key);
     op->sub = bytes_cstr(change->sub);
-    op->value = bytes_cstr(change->value);
+    op->value = bytes_of(change->value, change->value_len);
     buf_clear(scratch);
     if (is_elem)
         CHECK(row_seen(elem_row(replica, change->key_index, change->type_index, change->sub_index),

@@ -26,6 +26,8 @@
 #define SIM_TYPES       2 /* Hash and set. */
 #define SIM_SUBS        2
 #define SIM_VALUES      5
+#define SIM_HLLS        4 /* Values behind these, HyperLogLogs of so many registers. */
+#define SIM_REGISTERS   3
 #define SIM_ROWS        (SIM_KEYS * (1 + SIM_TYPES * SIM_SUBS))
 #define SIM_BATCHES_MAX 256
 #define SIM_PENDING_MAX 6
@@ -46,6 +48,8 @@ struct sim_change {
     char key[4];
     char sub[4];
     char value[SIM_TEXT_BYTES];
+    size_t value_len;
+    uint8_t registers[SIM_REGISTERS]; /* All 0: no HyperLogLog. */
     unsigned key_index;
     unsigned type_index; /* Of elements. */
     unsigned sub_index;
@@ -146,8 +150,10 @@ extern const uint8_t sim_types[SIM_TYPES];
 struct sim_change *sim_change_add(struct sim_batch *batch, unsigned key, uint8_t kind);
 /* It is one of that element. */
 void sim_change_elem(struct sim_change *change, unsigned type, unsigned sub);
-/* Its value is that of SIM_VALUES. */
+/* Its value is that of SIM_VALUES, or behind these of SIM_HLLS. */
 void sim_change_value(struct sim_change *change, unsigned number);
+/* Of the last of SIM_VALUES makes that, or one of SIM_HLLS; drawn from nothing but the tag. */
+unsigned sim_value_or_hll(unsigned number, struct tag tag);
 /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
 bool sim_has_counters(struct bytes row);
 void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES]);

@@ -237,6 +237,7 @@ struct gs {
     bool faults;
     bool crashes;
     bool expiry;
+    bool hlls; /* Some values are HyperLogLogs. */
     bool collect;
     bool lags;
     uint64_t now; /* us */

@@ -45,6 +45,14 @@ static bool make_incr(struct gs *gs, struct gs_member *m, struct tag tag, struct
     return true;
 }
 
+/* PFADD writes its value as SET does; so does every change of a string that is no counter. */
+static void make_value(struct gs *gs, struct tag tag, struct sim_change *change)
+{
+    const unsigned number = gs_pick(gs, SIM_VALUES);
+
+    sim_change_value(change, gs->hlls ? sim_value_or_hll(number, tag) : number);
+}
+
 static void make_expire(struct gs *gs, const struct gs_member *m, const struct row_view *view,
                         struct sim_change *change)
 {
@@ -72,7 +80,7 @@ static void change_elem(struct gs *gs, struct gs_member *m, struct sim_batch *ba
     else if (gs_chance(gs, 35))
         change->op.kind = OP_ELEM_DEL;
     if (type == 0 && change->op.kind == OP_ELEM_SET)
-        sim_change_value(change, gs_pick(gs, SIM_VALUES));
+        make_value(gs, batch->tag, change);
 }
 
 static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key)
@@ -84,7 +92,7 @@ static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *bat
     CHECK(row_view(gs_key_row(m, key), gs_now_ms(gs, m), &view) == 0);
     if (kind < 20) {
         change = sim_change_add(batch, key, OP_SET);
-        sim_change_value(change, gs_pick(gs, SIM_VALUES));
+        make_value(gs, batch->tag, change);
         if (!view.present)
             change->op.flags = OP_COVER;
         if (gs->expiry && gs_chance(gs, 40))
@@ -115,7 +123,7 @@ static void change_counters(struct gs *gs, struct gs_member *m, struct sim_batch
 
     sim_change_elem(change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
-        sim_change_value(change, gs_pick(gs, SIM_VALUES));
+        make_value(gs, batch->tag, change);
     if (change->op.kind == OP_ELEM_INCR && !make_incr(gs, m, batch->tag, row, change))
         batch->changes_count--;
 }
@@ -127,7 +135,7 @@ static void finish_change(struct gs_member *m, struct sim_change *change, struct
 
     op->key = bytes_cstr(change->key);
     op->sub = bytes_cstr(change->sub);
-    op->value = bytes_cstr(change->value);
+    op->value = bytes_of(change->value, change->value_len);
     buf_clear(scratch);
     if (is_elem)
         CHECK(row_seen(gs_elem_row(m, change->key_index, change->type_index, change->sub_index),

@@ -477,7 +477,7 @@ static void drop_lost(struct gs *gs)
 
             change->op.key = bytes_cstr(change->key);
             change->op.sub = bytes_cstr(change->sub);
-            change->op.value = bytes_cstr(change->value);
+            change->op.value = bytes_of(change->value, change->value_len);
         }
         place[i] = kept + 1;
         gs->flush[kept] = gs->flush[i];
@@ -705,6 +705,8 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     gs->faults = harsh || gs_chance(gs, 85);
     gs->crashes = !harsh || (shape & GS_CRASHES) != 0;
     gs->stepper = gs_pick(gs, gs->members_count);
+    /* Not drawn: seeds that were told of before mean what they meant. */
+    gs->hlls = seed % 9 == 0;
     gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
     gs->collect = harsh || gs_chance(gs, 80);
     gs->op_gap_us = gs_between(gs, 10 * GS_MS, (harsh ? 40 : 150) * GS_MS);

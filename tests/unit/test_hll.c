@@ -7,7 +7,7 @@
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
 
-#include "server/hll.h"
+#include "engine/value/hll.h"
 
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
@@ -160,6 +160,50 @@ static void damaged_values_are_refused(void **state UNUSED)
     mem_free(registers);
 }
 
+static void expect_encoded(const struct hll_registers *registers, uint64_t sparse_max, bool sparse)
+{
+    struct hll_registers *got = mem_zalloc(sizeof(*got));
+    struct buf out;
+    uint64_t cached;
+
+    buf_init(&out, SIZE_MAX);
+    assert_int_equal(buf_append(&out, "before", 6), 0);
+    assert_int_equal(hll_encode(registers, sparse_max, &out), 0);
+    const struct bytes value = bytes_from(buf_bytes(&out), 6);
+    assert_true(hll_valid(value));
+    assert_int_equal(hll_is_dense(value), !sparse);
+    assert_true(!sparse || value.len <= sparse_max);
+    assert_false(hll_cached(value, &cached));
+    assert_true(hll_merge(value, got));
+    assert_memory_equal(got, registers, sizeof(*got));
+    buf_deinit(&out);
+    mem_free(got);
+}
+
+static void registers_become_a_value(void **state UNUSED)
+{
+    struct hll_registers *registers = mem_zalloc(sizeof(*registers));
+    struct rng rng;
+
+    seed_rng(&rng, 3);
+    expect_encoded(registers, SPARSE_MAX, true);
+    expect_encoded(registers, 0, false);
+    /* More and more of them, neighbours often. */
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t reg = (uint32_t)rng_below(&rng, HLL_REGISTERS);
+        for (uint64_t n = rng_below(&rng, 9); n != 0 && reg < HLL_REGISTERS; n--, reg++)
+            registers->at[reg] = (uint8_t)(1 + rng_below(&rng, i % 2 == 0 ? 2 : 32));
+        /* Each takes 1 byte, and zeros before it 2. */
+        expect_encoded(registers, UINT64_MAX, true);
+        expect_encoded(registers, 0, false);
+    }
+    expect_encoded(registers, 40, false);
+    /* What a sparse value has no room for. */
+    registers->at[HLL_REGISTERS - 1] = 33;
+    expect_encoded(registers, UINT64_MAX, false);
+    mem_free(registers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_value_holds_what_was_raised),
         cmocka_unit_test(the_estimate_is_near),
         cmocka_unit_test(a_count_is_kept_until_a_change),
+        cmocka_unit_test(registers_become_a_value),
         cmocka_unit_test(damaged_values_are_refused),
     };
 
