@@ -3,12 +3,11 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/num.h"
 
 #include "engine/value/hll.h"
 
 #include "tests/prop/prop_value_sim.h"
-
-const uint8_t sim_types[SIM_TYPES] = {VT_HASH, VT_SET};
 
 struct sim_change *sim_change_add(struct sim_batch *batch, unsigned key, uint8_t kind)
 {
@@ -21,11 +20,11 @@ struct sim_change *sim_change_add(struct sim_batch *batch, unsigned key, uint8_t
     return change;
 }
 
-void sim_change_elem(struct sim_change *change, unsigned type, unsigned sub)
+void sim_change_elem(const struct sim *sim, struct sim_change *change, unsigned type, unsigned sub)
 {
     change->type_index = type;
     change->sub_index = sub;
-    change->op.type = sim_types[type];
+    change->op.type = sim->types[type];
     snprintf(change->sub, sizeof(change->sub), "m%u", sub);
 }
 
@@ -46,12 +45,19 @@ static void store_registers(struct sim_change *change)
 void sim_change_value(struct sim_change *change, unsigned number)
 {
     static const char *const values[SIM_VALUES] = {"10", "0", "-7", "2.5", "abc"};
+    static const double scores[SIM_VALUES] = {10, 0, -7, 2.5, 1000};
     static const uint8_t hlls[SIM_HLLS][SIM_REGISTERS] = {
         {1, 0, 0}, {0, 2, 0}, {1, 0, 3}, {2, 1, 0}};
 
-    if (number < SIM_VALUES) {
-        snprintf(change->value, sizeof(change->value), "%s", values[number]);
-        change->value_len = strlen(change->value);
+    if (change->op.type == VT_ZSET) {
+        number = number < SIM_VALUES ? number : SIM_VALUES - 1;
+        snprintf(change->text, sizeof(change->text), "%g", scores[number]);
+        row_score_store(change->value, scores[number]);
+        change->value_len = ROW_SCORE_BYTES;
+    } else if (number < SIM_VALUES) {
+        change->value_len = strlen(values[number]);
+        memcpy(change->text, values[number], change->value_len);
+        memcpy(change->value, values[number], change->value_len);
     } else {
         memcpy(change->registers, hlls[number - SIM_VALUES], SIM_REGISTERS);
         store_registers(change);
@@ -91,4 +97,23 @@ void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
         return;
     }
     snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
+}
+
+bool sim_show_elem(struct bytes row, uint8_t type, char text[SIM_TEXT_BYTES])
+{
+    char printed[NUM_LDOUBLE_BYTES];
+    struct row_view view;
+    double score;
+
+    CHECK(row_view(row, 0, &view) == 0);
+    if (!view.present)
+        return false;
+    if (type == VT_ZSET) {
+        CHECK(row_score(row, &score) == 0);
+        num_print_ldouble(printed, (long double)score);
+        snprintf(text, SIM_TEXT_BYTES, "%.39s", printed);
+    } else {
+        sim_show_text(&view, text);
+    }
+    return true;
 }

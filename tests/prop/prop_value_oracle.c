@@ -18,7 +18,7 @@ struct event {
 
 struct history {
     unsigned count;
-    struct event events[SIM_BATCHES_MAX * 2];
+    struct event events[SIM_BATCHES_MAX * SIM_CHANGES_MAX];
 };
 
 static void history_of(const struct sim *sim, unsigned key, struct history *out)
@@ -132,7 +132,7 @@ static void base_text(const struct alive *alive, char text[SIM_TEXT_BYTES])
     struct tag other = tag_of(0, 0);
 
     if (!is_hll(alive->base)) {
-        snprintf(text, SIM_TEXT_BYTES, "%s", alive->base->change->value);
+        snprintf(text, SIM_TEXT_BYTES, "%s", alive->base->change->text);
         return;
     }
     for (unsigned i = 0; i < alive->count; i++) {
@@ -165,7 +165,7 @@ static struct tag count_text(const struct alive *alive, const struct event *cons
     }
     text[0] = '\0';
     if (alive->base != NULL) {
-        numeric = num_parse_ldouble(bytes_cstr(alive->base->change->value), &number);
+        numeric = num_parse_ldouble(bytes_cstr(alive->base->change->text), &number);
         base_text(alive, text);
     }
     if (numeric && !tag_is_none(live)) {
@@ -271,14 +271,14 @@ void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct si
         if (!is_elem(e) || key_gone(&h, e->batch->tag) || tag_cmp(e->batch->tag, tag) <= 0)
             continue;
         tag = e->batch->tag;
-        out->type = sim_types[e->change->type_index];
+        out->type = sim->types[e->change->type_index];
         target_type = out->type;
         target = tag;
     }
     out->expire_at_ms = out->type == VT_NONE ? 0 : expiry_of(&h, target_type, target);
     out->present = out->type != VT_NONE && (out->expire_at_ms == 0 || out->expire_at_ms > now_ms);
     for (unsigned type = 0; out->present && type < SIM_TYPES; type++) {
-        for (unsigned sub = 0; sim_types[type] == out->type && sub < SIM_SUBS; sub++)
+        for (unsigned sub = 0; sim->types[type] == out->type && sub < SIM_SUBS; sub++)
             show_elem(&h, type, sub, out);
     }
 }

@@ -101,7 +101,7 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
 
     if (row_kind != ROWKEY_KIND_KEY) {
         CHECK(bytes_eq(sub, bytes_cstr(change->sub)));
-        CHECK(row_kind == op_row_kind(sim_types[change->type_index]));
+        CHECK(row_kind == op_row_kind(apply->sim->types[change->type_index]));
         index = elem_slot_of(change->key_index, change->type_index, change->sub_index);
     }
     struct sim_slot *slot = &apply->replica->slots[index];
@@ -177,7 +177,10 @@ static bool make_incr(struct sim *sim, struct sim_replica *replica, struct tag t
     struct row_incr incr;
     int err;
 
-    if (chance(sim, 60)) {
+    if (change->op.type == VT_ZSET) {
+        change->delta = ((long double)pick(sim, 9) - 4.0L) / 2.0L;
+        err = row_incr_score(row, (double)change->delta, tag, edited, &incr);
+    } else if (chance(sim, 60)) {
         const int64_t delta = (int64_t)pick(sim, 9) - 4;
         change->delta = (long double)delta;
         err = row_incr_int(row, now_ms, delta, tag, edited, &incr);
@@ -251,12 +254,12 @@ static void change_key(struct sim *sim, struct sim_replica *replica, struct sim_
     } else {
         const unsigned type = view.present && view.type == VT_SET ? 1 : pick(sim, 2);
 
-        if (view.present && view.type != sim_types[type])
+        if (view.present && view.type != sim->types[type])
             return;
         if (!view.present && (sim_has_counters(row) || (view.type != VT_NONE && chance(sim, 50))))
             sim_change_add(batch, key, OP_DEL);
         change = sim_change_add(batch, key, OP_ELEM_SET);
-        sim_change_elem(change, type, pick(sim, SIM_SUBS));
+        sim_change_elem(sim, change, type, pick(sim, SIM_SUBS));
         if (!view.present)
             change->op.flags = OP_COVER;
         else if (chance(sim, 35))
@@ -275,7 +278,7 @@ static void change_counters(struct sim *sim, struct sim_replica *replica, struct
     struct sim_change *change = sim_change_add(
         batch, SIM_COUNTER_KEY, kind < 6 ? OP_ELEM_INCR : (kind < 8 ? OP_ELEM_SET : OP_ELEM_DEL));
 
-    sim_change_elem(change, 0, sub);
+    sim_change_elem(sim, change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
         sim_change_value(change, sim_value_or_hll(pick(sim, SIM_VALUES), batch->tag));
     if (change->op.kind == OP_ELEM_INCR && !make_incr(sim, replica, batch->tag, row, change))
@@ -451,7 +454,7 @@ static void collect_key(struct sim *sim, struct sim_replica *replica, unsigned k
     horizons->swept_types = 0;
     collect_row(sim, slot, horizons, &sweep_types);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; (sweep_types & 1u << sim_types[t]) != 0 && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; (sweep_types & 1u << sim->types[t]) != 0 && s < SIM_SUBS; s++) {
             struct sim_slot *elem = &replica->slots[elem_slot_of(key, t, s)];
             struct buf clipped = new_buf();
 
@@ -536,6 +539,8 @@ void sim_init(struct sim *sim, uint64_t seed, enum sim_fault fault)
     sim->fault = fault;
     sim->collect = chance(sim, 70) || fault != SIM_SOUND;
     sim->expiry = chance(sim, 60) || fault == SIM_EAGER_EXPIRED;
+    sim->types[0] = seed % 3 == 0 ? VT_ZSET : VT_HASH;
+    sim->types[1] = VT_SET;
     sim->now_ms = 1000;
     for (unsigned i = 0; i < SIM_REPLICAS; i++) {
         struct sim_replica *replica = &sim->replicas[i];
@@ -636,13 +641,9 @@ void sim_show(struct sim *sim, unsigned index, unsigned key, uint64_t now_ms, st
     if (view.present && view.type == VT_STRING)
         sim_show_text(&view, out->text);
     for (unsigned t = 0; view.present && t < SIM_TYPES; t++) {
-        for (unsigned s = 0; view.type == sim_types[t] && s < SIM_SUBS; s++) {
-            struct row_view elem;
-
-            CHECK(row_view(elem_row(replica, key, t, s), now_ms, &elem) == 0);
-            out->elem_present[t][s] = elem.present;
-            if (elem.present)
-                sim_show_text(&elem, out->elem_text[t][s]);
+        for (unsigned s = 0; view.type == sim->types[t] && s < SIM_SUBS; s++) {
+            out->elem_present[t][s] =
+                sim_show_elem(elem_row(replica, key, t, s), view.type, out->elem_text[t][s]);
         }
     }
 }

@@ -22,14 +22,15 @@
 
 #define SIM_REPLICAS    4
 #define SIM_KEYS        3
-#define SIM_COUNTER_KEY 2 /* This key is a hash of counters and never removed as a whole. */
-#define SIM_TYPES       2 /* Hash and set. */
+#define SIM_COUNTER_KEY 2 /* Its elements are counters; it is never removed as a whole. */
+#define SIM_TYPES       2 /* One with values, and sets. */
 #define SIM_SUBS        2
 #define SIM_VALUES      5
 #define SIM_HLLS        4 /* Values behind these, HyperLogLogs of so many registers. */
 #define SIM_REGISTERS   3
 #define SIM_ROWS        (SIM_KEYS * (1 + SIM_TYPES * SIM_SUBS))
 #define SIM_BATCHES_MAX 256
+#define SIM_CHANGES_MAX 6 /* Of one batch: three of a key. */
 #define SIM_PENDING_MAX 6
 #define SIM_TEXT_BYTES  40
 
@@ -47,7 +48,8 @@ struct sim_change {
     struct op op;
     char key[4];
     char sub[4];
-    char value[SIM_TEXT_BYTES];
+    char text[SIM_TEXT_BYTES]; /* Of the value, as a client sees it. */
+    uint8_t value[SIM_TEXT_BYTES];
     size_t value_len;
     uint8_t registers[SIM_REGISTERS]; /* All 0: no HyperLogLog. */
     unsigned key_index;
@@ -61,7 +63,7 @@ struct sim_batch {
     struct tag tag;
     struct vv ctx;
     unsigned changes_count;
-    struct sim_change changes[2];
+    struct sim_change changes[SIM_CHANGES_MAX];
     struct buf bytes;
 };
 
@@ -100,6 +102,7 @@ struct sim_replica {
 struct sim {
     struct rng rng;
     enum sim_fault fault;
+    uint8_t types[SIM_TYPES]; /* Of collections: VT_HASH or VT_ZSET, VT_SET. */
     bool collect;
     bool expiry;
     bool cut[SIM_REPLICAS][SIM_REPLICAS];
@@ -143,20 +146,19 @@ struct bytes sim_key_row(struct sim *sim, unsigned replica, unsigned key);
 
 /* prop_value_change.c */
 
-/* Of collections. */
-extern const uint8_t sim_types[SIM_TYPES];
-
 /* One more change of the batch. */
 struct sim_change *sim_change_add(struct sim_batch *batch, unsigned key, uint8_t kind);
 /* It is one of that element. */
-void sim_change_elem(struct sim_change *change, unsigned type, unsigned sub);
-/* Its value is that of SIM_VALUES, or behind these of SIM_HLLS. */
+void sim_change_elem(const struct sim *sim, struct sim_change *change, unsigned type, unsigned sub);
+/* Its value is that of SIM_VALUES, or behind these of SIM_HLLS; of a sorted set, a score. */
 void sim_change_value(struct sim_change *change, unsigned number);
 /* Of the last of SIM_VALUES makes that, or one of SIM_HLLS; drawn from nothing but the tag. */
 unsigned sim_value_or_hll(unsigned number, struct tag tag);
 /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
 bool sim_has_counters(struct bytes row);
 void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES]);
+/* Of an element of a collection of `type`; false: it is not there. */
+bool sim_show_elem(struct bytes row, uint8_t type, char text[SIM_TEXT_BYTES]);
 
 /* prop_value_oracle.c */
 void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct sim_shown *out);

@@ -238,6 +238,7 @@ struct gs {
     bool crashes;
     bool expiry;
     bool hlls; /* Some values are HyperLogLogs. */
+    bool many; /* Batches replace collections as a whole, and change two keys. */
     bool collect;
     bool lags;
     uint64_t now; /* us */
@@ -325,7 +326,8 @@ uint64_t gs_clock_ms(const struct gs *gs, const struct gs_member *m);
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
 struct bytes gs_key_row(struct gs_member *m, unsigned key);
 struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub);
-void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_shown *out);
+void gs_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
+             struct sim_shown *out);
 /* Logs and applies a batch; a local one is the history's last. */
 uint64_t gs_member_log(struct gs *gs, struct gs_member *m, const struct batch *batch,
                        struct bytes bytes, unsigned index);

@@ -110,7 +110,7 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
 
     CHECK(key < SIM_KEYS);
     if (row_kind != ROWKEY_KIND_KEY)
-        at = elem_at(key, row_kind == op_row_kind(VT_HASH) ? 0 : 1, (unsigned)sub.ptr[1] - '0');
+        at = elem_at(key, row_kind == op_row_kind(VT_SET) ? 1 : 0, (unsigned)sub.ptr[1] - '0');
     struct gs_row *row = &apply->m->rows[at];
     CHECK(row_merge_fold(buf_bytes(&row->mem), &operand, 1, &joined) == 0);
     row_set(row, &joined);
@@ -594,7 +594,7 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     horizons->swept_types = 0;
     collect_row(gs, row, horizons, &sweep_types);
     for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; (sweep_types & 1u << sim_types[t]) != 0 && s < SIM_SUBS; s++) {
+        for (unsigned s = 0; (sweep_types & 1u << gs->history.types[t]) != 0 && s < SIM_SUBS; s++) {
             struct gs_row *elem = &m->rows[elem_at(key, t, s)];
             struct buf clipped = new_buf();
 
@@ -668,7 +668,8 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
 
 /* --- what clients see --- */
 
-void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_shown *out)
+void gs_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
+             struct sim_shown *out)
 {
     struct row_view view;
 
@@ -680,13 +681,9 @@ void gs_show(struct gs_member *m, unsigned key, uint64_t now_ms, struct sim_show
     if (view.present && view.type == VT_STRING)
         sim_show_text(&view, out->text);
     for (unsigned t = 0; view.present && t < SIM_TYPES; t++) {
-        for (unsigned s = 0; view.type == sim_types[t] && s < SIM_SUBS; s++) {
-            struct row_view elem;
-
-            CHECK(row_view(gs_elem_row(m, key, t, s), now_ms, &elem) == 0);
-            out->elem_present[t][s] = elem.present;
-            if (elem.present)
-                sim_show_text(&elem, out->elem_text[t][s]);
+        for (unsigned s = 0; view.type == gs->history.types[t] && s < SIM_SUBS; s++) {
+            out->elem_present[t][s] =
+                sim_show_elem(gs_elem_row(m, key, t, s), view.type, out->elem_text[t][s]);
         }
     }
 }

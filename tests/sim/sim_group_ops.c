@@ -24,7 +24,10 @@ static bool make_incr(struct gs *gs, struct gs_member *m, struct tag tag, struct
     int err;
 
     buf_clear(&m->edited);
-    if (gs_chance(gs, 60)) {
+    if (change->op.type == VT_ZSET) {
+        change->delta = ((long double)gs_pick(gs, 9) - 4.0L) / 2.0L;
+        err = row_incr_score(row, (double)change->delta, tag, &m->edited, &incr);
+    } else if (gs_chance(gs, 60)) {
         const int64_t delta = (int64_t)gs_pick(gs, 9) - 4;
 
         change->delta = (long double)delta;
@@ -61,20 +64,38 @@ static void make_expire(struct gs *gs, const struct gs_member *m, const struct r
     change->op.target = view->target;
 }
 
+/* RESTORE, COPY, SORT and the algebra of sets and sorted sets: a clear and all elements. */
+static void replace(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key,
+                    const struct row_view *view)
+{
+    const unsigned type = gs_pick(gs, SIM_TYPES);
+
+    if (view->type != VT_NONE || sim_has_counters(gs_key_row(m, key)))
+        sim_change_add(batch, key, OP_DEL);
+    for (unsigned sub = 0; sub < SIM_SUBS; sub++) {
+        struct sim_change *change = sim_change_add(batch, key, OP_ELEM_SET);
+
+        sim_change_elem(&gs->history, change, type, sub);
+        change->op.flags = OP_COVER;
+        if (type == 0)
+            make_value(gs, batch->tag, change);
+    }
+}
+
 static void change_elem(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key,
                         const struct row_view *view)
 {
     const unsigned type = view->present && view->type == VT_SET ? 1 : gs_pick(gs, 2);
     struct sim_change *change;
 
-    if (view->present && view->type != sim_types[type])
+    if (view->present && view->type != gs->history.types[type])
         return;
     /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
     if (!view->present &&
         (sim_has_counters(gs_key_row(m, key)) || (view->type != VT_NONE && gs_chance(gs, 50))))
         sim_change_add(batch, key, OP_DEL);
     change = sim_change_add(batch, key, OP_ELEM_SET);
-    sim_change_elem(change, type, gs_pick(gs, SIM_SUBS));
+    sim_change_elem(&gs->history, change, type, gs_pick(gs, SIM_SUBS));
     if (!view->present)
         change->op.flags = OP_COVER;
     else if (gs_chance(gs, 35))
@@ -107,12 +128,14 @@ static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *bat
     } else if (kind < 75) {
         if (view.present && gs->expiry)
             make_expire(gs, m, &view, sim_change_add(batch, key, OP_EXPIRE));
+    } else if (gs->many && gs_chance(gs, 30)) {
+        replace(gs, m, batch, key, &view);
     } else {
         change_elem(gs, m, batch, key, &view);
     }
 }
 
-/* A hash of counters, never removed as a whole. */
+/* Elements as counters, of a collection that is never removed as a whole. */
 static void change_counters(struct gs *gs, struct gs_member *m, struct sim_batch *batch)
 {
     const unsigned sub = gs_pick(gs, SIM_SUBS);
@@ -121,7 +144,7 @@ static void change_counters(struct gs *gs, struct gs_member *m, struct sim_batch
     struct sim_change *change = sim_change_add(
         batch, SIM_COUNTER_KEY, kind < 6 ? OP_ELEM_INCR : (kind < 8 ? OP_ELEM_SET : OP_ELEM_DEL));
 
-    sim_change_elem(change, 0, sub);
+    sim_change_elem(&gs->history, change, 0, sub);
     if (change->op.kind == OP_ELEM_SET)
         make_value(gs, batch->tag, change);
     if (change->op.kind == OP_ELEM_INCR && !make_incr(gs, m, batch->tag, row, change))
@@ -191,6 +214,11 @@ static void tell_core(struct gs *gs, struct gs_member *m, const struct sim_batch
     buf_deinit(&bare);
 }
 
+static unsigned other_key(unsigned key)
+{
+    return key == 0 ? 1 : 0;
+}
+
 void gs_local_change(struct gs *gs, struct gs_member *m)
 {
     const unsigned index = gs->history.batches_count;
@@ -208,6 +236,9 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
         change_counters(gs, m, made);
     else
         change_key(gs, m, made, key);
+    /* MULTI, RENAME, COPY, SMOVE. */
+    if (gs->many && made->changes_count != 0 && gs_chance(gs, 25))
+        change_key(gs, m, made, other_key(key));
     if (made->changes_count == 0)
         return;
     encode(m, made, m->seq + 1);

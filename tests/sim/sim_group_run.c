@@ -546,7 +546,7 @@ static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
 
         if (!gs_counts(gs, i))
             continue;
-        gs_show(&gs->members[i], key, now_ms, &got);
+        gs_show(gs, &gs->members[i], key, now_ms, &got);
         if (sim_shown_equal(&want, &got))
             continue;
         if (gs->trace) {
@@ -707,6 +707,9 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     gs->stepper = gs_pick(gs, gs->members_count);
     /* Not drawn: seeds that were told of before mean what they meant. */
     gs->hlls = seed % 9 == 0;
+    gs->many = seed % 9 == 0 || seed % 9 == 3;
+    gs->history.types[0] = seed % 9 == 3 ? VT_ZSET : VT_HASH;
+    gs->history.types[1] = VT_SET;
     gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
     gs->collect = harsh || gs_chance(gs, 80);
     gs->op_gap_us = gs_between(gs, 10 * GS_MS, (harsh ? 40 : 150) * GS_MS);
