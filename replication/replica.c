@@ -311,6 +311,7 @@ static void empty(struct replica *r)
     }
     r->options.store = store;
     r->take.kept = NULL;
+    r->take.has_rows = false;
     mut_set_flush(o->mut, r->flush);
     replica_note_changed(r);
     r->metrics.flushes++;

@@ -6,9 +6,8 @@
  * position that was read before it was opened. Rows came to the store when the log was durable up
  * to their last change, so that nothing in it is beyond what is durable here.
  *
- * The joiner says behind which key it wants to go on. That may be a key that another donor gave,
- * in whose directory keys have other hashes and hence another order; but slots are the same
- * everywhere, and come first. So the slot of such a key is given once more from its begin.
+ * The joiner says behind which key it wants to go on, also after its link broke: the cursor stays
+ * until the core closes it.
  *
  * In a delta resync it also says what it has itself (replica_same.h): then rows of buckets that are
  * the same here are passed over. Which ones that are, and where the range ends, is found out once
@@ -25,9 +24,6 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
-
-#include "engine/space/keyspace.h"
-#include "engine/value/rowkey.h"
 
 #include "replication/replica_impl.h"
 #include "replication/replica_same.h"
@@ -67,7 +63,6 @@ struct give {
     uint64_t compared;
     size_t piece_bytes;
     struct store *store;
-    uint64_t seed;
     struct store_iter *it;
     uint32_t it_id;
     struct buf last; /* The last key given; the cursor is behind it. */
@@ -145,7 +140,6 @@ static void seek(struct give *g)
 {
     const struct bytes from = buf_bytes(&g->from);
     uint8_t first[SAME_SLOT_BYTES];
-    struct rowkey rk;
 
     if (from.len == 0) {
         store_iter_seek(g->it, replica_same_slot(first, g->asked.first));
@@ -153,10 +147,6 @@ static void seek(struct give *g)
     }
     if (bytes_eq(from, buf_bytes(&g->last)))
         return;
-    if (rowkey_parse(from, &rk) == 0 && hash64(rk.key.ptr, rk.key.len, g->seed) != rk.hash) {
-        store_iter_seek(g->it, bytes_of(from.ptr, SAME_SLOT_BYTES));
-        return;
-    }
     store_iter_seek(g->it, from);
     if (store_iter_valid(g->it) && bytes_eq(store_iter_key(g->it), from))
         store_iter_next(g->it);
@@ -274,7 +264,6 @@ static void step(struct give *g)
     g->want = GIVE_NOTHING;
     /* During a resync, to one who cannot wait for its end (core_resync.c): what is kept. */
     g->store = r->take.kept != NULL ? r->take.kept : r->options.store;
-    g->seed = ks_seed(r->options.ks);
     g->piece_bytes = g->bytes_max;
     buf_clear(&g->from);
     CHECK(buf_append_bytes(&g->from, buf_bytes(&g->after)) == 0);

@@ -103,7 +103,8 @@ struct take {
     struct buf rows; /* key length 4, row length 4, key, row; little-endian. */
     uint32_t count;
     enum take_state state;
-    bool aside_due;     /* A resync waits for the host's set_aside. */
+    bool aside_due;     /* What comes waits for the host's set_aside, or for an empty store. */
+    bool has_rows;      /* Of a copy that is no resync: the store has some. */
     struct store *kept; /* Of a resync: our own rows; NULL: it is none. */
     struct pool_class join_cls;
     struct join join;
@@ -236,7 +237,7 @@ size_t replica_sums_bytes(const struct replica *r);
 void replica_take_init(struct replica *r);
 void replica_take_deinit(struct replica *r);
 void replica_take_begin(struct replica *r);
-/* Of a resync. */
+/* Rows of another checkpoint follow: what there is of a copy goes, own rows are put aside. */
 void replica_take_aside(struct replica *r);
 void replica_take_sum(struct replica *r, uint16_t first);
 void replica_take_rows(struct replica *r, struct wire_sync_rows *rows);
@@ -248,7 +249,8 @@ bool replica_take_is_stuck(const struct replica *r);
 void replica_take_flushed(struct replica *r);
 /* Goes on with what waits, answers the core. Never from within it. */
 void replica_take_tick(struct replica *r);
-/* The host puts the own rows aside when it can. From replica_turn. */
+/* The host puts the own rows aside, or throws a part of a copy away, when it can. From
+ * replica_turn. */
 void replica_take_set_aside(struct replica *r);
 size_t replica_take_bytes(const struct replica *r);
 /* Nothing is being written. */

@@ -1,7 +1,8 @@
 /*
  * A copy made here: rows of another member's store, straight into ours, by the maintenance thread;
  * the key table learns of them when they are there. The core asks for the next piece when the last
- * is stored, so that there is one in memory.
+ * is stored, so that there is one in memory. When it begins anew, from another checkpoint, the
+ * store is emptied first: rows of two do not belong together.
  *
  * In a delta resync the rows come to a new store, which is thrown away if it does not get complete;
  * then one's own are joined to them (replica_join.c), and the new store takes the place of the old.
@@ -177,6 +178,7 @@ static void write_rows(struct replica *r)
     vv_init(&none);
     set_covered(r, &none, &none);
     t->flush = false;
+    t->has_rows = t->kept == NULL;
     submit(r, TAKE_WRITING);
 }
 
@@ -303,7 +305,7 @@ static void answer_finish(struct replica *r)
     core_sync_finished(r->core);
     if (core_syncing(r->core))
         return;
-    t->copying = false;
+    t->copying = t->has_rows = false;
     t->kept = NULL;
     buf_deinit(&t->alike.sums);
     posv_copy(&r->newest, &t->newest);
@@ -529,8 +531,21 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
 
 void replica_take_aside(struct replica *r)
 {
-    r->take.aside_due = true;
+    r->take.aside_due = core_resyncing(r->core) || r->take.has_rows;
     r->take.unread = 0;
+}
+
+/* A new store in the place of this one, beside it in a resync. */
+static int renew(struct replica *r, struct bytes note, struct store **out_fresh,
+                 struct store **out_kept)
+{
+    const struct replica_host *host = r->options.host;
+    const uint64_t lsn = oplog_applied_lsn(r->options.log);
+
+    if (core_resyncing(r->core))
+        return host->set_aside(r->options.ctx, lsn, note, out_fresh, out_kept);
+    *out_kept = NULL;
+    return host->empty(r->options.ctx, lsn, note, out_fresh);
 }
 
 void replica_take_set_aside(struct replica *r)
@@ -540,22 +555,22 @@ void replica_take_set_aside(struct replica *r)
     struct store *fresh, *kept;
     struct vv none;
 
+    /* What is kept stays, and what is given of it. */
     if (r->now_ms < t->retry_ms || !replica_take_idle(r) || !replica_sums_idle(r) ||
-        !replica_give_close_all(r))
+        (t->kept == NULL && !replica_give_close_all(r)))
         return;
     vv_init(&none);
     const bool copying = t->copying;
     t->copying = true;
     const size_t len = replica_covered_store(r, &none, &none, note);
-    const int err = r->options.host->set_aside(r->options.ctx, oplog_applied_lsn(r->options.log),
-                                               bytes_of(note, len), &fresh, &kept);
+    const int err = renew(r, bytes_of(note, len), &fresh, &kept);
     if (err != 0) {
         t->copying = copying;
         if (err != -ERR_BUSY)
             t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
         return;
     }
-    t->aside_due = false;
+    t->aside_due = t->has_rows = false;
     t->kept = kept;
     r->options.store = fresh;
     replica_note_changed(r);

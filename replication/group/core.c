@@ -505,6 +505,7 @@ static void remove_peer(struct core *core, unsigned at)
 
     if (peer->state == CORE_LINK_UP || peer->state == CORE_LINK_GREETING)
         core_park(core, peer, WIRE_REMOVED, 0);
+    core_sync_close(core, peer);
     free_peer(peer);
     core->peers[at] = core->peers[--core->peers_count];
 }
@@ -532,6 +533,7 @@ void core_flush(struct core *core, uint32_t flush)
         return;
     core->flush = flush;
     core->host->flush(core->ctx, flush);
+    core_sync_close_all(core); /* What is given is from before. */
     core_sync_overtaken(core);
 }
 

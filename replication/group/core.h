@@ -109,16 +109,18 @@ struct core_host {
      * Full sync, as donor: makes a checkpoint for a peer (core_sync_opened), reads the rows of a
      * range behind a key, of those buckets only whose sums are not the same here (core_sync_rows;
      * about `bytes_max` bytes, at least one row unless they are the last), drops the checkpoint.
-     * `ask` borrows from the call.
+     * `ask` borrows from the call. A checkpoint outlives the link for a while; what was read before
+     * is read once more then.
      */
     void (*sync_open)(void *ctx, uint8_t peer, uint32_t id);
     void (*sync_read)(void *ctx, uint8_t peer, const struct wire_sync_ask *ask, size_t bytes_max);
     void (*sync_close)(void *ctx, uint8_t peer);
     /*
-     * Delta resync: this member has rows, and is about to be given all rows of a peer. It keeps its
-     * own, which stay what counts after a crash, and puts aside what sync_put brings from now on,
-     * until sync_finish. Also when a flush, or rows that made no sense, make it begin anew: then
-     * what was put aside is thrown away. Everything that was applied is durable.
+     * As joiner: what sync_put brings from now on is of one checkpoint. Also when a flush, rows
+     * that made no sense or a donor that is gone make it begin anew: then all that sync_put has
+     * brought is thrown away. Of a delta resync (core_resyncing) this member has rows, and is about
+     * to be given all rows of a peer: it keeps its own, which stay what counts after a crash, and
+     * puts aside what is brought, until sync_finish. Everything that was applied is durable.
      */
     void (*sync_begin)(void *ctx);
     /*
@@ -299,6 +301,7 @@ struct core_piece {
     struct bytes differ; /* With the last ones (wire.h). */
 };
 
+/* `err`: -ERR_CLOSED: the checkpoint is gone; else it is tried again. */
 void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
                     const struct core_piece *piece);
 

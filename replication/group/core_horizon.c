@@ -45,6 +45,7 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
     }
     posv_copy(&peer->durable, &ack->durable);
     core_log_acked(core, peer);
+    core_sync_acked(core, peer);
     if (peer->acks_count == ACKS_MAX)
         peer->acks_count--;
     struct ack *place = &peer->acks[peer->acks_count++];

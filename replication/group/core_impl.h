@@ -87,8 +87,11 @@ struct sample {
 /* A copy for a peer. */
 struct sync_out {
     bool open;
-    bool busy; /* The host is at work. */
+    bool busy;    /* The host is at work. */
+    bool awaited; /* An answer is, on this link. */
+    bool ended;   /* The last piece was sent. */
     uint32_t id;
+    uint32_t turn; /* Of what was asked for last. */
     uint32_t flush;
     uint64_t asked_ms;
     struct posv at;
@@ -108,10 +111,13 @@ struct sync_in {
     bool storing; /* The host is at work, */
     bool stale;   /* on what a flush has overtaken. */
     bool last;
-    bool has_vector;
+    bool has_vector; /* Something of the checkpoint has come: `vector` and `newest` are its. */
+    bool lost;       /* The link over which the donor was asked last is gone, */
+    uint64_t lost_ms;
     uint8_t donor; /* 0: none. */
     unsigned donor_last;
-    uint32_t id;
+    uint32_t id;   /* Of the checkpoint that is asked for, */
+    uint32_t turn; /* how often anything was. */
     uint64_t heard_ms;
     unsigned patience;            /* The next timeout is so many times doubled. */
     struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
@@ -334,7 +340,13 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
 bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
 void core_sync_tick(struct core *core);
 void core_sync_overtaken(struct core *core);
+/* The link is down: what was asked for over it, by either side, does not come. */
 void core_sync_link_down(struct core *core, struct peer *peer);
+/* The peer has said what it has: perhaps all of its copy. */
+void core_sync_acked(struct core *core, struct peer *peer);
+/* Drops the checkpoint that the peer is given, or those of all. */
+void core_sync_close(struct core *core, struct peer *peer);
+void core_sync_close_all(struct core *core);
 /* What is asked for first. */
 void core_sync_first_range(struct core *core);
 /* It is linked, and has what a copy is made of. */

@@ -20,8 +20,9 @@
  *         absence rule is for
  *     D keeps its log from before its checkpoint on (peer.floor), until the member says that it has
  *         W, or until it is gone again for longer than the log is kept
- *     with rows of two checkpoints, after a broken link, W is the lesser of both. An item that the
- *         first had lost by a batch beyond W stays, and goes when the log brings that batch
+ *     all rows are of one checkpoint, else it begins anew: each has everything up to W, and all
+ * that D has collected of it V has seen. With the lesser W of two checkpoints a part of what was
+ *         collected would count as removed, and the rest of the same row as new to D
  *
  * When it begins: of some origin a peer has more than we, and no peer that is linked can give the
  * next batch from its log. It is put off a little, for a link that is about to come up.
@@ -158,8 +159,9 @@ static void begin(struct core *core)
     struct sync_in *in = &core->sync_in;
 
     core_event(core, CORE_RESYNC, NULL, in->anew);
+    core_sync_close_all(core); /* Of what nobody has asked on for a while. */
     in->wanted = in->resync = true;
-    in->entered = in->begun = in->has_vector = in->stale = false;
+    in->entered = in->begun = in->has_vector = in->stale = in->lost = false;
     in->donor = 0;
     core_sync_first_range(core);
     posv_init(&in->newest);

@@ -52,8 +52,9 @@ static void freeze(struct core *core, unsigned index)
     o->frozen = true;
     o->stranded_ms = 0;
     core_queue_clear(o);
-    if (core_resyncing(core))
-        core_sync_overtaken(core); /* Rows of that member may be among those put aside. */
+    /* Rows hold of that member what we do not vouch for. */
+    if (core_resyncing(core) || core->sync_in.donor == o->origin)
+        core_sync_overtaken(core);
     for (unsigned i = 0; i < core->peers_count; i++)
         core->peers[i]->in[index].active = false; /* What still comes is thrown away. */
 }

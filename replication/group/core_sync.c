@@ -4,15 +4,22 @@
  * The donor makes a checkpoint of its store, whose vector V is what the store covers. The joiner
  * asks for one piece of rows after the other, in key order, and each time only when it has stored
  * the last one: one piece is in memory at a time, at either end, and writes go on everywhere
- * meanwhile. When a link breaks it goes on with another donor, or another checkpoint, behind the
- * last key that it has. Then all its positions are the least of the vectors used, and what is newer
- * comes from the logs, over rows that may have it already: that does no harm, as after a crash
- * (both vectors are closed under causality, hence so is their minimum).
+ * meanwhile. What is newer than V comes from the logs afterwards, over rows that may have it
+ * already: that does no harm, as after a crash.
  *
- * What makes that sound is that the joiner is a member before it asks: from then on it is counted,
- * with nothing acknowledged, so that no log is trimmed and nothing becomes stable beyond V at the
- * donor. What other members, who learned of it later, have trimmed comes by relay through the
- * donor.
+ * A copy is of one checkpoint. When a link breaks the donor keeps it for a while, and the joiner
+ * goes on behind the last key that it has. When the checkpoint is gone, as the donor restarted or
+ * did not come back in time, what came of it is thrown away and the copy begins anew. Rows of two
+ * checkpoints must not stand side by side. With the lesser vector the logs would bring again what
+ * the other donor had collected already: of a key that had expired and was gone there, an INCR or
+ * a new element without the SET and the deadline that had stood before it, so that the key is back
+ * and stays. And a key row of one that has swept the elements, and hence dropped its clear vector,
+ * would meet elements of one that has not.
+ *
+ * What makes the rest sound is that the joiner is a member before it asks: from then on it is
+ * counted, with nothing acknowledged, so that no log is trimmed and nothing becomes stable beyond V
+ * at the donor. What other members, who learned of it later, have trimmed comes by relay through
+ * the donor.
  *
  * Rows of a checkpoint may hold more than its vector says. Until the logs have been applied up to
  * the newest that they may hold, no local write is allowed: it would be made upon what its context
@@ -27,11 +34,11 @@
  * at an earlier slot. The member says what it has there, as sums of 1 to 2 rows each; the donor
  * sends the rows of the sums that are others there, with its last piece which these were; the
  * member adds its own rows of the other ones to what it has put aside, as if the donor had sent
- * them. The first range is empty: with it the donor is asked whether it has a checkpoint. Within a
- * range another try begins anew, as the sums of another checkpoint are others.
+ * them. The first range is empty: with it the donor is asked whether it has a checkpoint.
  *
- * A donor that says nothing is left for another one, or asked anew. It may be comparing, and then
- * that begins anew as well: hence each time it is given twice the time, until somebody answers.
+ * A donor that says nothing is asked once more, and left for another one in the end; at once, if
+ * it has given nothing yet. It may be comparing: hence each time it is given twice the time, until
+ * somebody answers.
  *
  * Own rows that cannot be read are no reason to wait: the slots that they are in are asked for
  * whole.
@@ -44,8 +51,11 @@
 
 #include "replication/group/core_impl.h"
 
-#define IDLE_TIMEOUTS 4u /* After so many a checkpoint that nobody reads is closed. */
-#define PATIENCE_MAX  2u /* A donor is waited for no longer than that. */
+/* In timeouts of a link: */
+#define IDLE_TIMEOUTS 4u  /* after so many a checkpoint counts as one that nobody reads, */
+#define HOLD_TIMEOUTS 12u /* and after so many it is closed. */
+#define BACK_TIMEOUTS 4u  /* After so many a donor whose link is down is left for another one. */
+#define PATIENCE_MAX  2u  /* One that is silent is waited for the double at most so many times. */
 
 /* --- joiner --- */
 
@@ -53,11 +63,16 @@ static void ask(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
     struct peer *peer = core_peer_find(core, in->donor);
-    struct wire_sync_ask msg = {
-        .id = in->id, .entered = in->entered, .range = in->range, .after = buf_bytes(&in->after)};
+    struct wire_sync_ask msg = {.id = in->id,
+                                .turn = ++in->turn,
+                                .entered = in->entered,
+                                .goes_on = in->has_vector,
+                                .range = in->range,
+                                .after = buf_bytes(&in->after)};
 
     msg.range.sums = buf_bytes(&in->sums);
     in->heard_ms = core->now.mono_ms;
+    in->lost = false;
     if (wire_build_sync_ask(&core->batch, &msg) == 0 &&
         wire_put_body(&core->frame, WIRE_SYNC_ASK, buf_bytes(&core->batch), core->pack) == 0)
         core_send(core, peer);
@@ -83,14 +98,14 @@ void core_sync_first_range(struct core *core)
     in->range = (struct wire_sync_range){.end = in->resync ? 0 : KEY_SLOTS, .bits = WIRE_SYNC_ALL};
 }
 
-/* From the first key on. */
+/* From the first key on, and from another checkpoint: what was stored goes (sync_begin). */
 static void restart(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
 
     in->donor = 0;
     in->id++;
-    in->has_vector = in->begun = false;
+    in->has_vector = in->begun = in->lost = false;
     posv_init(&in->newest);
     core_sync_first_range(core);
 }
@@ -142,19 +157,28 @@ static struct peer *next_donor(struct core *core, bool any)
     return NULL;
 }
 
-static struct peer *choose_donor(struct core *core)
+/* `silent`: a donor that is left, since it gives nothing; 0: none. */
+static struct peer *choose_donor(struct core *core, uint8_t silent)
 {
     const struct sync_in *in = &core->sync_in;
     struct peer *peer = next_donor(core, !in->resync);
-    const bool silent = peer != NULL && peer->origin == in->donor && in->patience == PATIENCE_MAX;
 
     /* Once something was put aside, whoever can brings it to an end; but its giver may come back.
      */
-    if (!in->resync || !in->entered || (peer != NULL && !silent) ||
+    if (!in->resync || !in->entered || (peer != NULL && peer->origin != silent) ||
         core->now.mono_ms - in->heard_ms <= core->options.timeout_ms)
         return peer;
     struct peer *other = next_donor(core, true);
     return other != NULL ? other : peer;
+}
+
+static bool any_donor(const struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        if (core_sync_is_donor(core, core->peers[i]))
+            return true;
+    }
+    return false;
 }
 
 void core_sync_start(struct core *core)
@@ -189,6 +213,12 @@ bool core_sync_stale(const struct core *core)
     return core->sync_in.stale;
 }
 
+/* Whether so many timeouts of a link have passed since then. */
+static bool is_over(const struct core *core, uint64_t since_ms, unsigned timeouts)
+{
+    return core->now.mono_ms - since_ms > timeouts * (uint64_t)core->options.timeout_ms;
+}
+
 /* Whoever does not ask on has given up, or asks for a new checkpoint. */
 static void close_idle(struct core *core)
 {
@@ -196,8 +226,8 @@ static void close_idle(struct core *core)
         struct peer *peer = core->peers[i];
 
         if (peer->sync_out.open && !peer->sync_out.busy &&
-            core->now.mono_ms - peer->sync_out.asked_ms > IDLE_TIMEOUTS * core->options.timeout_ms)
-            core_sync_link_down(core, peer);
+            is_over(core, peer->sync_out.asked_ms, HOLD_TIMEOUTS))
+            core_sync_close(core, peer);
     }
 }
 
@@ -217,14 +247,35 @@ static void keep_own(struct core *core)
     core->host->sync_finish(core->ctx, &in->vector, &in->newest, true);
 }
 
+/* The donor is asked already, or once more. False: it is left for another one. */
+static bool stay_with(struct core *core, const struct peer *donor)
+{
+    struct sync_in *in = &core->sync_in;
+
+    if (donor == NULL)
+        return false;
+    if (donor->state != CORE_LINK_UP)
+        return in->has_vector && (!is_over(core, in->lost_ms, BACK_TIMEOUTS) || !any_donor(core));
+    if (!in->lost) {
+        if (core->now.mono_ms - in->heard_ms <= (uint64_t)core->options.timeout_ms << in->patience)
+            return true;
+        if (!in->has_vector || in->patience == PATIENCE_MAX) {
+            in->patience = u32_min(in->patience + 1, PATIENCE_MAX);
+            return false;
+        }
+        in->patience++;
+    } else if (!in->has_vector) {
+        return false;
+    }
+    ask(core);
+    return true;
+}
+
 void core_sync_tick(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
 
-    const struct peer *donor = core_peer_find(core, in->donor);
-
     close_idle(core);
-
     if (!in->wanted || in->storing)
         return;
     if (in->resync && core->durable_lsn != core->applied_lsn)
@@ -233,35 +284,21 @@ void core_sync_tick(struct core *core)
         in->wanted = false; /* It is there again, or need not wait any more. */
         return;
     }
-    if (donor != NULL && donor->state == CORE_LINK_UP) {
-        if (core->now.mono_ms - in->heard_ms <= (uint64_t)core->options.timeout_ms << in->patience)
-            return;
-        in->patience = u32_min(in->patience + 1, PATIENCE_MAX);
-    }
-    donor = choose_donor(core);
+    const uint8_t asked = in->donor;
+    if (stay_with(core, core_peer_find(core, asked)))
+        return;
+    const bool silent = in->patience == PATIENCE_MAX;
+    if (in->has_vector)
+        restart(core); /* Its checkpoint is gone, for us. */
+    const struct peer *donor = choose_donor(core, silent ? asked : 0);
     in->donor = donor == NULL ? 0 : donor->origin;
     in->id++;
-    /* Which buckets differ is true of one checkpoint: of another one the range comes anew. */
-    if (in->range.bits != WIRE_SYNC_ALL)
-        buf_clear(&in->after);
     if (donor != NULL)
         ask(core);
     else if (in->resync && !in->entered)
         in->wanted = false; /* Nothing has happened yet. */
     else if (in->resync && core_resync_is_alone(core))
         keep_own(core);
-}
-
-/* What both have. */
-static void meet(struct posv *into, const struct posv *from)
-{
-    for (unsigned i = into->count; i-- > 0;) {
-        const uint8_t origin = into->origin[i];
-        const struct pos pos = posv_get(from, origin);
-
-        if (pos.seq < into->at[i].seq)
-            IGNORE_RESULT(posv_set(into, origin, pos)); /* It is listed already. */
-    }
 }
 
 /* What was asked for, as far as it can be told; a range without sums is given whole. */
@@ -276,34 +313,42 @@ static bool is_asked_for(const struct sync_in *in, const struct wire_sync_rows *
     return rows->end > range->first && rows->end <= range->end;
 }
 
-/*
- * Keys rise (wire.h): the first and the last one tell of all. What goes on from another checkpoint,
- * without sums, may have another order within a slot: that of `after` is given once more.
- */
+/* Keys rise (wire.h): the first and the last one tell of all. */
 static bool are_behind(const struct sync_in *in, const struct wire_sync_rows *rows)
 {
-    const struct bytes after = buf_bytes(&in->after);
-    const uint16_t slot = wire_sync_slot(rows->first_key);
-
     if (rows->count == 0)
         return true;
-    if (slot < in->range.first || wire_sync_slot(rows->last_key) >= rows->end)
-        return false;
-    if (after.len == 0)
-        return true;
-    return in->range.bits != WIRE_SYNC_ALL ? bytes_cmp(rows->first_key, after) > 0
-                                           : slot >= wire_sync_slot(after);
+    return wire_sync_slot(rows->first_key) >= in->range.first &&
+           wire_sync_slot(rows->last_key) < rows->end &&
+           bytes_cmp(rows->first_key, buf_bytes(&in->after)) > 0;
 }
 
-bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
+/* All pieces of a checkpoint say the same of it. */
+static bool is_of_checkpoint(struct sync_in *in, const struct wire_sync_rows *rows)
+{
+    if (!in->has_vector) {
+        posv_copy(&in->vector, &rows->at);
+        posv_copy(&in->newest, &rows->newest);
+        in->has_vector = true;
+    }
+    return posv_leq(&in->vector, &rows->at) && posv_leq(&rows->at, &in->vector) &&
+           posv_leq(&in->newest, &rows->newest) && posv_leq(&rows->newest, &in->newest);
+}
+
+static bool take_rows(struct core *core, struct peer *peer, struct bytes body)
 {
     struct sync_in *in = &core->sync_in;
     struct wire_sync_rows rows;
 
     if (wire_get_sync_rows(body, &rows) != 0)
         return false;
-    if (!in->wanted || in->storing || rows.id != in->id || peer->origin != in->donor)
+    if (!in->wanted || in->storing || rows.id != in->id || rows.turn != in->turn ||
+        peer->origin != in->donor)
         return true; /* Of an earlier try. */
+    if (rows.gone) {
+        restart(core);
+        return true;
+    }
     if (!is_asked_for(in, &rows) || !are_behind(in, &rows))
         return false;
     in->patience = 0;
@@ -316,16 +361,8 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     }
     if (in->anew && !core_resync_replaces(core, peer, &rows))
         return true; /* Asked for again after a while: a later checkpoint may do. */
-    if (in->has_vector)
-        meet(&in->vector, &rows.at);
-    else
-        posv_copy(&in->vector, &rows.at);
-    in->has_vector = true;
-    for (unsigned i = 0; i < rows.newest.count; i++) {
-        /* No more origins than one vector has: they are those of the members. */
-        if (posv_raise(&in->newest, rows.newest.origin[i], rows.newest.at[i]) != 0)
-            return false;
-    }
+    if (!is_of_checkpoint(in, &rows))
+        return false;
     in->last = rows.last;
     buf_clear(&in->after);
     if (buf_append_bytes(&in->after, rows.last_key) != 0)
@@ -333,30 +370,30 @@ bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     if (in->last)
         in->range.end = rows.end;
     in->storing = true;
-    if (in->resync && !in->begun)
+    if (!in->begun)
         core->host->sync_begin(core->ctx);
     in->begun = in->entered = true;
     core->host->sync_put(core->ctx, &rows);
     return true;
 }
 
-/*
- * Rows that make no sense: another donor may have better ones, from the first key on. What was
- * stored stays, hence the vectors do.
- */
+bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
+{
+    if (take_rows(core, peer, body))
+        return true;
+    if (core->sync_in.wanted && !core->sync_in.storing && peer->origin == core->sync_in.donor)
+        restart(core); /* From somebody else. */
+    return false;
+}
+
+/* Rows that make no sense: another donor may have better ones, from the first key on. */
 static void refuse_rows(struct core *core, int err)
 {
     struct sync_in *in = &core->sync_in;
     struct peer *donor = core_peer_find(core, in->donor);
 
-    in->storing = false;
-    if (in->stale) {
-        in->stale = false;
-        restart(core);
-    }
-    in->donor = 0;
-    in->id++;
-    core_sync_first_range(core);
+    in->storing = in->stale = false;
+    restart(core);
     if (donor != NULL && donor->state == CORE_LINK_UP)
         core_park(core, donor, core_reason_of(err), 0);
 }
@@ -438,8 +475,7 @@ void core_sync_finished(struct core *core)
     buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);
     /* What was kept is gone, also from those to whom it was given. */
-    for (unsigned i = 0; i < core->peers_count; i++)
-        core_sync_link_down(core, core->peers[i]);
+    core_sync_close_all(core);
     if (in->resync)
         core_resync_adopt(core, &in->vector);
     else
@@ -460,7 +496,50 @@ static void read_more(struct core *core, struct peer *peer)
 
     ask.range.sums = buf_bytes(&out->sums);
     out->busy = true;
+    out->ended = false;
     core->host->sync_read(core->ctx, peer->origin, &ask, core->options.sync_bytes);
+}
+
+static void send_rows(struct core *core, struct peer *peer, const struct wire_sync_rows *head,
+                      const struct core_piece *piece)
+{
+    if (wire_build_sync_rows(&core->batch, head, piece->rows, piece->count) == 0 &&
+        wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
+        core_send(core, peer);
+    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+}
+
+static void send_gone(struct core *core, struct peer *peer, uint32_t id, uint32_t turn)
+{
+    const struct wire_sync_rows head = {.id = id, .turn = turn, .gone = true};
+
+    send_rows(core, peer, &head, &(struct core_piece){0});
+}
+
+/* False: there is no memory for it. */
+static bool note_ask(struct sync_out *out, const struct wire_sync_ask *msg)
+{
+    buf_clear(&out->after);
+    buf_clear(&out->sums);
+    out->range = msg->range;
+    return buf_append_bytes(&out->after, msg->after) == 0 &&
+           buf_append_bytes(&out->sums, msg->range.sums) == 0;
+}
+
+static void open_copy(struct core *core, struct peer *peer, uint32_t id)
+{
+    struct sync_out *out = &peer->sync_out;
+
+    if (out->open)
+        core->host->sync_close(core->ctx, peer->origin);
+    /* At most what the checkpoint will have; of two the first counts. */
+    if (!peer->behind || !peer->has_floor)
+        posv_copy(&peer->floor, &core->covered);
+    peer->has_floor = true;
+    out->open = out->busy = true;
+    out->ended = false;
+    out->id = id;
+    core->host->sync_open(core->ctx, peer->origin, id);
 }
 
 bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
@@ -470,37 +549,30 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
 
     if (wire_get_sync_ask(body, &msg) != 0)
         return false;
-    if (core->self_state != MEMBER_ACTIVE || out->busy ||
-        (core->sync_in.wanted && !core_resync_yield(core, peer, msg.entered)))
-        return true; /* It will ask again, or another one. */
-    const bool goes_on = out->open && out->id == msg.id;
-    /* Of the checkpoint where that range was begun nothing is left. */
-    if (!goes_on && msg.after.len != 0 && msg.range.bits != WIRE_SYNC_ALL)
-        return true;
-    buf_clear(&out->after);
-    buf_clear(&out->sums);
-    if (buf_append_bytes(&out->after, msg.after) != 0 ||
-        buf_append_bytes(&out->sums, msg.range.sums) != 0)
-        return true;
-    out->range = msg.range;
-    out->asked_ms = core->now.mono_ms;
-    if (goes_on) {
-        read_more(core, peer);
+    const bool is_open = out->open && out->id == msg.id;
+    if (msg.goes_on && !is_open) {
+        send_gone(core, peer, msg.id, msg.turn);
         return true;
     }
-    if (out->open)
-        core->host->sync_close(core->ctx, peer->origin);
-    /* At most what the checkpoint will have; of two the first counts. */
-    if (!peer->behind || !peer->has_floor)
-        posv_copy(&peer->floor, &core->covered);
-    peer->has_floor = true;
-    out->open = out->busy = true;
-    out->id = msg.id;
-    core->host->sync_open(core->ctx, peer->origin, msg.id);
+    if (core->self_state != MEMBER_ACTIVE || (out->busy && !is_open) ||
+        (core->sync_in.wanted && !core_resync_yield(core, peer, msg.entered)))
+        return true; /* It will ask again, or another one. */
+    /* What is being read is what is asked for once more: no answer has come in between. */
+    if (!out->busy && !note_ask(out, &msg))
+        return true;
+    out->turn = msg.turn;
+    out->asked_ms = core->now.mono_ms;
+    out->awaited = true;
+    if (out->busy)
+        return true;
+    if (is_open)
+        read_more(core, peer);
+    else
+        open_copy(core, peer, msg.id);
     return true;
 }
 
-/* Whose work is done; NULL: the link or the try is gone. */
+/* Whose work is done; NULL: the copy is gone. */
 static struct peer *worked_for(struct core *core, uint8_t origin, uint32_t id)
 {
     struct peer *peer = core_peer_find(core, origin);
@@ -527,7 +599,8 @@ void core_sync_opened(struct core *core, uint8_t origin, uint32_t id, int err,
         IGNORE_RESULT(
             posv_raise(&peer->sync_out.newest, core->newest.origin[i], core->newest.at[i]));
     peer->sync_out.flush = flush;
-    read_more(core, peer);
+    if (peer->sync_out.awaited)
+        read_more(core, peer);
 }
 
 void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
@@ -535,36 +608,72 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
 {
     struct peer *peer = worked_for(core, origin, id);
 
-    if (peer == NULL || err != 0)
+    if (peer == NULL)
         return;
+    struct sync_out *out = &peer->sync_out;
+    if (err == -ERR_CLOSED) {
+        if (out->awaited)
+            send_gone(core, peer, id, out->turn);
+        core_sync_close(core, peer);
+        return;
+    }
+    if (err != 0 || !out->awaited)
+        return; /* It is asked for once more. */
+    out->awaited = false;
+    out->ended = piece->last && piece->end == KEY_SLOTS;
     const struct wire_sync_rows head = {.id = id,
+                                        .turn = out->turn,
                                         .last = piece->last,
                                         .end = piece->end,
                                         .differ = piece->differ,
-                                        .flush = peer->sync_out.flush,
-                                        .at = peer->sync_out.at,
-                                        .newest = peer->sync_out.newest};
-    if (wire_build_sync_rows(&core->batch, &head, piece->rows, piece->count) == 0 &&
-        wire_put_body(&core->frame, WIRE_SYNC_ROWS, buf_bytes(&core->batch), core->pack) == 0)
-        core_send(core, peer);
-    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
-    if (piece->last && piece->end == KEY_SLOTS)
-        core_sync_link_down(core, peer); /* Nothing is to be kept open for it. */
+                                        .flush = out->flush,
+                                        .at = out->at,
+                                        .newest = out->newest};
+    send_rows(core, peer, &head, piece);
 }
 
 bool core_sync_giving(const struct core *core)
 {
     for (unsigned i = 0; i < core->peers_count; i++) {
-        if (core->peers[i]->sync_out.open)
+        const struct sync_out *out = &core->peers[i]->sync_out;
+
+        if (out->open && !out->ended && !is_over(core, out->asked_ms, IDLE_TIMEOUTS))
             return true;
     }
     return false;
 }
 
+void core_sync_acked(struct core *core, struct peer *peer)
+{
+    const struct sync_out *out = &peer->sync_out;
+
+    if (out->open && out->ended && !out->busy && posv_leq(&out->at, &peer->durable))
+        core_sync_close(core, peer); /* Nothing is to be kept open for it. */
+}
+
 void core_sync_link_down(struct core *core, struct peer *peer)
 {
-    if (peer->sync_out.open)
+    struct sync_in *in = &core->sync_in;
+
+    peer->sync_out.awaited = false;
+    if (peer->origin != in->donor || in->lost)
+        return;
+    in->lost = true;
+    in->lost_ms = core->now.mono_ms;
+}
+
+void core_sync_close(struct core *core, struct peer *peer)
+{
+    struct sync_out *out = &peer->sync_out;
+
+    if (out->open)
         core->host->sync_close(core->ctx, peer->origin);
-    peer->sync_out.open = peer->sync_out.busy = false;
-    buf_deinit(&peer->sync_out.sums);
+    out->open = out->busy = out->awaited = false;
+    buf_deinit(&out->sums);
+}
+
+void core_sync_close_all(struct core *core)
+{
+    for (unsigned i = 0; i < core->peers_count; i++)
+        core_sync_close(core, core->peers[i]);
 }

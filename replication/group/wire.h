@@ -33,12 +33,12 @@
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
  *     8 BYE        reason 1 | detail 8
- *     9 SYNC_ASK   id 4 | entered 1 | first slot 2 | slot beyond the last 2 | bits 1 | seed 8 |
- *                  length varint | last row key that is here | sums: 2^bits times 8; with bits
- *                  255: none
- *    10 SYNC_ROWS  id 4 | last 1 | slot beyond the last 2 | flush epoch 4 | count 4 | vector |
- *                  newest vector | length varint | differ, then
- *                  count times length varint | row key | length varint | row
+ *     9 SYNC_ASK   id 4 | turn 4 | flags 1: 1 = entered, 2 = goes on | first slot 2 |
+ *                  slot beyond the last 2 | bits 1 | seed 8 | length varint | last row key that
+ *                  is here | sums: 2^bits times 8; with bits 255: none
+ *    10 SYNC_ROWS  id 4 | turn 4 | what 1: 0, 1 = last, 2 = gone | slot beyond the last 2 |
+ *                  flush epoch 4 | count 4 | vector | newest vector | length varint | differ,
+ *                  then count times length varint | row key | length varint | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
  * the as-of seq of its durable vector (see ACK).
@@ -65,17 +65,19 @@
  * BATCHES frames may be begun while their bytes are below `total`. NACK: cannot be served, the log
  * begins only after `trimmed seq`.
  *
- * SYNC_ASK: send the next rows of some slots behind a key (rowkey.h). `entered`: rows were put
- * aside already in a resync, so that I can give none myself before it has come to its end. With
- * sums: only those that I do not have in the same way. Each row has a name of 64 bits and a sum
- * (engine/value/row_same.h); the first `bits` of the name say to which of the buckets it belongs,
- * whose sum is that of its rows, modulo 2^64. SYNC_ROWS: here they are, in key order, from a
- * checkpoint that has everything up to the vector, and nothing beyond the newest vector; with
- * `last` there is no more in these slots. Then `differ` has a bit per bucket (bit i & 7 of byte i
- * >> 3), set where the sums are not the same: all rows of these were sent, none of the others.
- * Without sums, or `last`, it is empty. With sums the giver may end the range at an earlier slot
- * than was asked for, so that what it compares at a time is bounded: what it
- * sends, and `differ`, are then of the slots before that.
+ * SYNC_ASK: send the next rows of some slots behind a key (rowkey.h). `id` says of which
+ * checkpoint; one that `goes on` has rows of it already, and takes none of another. `turn` is
+ * returned: what is asked for once more has another one, and its first answer is thrown away.
+ * `entered`: rows were put aside already in a resync, so that I can give none myself before it has
+ * come to its end. With sums: only those that I do not have in the same way. Each row has a name of
+ * 64 bits and a sum (engine/value/row_same.h); the first `bits` of the name say to which of the
+ * buckets it belongs, whose sum is that of its rows, modulo 2^64. SYNC_ROWS: here they are, in key
+ * order, from a checkpoint that has everything up to the vector, and nothing beyond the newest
+ * vector; with `last` there is no more in these slots; `gone`: there is no such checkpoint any
+ * more. With `last` `differ` has a bit per bucket (bit i & 7 of byte i >> 3), set where the sums
+ * are not the same: all rows of these were sent, none of the others. Without sums, or `last`, it is
+ * empty. With sums the giver may end the range at an earlier slot than was asked for, so that what
+ * it compares at a time is bounded: what it sends, and `differ`, are then of the slots before that.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -96,8 +98,8 @@
 
 struct pack;
 
-/* Raised when frames change, or what they mean: since 4, what BYE tells of FORK and WENT_BACK. */
-#define WIRE_PROTOCOL       4u
+/* Raised when frames change, or what they mean: since 5, a copy is of one checkpoint. */
+#define WIRE_PROTOCOL       5u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -300,7 +302,9 @@ static inline bool wire_sync_differs(struct bytes differ, uint32_t bucket)
 
 struct wire_sync_ask {
     uint32_t id;
+    uint32_t turn;
     bool entered;
+    bool goes_on;
     struct wire_sync_range range;
     struct bytes after; /* Empty: from the start of the range. */
 };
@@ -312,7 +316,9 @@ struct wire_row {
 
 struct wire_sync_rows {
     uint32_t id;
+    uint32_t turn;
     bool last;
+    bool gone;    /* Then nothing else is said. */
     uint16_t end; /* Slot before which the rows are, and where the range ends at the giver. */
     uint32_t flush;
     struct posv at;
@@ -325,7 +331,7 @@ struct wire_sync_rows {
     struct bytes last_key;
 };
 
-/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: id, last, end, flush, at, newest, differ. */
+/* Replace `body`. 0, -ENOMEM or -ERR_LIMIT. Of `head`: all up to differ. */
 MUST_USE int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask);
 MUST_USE int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
                                   const struct wire_row *rows, uint32_t count);

@@ -14,10 +14,18 @@
 
 #include "replication/group/wire.h"
 
-/* id, entered, first and last slot, bits, seed. */
-#define ASK_HEAD_BYTES 18u
-/* id, last, slot, flush epoch, count. */
-#define ROWS_HEAD_BYTES 15u
+/* id, turn, flags, first and last slot, bits, seed. */
+#define ASK_HEAD_BYTES 22u
+#define ASK_ENTERED    1u
+#define ASK_GOES_ON    2u
+/* id, turn, what, slot, flush epoch, count. */
+#define ROWS_HEAD_BYTES 19u
+
+enum rows_what {
+    ROWS_MORE,
+    ROWS_LAST,
+    ROWS_GONE
+};
 
 static size_t sums_bytes(uint8_t bits)
 {
@@ -27,9 +35,10 @@ static size_t sums_bytes(uint8_t bits)
 int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
 {
     struct wire_sync_range *range = &out->range;
-    uint8_t entered;
+    uint8_t flags;
 
-    if (le32_get(&body, &out->id) != 0 || u8_get(&body, &entered) != 0 || entered > 1 ||
+    if (le32_get(&body, &out->id) != 0 || le32_get(&body, &out->turn) != 0 ||
+        u8_get(&body, &flags) != 0 || (flags & ~(ASK_ENTERED | ASK_GOES_ON)) != 0 ||
         le16_get(&body, &range->first) != 0 || le16_get(&body, &range->end) != 0 ||
         u8_get(&body, &range->bits) != 0 || le64_get(&body, &range->seed) != 0 ||
         codec_get_bytes(&body, ROWKEY_BYTES_MAX, &out->after) != 0)
@@ -37,7 +46,8 @@ int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
     if (range->first > range->end || range->end > KEY_SLOTS ||
         (range->bits > WIRE_SYNC_BITS_MAX && range->bits != WIRE_SYNC_ALL))
         return -ERR_CORRUPT;
-    out->entered = entered != 0;
+    out->entered = (flags & ASK_ENTERED) != 0;
+    out->goes_on = (flags & ASK_GOES_ON) != 0;
     range->sums = body;
     return body.len == sums_bytes(range->bits) ? 0 : -ERR_CORRUPT;
 }
@@ -54,11 +64,12 @@ int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask)
         return err;
     uint8_t *at = buf_end(body);
     le32_store(at, ask->id);
-    at[4] = ask->entered;
-    le16_store(at + 5, range->first);
-    le16_store(at + 7, range->end);
-    at[9] = range->bits;
-    le64_store(at + 10, range->seed);
+    le32_store(at + 4, ask->turn);
+    at[8] = (uint8_t)((ask->entered ? ASK_ENTERED : 0) | (ask->goes_on ? ASK_GOES_ON : 0));
+    le16_store(at + 9, range->first);
+    le16_store(at + 11, range->end);
+    at[13] = range->bits;
+    le64_store(at + 14, range->seed);
     buf_commit(body, ASK_HEAD_BYTES);
     err = codec_put_bytes(body, ask->after);
     return err != 0 ? err : buf_append_bytes(body, range->sums);
@@ -75,10 +86,13 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
         return err;
     uint8_t *at = buf_end(body);
     le32_store(at, head->id);
-    at[4] = head->last;
-    le16_store(at + 5, head->end);
-    le32_store(at + 7, head->flush);
-    le32_store(at + 11, count);
+    le32_store(at + 4, head->turn);
+    at[8] = head->last ? ROWS_LAST : ROWS_MORE;
+    if (head->gone)
+        at[8] = ROWS_GONE;
+    le16_store(at + 9, head->end);
+    le32_store(at + 11, head->flush);
+    le32_store(at + 15, count);
     size_t len = ROWS_HEAD_BYTES + posv_encode(&head->at, at + ROWS_HEAD_BYTES);
     len += posv_encode(&head->newest, at + len);
     buf_commit(body, len);
@@ -130,19 +144,20 @@ static int check_rows(struct wire_sync_rows *rows)
 
 int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out)
 {
-    uint8_t last;
+    uint8_t what;
 
-    if (le32_get(&body, &out->id) != 0 || u8_get(&body, &last) != 0 || last > 1 ||
-        le16_get(&body, &out->end) != 0 || out->end > KEY_SLOTS ||
-        le32_get(&body, &out->flush) != 0 || le32_get(&body, &out->count) != 0 ||
-        posv_decode(&body, &out->at) != 0 || posv_decode(&body, &out->newest) != 0 ||
-        !posv_leq(&out->at, &out->newest) ||
+    if (le32_get(&body, &out->id) != 0 || le32_get(&body, &out->turn) != 0 ||
+        u8_get(&body, &what) != 0 || what > ROWS_GONE || le16_get(&body, &out->end) != 0 ||
+        out->end > KEY_SLOTS || le32_get(&body, &out->flush) != 0 ||
+        le32_get(&body, &out->count) != 0 || posv_decode(&body, &out->at) != 0 ||
+        posv_decode(&body, &out->newest) != 0 || !posv_leq(&out->at, &out->newest) ||
         codec_get_bytes(&body, wire_sync_differ_bytes(WIRE_SYNC_BITS_MAX), &out->differ) != 0)
         return -ERR_CORRUPT;
     /* Whoever has more to give gives something. */
-    if (last == 0 && out->count == 0)
+    if ((what == ROWS_MORE && out->count == 0) || (what == ROWS_GONE && out->count != 0))
         return -ERR_CORRUPT;
-    out->last = last != 0;
+    out->last = what == ROWS_LAST;
+    out->gone = what == ROWS_GONE;
     out->read = 0;
     out->left = body;
     return check_rows(out);

@@ -193,10 +193,46 @@ static void a_flush_that_meets_a_piece_being_read_does_not_end_the_copy(void **s
     mem_free(w);
 }
 
+/* Its checkpoint is gone: what the first try has brought must not stand beside the second's rows.
+ */
+static void a_copy_whose_donor_restarts_begins_with_an_empty_store(void **state)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+    const struct node *donor = &w->node[0];
+    const struct node *joiner = &w->node[1];
+    unsigned left = 50000;
+
+    (void)state;
+    world_open(w, 6, 2, true);
+    w->calm = true;
+    for (unsigned i = 0; i < 300; i++) {
+        world_write(w, 0);
+        world_turn(w);
+    }
+    while (oplog_durable_lsn(donor->m.log) < oplog_applied_lsn(donor->m.log))
+        world_turn(w);
+    world_join(w);
+    do {
+        world_turn(w);
+        assert_true(--left != 0);
+    } while (joiner->replica == NULL || joiner->replica->metrics.copied_rows_in == 0);
+    assert_true(core_syncing(joiner->replica->core));
+    const uint64_t empties = joiner->empties;
+
+    world_crash(w, 0);
+    world_calm_down(w);
+    assert_true(joiner->empties > empties);
+    assert_false(core_syncing(joiner->replica->core));
+    world_check(w);
+    world_close(w);
+    mem_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flush_that_meets_a_piece_being_read_does_not_end_the_copy),
+        cmocka_unit_test(a_copy_whose_donor_restarts_begins_with_an_empty_store),
         cmocka_unit_test(replicas_converge_through_crashes),
         cmocka_unit_test(a_flush_empties_the_group),
         cmocka_unit_test(what_a_lost_member_had_given_is_kept),

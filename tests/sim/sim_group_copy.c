@@ -188,9 +188,9 @@ void gs_host_sync_begin(void *ctx)
     struct gs_member *m = ctx;
 
     CHECK(m->durable_lsn + 1 == m->next_lsn);
-    m->resyncing = true;
+    m->resyncing = !m->lacks;
     for (unsigned i = 0; i < SIM_ROWS; i++)
-        buf_clear(&m->aside[i]);
+        buf_clear(m->lacks ? &m->rows[i].mem : &m->aside[i]);
 }
 
 void gs_host_sync_sum(void *ctx, uint16_t first)

@@ -19,8 +19,7 @@ static void who_has_nothing_to_give_is_asked_late(void **state)
     forget_sent(f);
     tick(f, 1);
     expect_u64(count_sent(f, FOURTH, WIRE_SYNC_ASK), 0);
-    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT);
-    assert_int_equal(asked(f, &ask), FOURTH);
+    assert_int_equal(wait_for_ask(f, &ask), FOURTH);
     assert_true(ask.entered);
 }
 
@@ -143,13 +142,6 @@ static void be_stranded(struct fixture *f, struct pos pos)
     wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT);
 }
 
-static void answer_empty(struct fixture *f, uint8_t from, const struct wire_sync_rows *head)
-{
-    assert_int_equal(wire_build_sync_rows(&f->batch, head, NULL, 0), 0);
-    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
-    deliver(f, from);
-}
-
 static void rows_that_hold_too_much_of_a_history_are_exchanged(void **state)
 {
     struct fixture *f = *state;
@@ -163,13 +155,13 @@ static void rows_that_hold_too_much_of_a_history_are_exchanged(void **state)
     assert_int_equal(asked(f, &ask), THIRD);
     head.id = ask.id;
     head.at = posv_with(PEER, older); /* Of a checkpoint that lacks what we have, */
-    answer_empty(f, THIRD, &head);
+    answer(f, THIRD, &head, NULL);
     head.at = posv_with(PEER, has);
     head.newest = posv_with(PEER, lost); /* or of one who waits, too. */
-    answer_empty(f, THIRD, &head);
+    answer(f, THIRD, &head, NULL);
     expect_u64(f->begin_count, 0);
     head.newest = posv_with(PEER, has);
-    answer_empty(f, THIRD, &head);
+    answer(f, THIRD, &head, NULL);
     expect_u64(f->begin_count, 1);
     core_sync_stored(f->core, 0);
     const struct wire_sync_range range = {.end = KEY_SLOTS, .bits = WIRE_SYNC_ALL};

@@ -1,6 +1,6 @@
 /*
- * Full sync with scripted peers: what a joiner asks for, where it goes on, what it ends with; what
- * a donor gives, and to whom it does not.
+ * Full sync with scripted peers: what a joiner asks for, where it goes on or begins anew, what it
+ * ends with.
  */
 #include "tests/unit/test_core_sync_fixture.h"
 
@@ -17,45 +17,63 @@ static void start_joiner(struct fixture *f)
     tick(f, 1);
 }
 
-static void a_copy_goes_on_with_another_donor_behind_the_last_key(void **state)
+static struct wire_sync_rows head_of_copy(void)
 {
-    struct fixture *f = *state;
-    struct wire_sync_ask ask;
     struct wire_sync_rows head = {.end = KEY_SLOTS,
-                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
+                                  .at = posv_with(PEER, (struct pos){7, HLC(-11)}),
                                   .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
-    struct members members = three_members(5);
 
+    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){4, HLC(-4)}), 0);
     assert_int_equal(posv_raise(&head.newest, THIRD, (struct pos){6, HLC(-2)}), 0);
+    return head;
+}
+
+/* The first piece of a copy is stored, and the link to its donor is gone. */
+static uint8_t lose_the_donor(struct fixture *f, struct wire_sync_rows *head)
+{
+    struct wire_sync_ask ask;
+
     start_joiner(f);
     assert_int_equal(core_may_write(f->core), CORE_WRITE_JOINING);
-    const uint8_t first = asked(f, &ask);
+    const uint8_t donor = asked(f, &ask);
     expect_u64(ask.after.len, 0);
-    head.id = ask.id;
-    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){4, HLC(-4)}), 0);
-    answer(f, first, &head, "bb");
+    assert_false(ask.goes_on);
+    head->id = ask.id;
+    answer(f, donor, head, "bb");
     expect_u64(f->put_count, 1);
+    expect_u64(f->begin_count, 1);
     forget_sent(f);
     core_sync_stored(f->core, 0);
-    assert_int_equal(asked(f, &ask), first); /* Only now the next piece. */
+    assert_int_equal(asked(f, &ask), donor); /* Only now the next piece. */
     expect_bytes(ask.after, key_of("bb"));
+    assert_true(ask.goes_on);
+    core_link_down(f->core, donor);
+    return donor;
+}
 
-    core_link_down(f->core, first);
+static void a_copy_goes_on_behind_the_last_key_when_the_link_is_back(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_copy();
+    struct members members = three_members(5);
+    struct wire_sync_ask ask;
+
+    const uint8_t donor = lose_the_donor(f, &head);
+    const unsigned before = count_sent(f, donor, WIRE_SYNC_ASK);
     tick(f, 1);
-    const uint8_t second = asked(f, &ask);
-    assert_int_not_equal(second, first);
+    assert_int_equal(asked(f, &ask), donor); /* Nobody else is. */
+    link_peer(f, donor);
+    tick(f, 1);
+    expect_u64(count_sent(f, donor, WIRE_SYNC_ASK), before + 1);
+    assert_int_equal(asked(f, &ask), donor);
+    expect_u64(ask.id, head.id);
+    assert_true(ask.goes_on);
     expect_bytes(ask.after, key_of("bb"));
-    answer(f, second, &head, "cc"); /* With the number of the first try: thrown away. */
-    expect_u64(f->put_count, 1);
-    head.id = ask.id;
     head.last = true;
-    head.at = posv_with(PEER, (struct pos){7, HLC(-11)});
-    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){6, HLC(-2)}), 0);
-    answer(f, second, &head, "cc");
+    answer(f, donor, &head, "cc");
     expect_u64(f->put_rows, 2);
+    expect_u64(f->begin_count, 1);
     core_sync_stored(f->core, 0);
-
-    /* Of both vectors what is less. */
     expect_u64(f->finish_count, 1);
     expect_u64(posv_get(&f->finish_at, PEER).seq, 7);
     expect_u64(posv_get(&f->finish_at, THIRD).seq, 4);
@@ -98,25 +116,126 @@ static void a_silent_donor_is_left(void **state)
     assert_int_not_equal(asked(f, &ask), first);
 }
 
-/* It may be comparing for longer than that, and would begin anew each time. */
+/* Rows of two checkpoints, or donors, do not belong together. */
+static void another_donor_gives_its_copy_from_the_first_key(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_copy();
+    struct wire_sync_ask ask;
+
+    const uint8_t first = lose_the_donor(f, &head);
+    const uint8_t second = wait_for_ask(f, &ask);
+    assert_int_not_equal(second, first);
+    expect_u64(ask.after.len, 0);
+    assert_false(ask.goes_on);
+    answer(f, second, &head, "cc"); /* With the number of the first try: thrown away. */
+    expect_u64(f->put_count, 1);
+    expect_u64(f->begin_count, 1);
+    head.id = ask.id;
+    head.last = true;
+    head.at = posv_with(PEER, (struct pos){9, HLC(-9)});
+    answer(f, second, &head, "aa");
+    expect_u64(f->put_count, 2);
+    expect_u64(f->begin_count, 2); /* What the first one gave goes. */
+    core_sync_stored(f->core, 0);
+    expect_u64(posv_get(&f->finish_at, PEER).seq, 9);
+    expect_u64(posv_get(&f->finish_at, THIRD).seq, 0);
+}
+
+/* It restarted, and its checkpoint did not: it says so, and is asked for another one. */
+static void a_checkpoint_that_is_gone_begins_the_copy_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_copy();
+    struct wire_sync_ask ask;
+
+    const uint8_t donor = lose_the_donor(f, &head);
+    link_peer(f, donor);
+    tick(f, 1);
+    const struct wire_sync_rows gone = {.id = head.id, .gone = true};
+    answer(f, donor, &gone, NULL);
+    tick(f, 1);
+    const uint8_t next = asked(f, &ask);
+    expect_u64(ask.after.len, 0);
+    assert_false(ask.goes_on);
+    assert_int_not_equal(ask.id, head.id);
+    head.id = ask.id;
+    answer(f, next, &head, "aa");
+    expect_u64(f->begin_count, 2);
+}
+
+/* What does not say the same of the checkpoint is of another one. */
+static void rows_of_another_checkpoint_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_copy();
+    struct wire_sync_ask ask;
+
+    const uint8_t donor = lose_the_donor(f, &head);
+    link_peer(f, donor);
+    tick(f, 1);
+    assert_int_equal(posv_raise(&head.at, THIRD, (struct pos){5, HLC(-3)}), 0);
+    answer(f, donor, &head, "cc");
+    expect_u64(f->put_count, 1);
+    expect_bye(f, donor, WIRE_DAMAGED);
+    tick(f, 1);
+    assert_int_not_equal(asked(f, &ask), donor);
+    assert_false(ask.goes_on);
+}
+
+/* With nobody else it is worth waiting for. */
+static void an_only_donor_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_copy();
+    struct wire_sync_ask ask;
+
+    const uint8_t donor = lose_the_donor(f, &head);
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+        core_link_down(f->core, origin);
+    for (unsigned i = 0; i < 100; i++)
+        tick(f, 1000);
+    forget_sent(f);
+    link_peer(f, donor);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), donor);
+    assert_true(ask.goes_on);
+    expect_bytes(ask.after, key_of("bb"));
+}
+
+/* It may be comparing for longer than that, and the answer is slow on its way. */
 static void a_donor_is_given_more_time_when_nobody_answers(void **state)
 {
     struct fixture *f = *state;
     struct wire_sync_ask ask;
-    struct wire_sync_rows head = {.end = KEY_SLOTS,
-                                  .at = posv_with(PEER, (struct pos){9, HLC(-9)}),
-                                  .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
+    struct wire_sync_rows head = head_of_copy();
 
     start_joiner(f);
     wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT + 1000);
     const uint8_t second = asked(f, &ask);
     wait_in_silence(f, 2 * CORE_TIMEOUT_MS_DEFAULT);
+    assert_int_equal(count_sent(f, second, WIRE_SYNC_ASK), 0);
     head.id = ask.id;
-    answer(f, second, &head, "bb");
+    head.turn = ask.turn;
+    uint8_t bytes[64];
+    const struct wire_row row = {.key = key_of("bb"), .row = row_of("bb", bytes)};
+    assert_int_equal(wire_build_sync_rows(&f->batch, &head, &row, 1), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, second);
     expect_u64(f->put_count, 1);
     core_sync_stored(f->core, 0);
-    wait_in_silence(f, CORE_TIMEOUT_MS_DEFAULT + 1000);
+
+    /* Of its checkpoint something has come: it is asked once more, and left in the end. */
+    for (unsigned times = 1; times <= 2; times++) {
+        wait_in_silence(f, times * CORE_TIMEOUT_MS_DEFAULT + 1000);
+        assert_int_equal(asked(f, &ask), second);
+        expect_u64(ask.id, head.id);
+        expect_bytes(ask.after, key_of("bb"));
+    }
+    answer(f, second, &(struct wire_sync_rows){.id = head.id + 1, .gone = true}, NULL);
+    wait_in_silence(f, 4 * CORE_TIMEOUT_MS_DEFAULT + 1000);
     assert_int_not_equal(asked(f, &ask), second);
+    expect_u64(ask.after.len, 0);
 }
 
 static void rows_that_make_no_sense_end_the_link(void **state)
@@ -221,9 +340,8 @@ static void a_resync_asks_range_by_range_for_what_differs(void **state)
     expect_u64(vv_get(core_applied_vv(f->core), PEER), HLC(-9));
 }
 
-/* What differs is said of one checkpoint: rows that another one did not send must not be missing.
- */
-static void another_donor_is_asked_for_a_range_from_its_begin(void **state)
+/* The checkpoint is still there, and what differs is said of it. */
+static void a_range_goes_on_when_the_link_is_back(void **state)
 {
     struct fixture *f = *state;
     struct wire_sync_rows head = head_of_resync();
@@ -232,11 +350,38 @@ static void another_donor_is_asked_for_a_range_from_its_begin(void **state)
     fall_behind(f);
     const uint8_t donor = take_one_bucket(f, &head, &ask);
     core_link_down(f->core, donor);
+    forget_sent(f);
+    greet_ahead(f, donor);
     tick(f, 1);
-    assert_int_not_equal(asked(f, &ask), donor);
+    assert_int_equal(asked(f, &ask), donor);
+    assert_true(ask.goes_on && ask.entered);
+    expect_u64(ask.id, head.id);
     expect_u64(ask.range.end, 10);
     expect_bytes(ask.range.sums, bytes_of(two_sums, 16));
-    expect_u64(ask.after.len, 0);
+    expect_bytes(ask.after, key_of("bb"));
+}
+
+/* Rows of one that are the same here, and those of another that are not, were never true at once.
+ */
+static void with_another_donor_a_resync_begins_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = take_one_bucket(f, &head, &ask);
+    core_link_down(f->core, donor);
+    const uint8_t second = wait_for_ask(f, &ask);
+    assert_int_not_equal(second, donor);
+    expect_u64(ask.range.end, 0);
+    expect_u64(ask.range.bits, WIRE_SYNC_ALL);
+    assert_true(ask.entered && !ask.goes_on);
+    head.id = ask.id;
+    head.end = 0;
+    head.last = true;
+    answer(f, second, &head, NULL);
+    expect_u64(f->begin_count, 2);
 }
 
 /* One who has much more in these slots compares, and gives, less of them. */
@@ -374,69 +519,7 @@ static void own_rows_that_cannot_be_read_are_asked_for_whole(void **state)
     expect_u64(f->sum_first, 10);
 }
 
-/* --- donor --- */
-
-static void ask_for(struct fixture *f, uint8_t from, uint32_t id, const char *after)
-{
-    const struct wire_sync_ask ask = {
-        .id = id, .range = {.end = KEY_SLOTS, .bits = WIRE_SYNC_ALL}, .after = bytes_cstr(after)};
-
-    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
-    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
-    deliver(f, from);
-}
-
-static void a_donor_reads_piece_by_piece_from_one_checkpoint(void **state)
-{
-    struct fixture *f = *state;
-    const struct posv at = posv_with(SELF, (struct pos){10, HLC(-100)});
-    uint8_t bytes[64];
-    const struct wire_row row = {.key = BYTES_LIT("aa"), .row = row_of("v", bytes)};
-    const struct core_piece piece = {.rows = &row, .count = 1};
-    struct wire_sync_rows rows;
-
-    link_peer(f, PEER);
-    ask_for(f, PEER, 3, "");
-    expect_u64(f->open_count, 1);
-    ask_for(f, PEER, 3, ""); /* Not twice at a time. */
-    expect_u64(f->open_count, 1);
-    core_sync_opened(f->core, PEER, 3, 0, &at, 0);
-    expect_u64(f->read_count, 1);
-    core_sync_rows(f->core, PEER, 3, 0, &piece);
-    assert_int_equal(wire_get_sync_rows(last_body(f, PEER, WIRE_SYNC_ROWS), &rows), 0);
-    expect_u64(rows.id, 3);
-    expect_u64(posv_get(&rows.at, SELF).seq, 10);
-    assert_false(rows.last);
-    ask_for(f, PEER, 3, "aa");
-    expect_u64(f->open_count, 1);
-    expect_u64(f->read_count, 2);
-    expect_bytes(bytes_of(f->read_after, f->read_after_len), BYTES_LIT("aa"));
-    core_link_down(f->core, PEER);
-    expect_u64(f->close_count, 1);
-    forget_sent(f);
-    core_sync_rows(f->core, PEER, 3, 0, &piece); /* Too late. */
-    expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 0);
-}
-
-/* Who comes back for the rest of a range, of whose checkpoint nothing is left, begins it anew. */
-static void the_rest_of_a_range_is_not_given_from_another_checkpoint(void **state)
-{
-    struct fixture *f = *state;
-    struct wire_sync_ask ask = {.id = 3,
-                                .range = {.end = 10, .bits = 1, .sums = bytes_of(two_sums, 16)},
-                                .after = BYTES_LIT("aa")};
-
-    link_peer(f, PEER);
-    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
-    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
-    deliver(f, PEER);
-    expect_u64(f->open_count, 0);
-    ask.after = bytes_of(NULL, 0);
-    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
-    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
-    deliver(f, PEER);
-    expect_u64(f->open_count, 1);
-}
+/* --- beside it --- */
 
 /* One that has put rows aside can give none: of two that ask each other it goes first. */
 static void who_cannot_give_any_more_is_given_to(void **state)
@@ -453,16 +536,6 @@ static void who_cannot_give_any_more_is_given_to(void **state)
         expect_u64(f->open_count, i);
         assert_int_equal(core_resyncing(f->core), i == 0);
     }
-}
-
-static void a_joiner_is_no_donor(void **state)
-{
-    struct fixture *f = *state;
-
-    start_joiner(f);
-    ask_for(f, PEER, 3, "");
-    expect_u64(f->open_count, 0);
-    assert_int_equal(f->closed_count, 0);
 }
 
 /* A joiner has acknowledged nothing: that must not make it one that is given up. */
@@ -497,13 +570,18 @@ static int setup_retention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CORE_TEST(a_copy_goes_on_with_another_donor_behind_the_last_key, setup),
+        CORE_TEST(a_copy_goes_on_behind_the_last_key_when_the_link_is_back, setup),
+        CORE_TEST(another_donor_gives_its_copy_from_the_first_key, setup),
+        CORE_TEST(a_checkpoint_that_is_gone_begins_the_copy_anew, setup),
+        CORE_TEST(rows_of_another_checkpoint_end_the_link, setup),
+        CORE_TEST(an_only_donor_is_waited_for, setup),
         CORE_TEST(a_silent_donor_is_left, setup),
         CORE_TEST(a_donor_is_given_more_time_when_nobody_answers, setup),
         CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
         CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
         CORE_TEST(a_resync_asks_range_by_range_for_what_differs, setup_behind),
-        CORE_TEST(another_donor_is_asked_for_a_range_from_its_begin, setup_behind),
+        CORE_TEST(a_range_goes_on_when_the_link_is_back, setup_behind),
+        CORE_TEST(with_another_donor_a_resync_begins_anew, setup_behind),
         CORE_TEST(a_donor_may_end_a_range_earlier, setup_behind),
         CORE_TEST(rows_of_a_range_without_slots_are_refused, setup_behind),
         CORE_TEST(rows_of_more_slots_are_refused, setup_behind),
@@ -513,10 +591,7 @@ int main(void)
         CORE_TEST(rows_that_do_not_say_what_differs_end_the_link, setup_behind),
         CORE_TEST(a_flush_while_rows_are_summed_up_begins_anew, setup_behind),
         CORE_TEST(own_rows_that_cannot_be_read_are_asked_for_whole, setup_behind),
-        CORE_TEST(the_rest_of_a_range_is_not_given_from_another_checkpoint, setup_recovered),
         CORE_TEST(who_cannot_give_any_more_is_given_to, setup_behind),
-        CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
-        CORE_TEST(a_joiner_is_no_donor, setup),
         CORE_TEST(a_joiner_is_not_behind, setup_retention),
     };
 

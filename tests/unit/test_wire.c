@@ -470,6 +470,7 @@ static void pieces_of_a_copy_come_back(void **state)
                                {.key = BYTES_LIT("ab"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("b"), .row = bytes_of(row_bytes, 1)}};
     const struct wire_sync_rows head = {.id = 3,
+                                        .turn = 70000,
                                         .last = true,
                                         .end = KEY_SLOTS,
                                         .flush = 2,
@@ -483,7 +484,8 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_int_equal(wire_put_body(&f->frame, WIRE_SYNC_ROWS, buf_bytes(&f->batch), f->pack), 0);
     assert_int_equal(wire_get_sync_rows(opened(f).body, &got), 0);
     expect_u64(got.id, 3);
-    assert_true(got.last);
+    expect_u64(got.turn, 70000);
+    assert_true(got.last && !got.gone);
     expect_u64(got.end, KEY_SLOTS);
     expect_u64(got.flush, 2);
     expect_posv(&got.at, &head.at);
@@ -499,7 +501,7 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_false(wire_sync_next(&got, &row));
     for (size_t len = 0; len < f->batch.len; len++)
         assert_int_equal(wire_get_sync_rows(bytes_of(f->batch.ptr, len), &got), -ERR_CORRUPT);
-    le16_store(f->batch.ptr + 5, KEY_SLOTS + 1);
+    le16_store(f->batch.ptr + 9, KEY_SLOTS + 1);
     assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
     rows[2].key = rows[1].key; /* Keys must rise: else resuming would lose rows. */
     assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
@@ -511,6 +513,7 @@ static void what_is_asked_for_comes_back(void **state)
     struct fixture *f = *state;
     static const uint8_t sums[8 << 2] = {1, 2, 3};
     struct wire_sync_ask ask = {.id = 9,
+                                .turn = 70000,
                                 .entered = true,
                                 .range = {.first = 5,
                                           .end = KEY_SLOTS,
@@ -524,7 +527,8 @@ static void what_is_asked_for_comes_back(void **state)
     assert_int_equal(wire_put_body(&f->frame, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
     assert_int_equal(wire_get_sync_ask(opened(f).body, &got), 0);
     expect_u64(got.id, 9);
-    assert_true(got.entered);
+    expect_u64(got.turn, 70000);
+    assert_true(got.entered && !got.goes_on);
     expect_u64(got.range.first, 5);
     expect_u64(got.range.end, KEY_SLOTS);
     expect_u64(got.range.bits, 2);
@@ -533,9 +537,9 @@ static void what_is_asked_for_comes_back(void **state)
     expect_bytes(got.after, ask.after);
     for (size_t len = 0; len < f->batch.len; len++)
         assert_int_equal(wire_get_sync_ask(bytes_of(f->batch.ptr, len), &got), -ERR_CORRUPT);
-    f->batch.ptr[9] = 3; /* More buckets than sums. */
+    f->batch.ptr[13] = 3; /* More buckets than sums. */
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
-    f->batch.ptr[9] = WIRE_SYNC_BITS_MAX + 1;
+    f->batch.ptr[13] = WIRE_SYNC_BITS_MAX + 1;
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
     ask.range = (struct wire_sync_range){.first = 6, .end = 5, .bits = WIRE_SYNC_ALL};
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
@@ -544,8 +548,30 @@ static void what_is_asked_for_comes_back(void **state)
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
     ask.range.first = ask.range.end = 6;
+    ask.entered = false;
+    ask.goes_on = true;
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), 0);
+    assert_true(got.goes_on && !got.entered);
+    f->batch.ptr[8] = 4; /* A flag that nobody knows. */
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+}
+
+static void that_a_checkpoint_is_gone_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t row_bytes[] = {0x00};
+    const struct wire_row row = {.key = BYTES_LIT("a"), .row = bytes_of(row_bytes, 1)};
+    const struct wire_sync_rows head = {.id = 3, .turn = 4, .gone = true};
+    struct wire_sync_rows got;
+
+    assert_int_equal(wire_build_sync_rows(&f->batch, &head, NULL, 0), 0);
+    assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), 0);
+    assert_true(got.gone && !got.last);
+    expect_u64(got.id, 3);
+    expect_u64(got.turn, 4);
+    assert_int_equal(wire_build_sync_rows(&f->batch, &head, &row, 1), 0);
+    assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
 }
 
 /* --- damage --- */
@@ -674,6 +700,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(pieces_of_a_copy_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_asked_for_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(that_a_checkpoint_is_gone_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(every_flipped_bit_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(every_cut_end_is_noticed, setup, teardown),
         cmocka_unit_test(lengths_beyond_the_limits_are_refused_before_they_are_read),
