@@ -79,7 +79,7 @@ def log_begin(member):
 
 
 def resyncs(member):
-    return member.server.log_text().count('the rows of the peer are joined')
+    return member.server.log_text().count('the rows of the peer are ')
 
 
 def outgrow(member):
