@@ -416,7 +416,8 @@ static void zrank_generic(struct request *rq, bool reverse)
         reply_null(rq->out);
         return;
     }
-    const uint64_t rank = zorder_rank(&coll->order, coll_score(elem), rq->argv[2]);
+    uint64_t rank = 0;
+    CHECK(coll_zset_rank_of(coll, elem, &rank)); /* Or it would have been loaded (needs.c). */
     reply_u64(rq->out, reverse ? coll->count - 1 - rank : rank);
 }
 

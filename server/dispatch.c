@@ -106,13 +106,30 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
     }
 }
 
-static void reply_unreadable(struct conn *c, const struct cmd *cmd, int err)
+/* What is to be done about a value that is too large to be loaded. */
+static const char *too_large(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
-    if (err == -ERR_LIMIT && stream_serves(c, cmd))
-        reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory, and would be sent "
-                               "while it is read, but too many are read in that way already");
-    else if (err == -ERR_LIMIT)
-        reply_err_oom(&c->out, "the value is larger than a quarter of maxmemory; read it in parts");
+    if (stream_could(c, cmd, rc))
+        return "the value is larger than a quarter of maxmemory, and would be sent while it is "
+               "read, but too many are read in that way already; try again";
+    if (stream_is_of_random(cmd) && stream_serves(c, cmd))
+        return "the value is larger than a quarter of maxmemory; use a positive count, whose "
+               "elements are picked while it is read";
+    if (cmd->id == CMD_ID_exec)
+        return "a value is larger than a quarter of maxmemory; read it in parts, or not within "
+               "MULTI";
+    if ((cmd->flags & CMD_WRITE) != 0)
+        return "the command needs more of a value in DRAM than a quarter of maxmemory; ask for "
+               "less "
+               "at a time";
+    return "the value is larger than a quarter of maxmemory; read it in parts";
+}
+
+static void reply_unreadable(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
+                             int err)
+{
+    if (err == -ERR_LIMIT)
+        reply_err_oom(&c->out, too_large(c, cmd, rc));
     else if (err == -ERR_CLOSED)
         reply_error(&c->out,
                     "ERR the flash tier could not be opened again after an error: %s; that is "
@@ -537,7 +554,7 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
         if (err == -ERR_LIMIT && stream_begin(c, plan, rc))
             return streamed(c, plan, rc);
         if (err != 0) {
-            reply_unreadable(c, cmd, err);
+            reply_unreadable(c, cmd, rc, err);
             dispatch_reject(c, cmd);
             return DISPATCH_DONE;
         }

@@ -7,6 +7,7 @@
 #ifndef TIERRA_SERVER_NEED_ZSET_H
 #define TIERRA_SERVER_NEED_ZSET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/base/attr.h"
@@ -25,9 +26,16 @@ struct zset_asked {
     uint32_t argc;
     const struct bytes *argv;
     uint64_t moved; /* Members that other commands of the transaction add and remove. */
+    /* What is more, and not in DRAM, is not read here (-ERR_LIMIT), as it can be streamed; 0: it
+     * cannot. */
+    uint64_t members_max;
+    uint64_t bytes_max;
 };
 
-/* Asks for it: results as ks_need_zset. `coll` is hot and not complete. */
+/* Whether the command needs a part of the order, and not just anything or all. */
+bool need_zset_is_part(const struct cmd *cmd);
+
+/* Of such a command. Asks for it: results as ks_need_zset. `coll` is hot and not complete. */
 MUST_USE int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *coll,
                        const struct zset_asked *asked, struct ks_wait *wait);
 

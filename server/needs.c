@@ -30,6 +30,7 @@ struct needs {
     uint32_t zset_parts;   /* Of sorted sets that were asked for. */
     uint32_t spec;         /* the specification of the key that is asked for. */
     bool streams;          /* What is too large can be sent while it is read. */
+    bool exec;             /* Other commands run before. */
     bool pin;              /* Nothing is asked for: what is there already has to stay. */
 };
 
@@ -42,13 +43,19 @@ static void need_result(struct needs *n, int result)
         n->waiting += result;
 }
 
+/* It is absent already, and waits to be reclaimed. */
+static bool has_expired(const struct needs *n, const struct coll *coll)
+{
+    return coll->expire_at_ms != 0 && coll->expire_at_ms <= n->now_ms;
+}
+
 static void need_whole(struct needs *n, const struct ks_key *key)
 {
     const struct coll *coll = n->streams ? ks_peek_coll(n->ks, key) : NULL;
 
-    if (coll != NULL && !stream_fits(n->cmd, coll))
+    if (coll != NULL && (!stream_fits(n->cmd, coll) || has_expired(n, coll)))
         return; /* All of it is there, or the key row tells that the type is wrong. */
-    if (coll != NULL && stream_is_better(n->sh, coll))
+    if (coll != NULL && stream_is_better(n->sh, n->cmd, coll))
         need_result(n, -ERR_LIMIT);
     else
         need_result(n, ks_need_whole(n->ks, key, n->wait));
@@ -66,14 +73,19 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
     const int waiting = ks_need_key(n->ks, key, n->wait);
     const struct coll *coll = ks_peek_coll(n->ks, key);
 
-    if (waiting != 0 || coll == NULL || coll->complete) {
+    if (waiting != 0 || coll == NULL || coll->complete || has_expired(n, coll)) {
         need_result(n, waiting);
         return;
     }
     /* A transaction that asks for more parts than a set keeps would ask for ever. */
-    if (coll->type == VT_ZSET && n->zset_parts++ < ZSET_RANGES_MAX) {
-        const struct zset_asked asked = {
-            .cmd = n->cmd, .spec = n->spec, .argc = argc, .argv = argv, .moved = n->moved};
+    if (coll->type == VT_ZSET && need_zset_is_part(n->cmd) && n->zset_parts++ < ZSET_RANGES_MAX) {
+        const struct zset_asked asked = {.cmd = n->cmd,
+                                         .spec = n->spec,
+                                         .argc = argc,
+                                         .argv = argv,
+                                         .moved = n->moved,
+                                         .members_max = n->streams ? stream_worth(n->sh) : 0,
+                                         .bytes_max = n->streams ? stream_worth_bytes(n->sh) : 0};
         need_result(n, need_zset(n->ks, key, coll, &asked, n->wait));
         return;
     }
@@ -93,6 +105,39 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
         if (argv[i].len <= KS_NAME_BYTES_MAX)
             n->waiting += ks_need_elem(n->ks, key, argv[i], n->wait);
     }
+}
+
+/* Some elements, all of which it takes to choose them; or too many for that. */
+static void need_random(struct needs *n, const struct ks_key *key, uint32_t argc,
+                        const struct bytes *argv)
+{
+    if (!n->streams || stream_random_serves(n->cmd, argc, argv))
+        need_whole(n, key);
+    else if (stream_random_asks(n->cmd, argc, argv))
+        need_result(n, ks_need_whole(n->ks, key, n->wait));
+    else
+        n->waiting += ks_need_key(n->ks, key, n->wait);
+}
+
+/* The place of a member in the order: all of it, unless the member is absent or at a known end. */
+static void need_rank(struct needs *n, const struct ks_key *key, const struct cmd_need *need,
+                      uint32_t argc, const struct bytes *argv)
+{
+    const int before = n->waiting;
+    uint64_t rank;
+
+    /* What the commands before it do may move the member. */
+    if (n->exec) {
+        need_whole(n, key);
+        return;
+    }
+    need_subkeys(n, key, need, argc, argv);
+    const struct coll *coll = n->waiting != before ? NULL : ks_peek_coll(n->ks, key);
+    if (coll == NULL || coll->type != VT_ZSET || has_expired(n, coll))
+        return;
+    const struct elem *elem = coll_find(coll, argv[need->first]);
+    if (elem != NULL && !coll_zset_rank_of(coll, elem, &rank))
+        need_whole(n, key);
 }
 
 /* A member's ops carry what the key row knows: what a command writes must be there, or absent. */
@@ -123,8 +168,12 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     case NEED_SPAN:
         need_part(n, key, argc, argv);
         return;
-    case NEED_RANDOM:
     case NEED_RANK:
+        need_rank(n, key, need, argc, argv);
+        return;
+    case NEED_RANDOM:
+        need_random(n, key, argc, argv);
+        return;
     case NEED_WHOLE:
         need_whole(n, key);
         return;
@@ -200,6 +249,7 @@ bool needs_resident(struct conn *c, const struct dispatch_plan *plan, uint32_t a
                       .ks = sh->ks,
                       .now_ms = shard_now_ms(sh),
                       .wait = &c->wait,
+                      .exec = exec,
                       .streams = stream_serves(c, plan->cmd)};
 
     *err = c->wait.err;

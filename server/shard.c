@@ -30,6 +30,7 @@
 #include "server/node.h"
 #include "server/notify.h"
 #include "server/pubsub.h"
+#include "server/scanplaces.h"
 #include "server/shard_store.h"
 #include "server/shard_turn.h"
 #include "server/slowlog.h"
@@ -573,6 +574,7 @@ int shard_close(struct shard *sh)
     latency_destroy(sh->latency);
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
+    scan_places_destroy(sh->scan_places);
     blocked_destroy(sh->blocked);
     pubsub_destroy(sh->pubsub);
     tracking_destroy(sh->tracking);

@@ -74,11 +74,12 @@ struct shard {
     uint32_t streams_shut; /* Streams that hold writers of their key back. */
     uint64_t streams_seq;  /* Counts the streams that began, and the writers held back. */
     struct list conns;
-    struct list turn_conns;  /* Have replies to send at the end of this turn. */
-    struct list held_conns;  /* Have replies that wait for the log. */
-    struct list retry_conns; /* Have a command to try again at the end of this turn. */
-    struct list streams;     /* Replies that are sent while they are read (stream.h). */
-    struct conn *flush_conn; /* Whose FLUSHALL waits until it can be done; NULL: none's. */
+    struct list turn_conns;          /* Have replies to send at the end of this turn. */
+    struct list held_conns;          /* Have replies that wait for the log. */
+    struct list retry_conns;         /* Have a command to try again at the end of this turn. */
+    struct list streams;             /* Replies that are sent while they are read (stream.h). */
+    struct conn *flush_conn;         /* Whose FLUSHALL waits until it can be done; NULL: none's. */
+    struct scan_places *scan_places; /* Of walks over sorted sets on flash; NULL until one. */
     uint32_t conns_count;
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
 

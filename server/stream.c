@@ -12,7 +12,6 @@
 #include "engine/space/flush.h"
 #include "engine/space/keyspace.h"
 
-#include "server/collscan.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/request.h"
@@ -30,12 +29,6 @@
 #define ELEM_BYTES   64
 #define BETTER_SHARE 4
 
-/* Its reply is one page, written at once. */
-static bool is_scan(const struct cmd *cmd)
-{
-    return cmd->id == CMD_ID_hscan || cmd->id == CMD_ID_sscan;
-}
-
 bool stream_serves(const struct conn *c, const struct cmd *cmd)
 {
     const bool named = cmd->id == CMD_ID_hgetall || cmd->id == CMD_ID_hkeys ||
@@ -44,26 +37,44 @@ bool stream_serves(const struct conn *c, const struct cmd *cmd)
 
     if (c->is_agent || c->sh->group != NULL || c->reply_mode != CONN_REPLY_ON)
         return false;
-    return is_scan(cmd) || ((named || stream_is_of_sets(cmd)) && c->fw == NULL);
+    return stream_is_page(cmd) || ((named || stream_is_of_sets(cmd) || stream_is_of_order(cmd) ||
+                                    stream_is_of_random(cmd)) &&
+                                   c->fw == NULL);
+}
+
+bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    return stream_serves(c, cmd) &&
+           (!stream_is_of_random(cmd) || stream_random_serves(cmd, rc->argc, rc->argv));
+}
+
+uint64_t stream_worth_bytes(const struct shard *sh)
+{
+    return ks_scan_bytes_max(sh->ks) / BETTER_SHARE;
 }
 
 uint64_t stream_worth(const struct shard *sh)
 {
-    return ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
+    return stream_worth_bytes(sh) / ELEM_BYTES;
 }
 
-bool stream_is_better(const struct shard *sh, const struct coll *coll)
+bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struct coll *coll)
 {
-    return !coll->complete && coll->count > stream_worth(sh);
+    /* Once loaded it gives random elements for next to nothing. */
+    const uint64_t worth = stream_worth(sh) * (stream_is_of_random(cmd) ? BETTER_SHARE : 1);
+
+    return !coll->complete && coll->count > worth;
 }
 
 bool stream_fits(const struct cmd *cmd, const struct coll *coll)
 {
     if (coll == NULL || coll->complete)
         return false;
-    if (cmd->id == CMD_ID_lrange)
+    if ((cmd->acl & ACL_LIST) != 0)
         return coll->type == VT_LIST;
-    return coll->type == (cmd->id == CMD_ID_smembers || cmd->id == CMD_ID_sscan ? VT_SET : VT_HASH);
+    if ((cmd->acl & ACL_SORTEDSET) != 0)
+        return coll->type == VT_ZSET;
+    return coll->type == ((cmd->acl & ACL_SET) != 0 ? VT_SET : VT_HASH);
 }
 
 static bool has_room(const struct conn *c, const struct dispatch_plan *plan,
@@ -99,7 +110,7 @@ static struct stream *stream_new(struct shard *sh, const struct dispatch_plan *p
 
 bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
-    if (!stream_serves(c, plan->cmd) || !has_room(c, plan, rc))
+    if (!stream_could(c, plan->cmd, rc) || !has_room(c, plan, rc))
         return false;
     struct stream *st = stream_new(c->sh, plan, rc);
     st->conn = c;
@@ -164,9 +175,13 @@ static uint64_t range_of(const struct coll *coll, const struct resp_cmd *rc, uin
     return (uint64_t)(to - from) + 1;
 }
 
-static void reply_head(struct conn *c, const struct cmd *cmd, uint64_t n)
+static void reply_head(struct conn *c, const struct cmd *cmd)
 {
-    if (cmd->id == CMD_ID_hgetall)
+    const uint64_t n = c->stream->left;
+
+    if (stream_is_of_random(cmd))
+        stream_random_head(c);
+    else if (cmd->id == CMD_ID_hgetall)
         reply_map(&c->out, n);
     else if (cmd->id == CMD_ID_smembers)
         reply_set(&c->out, n);
@@ -178,6 +193,14 @@ static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_st
 {
     char text[REQ_TEXT_BYTES];
 
+    if (stream_is_of_order(cmd)) {
+        stream_order_reply(c, elem);
+        return;
+    }
+    if (stream_is_of_random(cmd)) {
+        stream_random_reply(c, cmd, elem);
+        return;
+    }
     if (cmd->id != CMD_ID_hvals && cmd->id != CMD_ID_lrange)
         reply_bulk(&c->out, elem->sub);
     if (cmd->id != CMD_ID_hkeys && (cmd->acl & ACL_SET) == 0)
@@ -241,65 +264,17 @@ bool stream_is_stored(struct conn *c)
     return false;
 }
 
-/* Whether the key row is there, and the collection one to be streamed. */
+/* Whether the key row is there, and the collection one to be streamed, which has not expired. */
 static enum stream_result find(struct conn *c, const struct dispatch_plan *plan, struct coll **out)
 {
     const int waiting = ks_need_key(c->sh->ks, &plan->key, &c->wait);
 
     if (waiting != 0)
         return STREAM_PARKED;
+    if (ks_peek(c->sh->ks, &plan->key, shard_now_ms(c->sh)) == NULL)
+        return STREAM_GONE;
     *out = ks_peek_coll(c->sh->ks, &plan->key);
     return stream_fits(plan->cmd, *out) ? STREAM_DONE : STREAM_GONE;
-}
-
-/* --- HSCAN and SSCAN --- */
-
-static enum stream_result begin_page(struct conn *c, struct coll *coll,
-                                     const struct dispatch_plan *plan, const struct resp_cmd *rc)
-{
-    struct stream *st = c->stream;
-    struct collscan_options options;
-    uint64_t cursor;
-
-    if (!collscan_cursor(&c->out, rc->argv[2], &cursor) ||
-        !collscan_options(&c->out, rc->argc, rc->argv, &options)) {
-        stream_drop(c);
-        return STREAM_DONE;
-    }
-    /* Another walk's order begins anew. */
-    const uint64_t from = (cursor & COLLSCAN_ON_FLASH) != 0 ? cursor & (COLLSCAN_ON_FLASH - 1) : 0;
-    st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, 0);
-    ks_stream_page(st->rows, from, options.count);
-    stream_set_stage(st, STAGE_OPENING);
-    ks_stream_read(st->rows, &c->wait);
-    return STREAM_PARKED;
-}
-
-static enum stream_result show_page(struct conn *c, const struct cmd *cmd,
-                                    const struct resp_cmd *rc)
-{
-    struct stream *st = c->stream;
-    struct collscan_options options;
-    struct ks_stream_elem elem;
-    const uint64_t per_elem = cmd->id == CMD_ID_hscan ? 2 : 1;
-    uint64_t shown = 0, next;
-
-    if (ks_stream_err(st->rows) != 0)
-        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
-    CHECK(collscan_options(&c->out, rc->argc, rc->argv, &options)); /* As before. */
-    collscan_reply_head(&c->out,
-                        ks_stream_page_end(st->rows, &next) ? COLLSCAN_ON_FLASH | next : 0);
-    const struct reply_mark mark = reply_deferred_begin(&c->out, options.count * per_elem);
-    while (ks_stream_next(st->rows, &elem)) {
-        if (!collscan_matches(&options, elem.sub))
-            continue;
-        reply_elem(c, cmd, &elem);
-        shown += per_elem;
-    }
-    reply_deferred_array(&c->out, mark, shown);
-    ks_wait_unpin(&c->wait);
-    stream_drop(c);
-    return STREAM_DONE;
 }
 
 static enum stream_result flushing(struct conn *c, struct coll *coll,
@@ -307,7 +282,7 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
 {
     struct stream *st = c->stream;
     struct shard *sh = c->sh;
-    uint64_t skip;
+    struct ks_stream_span span = {.skip = 0};
 
     if (stream_forbidden(sh) != NULL)
         return stream_refuse(c, stream_forbidden(sh));
@@ -315,12 +290,16 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
         return stream_again(c);
     if (!stream_is_stored(c))
         return STREAM_PARKED;
-    if (is_scan(plan->cmd))
-        return begin_page(c, coll, plan, rc);
-    st->left = range_of(coll, rc, &skip);
+    if (stream_is_page(plan->cmd))
+        return stream_page_begin(c, coll, plan, rc);
+    if (stream_is_of_order(plan->cmd))
+        return stream_order_begin(c, coll, plan, rc);
+    if (stream_is_of_random(plan->cmd))
+        return stream_random_begin(c, coll, plan, rc);
+    st->left = range_of(coll, rc, &span.skip);
     if (st->left == 0)
         return STREAM_GONE;
-    st->rows = ks_stream_create(sh->ks, &plan->key, coll, skip);
+    st->rows = ks_stream_create(sh->ks, &plan->key, coll, &span);
     stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
@@ -369,6 +348,8 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
         return stream_refuse(c, err_str(err));
     if (stream_is_of_sets(plan->cmd))
         return stream_sets_step(c, plan, rc);
+    if (st->stage == STAGE_COUNTING)
+        return stream_order_step(c, plan->cmd);
     const enum stream_result found = find(c, plan, &coll);
     if (found != STREAM_DONE)
         return found;
@@ -377,10 +358,12 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     /* The cursor stands: what it sees is what the key row said before, if nothing changed it. */
     if (coll->lsn > st->lsn)
         return stream_again(c);
-    if (is_scan(plan->cmd))
-        return show_page(c, plan->cmd, rc);
+    if (stream_is_page(plan->cmd))
+        return stream_page_step(c, coll, plan, rc);
+    if (stream_is_of_order(plan->cmd))
+        return stream_order_step(c, plan->cmd);
     stream_set_stage(st, STAGE_FLOWING);
-    reply_head(c, plan->cmd, st->left);
+    reply_head(c, plan->cmd);
     return stream_flow(c, plan->cmd);
 }
 

@@ -1,6 +1,7 @@
 /*
- * Replies that are larger than what DRAM may hold: HGETALL, HKEYS, HVALS, SMEMBERS and LRANGE of a
- * cold collection that is too large to be loaded (ks_need_whole), sent while it is read.
+ * Replies that are larger than what DRAM may hold: HGETALL, HKEYS, HVALS, SMEMBERS, LRANGE, ZRANGE
+ * and relatives of a cold collection that is too large to be loaded (ks_need_whole), sent while it
+ * is read.
  *
  *     FLUSHING   writers of the key wait until the store has all of it      \ other clients' writes
  *     OPENING    the first slice is read: from here on the reply is fixed   / of this key
@@ -16,7 +17,11 @@
  *
  *     COUNTING   the result is read a first time, to know how many elements are to be announced
  *
- * HSCAN and SSCAN of such a collection end with the first slice: it is the page that they show.
+ * That is so, too, where the key row does not tell how many there are: between two scores or
+ * members of a sorted set (stream_zset.c). ZCOUNT, ZLEXCOUNT and ranks end with it.
+ *
+ * HSCAN, SSCAN and ZSCAN of such a collection end with the first slice: it is the page that they
+ * show (stream_page.c). Random elements are drawn or picked from its rows (stream_random.c).
  *
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
  * rows are no elements until they are joined: there the refusal stands.
@@ -48,17 +53,29 @@ bool stream_serves(const struct conn *c, const struct cmd *cmd);
 bool stream_fits(const struct cmd *cmd, const struct coll *coll);
 
 /* Whether that is better than to load the collection, which is not in DRAM. */
-bool stream_is_better(const struct shard *sh, const struct coll *coll);
+bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struct coll *coll);
 
 /* Whether the command names sets that are read together: then stream_need_sets asks for them. */
 bool stream_is_of_sets(const struct cmd *cmd);
+
+/*
+ * Whether it shows elements at random: then with these arguments it asks for some at all, and is
+ * served. (Other commands are, whatever they ask for.)
+ */
+bool stream_is_of_random(const struct cmd *cmd);
+bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes *argv);
+bool stream_random_serves(const struct cmd *cmd, uint32_t argc, const struct bytes *argv);
 
 /* As ks_need_whole for all of them; -ERR_LIMIT also if they are better read than loaded. */
 MUST_USE int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
                               const struct bytes *argv, struct ks_wait *wait);
 
-/* Elements from which on reading is better than loading. */
+/* Elements, and bytes, from which on reading is better than loading. */
 uint64_t stream_worth(const struct shard *sh);
+uint64_t stream_worth_bytes(const struct shard *sh);
+
+/* Whether the command of this connection is answered that way if there is room. */
+bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);
 
 /* After -ERR_LIMIT. False: it is not served, or too many are under way. */
 MUST_USE bool stream_begin(struct conn *c, const struct dispatch_plan *plan,

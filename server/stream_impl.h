@@ -9,15 +9,19 @@
 
 #include "server/stream.h"
 
+struct coll;
 struct ks_stream;
+struct ks_stream_elem;
 
+/* Of a result that is kept while it is counted. */
+#define STREAM_KEEP_BYTES (256u << 10)
 /* Between two looks whether the store has all. */
 #define STREAM_FLUSH_LOOK_MS 3
 
 enum stream_stage {
     STAGE_FLUSHING,
     STAGE_OPENING,
-    STAGE_COUNTING, /* Of several sets: how many elements will be shown. */
+    STAGE_COUNTING, /* How many elements will be shown, where the key row does not tell. */
     STAGE_FLOWING
 };
 
@@ -40,6 +44,9 @@ struct stream {
     uint8_t stage; /* enum stream_stage */
     bool full;     /* It waits for room. */
     bool storing;  /* It keeps the whole result. */
+    bool counts;   /* Of a sorted set: there is a stage COUNTING, */
+    bool scores;   /* and scores are shown; of random elements also their values. */
+    bool alone;    /* A random element that is no array. */
     struct stream_key keys[];
 };
 
@@ -59,6 +66,42 @@ bool stream_is_stored(struct conn *c);
 
 /* The slice that has come, and the next one. */
 enum stream_result stream_flow(struct conn *c, const struct cmd *cmd);
+
+/* --- stream_page.c --- */
+
+/* HSCAN, SSCAN and ZSCAN: the reply is one page, written at once. */
+bool stream_is_page(const struct cmd *cmd);
+
+/* The store has all of it: asks for the page, or replies an error. */
+enum stream_result stream_page_begin(struct conn *c, const struct coll *coll,
+                                     const struct dispatch_plan *plan, const struct resp_cmd *rc);
+
+/* What was asked for has come. */
+enum stream_result stream_page_step(struct conn *c, const struct coll *coll,
+                                    const struct dispatch_plan *plan, const struct resp_cmd *rc);
+
+/* --- stream_zset.c --- */
+
+/* Whether it is a range of a sorted set that is shown or counted, or a rank. */
+bool stream_is_of_order(const struct cmd *cmd);
+
+/* The store has all of it: reads the first slice, or replies. */
+enum stream_result stream_order_begin(struct conn *c, const struct coll *coll,
+                                      const struct dispatch_plan *plan, const struct resp_cmd *rc);
+
+/* The first slice of what the key row said before, and those of COUNTING. */
+enum stream_result stream_order_step(struct conn *c, const struct cmd *cmd);
+
+/* An element. */
+void stream_order_reply(struct conn *c, const struct ks_stream_elem *elem);
+
+/* --- stream_random.c --- */
+
+/* The store has all of it: draws or picks. */
+enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
+                                       const struct dispatch_plan *plan, const struct resp_cmd *rc);
+void stream_random_head(struct conn *c);
+void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);
 
 /* --- stream_sets.c --- */
 

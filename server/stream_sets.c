@@ -3,8 +3,8 @@
  *
  * All sets are read in the order of their rows, and joined (engine/space/collmerge.h). Nobody knows
  * how many members the result has until it has been read, so it is counted first; a result that
- * fills no more than KEEP_BYTES is kept meanwhile, a larger one is read a second time, through the
- * same cursors, when its head has been sent.
+ * fills no more than STREAM_KEEP_BYTES is kept meanwhile, a larger one is read a second time,
+ * through the same cursors, when its head has been sent.
  *
  * SINTERSTORE, SUNIONSTORE and SDIFFSTORE keep the whole result, at most an eighth of maxmemory
  * with what it takes as a set, for it is stored by one command or not at all; one at a time, and
@@ -29,8 +29,6 @@
 #include "server/shard.h"
 #include "server/stream_impl.h"
 
-/* Of a result that is kept while it is counted. */
-#define KEEP_BYTES (256u << 10)
 /* What a member of a set takes in DRAM beside its name, roughly. */
 #define MEMBER_BYTES 64u
 /* What is stored may take so much of what may be loaded. */
@@ -265,7 +263,7 @@ static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
     if (st->storing)
         ks_stream_count(st->rows, 0, stored_max(c->sh), MEMBER_BYTES);
     else
-        ks_stream_count(st->rows, limit, cmd->id == CMD_ID_sintercard ? 0 : KEEP_BYTES, 0);
+        ks_stream_count(st->rows, limit, cmd->id == CMD_ID_sintercard ? 0 : STREAM_KEEP_BYTES, 0);
     stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;

@@ -179,6 +179,12 @@ void coll_list_meta(const struct coll *coll, struct list_meta *out);
  */
 MUST_USE bool coll_zset_rank(const struct coll *coll, uint64_t rank, uint64_t *out);
 
+/*
+ * The rank of a live member in the whole set. False if what is resident does not tell: neither all
+ * members before it nor all behind it are known to be.
+ */
+MUST_USE bool coll_zset_rank_of(const struct coll *coll, const struct elem *elem, uint64_t *out);
+
 /* The score of a sorted set's live element. */
 double coll_score(const struct elem *elem);
 

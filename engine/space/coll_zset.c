@@ -2,8 +2,8 @@
  * Sorted sets over two tiers: which range of the order is resident, and which rows of the score
  * index the store is to lose. coll.h tells about the range.
  *
- * The index has one row per member, score | member (rowkey.h), whose value is empty and has the tag
- * of the member's row, so that sweeps treat it alike. It is derived: written in the batch that
+ * The index has one row per member, score | member (rowkey.h), which has the tag of the member's
+ * row (row_index_store), so that sweeps treat it alike. It is derived: written in the batch that
  * writes the member's row, removed no later than in the one that writes another score or removes
  * the member. What is to be removed is remembered here from the first change of a member that the
  * store has until the next batch with rows of the set, and goes before these rows: a score that
@@ -273,4 +273,34 @@ bool coll_zset_rank(const struct coll *coll, uint64_t rank, uint64_t *out)
         *out = rank;
     }
     return false;
+}
+
+/* Whether the range has the member, `before` elements of the set being resident before it. */
+static bool range_tells(const struct coll *coll, const struct zset_range *r, struct bytes zkey,
+                        uint64_t before, uint64_t *out)
+{
+    if (!covers(r, zkey) || (r->low.len != 0 && r->high.len != 0))
+        return false;
+    *out = r->low.len == 0 ? before : coll->count - (zorder_count(&coll->order) - before);
+    return true;
+}
+
+bool coll_zset_rank_of(const struct coll *coll, const struct elem *elem, uint64_t *out)
+{
+    const struct bytes member = elem_sub(elem);
+    const uint64_t before = zorder_rank(&coll->order, coll_score(elem), member);
+    bool known = false;
+
+    if (coll->complete) {
+        *out = before;
+        return true;
+    }
+    if (coll->side == NULL)
+        return false;
+    uint8_t *place = mem_alloc(ROWKEY_SCORE_BYTES + member.len);
+    const size_t len = zkey_store(place, coll_score(elem), member);
+    for (uint32_t i = 0; i < ZSET_RANGES_MAX && !known; i++)
+        known = range_tells(coll, &coll->side->range[i], bytes_of(place, len), before, out);
+    mem_free(place);
+    return known;
 }

@@ -1,28 +1,33 @@
 /* Collections in slices; collstream.h tells what they show. */
 #include "engine/space/collstream.h"
 
+#include <math.h>
+
 #include "engine/base/buf.h"
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/le.h"
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 
+#include "engine/space/colldraw.h"
 #include "engine/space/ks_state.h"
 
 /* Of one slice: what is shown, and the rows that it looks at. */
 #define SLICE_BYTES (256u << 10)
 #define SLICE_ROWS  4096u
 #define READAHEAD   (256u << 10)
-/* Before an element in a slice: lengths of sub, 2, and row, 4. */
-#define HEAD_BYTES 6u
+/* Before an element in a slice: lengths of sub, 4, and row, 4. */
+#define HEAD_BYTES 8u
 #define ROWS_NONE  UINT64_MAX
 
 struct ks_stream {
     struct pool_job job;
     struct keyspace *ks;
     struct list waiters;
-    struct store_iter *it;   /* The thread's that reads, as is */
-    struct collmerge *merge; /* of several sets, or NULL. */
+    struct store_iter *it;   /* The thread's that reads, as are */
+    struct collmerge *merge; /* that of several sets, or NULL, */
+    struct colldraw *draw;   /* and what draws at random, or NULL. */
     struct buf rows;
     size_t at;         /* What was taken of them. */
     uint64_t counted;  /* Elements, if `counting`; */
@@ -31,12 +36,23 @@ struct ks_stream {
     uint64_t keep_max; /* at most, */
     uint32_t beside;   /* and those beside the name of each. */
     uint32_t cursors;
-    uint64_t skip;      /* Elements still to be left out. */
-    struct tag hidden;  /* Rows up to here are garbage, if `hides`. */
-    uint64_t page_at;   /* The hash of the row that was taken last; ROWS_NONE: of none. */
-    uint64_t page_next; /* Of the first behind the page; ROWS_NONE: there is none. */
-    uint32_t page_max;  /* Elements; 0: all are read. */
+    uint64_t skip;          /* Elements to be left out, */
+    uint64_t skipped;       /* and those that were. */
+    struct tag hidden;      /* Rows up to here are garbage, if `hides`. */
+    uint64_t page_at;       /* The hash of the row that was taken last; ROWS_NONE: of none. */
+    uint64_t page_next;     /* Of the first behind the page; ROWS_NONE: there is none. */
+    struct buf page_member; /* The same of a sorted set, in the order of members; empty: none. */
+    uint64_t sought;        /* The place (ks_stream_place) where the page begins, if `seeks`. */
+    uint32_t page_max;      /* Elements; 0: all are read. */
     uint32_t page_count;
+    bool seeks;
+    bool page_more;
+    bool picks;       /* At random: */
+    uint64_t pick_of; /* of so many elements to come */
+    uint64_t pick_n;  /* so many are to be taken. */
+    struct rng rng;
+    uint8_t kind; /* Of the rows. */
+    bool back;
     bool hides;
     bool counting;
     bool keeping;
@@ -46,9 +62,10 @@ struct ks_stream {
     bool closing;   /* The job is to close the cursor. */
     bool unwanted;  /* Destroyed while it was being read. */
     int err;
-    size_t prefix_len;
-    size_t begin_len;
-    uint8_t prefix[]; /* Of the element rows, where others begin, and what to begin with. */
+    size_t prefix_len; /* Of the row keys, before what tells the elements apart. */
+    struct buf lower;  /* Row keys: the first that may be read, */
+    struct buf upper;  /* the first beyond, */
+    struct buf begin;  /* and where to begin; empty: at the end that `back` tells. */
 };
 
 /* --- on a thread of the pool --- */
@@ -57,82 +74,14 @@ static int append(struct ks_stream *s, struct bytes sub, struct bytes row)
 {
     uint8_t head[HEAD_BYTES];
 
-    le16_store(head, (uint16_t)sub.len);
-    le32_store(head + 2, (uint32_t)row.len);
+    le32_store(head, (uint32_t)sub.len);
+    le32_store(head + 4, (uint32_t)row.len);
     int err = buf_reserve(&s->rows, HEAD_BYTES + sub.len + row.len);
     if (err == 0)
         err = buf_append(&s->rows, head, HEAD_BYTES);
     if (err == 0)
         err = buf_append_bytes(&s->rows, sub);
     return err == 0 ? buf_append_bytes(&s->rows, row) : err;
-}
-
-static int take_row(struct ks_stream *s)
-{
-    struct rowkey rk;
-    struct bytes row;
-    struct row_view view;
-
-    if (store_iter_row(s->it, &row) != STORE_FOUND)
-        return -ERR_CORRUPT;
-    int err = rowkey_parse(store_iter_key(s->it), &rk);
-    if (err == 0)
-        err = row_view(row, 0, &view);
-    if (err != 0 || !view.present || (s->hides && tag_cmp(view.tag, s->hidden) <= 0))
-        return err;
-    if (s->skip != 0) {
-        s->skip--;
-        return 0;
-    }
-    s->page_count++;
-    return append(s, rk.sub, row);
-}
-
-/* The hash bytes of an element row. */
-static uint64_t hash_of_row(const struct ks_stream *s, struct bytes key)
-{
-    const uint8_t *at = key.ptr + s->prefix_len;
-
-    return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
-}
-
-/* Elements of one hash come together. */
-static bool page_ends(struct ks_stream *s, uint32_t rows)
-{
-    const struct bytes key = store_iter_key(s->it);
-
-    if (key.len < s->prefix_len + ROWKEY_HASH_BYTES)
-        return false; /* take_row says what is wrong. */
-    const uint64_t hash = hash_of_row(s, key);
-    const bool enough =
-        s->page_count >= s->page_max || rows >= SLICE_ROWS || s->rows.len >= SLICE_BYTES;
-    if (enough && hash != s->page_at) {
-        s->page_next = hash;
-        return true;
-    }
-    s->page_at = hash;
-    return false;
-}
-
-static bool slice_ends(struct ks_stream *s, uint32_t rows)
-{
-    if (s->page_max != 0)
-        return page_ends(s, rows);
-    return rows == SLICE_ROWS || s->rows.len >= SLICE_BYTES;
-}
-
-static void open_cursor(struct ks_stream *s)
-{
-    const struct store_iter_options options = {
-        .lower = bytes_of(s->prefix, s->prefix_len),
-        .upper = bytes_of(s->prefix + s->prefix_len, s->prefix_len),
-        .readahead_bytes = READAHEAD};
-
-    s->err = store_iter_open(s->ks->options.store, &options, &s->it);
-    if (s->err == 0)
-        store_iter_seek(s->it, bytes_of(s->prefix + 2 * s->prefix_len, s->begin_len));
-    else
-        s->it = NULL;
 }
 
 /* Counts one, and keeps it if there is room. False: it is the last. */
@@ -147,6 +96,153 @@ static bool count_row(struct ks_stream *s, struct bytes sub, struct bytes row)
     if (s->keeping)
         s->err = append(s, sub, row);
     return s->err == 0 && s->counted != s->max; /* Never 0 now. */
+}
+
+/* Of a sorted set: 0 and the score that the row shows, or why it shows none. */
+static int score_of(const struct ks_stream *s, struct bytes sub, struct bytes row, double *out)
+{
+    struct row_view view;
+
+    if (s->kind == ROWKEY_KIND_ZSET)
+        return row_score(row, out);
+    int err = sub.len < ROWKEY_SCORE_BYTES ? -ERR_CORRUPT : row_view(row, 0, &view);
+    if (err != 0)
+        return err;
+    *out = rowkey_score_load(sub.ptr);
+    if (isnan(*out))
+        return -ERR_CORRUPT;
+    if (*out == 0.0 && row_index_is_minus(&view))
+        *out = -0.0;
+    return 0;
+}
+
+static bool is_zset(const struct ks_stream *s)
+{
+    return s->kind == ROWKEY_KIND_ZSET || s->kind == ROWKEY_KIND_ZINDEX;
+}
+
+/* With the probability by which all choices of pick_n among pick_of are equally likely. */
+static bool is_picked(struct ks_stream *s)
+{
+    if (s->pick_of == 0) {
+        s->err = -ERR_CORRUPT; /* There are more than the key row counts. */
+        return false;
+    }
+    if (rng_below(&s->rng, s->pick_of--) >= s->pick_n)
+        return false;
+    s->pick_n--;
+    return true;
+}
+
+/* The row at the cursor. False: it is the last that is wanted, or an error. */
+static bool take_row(struct ks_stream *s)
+{
+    struct rowkey rk;
+    struct bytes row;
+    struct row_view view;
+    double score;
+
+    s->err = store_iter_row(s->it, &row) == STORE_FOUND ? rowkey_parse(store_iter_key(s->it), &rk)
+                                                        : -ERR_CORRUPT;
+    if (s->err == 0)
+        s->err = row_view(row, 0, &view);
+    if (s->err != 0)
+        return false;
+    if (!view.present || (s->hides && tag_cmp(view.tag, s->hidden) <= 0))
+        return true;
+    if (is_zset(s))
+        s->err = score_of(s, rk.sub, row, &score);
+    if (s->err != 0)
+        return false;
+    if (s->seeks && ks_stream_place(s->ks, rk.sub) != s->sought)
+        return true;
+    s->seeks = false;
+    if (s->skipped != s->skip) {
+        s->skipped++;
+        return true;
+    }
+    if (s->counting)
+        return count_row(s, rk.sub, row);
+    if (s->picks && !is_picked(s))
+        return s->err == 0;
+    s->page_count++;
+    s->err = append(s, rk.sub, row);
+    return s->err == 0 && !(s->picks && s->pick_n == 0);
+}
+
+/* The hash bytes of an element row. */
+static uint64_t hash_of_row(const struct ks_stream *s, struct bytes key)
+{
+    const uint8_t *at = key.ptr + s->prefix_len;
+
+    return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
+}
+
+/* The row at the cursor is the first of the next page. Elements of one hash come together. */
+static bool page_ends(struct ks_stream *s, uint32_t rows)
+{
+    const struct bytes key = store_iter_key(s->it);
+    const bool enough =
+        s->page_count >= s->page_max || rows >= SLICE_ROWS || s->rows.len >= SLICE_BYTES;
+
+    if (s->seeks)
+        return rows >= SLICE_ROWS;
+    if (s->kind == ROWKEY_KIND_ZSET) {
+        s->page_more = enough;
+        if (enough)
+            s->err = buf_append_bytes(&s->page_member, bytes_from(key, s->prefix_len));
+        return enough;
+    }
+    if (key.len < s->prefix_len + ROWKEY_HASH_BYTES)
+        return false; /* take_row says what is wrong. */
+    const uint64_t hash = hash_of_row(s, key);
+    if (enough && hash != s->page_at) {
+        s->page_next = hash;
+        return true;
+    }
+    s->page_at = hash;
+    return false;
+}
+
+static bool slice_ends(struct ks_stream *s, uint32_t rows)
+{
+    if (s->page_max != 0)
+        return page_ends(s, rows);
+    return rows == SLICE_ROWS || (!s->counting && s->rows.len >= SLICE_BYTES);
+}
+
+/* Pages and draws want some rows only. */
+static size_t readahead(const struct ks_stream *s)
+{
+    return s->draw != NULL || (s->page_max != 0 && !s->seeks) ? 0 : READAHEAD;
+}
+
+static void open_cursor(struct ks_stream *s)
+{
+    const struct store_iter_options options = {.lower = buf_bytes(&s->lower),
+                                               .upper = buf_bytes(&s->upper),
+                                               .readahead_bytes = readahead(s)};
+
+    s->err = store_iter_open(s->ks->options.store, &options, &s->it);
+    if (s->err != 0)
+        s->it = NULL;
+}
+
+static void to_begin(struct ks_stream *s)
+{
+    s->skipped = 0;
+    if (s->back)
+        store_iter_seek_prev(s->it, buf_bytes(&s->begin));
+    else
+        store_iter_seek(s->it, buf_bytes(s->begin.len != 0 ? &s->begin : &s->lower));
+}
+
+static void step(struct ks_stream *s)
+{
+    if (s->back)
+        store_iter_prev(s->it);
+    else
+        store_iter_next(s->it);
 }
 
 static bool take_merged(struct ks_stream *s, const struct collmerge_row *found)
@@ -189,27 +285,54 @@ static void close_cursors(struct ks_stream *s)
     s->it = NULL;
 }
 
-static void read_slice(struct ks_stream *s)
+static void read_rows(struct ks_stream *s)
 {
-    if (s->closing) {
-        close_cursors(s);
-        return;
-    }
-    if (s->merge != NULL) {
-        read_merged(s);
-        return;
-    }
+    const bool anew = s->it == NULL || s->rewinding;
+
+    s->rewinding = false;
     if (s->it == NULL)
         open_cursor(s);
+    if (anew && s->err == 0)
+        to_begin(s);
     for (uint32_t rows = 0; s->err == 0 && store_iter_valid(s->it); rows++) {
         if (slice_ends(s, rows))
             return;
-        s->err = take_row(s);
-        store_iter_next(s->it);
+        if (!take_row(s))
+            break;
+        step(s);
     }
     if (s->err == 0)
         s->err = store_iter_status(s->it);
     s->end = true;
+}
+
+static void read_drawn(struct ks_stream *s)
+{
+    struct colldraw_row found;
+    int64_t cost = SLICE_ROWS;
+    enum colldraw_result result = COLLDRAW_ROW;
+
+    if (s->it == NULL)
+        open_cursor(s);
+    while (s->err == 0 && s->rows.len < SLICE_BYTES && colldraw_left(s->draw) != 0) {
+        result = colldraw_next(s->draw, s->it, &cost, &found, &s->err);
+        if (result != COLLDRAW_ROW)
+            break;
+        s->err = append(s, found.sub, found.row);
+    }
+    s->end = s->err != 0 || colldraw_left(s->draw) == 0;
+}
+
+static void read_slice(struct ks_stream *s)
+{
+    if (s->closing)
+        close_cursors(s);
+    else if (s->merge != NULL)
+        read_merged(s);
+    else if (s->draw != NULL)
+        read_drawn(s);
+    else
+        read_rows(s);
 }
 
 static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
@@ -225,7 +348,12 @@ static void stream_free(struct ks_stream *s)
 {
     s->ks->streams_count -= s->cursors;
     collmerge_destroy(s->merge);
+    colldraw_destroy(s->draw);
     buf_deinit(&s->rows);
+    buf_deinit(&s->lower);
+    buf_deinit(&s->upper);
+    buf_deinit(&s->begin);
+    buf_deinit(&s->page_member);
     mem_free(s);
 }
 
@@ -263,42 +391,58 @@ bool ks_stream_room(const struct keyspace *ks, uint32_t cursors)
     return cursors <= KS_STREAMS_MAX && ks->streams_count <= KS_STREAMS_MAX - cursors;
 }
 
-static struct ks_stream *stream_new(struct keyspace *ks, uint32_t cursors, size_t prefixes_len)
+static struct ks_stream *stream_new(struct keyspace *ks, uint32_t cursors)
 {
-    struct ks_stream *s = mem_zalloc(sizeof(*s) + prefixes_len);
+    struct ks_stream *s = mem_zalloc(sizeof(*s));
 
     s->page_at = s->page_next = ROWS_NONE;
     s->ks = ks;
     s->cursors = cursors;
     list_init(&s->waiters);
     buf_init(&s->rows, UINT32_MAX);
+    buf_init(&s->lower, ROWKEY_BYTES_MAX);
+    buf_init(&s->upper, ROWKEY_BYTES_MAX);
+    buf_init(&s->begin, ROWKEY_BYTES_MAX);
+    buf_init(&s->page_member, KS_NAME_BYTES_MAX);
     s->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
     ks->streams_count += cursors;
     return s;
 }
 
-struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
-                                   const struct coll *coll, uint64_t skip)
+/* The key of a row of that kind. */
+static void bound(struct buf *to, const struct ks_key *key, uint8_t kind, struct bytes sub)
 {
-    const size_t len = ROWKEY_HEAD_BYTES + key->name.len + 1;
-    struct ks_stream *s = stream_new(ks, 1, 3 * len + ROWKEY_HASH_BYTES);
-    const uint8_t kind = coll_row_kind(coll->type);
+    const size_t len = rowkey_prefix_size(key->name);
 
-    CHECK(rowkey_store_prefix(s->prefix, key->slot, key->hash, key->name) == len - 1);
-    s->prefix[len - 1] = kind;
-    memcpy(s->prefix + len, s->prefix, len);
-    s->prefix[2 * len - 1] = (uint8_t)(kind + 1);
-    memcpy(s->prefix + 2 * len, s->prefix, len);
-    s->prefix_len = len;
-    s->begin_len = len;
-    s->skip = skip;
+    CHECK(buf_reserve(to, len + 1 + sub.len) == 0);
+    (void)rowkey_store_prefix(to->ptr, key->slot, key->hash, key->name);
+    to->ptr[len] = kind;
+    buf_commit(to, len + 1);
+    CHECK(buf_append_bytes(to, sub) == 0);
+}
+
+struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
+                                   const struct coll *coll, const struct ks_stream_span *span)
+{
+    struct ks_stream *s = stream_new(ks, 1);
+
+    CHECK(coll->type == VT_ZSET || (!span->by_score && span->low.len + span->high.len == 0));
+    s->kind = span->by_score ? ROWKEY_KIND_ZINDEX : coll_row_kind(coll->type);
+    s->prefix_len = rowkey_prefix_size(key->name) + 1;
+    bound(&s->lower, key, s->kind, span->low);
+    if (span->high.len != 0)
+        bound(&s->upper, key, s->kind, span->high);
+    else
+        bound(&s->upper, key, (uint8_t)(s->kind + 1), bytes_of(NULL, 0));
+    s->skip = span->skip;
+    s->back = span->back;
     s->hides = ks_sweep_limit(ks, key, &s->hidden);
     return s;
 }
 
 struct ks_stream *ks_stream_merge(struct keyspace *ks, enum collmerge_op op, uint32_t sets)
 {
-    struct ks_stream *s = stream_new(ks, sets, 0);
+    struct ks_stream *s = stream_new(ks, sets);
 
     s->merge = collmerge_create(op, sets);
     return s;
@@ -351,12 +495,13 @@ void ks_stream_rewind(struct ks_stream *s)
 
 void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max)
 {
-    uint8_t *at = s->prefix + 2 * s->prefix_len + s->prefix_len;
+    uint8_t hash[ROWKEY_HASH_BYTES];
 
-    CHECK(s->it == NULL && max != 0);
-    be16_store(at, (uint16_t)(from >> 32));
-    be32_store(at + 2, (uint32_t)from);
-    s->begin_len = s->prefix_len + ROWKEY_HASH_BYTES;
+    CHECK(s->it == NULL && s->begin.len == 0 && max != 0 && rowkey_kind_hashed(s->kind));
+    be16_store(hash, (uint16_t)(from >> 32));
+    be32_store(hash + 2, (uint32_t)from);
+    CHECK(buf_append_bytes(&s->begin, buf_bytes(&s->lower)) == 0 &&
+          buf_append(&s->begin, hash, sizeof(hash)) == 0);
     s->page_max = max;
 }
 
@@ -366,6 +511,57 @@ bool ks_stream_page_end(const struct ks_stream *s, uint64_t *from)
         return false;
     *from = s->page_next;
     return true;
+}
+
+void ks_stream_page_members(struct ks_stream *s, const uint64_t *seek, uint32_t max)
+{
+    CHECK(s->it == NULL && max != 0 && s->kind == ROWKEY_KIND_ZSET && !s->back);
+    s->seeks = seek != NULL;
+    if (s->seeks)
+        s->sought = *seek;
+    s->page_max = max;
+}
+
+void ks_stream_pick(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed)
+{
+    CHECK(s->it == NULL && n != 0 && n <= count);
+    rng_seed(&s->rng, seed);
+    s->picks = true;
+    s->pick_of = count;
+    s->pick_n = n;
+}
+
+void ks_stream_draw(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed, bool distinct)
+{
+    const struct colldraw_options options = {.prefix = buf_bytes(&s->lower),
+                                             .hidden = s->hides ? &s->hidden : NULL,
+                                             .count = count,
+                                             .n = n,
+                                             .seed = seed,
+                                             .distinct = distinct};
+
+    CHECK(s->it == NULL && n != 0 && rowkey_kind_hashed(s->kind));
+    s->draw = colldraw_create(&options);
+}
+
+uint64_t ks_stream_place(const struct keyspace *ks, struct bytes member)
+{
+    const uint64_t place = hash64(member.ptr, member.len, ks->options.seed) >> 16;
+
+    return place != 0 ? place : 1;
+}
+
+bool ks_stream_page_seeks(const struct ks_stream *s)
+{
+    CHECK(!s->reading);
+    return s->seeks;
+}
+
+bool ks_stream_page_next(const struct ks_stream *s, struct bytes *member)
+{
+    CHECK(!s->reading);
+    *member = buf_bytes(&s->page_member);
+    return s->page_more;
 }
 
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait)
@@ -391,7 +587,7 @@ bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out)
     CHECK(!s->reading);
     if (in.len == 0)
         return false;
-    const size_t sub_len = le16_load(in.ptr), row_len = le32_load(in.ptr + 2);
+    const size_t sub_len = le32_load(in.ptr), row_len = le32_load(in.ptr + 4);
     in = bytes_from(in, HEAD_BYTES);
     CHECK(bytes_take(&in, sub_len, &out->sub));
     CHECK(in.len >= row_len);
@@ -399,6 +595,10 @@ bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out)
     s->at += HEAD_BYTES + sub_len + row_len;
     /* It was looked at when it was read. */
     CHECK(row_view(row, 0, &out->view) == 0);
+    if (is_zset(s))
+        CHECK(score_of(s, out->sub, row, &out->score) == 0);
+    if (s->kind == ROWKEY_KIND_ZINDEX)
+        out->sub = bytes_from(out->sub, ROWKEY_SCORE_BYTES);
     return true;
 }
 

@@ -42,9 +42,23 @@ struct keyspace;
 /* False: with `cursors` more there would be too many. */
 bool ks_stream_room(const struct keyspace *ks, uint32_t cursors);
 
-/* Of a hash, set or list; `skip` elements are left out at its begin. */
+/*
+ * Which elements, and in which order. Of a sorted set that is the order of its members, or with
+ * `by_score` that of its scores, whose rows (the score index) show score and member; it is as exact
+ * as the rows of the members, since both go to the store in one batch.
+ */
+struct ks_stream_span {
+    struct bytes low;  /* Of a sorted set: the first place, member or score bytes | member; */
+    struct bytes high; /* the first one beyond it. Empty: from the begin, to the end. Copied. */
+    uint64_t skip;     /* Elements that are left out, from where the reading begins. */
+    bool by_score;
+    bool back; /* From the end to the begin. */
+};
+
+/* Of a hash, set, sorted set or list. */
 MUST_USE struct ks_stream *ks_stream_create(struct keyspace *ks, const struct ks_key *key,
-                                            const struct coll *coll, uint64_t skip);
+                                            const struct coll *coll,
+                                            const struct ks_stream_span *span);
 
 /* Of sets, to which `add` gives one after the other, as many as `sets`. */
 MUST_USE struct ks_stream *ks_stream_merge(struct keyspace *ks, enum collmerge_op op,
@@ -78,6 +92,31 @@ void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max);
 /* Where the next page begins; false: this one was the last. */
 bool ks_stream_page_end(const struct ks_stream *s, uint64_t *from);
 
+/*
+ * The same of a sorted set, in the order of its members: from the begin of the span on or, with
+ * `seek`, from the member on whose ks_stream_place is `*seek`, for which all before it are looked
+ * through, slice by slice.
+ */
+void ks_stream_page_members(struct ks_stream *s, const uint64_t *seek, uint32_t max);
+
+/* 48 bits that stand for a member, not all 0. */
+uint64_t ks_stream_place(const struct keyspace *ks, struct bytes member);
+
+/* Between two reads: the member that is looked for was not met yet, and at the end is not there. */
+bool ks_stream_page_seeks(const struct ks_stream *s);
+
+/* The member with which the next page begins, valid as long as the stream; false: there is none. */
+bool ks_stream_page_next(const struct ks_stream *s, struct bytes *member);
+
+/*
+ * Before the first read: not all, but `n` elements at random, of `count` that there are (as the key
+ * row says). `pick`: different ones, n is at most count, each choice of them as likely as any
+ * other; all rows are looked through. `draw`: of a hash or set, by the hashes of the rows
+ * (colldraw.h); with `distinct` none comes twice, and n is at most what colldraw.h allows.
+ */
+void ks_stream_pick(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed);
+void ks_stream_draw(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed, bool distinct);
+
 /* The next slice is asked for; `wait` is ready when it is there. */
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait);
 bool ks_stream_reading(const struct ks_stream *s);
@@ -86,6 +125,7 @@ bool ks_stream_reading(const struct ks_stream *s);
 struct ks_stream_elem {
     struct bytes sub; /* Field, member or position. */
     struct row_view view;
+    double score; /* Of a sorted set. */
 };
 MUST_USE bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out);
 

@@ -163,6 +163,16 @@ static void bound(struct buf *to, struct bytes zkey)
     CHECK(buf_append_bytes(to, zkey) == 0);
 }
 
+/* Whether the rest is too much to be read. `missing`: members of it, at most. */
+static bool too_much(const struct keyspace *ks, const struct ks_zset_need *want, uint64_t missing,
+                     uint64_t begun_bytes)
+{
+    const uint64_t max =
+        want->bytes_max != 0 ? u64_min(want->bytes_max, ks->scan_bytes_max) : ks->scan_bytes_max;
+
+    return begun_bytes > max || (want->n_max != 0 && missing > want->n_max);
+}
+
 int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_zset_need *want,
                  struct ks_wait *wait)
 {
@@ -183,20 +193,21 @@ int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_
     if (f != NULL)
         return flight_wait(f, wait);
     const struct zset_range *begun = &coll->side->range[range];
-    if (state == COLL_ZSET_BEGUN && begun->bytes > ks->scan_bytes_max)
+    const bool anew = state == COLL_ZSET_APART;
+    const uint64_t n = anew ? want->n : coll_zset_missing(coll, want, range);
+    if (too_much(ks, want, n, anew ? 0 : begun->bytes))
         return -ERR_LIMIT;
     const struct flight_spec spec = {
         .kind = FLIGHT_ZSET, .row_kind = ROWKEY_KIND_ZINDEX, .coll = coll};
     f = flight_create(ks, key, &spec, on_read);
     f->back = want->back;
-    f->near_in = state == COLL_ZSET_APART;
+    f->near_in = anew;
     bound(&f->far, want->back ? want->low : want->high);
     if (f->near_in)
         bound(&f->resume, want->back ? want->high : want->low);
     else
         bound(&f->resume, buf_bytes(want->back ? &begun->low : &begun->high));
     f->range = range;
-    const uint64_t n = f->near_in ? want->n : coll_zset_missing(coll, want, range);
     f->rows_max = (uint32_t)u64_min(u64_max(n, ROWS_MIN), FLIGHT_SLICE_ROWS);
     pool_submit(&ks->zset_class, &f->job);
     return flight_wait(f, wait);

@@ -190,10 +190,10 @@ static void put_index_gone(struct keyspace *ks, const struct ks_key *key, struct
 static void put_index_row(struct keyspace *ks, const struct ks_key *key, const struct elem *elem)
 {
     struct row_view view;
-    uint8_t row[ROW_VALUE_AT];
+    uint8_t row[ROW_INDEX_BYTES_MAX];
 
     CHECK(row_view(elem_row(elem), 0, &view) == 0);
-    const size_t len = row_value_store(row, view.tag, bytes_of(NULL, 0), 0);
+    const size_t len = row_index_store(row, view.tag, coll_score(elem));
     batch_put(ks,
               bytes_of(ks->name, rowkey_store_zindex(ks->name, key->slot, key->hash, key->name,
                                                      coll_score(elem), elem_sub(elem))),

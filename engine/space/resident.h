@@ -85,6 +85,9 @@ struct ks_zset_need {
     struct bytes low;
     struct bytes high;
     uint64_t n;
+    uint64_t n_max;     /* -ERR_LIMIT if more members have to be read, or */
+    uint64_t bytes_max; /* more bytes have been, for a part that is not complete. 0: no limit but
+                           that of all. */
     bool back;
 };
 

@@ -28,6 +28,7 @@
 #ifndef TIERRA_ENGINE_VALUE_ROW_H
 #define TIERRA_ENGINE_VALUE_ROW_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -167,6 +168,18 @@ static inline double row_score_load(const uint8_t src[ROW_SCORE_BYTES])
     return score;
 }
 
+/*
+ * The row of a member in the score index (rowkey.h): a VALUE with the tag of the member's row. Its
+ * value is empty, or "-" for a score of -0, which the order does not tell from 0.
+ */
+#define ROW_INDEX_BYTES_MAX (ROW_VALUE_AT + 1)
+static inline size_t row_index_store(uint8_t dst[ROW_INDEX_BYTES_MAX], struct tag tag, double score)
+{
+    const bool minus = score == 0.0 && signbit(score) != 0;
+
+    return row_value_store(dst, tag, bytes_of("-", minus ? 1 : 0), 0);
+}
+
 /* --- reading --- */
 
 enum row_kind {
@@ -258,6 +271,12 @@ static inline uint8_t row_table_type(const struct row_view *view)
  * from the row or from `tmp`.
  */
 struct bytes row_text(const struct row_view *view, char tmp[ROW_TEXT_BYTES]);
+
+/* Of a row of the score index: its score of 0 is -0. */
+static inline bool row_index_is_minus(const struct row_view *view)
+{
+    return view->value.len != 0;
+}
 
 /* The score of a sorted set member's row. 0, -ERR_NOT_FOUND (dead), -ERR_CORRUPT, -ERR_POISON. */
 MUST_USE int row_score(struct bytes row, double *out);

@@ -40,6 +40,8 @@ static void check_ranks(struct core *c, const struct ks_key *key, const struct e
         assert_true(zorder_at(&coll->order, at, &pos));
         assert_int_equal((int64_t)pos.score, e[i].score);
         assert_true(bytes_eq(elem_sub(pos.elem), sub_of(e[i].sub, name)));
+        assert_true(coll_zset_rank_of(coll, pos.elem, &at));
+        assert_int_equal(at, i);
     }
 }
 
@@ -70,6 +72,8 @@ static void check_scores(struct core *c, const struct ks_key *key, const struct 
         count++;
         assert_true(more);
         assert_true(bytes_eq(elem_sub(pos.elem), sub_of(e[i].sub, name)));
+        uint64_t rank;
+        assert_true(!coll_zset_rank_of(coll, pos.elem, &rank) || rank == i);
         more = zorder_next(&pos);
     }
     assert_int_equal(zorder_rank_score(&coll->order, (double)to, true) - first, count);

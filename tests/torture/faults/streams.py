@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Replies that are larger than what DRAM may hold are sent while they are read from flash.
 
-A hash, a set and a list, each far above what is loaded whole, are read as a whole while memory is
-watched. HSCAN and SSCAN show them page by page. A reader that takes its reply slowly gets the hash
-as it was at one moment: meanwhile a writer has set one field after the other, so that what the
-reader sees must be a beginning of these changes and nothing behind it, with as many elements as
-were announced. A reader that goes away in the middle, DEL and FLUSHALL leave a server that works;
-FLUSHALL takes the connection of a reader.
+A hash, a set, a list and a sorted set, each far above what is loaded whole, are read as a whole
+while memory is watched. HSCAN and SSCAN show them page by page. A reader that takes its reply
+slowly gets the hash as it was at one moment: meanwhile a writer has set one field after the other,
+so that what the reader sees must be a beginning of these changes and nothing behind it, with as
+many elements as were announced. A reader that goes away in the middle, DEL and FLUSHALL leave a
+server that works; FLUSHALL takes the connection of a reader.
 """
 
 import sys
@@ -17,6 +17,7 @@ from node import Conn, ErrorReply, ServerGone, encode
 MAXMEMORY = 48 * MB
 ELEMENTS, BATCH = 150000, 100
 WRITES = 3000
+KEYS = 10001
 RSS_MAX = MAXMEMORY * 3 // 2
 
 
@@ -34,8 +35,9 @@ def fill(fix):
         replies = fix.conn.pipeline([
             [b'HSET', b'hash'] + [x for i in part for x in (field(i), value(i))],
             [b'SADD', b'set'] + [field(i) for i in part],
-            [b'RPUSH', b'list'] + [value(i) for i in part]])
-        assert replies == [BATCH, BATCH, at + BATCH], replies
+            [b'RPUSH', b'list'] + [value(i) for i in part],
+            [b'ZADD', b'zset'] + [x for i in part for x in (b'%d' % (i // 2), field(i))]])
+        assert replies == [BATCH, BATCH, at + BATCH, BATCH], replies
 
 
 def read_all(fix):
@@ -46,6 +48,8 @@ def read_all(fix):
     assert sorted(fix.conn.call('HVALS', 'hash')) == [value(i) for i in range(ELEMENTS)]
     assert sorted(fix.conn.call('SMEMBERS', 'set')) == [field(i) for i in range(ELEMENTS)]
     assert fix.conn.call('LRANGE', 'list', 0, -1) == [value(i) for i in range(ELEMENTS)]
+    assert fix.conn.call('ZRANGE', 'zset', 0, -1) == [field(i) for i in range(ELEMENTS)]
+    assert fix.conn.call('ZCOUNT', 'zset', 1, '+inf') == ELEMENTS - 2
     part = fix.conn.call('LRANGE', 'list', 30000, -5001)
     assert part == [value(i) for i in range(30000, ELEMENTS - 5000)]
     # The commands behind it in a pipeline keep their place.
@@ -134,6 +138,29 @@ def read_at_one_moment(fix):
             assert fix.conn.call('HSET', 'hash', field(i), value(i)) == 0
 
 
+def range_at_one_moment(fix):
+    """By rank, which the key row tells, and by score, which is counted first; others go on."""
+    for command in ([b'ZRANGE', b'zset', b'0', b'-1'],
+                    [b'ZREVRANGEBYSCORE', b'zset', b'+inf', b'-inf']):
+        slow = Slow(fix.server.socket_path)
+        count = slow.begin(*command)
+        assert count == ELEMENTS, count
+        got = slow.take(100)
+        assert fix.conn.call('ZADD', 'zset', -1, field(ELEMENTS - 1), -2, 'first') == 1
+        assert fix.conn.call('ZREM', 'zset', field(ELEMENTS // 2)) == 1
+        assert fix.conn.call('ZRANGE', 'zset', 0, 1) == [b'first', field(ELEMENTS - 1)]
+        assert fix.conn.call('ZRANK', 'zset', 'first') == 0
+        got += slow.take(count - 100)
+        slow.close()
+        assert got == sorted(got, reverse=command[0] != b'ZRANGE')
+        assert len(set(got)) == count and b'first' not in got
+        # Each of these is in DRAM, and waits to be written.
+        assert fix.conn.call('ZREVRANK', 'zset', field(0)) == ELEMENTS - 3
+        assert fix.conn.call('ZREM', 'zset', 'first') == 1
+        assert fix.conn.call('ZADD', 'zset', (ELEMENTS - 1) // 2, field(ELEMENTS - 1),
+                             ELEMENTS // 4, field(ELEMENTS // 2)) == 1
+
+
 def writers_beside_it(fix):
     """Each change is seen by the readers in its order: a beginning of them, and no more."""
     writer = Conn(fix.server.socket_path)
@@ -166,8 +193,11 @@ def readers_that_go(fix):
 
 
 def store_that_goes(fix):
+    # More keys than are deleted one by one.
+    sets = [[b'SET', b'key:%d' % i, b'x'] for i in range(KEYS)]
+    assert fix.conn.pipeline(sets) == [b'OK'] * KEYS
     slow = Slow(fix.server.socket_path)
-    count = slow.begin(b'HGETALL', b'hash')
+    count = slow.begin(b'LRANGE', b'list', b'0', b'-1')
     assert fix.conn.call('FLUSHALL') == b'OK'
     try:
         slow.take(count)
@@ -180,6 +210,24 @@ def store_that_goes(fix):
     # The walk of one that was large, and is small and in DRAM now.
     cursor, some = fix.conn.call('HSCAN', 'hash', 1 << 48 | 0xffffffffffff)
     assert (cursor, some) == (b'0', [b'a', b'b'])
+
+
+def expired(fix):
+    """One that has expired is absent, whether it was reclaimed or not."""
+    assert fix.conn.call('DEBUG', 'SET-ACTIVE-EXPIRE', 0) == b'OK'
+    for key in ('hash', 'zset'):
+        assert fix.conn.call('PEXPIRE', key, 1) == 1
+        wait_until('expired', 60, lambda key=key: fix.conn.call('EXISTS', key) == 0)
+    for command in (['HGETALL', 'hash'], ['HKEYS', 'hash'], ['HRANDFIELD', 'hash', 5],
+                    ['ZRANGE', 'zset', 0, -1], ['ZRANGEBYSCORE', 'zset', '-inf', '+inf'],
+                    ['ZRANDMEMBER', 'zset', 5]):
+        assert fix.conn.call(*command) == [], command
+    for command in ('HSCAN', 'hash'), ('ZSCAN', 'zset'):
+        assert fix.conn.call(*command, 0) == [b'0', []], command
+    assert fix.conn.call('ZCOUNT', 'zset', 0, 1) == 0
+    assert fix.conn.call('ZRANK', 'zset', field(1)) is None
+    assert fix.conn.call('DEBUG', 'SET-ACTIVE-EXPIRE', 1) == b'OK'
+    wait_until('reclaimed', 60, lambda: fix.conn.call('DBSIZE') == 2)
 
 
 def in_transactions(fix):
@@ -197,14 +245,17 @@ def run_on(fix):
     read_all(fix)
     scans(fix)
     read_at_one_moment(fix)
+    range_at_one_moment(fix)
     writers_beside_it(fix)
     in_transactions(fix)
     readers_that_go(fix)
+    expired(fix)
     store_that_goes(fix)
 
 
 def run(args):
-    fix = Fixture(args, {'maxmemory': MAXMEMORY, 'save': ''}, 'streams')
+    options = {'maxmemory': MAXMEMORY, 'save': '', 'enable-debug-command': 'yes'}
+    fix = Fixture(args, options, 'streams')
     run_with(fix, run_on)
 
 

@@ -1,0 +1,116 @@
+/*
+ * SRANDMEMBER, HRANDFIELD and ZRANDMEMBER of a collection that is too large to be loaded.
+ *
+ * Of a hash or set elements are drawn by the hashes of their rows (engine/space/colldraw.h), which
+ * costs some rows each. Where many different ones are wanted, and of sorted sets, whose rows have
+ * no such order, all rows are looked through once and so many of them picked; they come in the
+ * order of the rows, as Redis promises none. Sorted sets with a negative count, whose elements may
+ * come several times and in any order, are not served.
+ */
+#include "engine/base/rng.h"
+
+#include "engine/space/coll.h"
+#include "engine/space/colldraw.h"
+#include "engine/space/collstream.h"
+
+#include "server/conn.h"
+#include "server/dispatch.h"
+#include "server/draw.h"
+#include "server/request.h"
+#include "server/shard.h"
+#include "server/stream_impl.h"
+#include "server/zset.h"
+
+/* As many different ones are drawn as are one part in so many of all; more are picked. */
+#define DRAW_PART 64
+
+/* What the arguments ask for. */
+struct asked {
+    uint64_t n;   /* 0: nothing, or the handler will refuse it. */
+    bool alone;   /* No array: no count was given. */
+    bool repeats; /* An element may come several times. */
+    bool with;    /* WITHVALUES, WITHSCORES */
+};
+
+bool stream_is_of_random(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_srandmember || cmd->id == CMD_ID_hrandfield ||
+           cmd->id == CMD_ID_zrandmember;
+}
+
+static struct asked ask_of(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
+{
+    const char *const word = cmd->id == CMD_ID_hrandfield ? "WITHVALUES" : "WITHSCORES";
+    const uint32_t argc_max = cmd->id == CMD_ID_srandmember ? 3 : 4;
+    int64_t count = 1;
+
+    if (argc > argc_max || (argc == 4 && !bytes_eq_nocase(argv[3], word)) ||
+        (argc > 2 && !num_parse_i64(argv[2], &count)) || (argc == 4 && count > INT64_MAX / 2) ||
+        count < -(int64_t)DRAWS_MAX)
+        return (struct asked){.n = 0};
+    return (struct asked){.n = (uint64_t)(count < 0 ? -count : count),
+                          .alone = argc == 2,
+                          .repeats = count < 0,
+                          .with = argc == 4};
+}
+
+bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
+{
+    return ask_of(cmd, argc, argv).n != 0;
+}
+
+bool stream_random_serves(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
+{
+    const struct asked asked = ask_of(cmd, argc, argv);
+
+    return asked.n != 0 && (cmd->id != CMD_ID_zrandmember || !asked.repeats);
+}
+
+enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
+                                       const struct dispatch_plan *plan, const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
+    const struct asked asked = ask_of(plan->cmd, rc->argc, rc->argv);
+    const struct ks_stream_span span = {.by_score = coll->type == VT_ZSET};
+    const uint64_t seed = rng_u64(&c->sh->rng);
+    const uint64_t n = asked.repeats ? asked.n : u64_min(asked.n, coll->count);
+
+    if (n == 0)
+        return STREAM_GONE;
+    st->left = n;
+    st->scores = asked.with;
+    st->alone = asked.alone;
+    st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, &span);
+    if (asked.repeats ||
+        (coll->type != VT_ZSET && n <= COLLDRAW_DISTINCT_MAX && n <= coll->count / DRAW_PART))
+        ks_stream_draw(st->rows, coll->count, n, seed, !asked.repeats);
+    else
+        ks_stream_pick(st->rows, coll->count, n, seed);
+    stream_set_stage(st, STAGE_OPENING);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+void stream_random_head(struct conn *c)
+{
+    const struct stream *st = c->stream;
+
+    if (!st->alone)
+        reply_array(&c->out, st->scores && c->out.proto == 2 ? st->left * 2 : st->left);
+}
+
+void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
+{
+    const bool with = c->stream->scores, nested = with && c->out.proto == 3;
+    char text[REQ_TEXT_BYTES];
+
+    if (cmd->id == CMD_ID_zrandmember) {
+        zset_reply(&c->out, elem->sub, elem->score, with, nested);
+        return;
+    }
+    if (nested)
+        reply_array(&c->out, 2);
+    reply_bulk(&c->out, elem->sub);
+    if (with)
+        reply_bulk(&c->out, row_text(&elem->view, text));
+}
