@@ -48,13 +48,6 @@ static void host_event(void *ctx, const struct core_event *event)
     r->options.host->event(r->options.ctx, event);
 }
 
-static bool has_room(const struct replica *r, size_t len)
-{
-    const struct replica_host *host = r->options.host;
-
-    return (host->has_room == NULL || host->has_room(r->options.ctx, len)) && !r->stopping;
-}
-
 static int refuse(struct replica *r, const struct batch *batch, int err)
 {
     r->metrics.refused_batches++;
@@ -73,7 +66,8 @@ static int host_can_apply(void *ctx, const struct batch *batch, struct bytes byt
     int err = mut_check(r->options.mut, bytes.len);
     if (err == -ERR_LIMIT)
         return refuse(r, batch, err);
-    if (err != 0 || !has_room(r, bytes.len)) {
+    const char *why = replica_no_room_for_batch(r, bytes.len);
+    if (err != 0 || why != NULL || r->stopping) {
         r->metrics.waits_for_room++;
         return -ERR_BUSY;
     }
@@ -266,6 +260,7 @@ void replica_tick(struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
     r->now_ms = mono_ms;
     if (r->stopping)
         return;
+    replica_room_tick(r);
     const struct core_time time = {
         .mono_ms = mono_ms, .wall_ms = wall_ms, .hlc = replica_lease_hlc(r)};
     core_tick(r->core, &time);

@@ -125,6 +125,13 @@ MUST_USE int replica_recover(const struct replica_recovery *recovery, struct rep
 
 /* --- the outside world --- */
 
+/* What room is wanted for. */
+enum replica_room {
+    REPLICA_ROOM_BATCH, /* A batch of a peer's log. */
+    REPLICA_ROOM_ROWS,  /* Rows of a copy that is being made. */
+    REPLICA_ROOM_ASIDE, /* set_aside and all that will follow: a peer's rows beside ours. */
+};
+
 /*
  * `ctx` is that of the options. None of these may call the replica. Any of them may be called from
  * within any function below that takes a struct replica that is not const.
@@ -136,10 +143,11 @@ struct replica_host {
     void (*close)(void *ctx, uint8_t peer);
     void (*event)(void *ctx, const struct core_event *event);
     /*
-     * Whether a batch of so many bytes from a peer fits now: DRAM, flash. It waits otherwise; asked
-     * again at each tick. The log is asked by the replica itself. NULL: always.
+     * Whether so many bytes from a peer fit now: DRAM, flash. NULL: they do; else why not, in words
+     * for the operator that are valid until the next call. Then they wait; asked again at each
+     * tick. The log is asked by the replica itself. NULL instead of a function: always.
      */
-    bool (*has_room)(void *ctx, size_t len);
+    const char *(*no_room)(void *ctx, enum replica_room what, size_t len);
     /*
      * The group is emptied: all keys go. Makes a new, empty store that is persistent with `lsn` and
      * `note` as its covered position (store_batch_set_covered), from then on the one that counts,
@@ -276,6 +284,12 @@ bool replica_asks(const struct replica *r);
  */
 const char *replica_may_read(const struct replica *r);
 
+/*
+ * Why nothing of what peers write is taken for want of room, for some time already; NULL: it is.
+ * Valid until the next tick.
+ */
+const char *replica_full(const struct replica *r);
+
 /* A link to the peer is worth trying now. */
 bool replica_may_link(const struct replica *r, uint8_t origin);
 
@@ -346,7 +360,7 @@ void replica_sums_end(struct replica *r);
     X(applied_batches,  METRIC_COUNTER, "Batches of other members applied.")                     \
     X(applied_bytes,    METRIC_COUNTER, "Bytes of these.")                                       \
     X(refused_batches,  METRIC_COUNTER, "Batches that cannot be applied; their link was ended.") \
-    X(waits_for_room,   METRIC_COUNTER, "Times that a batch had to wait for the log or DRAM.")   \
+    X(waits_for_room,   METRIC_COUNTER, "Times that a batch had to wait for room.")              \
     X(log_reads,        METRIC_COUNTER, "Reads of the log for peers that lag.")                  \
     X(log_read_records, METRIC_COUNTER, "Records that these sent on.")                           \
     X(log_read_skipped, METRIC_COUNTER, "Records that they passed over.")                        \

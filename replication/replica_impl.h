@@ -3,8 +3,8 @@
  * the host's functions of the core), replica_log.c (records for peers that lag), replica_give.c (a
  * copy for a new member), replica_take.c (a copy made here), replica_join.c and replica_alike.c
  * (own rows beside it, in a resync), replica_same.c (sums for that), replica_lease.c (the clock),
- * replica_note.c (what the store says of itself), replica_sums.c (sums of what is shown). Not for
- * users of replica.h.
+ * replica_note.c (what the store says of itself), replica_room.c (room for what peers send),
+ * replica_sums.c (sums of what is shown). Not for users of replica.h.
  */
 #ifndef TIERRA_REPLICATION_REPLICA_IMPL_H
 #define TIERRA_REPLICATION_REPLICA_IMPL_H
@@ -147,6 +147,21 @@ struct sums {
     int err;
 };
 
+/* --- room for what peers send --- */
+
+#define ROOM_WHY_BYTES 256u
+
+struct room {
+    bool full;                /* There was none for a while. */
+    bool said;                /* In the log. */
+    uint64_t other_ms;        /* Since when it is the other way round; 0: it is not. */
+    uint64_t full_ms;         /* Since when it is full. */
+    uint64_t said_ms;         /* The last time. */
+    uint64_t asked_ms;        /* When a batch was last asked for, */
+    size_t asked_bytes;       /* and its length. */
+    char why[ROOM_WHY_BYTES]; /* There was none the last time. */
+};
+
 /* --- all of it --- */
 
 struct replica {
@@ -171,6 +186,7 @@ struct replica {
     struct list gives; /* One for each peer that was ever given a copy. */
     struct take take;
     struct sums sums;
+    struct room room;
 };
 
 /* The keys are about to go. */
@@ -222,6 +238,15 @@ void replica_give_close(struct replica *r, uint8_t peer);
 /* Closes all. True: nothing is open on the store. */
 bool replica_give_close_all(struct replica *r);
 size_t replica_give_bytes(const struct replica *r);
+
+/* --- replica_room.c --- */
+
+/* NULL: there is; else why not (struct replica_host). */
+const char *replica_no_room(struct replica *r, enum replica_room what, size_t len);
+/* The same of a batch that has come. */
+const char *replica_no_room_for_batch(struct replica *r, size_t len);
+/* Before core_tick. */
+void replica_room_tick(struct replica *r);
 
 /* --- replica_sums.c --- */
 

@@ -230,6 +230,8 @@ static void step(struct replica *r)
     if (t->stale || t->refused != 0 || r->stopping || replica_flush_due(r) || t->aside_due ||
         r->now_ms < t->retry_ms)
         return;
+    if (t->state == TAKE_ROWS && replica_no_room(r, REPLICA_ROOM_ROWS, t->rows.len) != NULL)
+        return; /* Tried again with the next tick. */
     if (t->state == TAKE_ROWS)
         write_rows(r);
     else if (t->state == TAKE_SUM)
@@ -555,6 +557,10 @@ void replica_take_set_aside(struct replica *r)
     struct store *fresh, *kept;
     struct vv none;
 
+    /* If it begins again, what has come goes, and makes room. */
+    if (core_resyncing(r->core) && t->kept == NULL &&
+        replica_no_room(r, REPLICA_ROOM_ASIDE, 0) != NULL)
+        return;
     /* What is kept stays, and what is given of it. */
     if (r->now_ms < t->retry_ms || !replica_take_idle(r) || !replica_sums_idle(r) ||
         (t->kept == NULL && !replica_give_close_all(r)))

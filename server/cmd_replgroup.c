@@ -50,7 +50,7 @@ void cmd_replgroup_status(struct request *rq)
         return;
     control_status(g->control, &s);
     const char *refusal = group_view_refusal(g);
-    reply_map(rq->out, 12);
+    reply_map(rq->out, 13);
     field(rq->out, "group-nickname", rq->sh->cfg->group_nickname);
     field(rq->out, "member-name", rq->sh->cfg->member_name);
     field(rq->out, "state", group_view_state(s.state));
@@ -61,6 +61,8 @@ void cmd_replgroup_status(struct request *rq)
     field_u64(rq->out, "flush-epoch", s.flush_epoch);
     field_u64(rq->out, "members", group_view_members(g));
     field(rq->out, "writes", refusal == NULL ? "ok" : refusal);
+    const char *full = group_view_full(g);
+    field(rq->out, "incoming", full == NULL ? "ok" : full);
     field(rq->out, "refused", s.refused_text);
     field(rq->out, "waits", s.waits_text);
     field(rq->out, "apart", s.apart_text);
@@ -71,7 +73,7 @@ static void reply_member(struct reply *r, const struct group *g, uint8_t origin)
     struct group_view v;
 
     group_view_member(g, origin, &v);
-    reply_map(r, 9);
+    reply_map(r, 10);
     field(r, "name", v.name);
     field(r, "address", v.address);
     field_u64(r, "origin", origin);
@@ -81,6 +83,7 @@ static void reply_member(struct reply *r, const struct group *g, uint8_t origin)
     field_u64(r, "lag-ms", v.sum.lag_ms);
     field_u64(r, "lag-ops", v.sum.lag_batches);
     field_u64(r, "lag-bytes", v.sum.retained_bytes);
+    field(r, "incoming", group_view_peer_room(&v.sum));
 }
 
 void cmd_replgroup_members(struct request *rq)
@@ -100,10 +103,11 @@ static void reply_lag(struct reply *r, const struct group *g, uint8_t origin, ui
 {
     const struct core_peer_info *p = &g->reports[shard].peer[origin];
 
-    reply_map(r, 17);
+    reply_map(r, 18);
     field(r, "peer", control_members(g->control)->at[origin - 1].name);
     field_u64(r, "shard", shard);
     field(r, "link", group_view_link(p->state));
+    field(r, "incoming", group_view_peer_room(p));
     field(r, "last-error", p->reason == WIRE_OK ? "" : wire_reason_str(p->reason));
     field_u64(r, "lag-ms", p->lag_ms);
     field_u64(r, "lag-ops", p->lag_batches);

@@ -44,6 +44,8 @@
 #define GARBAGE_TIGHT_PART 20
 #define GARBAGE_FULL_PART  64
 #define GARBAGE_BYTES_MIN  (256u << 10)
+#define DISK_FULL          "no space left on the device of the data directory"
+#define BUDGET_FULL        "flash is full: maxflash is reached"
 /* Overwritten: taken to be garbage worth compacting after so much of the tables was written. */
 #define OVERWRITTEN_PART 8
 
@@ -230,11 +232,11 @@ static enum flash_level level_at(const struct node *node, uint64_t since, const 
     const uint64_t need = f->disk_need + since;
 
     if (f->disk_free < need) {
-        *out_why = "no space left on the device of the data directory";
+        *out_why = DISK_FULL;
         return FLASH_FULL;
     }
     if (node->cfg->maxflash != 0 && used >= full_bytes(node)) {
-        *out_why = "flash is full: maxflash is reached";
+        *out_why = BUDGET_FULL;
         return FLASH_FULL;
     }
     if (f->disk_free < need + f->disk_need / 2 ||
@@ -251,6 +253,8 @@ void flash_set_level(struct node *node)
 
     const uint64_t used = f->tree_bytes + f->pending + since;
     atomic_store_explicit(&f->used, used, memory_order_relaxed);
+    const uint64_t need = u64_min(f->disk_need + since, f->disk_free);
+    atomic_store_explicit(&f->disk_spare, f->disk_free - need, memory_order_relaxed);
     enum flash_level level = level_at(node, since, &why);
     if (level == FLASH_FULL && level_at(node, 0, &why) != FLASH_FULL)
         level = FLASH_UNSURE;
@@ -271,16 +275,26 @@ const char *flash_why(const struct flash *f)
     return why == NULL ? "flash is full" : why;
 }
 
-bool flash_remote_full(const struct node *node)
+const char *flash_remote_why(const struct node *node, bool aside)
 {
     const struct flash *f = &node->flash;
     const uint64_t maxflash = node_limit(&node->limits.maxflash);
 
-    if (flash_level(f) != FLASH_FULL)
-        return false;
-    /* Full for clients: because the disk is, or because what is left is kept for peers? */
-    return maxflash == 0 || node_limit(&f->used) < full_bytes(node) ||
-           node_limit(&f->used) >= maxflash;
+    if (node_limit(&f->disk_spare) == 0)
+        return DISK_FULL;
+    return maxflash != 0 && node_limit(&f->used) >= maxflash && !aside ? BUDGET_FULL : NULL;
+}
+
+const char *flash_aside_why(const struct node *node)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < node->shards_count; i++)
+        bytes += node_limit(&node->shards[i]->published.table_bytes);
+    return node_limit(&node->flash.disk_spare) > bytes
+               ? NULL
+               : "not enough space left on the device for the rows of a peer beside those of this "
+                 "node, which a resync keeps until it is complete";
 }
 
 uint64_t flash_excess(const struct node *node)

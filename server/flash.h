@@ -13,7 +13,10 @@
  *
  * The free space of the file system is looked at with every walk: growth is refused while there is
  * still room for what has been accepted already: the write buffers, the next segments of the logs,
- * a compaction. So neither RocksDB nor a log meets the end of the disk.
+ * a compaction. So neither RocksDB nor a log meets the end of the disk. Peers' writes end there,
+ * too, but may use the reserve of maxflash. A resync keeps the own rows beside those of a peer
+ * until it is complete: it may go beyond maxflash for that time, and is begun only if the disk has
+ * room for all tables once more.
  *
  * Giving flash back (relief): rows are written back without delay and the write buffers flushed, so
  * that the logs can be trimmed; when enough rows were deleted or overwritten since the last time,
@@ -68,14 +71,15 @@ struct flash {
     uint64_t appended;   /* the other figures of its begin. */
     uint64_t pending;
     uint64_t disk_free;
-    _Atomic uint64_t used;      /* As of now; any thread reads. */
-    uint64_t disk_need;         /* Growth is refused when less is free. */
-    uint64_t relieved_before;   /* When the walk before found it quiet. */
-    _Atomic uint64_t evicted;   /* Bytes evicted and perhaps not given back yet; any thread. */
-    _Atomic uint64_t trimmable; /* Of the logs, once the store has what they hold. */
-    _Atomic uint64_t relieved;  /* Of these, given back but for compaction; any thread. */
-    _Atomic int level;          /* Any thread reads. */
-    _Atomic(const char *) why;  /* Of FLASH_FULL; static text. */
+    _Atomic uint64_t used;       /* As of now; any thread reads. */
+    uint64_t disk_need;          /* Growth is refused when less is free. */
+    uint64_t relieved_before;    /* When the walk before found it quiet. */
+    _Atomic uint64_t evicted;    /* Bytes evicted and perhaps not given back yet; any thread. */
+    _Atomic uint64_t trimmable;  /* Of the logs, once the store has what they hold. */
+    _Atomic uint64_t relieved;   /* Of these, given back but for compaction; any thread. */
+    _Atomic uint64_t disk_spare; /* Free beyond what is kept free; any thread. */
+    _Atomic int level;           /* Any thread reads. */
+    _Atomic(const char *) why;   /* Of FLASH_FULL; static text. */
 };
 
 /* Relief of one shard: store_flush and compaction on its maintenance thread. */
@@ -125,8 +129,14 @@ static inline enum flash_level flash_level(const struct flash *f)
 /* Of FLASH_FULL: for the client that is refused. Any thread. */
 const char *flash_why(const struct flash *f);
 
-/* Peers' writes do not fit either, for which replication-oom-threshold-percent is kept. */
-bool flash_remote_full(const struct node *node);
+/*
+ * Why peers' writes do not fit either, for which replication-oom-threshold-percent is kept; NULL:
+ * they do. `aside`: those are rows of a resync. Static text. Any thread.
+ */
+const char *flash_remote_why(const struct node *node, bool aside);
+
+/* Why no resync may begin; NULL: it may. Static text. Any thread. */
+const char *flash_aside_why(const struct node *node);
 
 /* How many bytes of keys should be evicted now; 0: none. Any thread. */
 uint64_t flash_excess(const struct node *node);

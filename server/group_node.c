@@ -242,7 +242,8 @@ static void on_written(struct mail *mail)
 
     g->file_busy = false;
     if (g->file_err != 0) {
-        LOG_ERROR("group", "cannot write " GROUP_FILE ", trying again: %s", err_str(g->file_err));
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "group",
+                     "cannot write " GROUP_FILE ", trying again: %s", err_str(g->file_err));
         g->file_retry_ms = reactor_now_ms(g->node->shards[0]->reactor) + FILE_RETRY_MS;
         return;
     }

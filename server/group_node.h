@@ -48,9 +48,10 @@ struct shard;
 
 /* What one shard last said of itself. */
 struct group_report {
-    bool here;           /* It has a replica, or will have none: */
-    bool failed;         /* then this. */
-    const char *refusal; /* Of writes; NULL: none. Static storage. */
+    bool here;                     /* It has a replica, or will have none: */
+    bool failed;                   /* then this. */
+    const char *refusal;           /* Of writes; NULL: none. Static storage. */
+    char full[CONTROL_TEXT_BYTES]; /* Why it takes nothing from peers; empty: it does. */
     struct replica_metrics metrics;
     struct ks_group_metrics keys;
     uint64_t memory_bytes;

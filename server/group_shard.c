@@ -92,6 +92,23 @@ static void behind_event(const struct group_shard *gs, const struct core_event *
     }
 }
 
+/* Of peers that have no room for batches. */
+static void room_event(const struct group_shard *gs, const struct core_event *event)
+{
+    const unsigned shard = gs->sh->id;
+    const char *peer = peer_name(gs, event->peer);
+
+    if (event->kind == CORE_PEER_FULL)
+        LOG_EVERY_MS(10000, LOG_LEVEL_WARN, "group",
+                     "a peer has no room for writes: they are kept in the log for it, by "
+                     "oplog-retention-bytes and -time; REPLGROUP STATUS there says what is full "
+                     "shard=%u peer=%s",
+                     shard, peer);
+    else
+        LOG_EVERY_MS(10000, LOG_LEVEL_NOTICE, "group",
+                     "a peer has room for writes again shard=%u peer=%s", shard, peer);
+}
+
 /* Of a start upon what may be an older copy. */
 static void return_event(const struct group_shard *gs, const struct core_event *event)
 {
@@ -176,15 +193,24 @@ static void host_event(void *ctx, const struct core_event *event)
     case CORE_RESYNCED:
         behind_event(gs, event);
         break;
+    case CORE_PEER_FULL:
+    case CORE_PEER_ROOM:
+        room_event(gs, event);
+        break;
     }
 }
 
 /* Batches of peers may use what clients are refused (replication-oom-threshold-percent). */
-static bool host_has_room(void *ctx, size_t len)
+static const char *host_no_room(void *ctx, enum replica_room what, size_t len)
 {
     const struct group_shard *gs = ctx;
+    struct shard *sh = gs->sh;
+    const bool resync = what == REPLICA_ROOM_ASIDE || sh->kept != NULL;
+    const char *why = node_remote_refusal(sh, len, resync);
 
-    return node_remote_room(gs->sh, len);
+    if (why == NULL && resync && sh->kept == NULL)
+        why = flash_aside_why(sh->node); /* It is to begin. */
+    return why;
 }
 
 static int host_empty(void *ctx, uint64_t lsn, struct bytes note, struct store **out)
@@ -218,7 +244,7 @@ static int host_keep_new(void *ctx)
 static const struct replica_host host = {.send = host_send,
                                          .close = host_close,
                                          .event = host_event,
-                                         .has_room = host_has_room,
+                                         .no_room = host_no_room,
                                          .empty = host_empty,
                                          .set_aside = host_set_aside,
                                          .keep_new = host_keep_new};
@@ -401,6 +427,9 @@ static void report(struct group_shard *gs, uint64_t now_ms)
     report->here = true;
     report->failed = gs->failed;
     report->refusal = group_shard_refusal(gs);
+    const char *full = gs->replica == NULL ? NULL : replica_full(gs->replica);
+    if (full != NULL)
+        (void)snprintf(report->full, sizeof(report->full), "%s", full);
     report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
     report->waiting_keys = ks_group_waiting(gs->sh->ks);
     report->keys = *ks_group_metrics(gs->sh->ks);

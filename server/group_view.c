@@ -65,6 +65,7 @@ static void sum_up(const struct group *g, uint8_t origin, struct core_peer_info 
         sum->offset_ms = p->offset_ms;
         sum->behind = sum->behind || p->behind;
         sum->self_behind = sum->self_behind || p->self_behind;
+        sum->full = sum->full || p->full;
         sum->lag_batches += p->lag_batches;
         sum->retained_bytes += p->retained_bytes;
         sum->bytes_out += p->bytes_out;
@@ -115,6 +116,20 @@ const char *group_view_refusal(const struct group *g)
     return NULL;
 }
 
+const char *group_view_full(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->node->shards_count; i++) {
+        if (g->reports[i].full[0] != '\0')
+            return g->reports[i].full;
+    }
+    return NULL;
+}
+
+const char *group_view_peer_room(const struct core_peer_info *p)
+{
+    return p->full ? "full" : "ok";
+}
+
 /* --- INFO --- */
 
 static void write_peer(const struct group *g, uint8_t origin, unsigned number, struct buf *out)
@@ -127,10 +142,11 @@ static void write_peer(const struct group *g, uint8_t origin, unsigned number, s
                "peer%u:name=%s,address=%s,origin=%u,member_state=%s,link_state=%s,lag_ms=%" PRIu64
                ",lag_ops=%" PRIu64 ",lag_bytes=%" PRIu64 ",rtt_ms=%" PRIu64
                ",clock_offset_ms=%" PRId64 ",bytes_out=%" PRIu64 ",bytes_unpacked_out=%" PRIu64
-               ",ops_out=%" PRIu64 ",bytes_in=%" PRIu64 ",ops_in=%" PRIu64 "\r\n",
+               ",ops_out=%" PRIu64 ",bytes_in=%" PRIu64 ",ops_in=%" PRIu64 ",incoming=%s\r\n",
                number, v.name, v.address, origin, v.member_state, v.link_state, p->lag_ms,
                p->lag_batches, p->retained_bytes, p->rtt_ms, p->offset_ms, p->bytes_out,
-               p->bytes_unpacked_out, p->batches_out, p->bytes_in, p->batches_in);
+               p->bytes_unpacked_out, p->batches_out, p->bytes_in, p->batches_in,
+               group_view_peer_room(p));
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
         p = &g->reports[i].peer[origin];
         INFO_PRINT(out,
@@ -199,7 +215,9 @@ void group_view_info(const struct group *g, struct buf *out)
     INFO_U64(out, "membership_epoch", s.epoch);
     INFO_U64(out, "flush_epoch", s.flush_epoch);
     INFO_U64(out, "members", group_view_members(g));
-    INFO_PRINT(out, "writes:%s\r\napart:%s\r\n", refusal == NULL ? "ok" : refusal, s.apart_text);
+    const char *full = group_view_full(g);
+    INFO_PRINT(out, "writes:%s\r\nincoming:%s\r\napart:%s\r\n", refusal == NULL ? "ok" : refusal,
+               full == NULL ? "ok" : full, s.apart_text);
     write_peers(g, out);
     write_metrics(g, out);
 }

@@ -24,12 +24,17 @@ void group_view_member(const struct group *g, uint8_t origin, struct group_view 
 
 const char *group_view_state(uint8_t state); /* enum control_state */
 const char *group_view_link(uint8_t state);  /* enum core_link_state */
+/* Whether a peer takes what is written here: "ok" or "full". */
+const char *group_view_peer_room(const struct core_peer_info *p);
 
 /* Those who have neither left nor been unlinked. */
 uint64_t group_view_members(const struct group *g);
 
 /* Why a shard takes no writes; NULL: all do. */
 const char *group_view_refusal(const struct group *g);
+
+/* Why a shard takes nothing of what peers write, for want of room; NULL: all do. */
+const char *group_view_full(const struct group *g);
 
 /* The section of INFO; `g` may be NULL. */
 void group_view_info(const struct group *g, struct buf *out);

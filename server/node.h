@@ -202,10 +202,11 @@ enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_
                              uint32_t *out_delay_ms);
 
 /*
- * Whether a batch of a peer may grow the data by `bytes`: up to replication-oom-threshold-percent
- * beyond what clients may.
+ * Whether a peer may grow the data by `bytes`: up to replication-oom-threshold-percent beyond what
+ * clients may. NULL: it may; else which budget is spent, or the error of the store. `aside`: by
+ * rows that a resync puts beside those here. Valid until the next call. The shard's thread.
  */
-bool node_remote_room(struct shard *sh, uint64_t bytes);
+const char *node_remote_refusal(struct shard *sh, uint64_t bytes, bool aside);
 
 /* Becomes more when the shard frees memory. Its thread. */
 uint64_t node_progress(const struct shard *sh);

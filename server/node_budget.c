@@ -316,15 +316,21 @@ static enum node_growth wait_or_refuse(struct shard *sh, uint64_t excess, uint32
     return now_ms - sh->stuck_at_ms < STUCK_MS ? NODE_GROWTH_LATER : NODE_GROWTH_REFUSED;
 }
 
-bool node_remote_room(struct shard *sh, uint64_t bytes)
+const char *node_remote_refusal(struct shard *sh, uint64_t bytes, bool aside)
 {
     const struct node *node = sh->node;
     const uint64_t maxmemory = node_limit(&node->limits.maxmemory);
     const uint64_t beyond = (uint64_t)sh->cfg->replication_oom_threshold_percent;
 
-    if (sh->mend.ailing || flash_remote_full(node))
-        return false;
-    return maxmemory == 0 || used_now(sh) + bytes < maxmemory / 100 * (HARD_PERCENT + beyond);
+    if (sh->mend.ailing)
+        return sh->mend.why;
+    const char *why = flash_remote_why(node, aside);
+    if (why != NULL)
+        return why;
+    if (maxmemory == 0 || used_now(sh) + bytes < maxmemory / 100 * (HARD_PERCENT + beyond))
+        return NULL;
+    return "DRAM is full: maxmemory is reached, and what replication-oom-threshold-percent keeps "
+           "for peers is used";
 }
 
 enum node_growth node_growth(struct shard *sh, uint64_t bytes, const char **out_why,

@@ -105,7 +105,8 @@ int shard_flush_group(struct shard *sh, uint64_t lsn, struct bytes covered, stru
     const int err = shard_store_renew(sh, lsn, covered, why, sizeof(why));
     sh->flushing = false;
     if (err != 0) {
-        LOG_ERROR("group", "cannot empty the shard shard=%u why=\"%s\"", sh->id, why);
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "group", "cannot empty the shard shard=%u why=\"%s\"",
+                     sh->id, why);
         return err;
     }
     sh->persisted_lsn = lsn;
@@ -131,7 +132,8 @@ int shard_set_aside(struct shard *sh, uint64_t lsn, struct bytes covered, struct
     shard_note_position(sh);
     const int err = shard_store_set_aside(sh, lsn, covered, why, sizeof(why));
     if (err != 0) {
-        LOG_ERROR("group", "cannot begin a resync shard=%u why=\"%s\"", sh->id, why);
+        LOG_EVERY_MS(10000, LOG_LEVEL_ERROR, "group", "cannot begin a resync shard=%u why=\"%s\"",
+                     sh->id, why);
         return err;
     }
     watch_touch_all(sh->watches);

@@ -202,6 +202,7 @@ void core_disconnected(struct core *core, struct peer *peer)
     peer->fetch_id = 0;
     peer->echo_ms = 0;
     peer->samples_count = 0;
+    peer->full = false;
     peer->state = CORE_LINK_DOWN;
 }
 
@@ -722,6 +723,7 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
                                    .reason = peer->reason,
                                    .behind = peer->behind,
                                    .self_behind = peer->self_behind,
+                                   .full = peer->full,
                                    .bytes_out = peer->sent,
                                    .bytes_unpacked_out = peer->sent_unpacked,
                                    .batches_out = peer->sent_batches,

@@ -71,6 +71,8 @@ enum core_event_kind {
     CORE_RESYNCED,       /* They are joined to ours. */
     CORE_ASKED,          /* After a start: detail: peers that have not said what they have of us. */
     CORE_WENT_BACK,      /* A peer knows that we had more: this is an older copy. No writes. */
+    CORE_PEER_FULL,      /* A peer has no room for batches: they are kept for it. */
+    CORE_PEER_ROOM,      /* It has room again. */
 };
 
 struct core_event {
@@ -218,6 +220,15 @@ struct core_time {
 /* At least every 10 ms, and before what happens at a new time. */
 void core_tick(struct core *core, const struct core_time *now);
 
+/* What the host has room for; before core_tick. At first there is room. */
+enum core_room {
+    CORE_ROOM_OK,
+    CORE_ROOM_NO_COPY, /* Not for the rows of a peer beside its own: no resync begins. */
+    CORE_ROOM_NONE,    /* Not for batches either: can_apply says so, and peers are told. */
+};
+
+void core_set_room(struct core *core, enum core_room room);
+
 /*
  * The membership, first and after each change; it contains this member. Links to others than its
  * peers end; after a new epoch all do, and come up again. A sealed origin is taken up to its
@@ -275,6 +286,8 @@ void core_sync_start(struct core *core);
 bool core_syncing(const struct core *core);
 /* Of these, a resync: by itself, from core_tick (core_resync.c). */
 bool core_resyncing(const struct core *core);
+/* One is due, and waits for room. */
+bool core_resync_waits(const struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
 /*
@@ -369,6 +382,7 @@ struct core_peer_info {
     uint8_t reason; /* Why the last link ended. */
     bool behind;    /* Needs a resync from us. */
     bool self_behind;
+    bool full;         /* It has no room, and takes no batches. */
     int64_t offset_ms; /* Its clock minus ours. */
     uint64_t rtt_ms;
     uint64_t lag_batches;        /* Own batches that it has not acknowledged. */

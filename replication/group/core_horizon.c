@@ -63,6 +63,7 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
     peer->echo_at_ms = core->now.mono_ms;
     peer->promised_hlc = u64_max(peer->promised_hlc, hb->hlc);
     core_clock_sample(core, peer, hb);
+    core_room_heard(core, peer, hb->full);
     if (peer->heard_count == ACKS_MAX)
         peer->heard_count--;
     peer->heard[peer->heard_count++] = (struct heard){.seq = hb->seq, .hlc = hb->hlc};
@@ -95,7 +96,8 @@ void core_send_heartbeat(struct core *core, struct peer *peer)
                                       .sent_ms = now_ms,
                                       .echo_ms = peer->echo_ms,
                                       .held_ms = peer->echo_ms == 0 ? 0 : now_ms - peer->echo_at_ms,
-                                      .flush = core->flush};
+                                      .flush = core->flush,
+                                      .full = core->room == CORE_ROOM_NONE};
 
     peer->heartbeat_sent_ms = now_ms;
     if (wire_put_heartbeat(&core->frame, &hb) == 0)

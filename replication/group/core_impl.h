@@ -2,8 +2,8 @@
  * The inside of the core, shared by the files that implement it: core.c (origins, peers, inputs),
  * core_in.c (what comes from peers), core_out.c (what goes to them), core_horizon.c (what all
  * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (clocks),
- * core_sync.c (rows instead of logs), core_resync.c (when a member that has rows needs that). Not
- * for users of core.h.
+ * core_sync.c (rows instead of logs), core_resync.c (when a member that has rows needs that),
+ * core_room.c (who has no room). Not for users of core.h.
  */
 #ifndef TIERRA_REPLICATION_GROUP_CORE_IMPL_H
 #define TIERRA_REPLICATION_GROUP_CORE_IMPL_H
@@ -176,6 +176,7 @@ struct peer {
     bool behind;      /* The log may go without it, */
     bool has_floor;   /* but for what is behind `floor`: of a copy that it is given. */
     bool self_behind; /* It has trimmed what we need, up to behind_seq. */
+    bool full;        /* It has no room for batches, by its last heartbeat on this link. */
 };
 
 /* A record that is not durable yet. */
@@ -233,6 +234,7 @@ struct core {
     struct sync_in sync_in;
     struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
     uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
+    enum core_room room;
     bool forked;
     bool went_back;
     bool fenced;       /* By skew: */
@@ -396,6 +398,13 @@ bool core_resync_replaces(const struct core *core, const struct peer *peer,
                           const struct wire_sync_rows *rows);
 /* What we have, raised by what the rows have that were joined to ours. */
 void core_resync_adopt(struct core *core, const struct posv *at);
+
+/* --- core_room.c --- */
+
+/* What a peer says of its room. */
+void core_room_heard(struct core *core, struct peer *peer, bool full);
+/* A resync that has not begun to change anything is given up (core_resync.c). */
+void core_resync_put_off(struct core *core);
 
 /* --- core_log.c --- */
 

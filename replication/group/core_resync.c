@@ -25,7 +25,9 @@
  *         collected would count as removed, and the rest of the same row as new to D
  *
  * When it begins: of some origin a peer has more than we, and no peer that is linked can give the
- * next batch from its log. It is put off a little, for a link that is about to come up.
+ * next batch from its log. It is put off a little, for a link that is about to come up; and as long
+ * as there is no room for the rows of a peer beside ours, since nothing can be read once it has
+ * begun.
  *
  * Two members may lack something of each other, when both wrote for long. Of two that ask each
  * other, or of more that ask in a circle, who has the higher origin number gives first: with the
@@ -148,7 +150,8 @@ bool core_resync_is_alone(const struct core *core)
 static bool any_helps(const struct core *core)
 {
     for (unsigned i = 0; i < core->peers_count; i++) {
-        if (core_resync_helps(core, core->peers[i]))
+        /* Without room what is here can be read. */
+        if (core->room == CORE_ROOM_OK && core_resync_helps(core, core->peers[i]))
             return true;
     }
     return false;
@@ -202,10 +205,30 @@ void core_resync_check(struct core *core)
         begin(core);
 }
 
+bool core_resync_waits(const struct core *core)
+{
+    bool helps = false;
+
+    for (unsigned i = 0; i < core->peers_count; i++)
+        helps = helps || core_resync_helps(core, core->peers[i]);
+    return helps && core->room != CORE_ROOM_OK && core->stuck_ms != 0 && !core->sync_in.wanted;
+}
+
+void core_resync_put_off(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    if (!in->wanted || !in->resync || in->entered)
+        return;
+    in->wanted = false;
+    in->donor = 0;
+    in->id++;
+}
+
 bool core_resync_yield(struct core *core, const struct peer *asker, bool entered)
 {
     const struct member *member = members_find(&core->members, asker->origin);
-    struct sync_in *in = &core->sync_in;
+    const struct sync_in *in = &core->sync_in;
 
     if (!in->resync)
         return false;
@@ -214,9 +237,7 @@ bool core_resync_yield(struct core *core, const struct peer *asker, bool entered
     if (!entered && asker->origin > core->options.origin && member != NULL &&
         member->state == MEMBER_ACTIVE)
         return false;
-    in->wanted = false;
-    in->donor = 0;
-    in->id++;
+    core_resync_put_off(core);
     return true;
 }
 

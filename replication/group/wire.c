@@ -249,7 +249,7 @@ int wire_put_heartbeat(struct buf *out, const struct wire_heartbeat *heartbeat)
     le64_store(body + 32, heartbeat->echo_ms);
     le64_store(body + 40, heartbeat->held_ms);
     le32_store(body + 48, heartbeat->flush);
-    le32_store(body + 52, 0);
+    le32_store(body + 52, heartbeat->full);
     frame_end(out, WIRE_HEARTBEAT, 0, HEARTBEAT_BYTES);
     return 0;
 }
@@ -343,7 +343,7 @@ int wire_get_ack(struct bytes body, struct wire_ack *out)
 
 int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
 {
-    if (body.len != HEARTBEAT_BYTES || le32_load(body.ptr + 52) != 0)
+    if (body.len != HEARTBEAT_BYTES || le32_load(body.ptr + 52) > 1)
         return -ERR_CORRUPT;
     out->hlc = le64_load(body.ptr);
     out->seq = le64_load(body.ptr + 8);
@@ -352,6 +352,7 @@ int wire_get_heartbeat(struct bytes body, struct wire_heartbeat *out)
     out->echo_ms = le64_load(body.ptr + 32);
     out->held_ms = le64_load(body.ptr + 40);
     out->flush = le32_load(body.ptr + 48);
+    out->full = le32_load(body.ptr + 52) != 0;
     return 0;
 }
 

@@ -28,7 +28,7 @@
  *                      ops as in op.h
  *     3 ACK        as-of seq 8 | durable vector
  *     4 HEARTBEAT  hlc 8 | seq 8 | wall 8 | sent 8 | echo 8 | held 8 |
- *                  flush epoch 4 | zeros 4
+ *                  flush epoch 4 | full 1 | zeros 3
  *     5 REQUEST    origin 1 | generation 4 | from seq 8 | to seq 8
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
@@ -58,7 +58,7 @@
  * crash". It counts when everything up to `seq` is here durably. `wall` is the sender's clock in
  * milliseconds, `sent` its monotonic one; `echo` returns the receiver's last `sent` (0: none yet),
  * and `held` says for how many milliseconds it was held. The flush epoch is there for members that
- * make no batch which could tell of it.
+ * make no batch which could tell of it. `full` is 1 if the sender has no room to take batches.
  *
  * REQUEST: send the batches of `origin` from `from seq` to `to seq` (all ones: and everything that
  * comes later; 0: stop), as they become durable at the sender. CREDIT: since the link came up,
@@ -98,8 +98,8 @@
 
 struct pack;
 
-/* Raised when frames change, or what they mean: since 5, a copy is of one checkpoint. */
-#define WIRE_PROTOCOL       5u
+/* Raised when frames change, or what they mean: since 6, heartbeats tell of room. */
+#define WIRE_PROTOCOL       6u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -174,6 +174,7 @@ struct wire_heartbeat {
     uint64_t echo_ms;
     uint64_t held_ms;
     uint32_t flush;
+    bool full;
 };
 
 #define WIRE_SEQ_ALL UINT64_MAX

@@ -228,11 +228,116 @@ static void a_copy_whose_donor_restarts_begins_with_an_empty_store(void **state)
     mem_free(w);
 }
 
+static uint64_t applied_seq(const struct node *n, uint8_t origin)
+{
+    struct posv at;
+
+    replica_position(n->replica, &at);
+    return posv_get(&at, origin).seq;
+}
+
+/* Until it says so, which takes it a while. */
+static void await_full(struct world *w, const struct node *n)
+{
+    unsigned left = 50000;
+
+    while (replica_full(n->replica) == NULL) {
+        world_turn(w);
+        assert_true(--left != 0);
+    }
+    expect_str(replica_full(n->replica), "full");
+}
+
+static void await_room(struct world *w, const struct node *n)
+{
+    unsigned left = 50000;
+
+    while (replica_full(n->replica) != NULL) {
+        world_turn(w);
+        assert_true(--left != 0);
+    }
+}
+
+/* Also that it has taken it, for what is not taken cannot be lost with a crash. */
+static void nothing_is_taken_or_acknowledged_without_room(void **state)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+    const struct node *writer = &w->node[0];
+    const struct node *full = &w->node[1];
+    struct core_peer_info info;
+    unsigned left = 50000;
+
+    (void)state;
+    world_open(w, 6, 2, false);
+    world_calm_down(w);
+    const uint64_t before = applied_seq(full, writer->m.origin);
+    w->full = 1;
+    for (unsigned i = 0; i < 300; i++) {
+        world_write(w, i % 2);
+        world_turn(w);
+    }
+    await_full(w, full);
+    do {
+        world_turn(w);
+        assert_true(--left != 0);
+        assert_true(replica_peer_info(writer->replica, full->m.origin, &info));
+    } while (!info.full);
+
+    expect_u64(applied_seq(full, writer->m.origin), before);
+    expect_u64(info.lag_batches, applied_seq(writer, writer->m.origin) - before);
+    assert_true(info.lag_batches >= 100);
+    expect_u64(applied_seq(writer, full->m.origin), applied_seq(full, full->m.origin));
+    assert_null(replica_may_read(full->replica));
+
+    w->full = NODES_MAX;
+    world_calm_down(w);
+    await_room(w, full);
+    world_check(w);
+    world_check_sums(w);
+    world_check_trimmed(w);
+    world_close(w);
+    mem_free(w);
+}
+
+static void a_copy_waits_for_room(void **state)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+    const struct node *joiner = &w->node[1];
+    unsigned left = 50000;
+
+    (void)state;
+    world_open(w, 7, 2, true);
+    w->calm = true;
+    for (unsigned i = 0; i < 300; i++) {
+        world_write(w, 0);
+        world_turn(w);
+    }
+    w->full = 1;
+    world_join(w);
+    do {
+        world_turn(w);
+        assert_true(--left != 0);
+    } while (joiner->replica == NULL || joiner->replica->take.state != TAKE_ROWS);
+    await_full(w, joiner);
+    assert_int_equal(joiner->replica->take.state, TAKE_ROWS);
+    expect_u64(joiner->replica->metrics.copied_rows_in, 0);
+    assert_non_null(replica_may_read(joiner->replica));
+
+    w->full = NODES_MAX;
+    world_calm_down(w);
+    world_check(w);
+    world_check_sums(w);
+    world_close(w);
+    mem_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flush_that_meets_a_piece_being_read_does_not_end_the_copy),
         cmocka_unit_test(a_copy_whose_donor_restarts_begins_with_an_empty_store),
+        cmocka_unit_test(nothing_is_taken_or_acknowledged_without_room),
+        cmocka_unit_test(a_copy_waits_for_room),
         cmocka_unit_test(replicas_converge_through_crashes),
         cmocka_unit_test(a_flush_empties_the_group),
         cmocka_unit_test(what_a_lost_member_had_given_is_kept),

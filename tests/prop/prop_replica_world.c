@@ -113,12 +113,13 @@ static void on_event(void *ctx, const struct core_event *event)
                  wire_reason_str(event->reason), (unsigned long long)s->w->stream);
 }
 
-static bool on_has_room(void *ctx, size_t len)
+static const char *on_no_room(void *ctx, enum replica_room what, size_t len)
 {
     const struct seat *s = ctx;
 
+    (void)what;
     (void)len;
-    return !s->w->node[s->index].full;
+    return s->w->node[s->index].full ? "full" : NULL;
 }
 
 static int on_empty(void *ctx, uint64_t lsn, struct bytes note, struct store **out)
@@ -131,7 +132,7 @@ static int on_empty(void *ctx, uint64_t lsn, struct bytes note, struct store **o
 static const struct replica_host host = {.send = on_send,
                                          .close = on_close,
                                          .event = on_event,
-                                         .has_room = on_has_room,
+                                         .no_room = on_no_room,
                                          .empty = on_empty};
 
 static void unlink_ways(struct world *w, unsigned a, unsigned b)
@@ -426,7 +427,7 @@ void world_turn(struct world *w)
         if (!n->up)
             continue;
         follow(w, i);
-        n->full = !w->calm && (n->full ? !chance(w, 20) : chance(w, 200));
+        n->full = i == w->full || (!w->calm && (n->full ? !chance(w, 20) : chance(w, 200)));
         node_turn(n, w->now_ms, w->calm && chance(w, 10));
         assert_true(replica_memory_bytes(n->replica) < 4u << 20);
     }
@@ -600,7 +601,7 @@ void world_open(struct world *w, uint64_t stream, unsigned count, bool joins)
     w->stream = stream;
     w->now_ms = 1;
     seed_rng(&w->rng, stream);
-    w->joiner = w->flusher = NODES_MAX;
+    w->joiner = w->flusher = w->full = NODES_MAX;
     for (unsigned i = 0; i < NODES_MAX; i++) {
         seats[i] = (struct seat){.w = w, .index = i};
         w->added[i] = mem_zalloc_array(BATCHES, sizeof(struct added));

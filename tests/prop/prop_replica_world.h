@@ -44,6 +44,7 @@ struct world {
     uint64_t sealed[NODES_MAX];
     uint32_t flush;
     unsigned flusher; /* Index; NODES_MAX: none. */
+    unsigned full;    /* Has no room; index; NODES_MAX: by chance. */
     bool calm;
     unsigned joiner; /* Index; NODES_MAX: none. */
     bool knows_all;

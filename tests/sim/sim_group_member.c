@@ -372,6 +372,7 @@ void gs_member_tick(struct gs *gs, struct gs_member *m)
     const struct core_time now = {
         .mono_ms = mono_ms(gs), .wall_ms = wall_ms(gs, m), .hlc = u64_min(m->hlc, m->lease)};
 
+    core_set_room(m->core, m->refuses ? CORE_ROOM_NONE : CORE_ROOM_OK);
     core_tick(m->core, &now);
     if (core_clock_promises(m->core) || gs->fault == GS_BLIND_CLOCK) {
         const uint64_t clock_ms = gs_clock_ms(gs, m);

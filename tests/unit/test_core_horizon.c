@@ -142,6 +142,113 @@ static void the_bound_can_be_changed(void **state)
     assert_true(info.behind);
 }
 
+static void send_room(struct fixture *f, bool full)
+{
+    const struct wire_heartbeat hb = {
+        .hlc = 1, .wall_ms = f->now.wall_ms, .sent_ms = f->now.mono_ms, .full = full};
+
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, PEER);
+}
+
+static bool says_full(struct fixture *f)
+{
+    struct wire_heartbeat hb;
+
+    forget_sent(f);
+    tick(f, CORE_HEARTBEAT_MS_DEFAULT);
+    assert_int_equal(wire_get_heartbeat(last_body(f, PEER, WIRE_HEARTBEAT), &hb), 0);
+    return hb.full;
+}
+
+static void peers_hear_of_a_member_without_room(void **state)
+{
+    struct fixture *f = *state;
+
+    link_peer(f, PEER);
+    assert_false(says_full(f));
+    core_set_room(f->core, CORE_ROOM_NO_COPY);
+    assert_false(says_full(f));
+    core_set_room(f->core, CORE_ROOM_NONE);
+    assert_true(says_full(f));
+    core_set_room(f->core, CORE_ROOM_OK);
+    assert_false(says_full(f));
+}
+
+static void what_a_peer_says_of_its_room_is_told_once(void **state)
+{
+    static const uint8_t kinds[] = {CORE_PEER_FULL, CORE_PEER_ROOM, CORE_PEER_FULL};
+    struct fixture *f = *state;
+    struct core_peer_info info;
+
+    link_peer(f, PEER);
+    const unsigned before = f->events_count;
+    for (unsigned i = 0; i < 6; i++) {
+        send_room(f, i / 2 % 2 == 0);
+        assert_true(core_peer_info(f->core, PEER, &info));
+        assert_int_equal(info.full, i / 2 % 2 == 0);
+    }
+    expect_u64(f->events_count - before, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(f->events[before + i].kind, kinds[i]);
+        assert_int_equal(f->events[before + i].peer, PEER);
+    }
+    core_link_down(f->core, PEER);
+    assert_true(core_peer_info(f->core, PEER, &info));
+    assert_false(info.full);
+}
+
+static int setup_behind(void **state)
+{
+    struct core_options options = {.origin = SELF,
+                                   .incarnation = 11,
+                                   .group_id = {7},
+                                   .recovered_lsn = 15,
+                                   .covered_lsn = 15,
+                                   .resync = true};
+
+    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
+    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
+    posv_copy(&options.covered, &options.recovered);
+    return setup_with(state, &options);
+}
+
+/* What is here can be read as long as none has begun. */
+static void no_resync_begins_without_room(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_hello hello = hello_of(PEER);
+    struct wire_nack nack = {.origin = PEER, .reason = WIRE_TRIMMED, .trimmed_seq = 8};
+
+    core_set_room(f->core, CORE_ROOM_NO_COPY);
+    assert_int_equal(posv_raise(&hello.durable, PEER, (struct pos){9, HLC(-9)}), 0);
+    assert_int_equal(posv_raise(&hello.trimmed, PEER, (struct pos){8, HLC(-10)}), 0);
+    hello.applied = hello.durable;
+    greet(f, &hello);
+    nack.generation = f->generation;
+    assert_int_equal(wire_put_nack(&f->out, &nack), 0);
+    deliver(f, PEER);
+    for (unsigned i = 0; i < 8; i++) {
+        forget_sent(f);
+        tick(f, CORE_RELAY_MS_DEFAULT);
+        assert_false(core_syncing(f->core));
+        expect_u64(count_sent(f, PEER, WIRE_SYNC_ASK), 0);
+    }
+    assert_true(core_resync_waits(f->core));
+    for (unsigned i = 0; i < 2; i++) {
+        core_set_room(f->core, CORE_ROOM_OK);
+        tick(f, 1);
+        assert_true(core_resyncing(f->core));
+        assert_false(core_resync_waits(f->core));
+        expect_u64(count_sent(f, PEER, WIRE_SYNC_ASK), i + 1);
+        /* Put off, as no rows have come. */
+        core_set_room(f->core, CORE_ROOM_NONE);
+        assert_false(core_syncing(f->core));
+        tick(f, 1);
+        assert_true(core_resync_waits(f->core));
+    }
+}
+
 static int setup_small_tail(void **state)
 {
     const struct core_options options = {
@@ -219,6 +326,9 @@ int main(void)
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
         CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
         CORE_TEST(the_bound_can_be_changed, setup_retention),
+        CORE_TEST(peers_hear_of_a_member_without_room, setup),
+        CORE_TEST(what_a_peer_says_of_its_room_is_told_once, setup),
+        CORE_TEST(no_resync_begins_without_room, setup_behind),
         CORE_TEST(lag_is_the_age_of_what_is_not_acknowledged, setup),
         CORE_TEST(lag_of_what_is_not_in_memory_is_that_of_the_log, setup_small_tail),
     };

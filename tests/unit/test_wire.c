@@ -101,7 +101,7 @@ static void small_frames_come_back(void **state)
     struct wire_hello hello_got;
     const struct wire_ack ack = {.as_of_seq = 77, .durable = sample_posv(3)};
     struct wire_ack ack_got;
-    const struct wire_heartbeat hb = {1, 2, 3, 4, 5, 6, 7};
+    const struct wire_heartbeat hb = {1, 2, 3, 4, 5, 6, 7, true};
     struct wire_heartbeat hb_got;
     const struct wire_request request = {3, 4, 5, WIRE_SEQ_ALL};
     struct wire_request request_got;
@@ -129,6 +129,7 @@ static void small_frames_come_back(void **state)
     assert_int_equal(wire_get_heartbeat(opened(f).body, &hb_got), 0);
     assert_memory_equal(&hb, &hb_got, offsetof(struct wire_heartbeat, flush));
     expect_u64(hb_got.flush, 7);
+    assert_true(hb_got.full);
     buf_clear(&f->frame);
     assert_int_equal(wire_put_request(&f->frame, &request), 0);
     assert_int_equal(wire_get_request(opened(f).body, &request_got), 0);

@@ -14,7 +14,7 @@
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/ctl_print.h"
 
-#define COLUMNS_MAX 10
+#define COLUMNS_MAX 11
 #define CELL_BYTES  128
 
 /* --- the reply as a tree --- */
@@ -243,12 +243,12 @@ static void print_table(const json_t *rows, const char *const *columns)
 
 /* --- the commands --- */
 
-static const char *const member_columns[] = {"name",       "address", "origin",  "member-state",
-                                             "link-state", "lag-ms",  "lag-ops", "lag-bytes",
-                                             "link-error", NULL};
+static const char *const member_columns[] = {"name",       "address",    "origin",  "member-state",
+                                             "link-state", "lag-ms",     "lag-ops", "lag-bytes",
+                                             "incoming",   "link-error", NULL};
 static const char *const lag_columns[] = {
-    "peer",   "shard",      "link", "lag-ms", "lag-ops", "lag-bytes", "retention-left-ms",
-    "rtt-ms", "last-error", NULL};
+    "peer",   "shard",    "link",       "lag-ms", "lag-ops", "lag-bytes", "retention-left-ms",
+    "rtt-ms", "incoming", "last-error", NULL};
 STATIC_ASSERT(ARRAY_COUNT(member_columns) <= COLUMNS_MAX);
 STATIC_ASSERT(ARRAY_COUNT(lag_columns) <= COLUMNS_MAX);
 
