@@ -304,7 +304,7 @@ def changed_while_waiting(place, more):
     c.call('CONFIG', 'SET', 'maxmemory', '64mb')  # What was refused may have raised it.
     c.call('ACL', 'SETUSER', 'bob', 'on', '>hidden', '+@all', '~*')
     bob = place.conn('bob', 'hidden')
-    bob.send([['SRANDMEMBER', 'large']])  # Of all members, which do not fit.
+    bob.send([['SORT', 'large', 'ALPHA']])  # Of all members, which do not fit.
     place.check('a value that is too large', bob.read()[0], '-')
     c.call('ACL', 'SETUSER', 'bob', '-@all')
     place.has('the command behind it', bob.call('DBSIZE')[1], b'NOPERM')
