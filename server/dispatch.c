@@ -119,9 +119,8 @@ static const char *too_large(const struct conn *c, const struct cmd *cmd, const 
         return "a value is larger than a quarter of maxmemory; read it in parts, or not within "
                "MULTI";
     if ((cmd->flags & CMD_WRITE) != 0)
-        return "the command needs more of a value in DRAM than a quarter of maxmemory; ask for "
-               "less "
-               "at a time";
+        return "the command needs more of a value in DRAM than a quarter of maxmemory; ask "
+               "for less at a time";
     return "the value is larger than a quarter of maxmemory; read it in parts";
 }
 
@@ -342,6 +341,8 @@ static bool paused(struct conn *c, const struct cmd *cmd)
     if (!sh->pause_all && (flags_of(c, cmd) & writes) == 0)
         return false;
     c->postponed = true;
+    if (sh->flush_conn == c)
+        shard_flush_cancel(sh);
     const uint64_t left_ms = sh->pause_until_ms - reactor_now_ms(sh->reactor);
     shard_retry_after(sh, c, (uint32_t)u64_min(left_ms, UINT32_MAX));
     return true;

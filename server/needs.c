@@ -250,7 +250,7 @@ bool needs_resident(struct conn *c, const struct dispatch_plan *plan, uint32_t a
                       .now_ms = shard_now_ms(sh),
                       .wait = &c->wait,
                       .exec = exec,
-                      .streams = stream_serves(c, plan->cmd)};
+                      .streams = stream_is_ready(c, plan->cmd)};
 
     *err = c->wait.err;
     c->wait.err = 0;
@@ -287,8 +287,10 @@ void needs_ahead(struct conn *c, const struct dispatch_plan *plan, uint32_t argc
                  const struct bytes *argv)
 {
     struct shard *sh = c->sh;
-    struct needs n = {
-        .sh = sh, .ks = sh->ks, .now_ms = shard_now_ms(sh), .streams = stream_serves(c, plan->cmd)};
+    struct needs n = {.sh = sh,
+                      .ks = sh->ks,
+                      .now_ms = shard_now_ms(sh),
+                      .streams = stream_is_ready(c, plan->cmd)};
 
     need_all(&n, sh, plan, argc, argv);
 }

@@ -42,6 +42,14 @@ bool stream_serves(const struct conn *c, const struct cmd *cmd)
                                    c->fw == NULL);
 }
 
+bool stream_is_ready(const struct conn *c, const struct cmd *cmd)
+{
+    if (!stream_serves(c, cmd))
+        return false;
+    return c->stream != NULL || stream_is_of_sets(cmd) ||
+           (stream_forbidden(c->sh) == NULL && ks_stream_room(c->sh->ks, 1));
+}
+
 bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     return stream_serves(c, cmd) &&
@@ -362,6 +370,8 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
         return stream_page_step(c, coll, plan, rc);
     if (stream_is_of_order(plan->cmd))
         return stream_order_step(c, plan->cmd);
+    if (ks_stream_err(st->rows) != 0)
+        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     stream_set_stage(st, STAGE_FLOWING);
     reply_head(c, plan->cmd);
     return stream_flow(c, plan->cmd);

@@ -1,7 +1,7 @@
 /*
  * Replies that are larger than what DRAM may hold: HGETALL, HKEYS, HVALS, SMEMBERS, LRANGE, ZRANGE
- * and relatives of a cold collection that is too large to be loaded (ks_need_whole), sent while it
- * is read.
+ * and relatives of a cold collection that is too large to be loaded (ks_need_whole), or of more
+ * than a quarter of that (stream_worth), sent while it is read.
  *
  *     FLUSHING   writers of the key wait until the store has all of it      \ other clients' writes
  *     OPENING    the first slice is read: from here on the reply is fixed   / of this key
@@ -21,7 +21,8 @@
  * members of a sorted set (stream_zset.c). ZCOUNT, ZLEXCOUNT and ranks end with it.
  *
  * HSCAN, SSCAN and ZSCAN of such a collection end with the first slice: it is the page that they
- * show (stream_page.c). Random elements are drawn or picked from its rows (stream_random.c).
+ * show (stream_page.c), unless ZSCAN has to look for its place first. Random elements are drawn or
+ * picked from its rows (stream_random.c).
  *
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
  * rows are no elements until they are joined: there the refusal stands.
@@ -48,6 +49,9 @@ struct shard;
 
 /* Whether the command of this connection may be answered that way. */
 bool stream_serves(const struct conn *c, const struct cmd *cmd);
+
+/* And there is room for it now, or it has begun; else what can be loaded is loaded. */
+bool stream_is_ready(const struct conn *c, const struct cmd *cmd);
 
 /* Whether it has the type that the command reads, and is not all in DRAM. */
 bool stream_fits(const struct cmd *cmd, const struct coll *coll);

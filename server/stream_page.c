@@ -124,6 +124,9 @@ enum stream_result stream_page_step(struct conn *c, const struct coll *coll,
     struct stream *st = c->stream;
     struct collscan_options options;
 
+    /* A place that is sought may be far: FLUSHALL does not wait for it. */
+    if (stream_forbidden(c->sh) != NULL)
+        return stream_refuse(c, stream_forbidden(c->sh));
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     if (ks_stream_page_seeks(st->rows) && !ks_stream_end(st->rows)) {

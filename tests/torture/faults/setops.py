@@ -244,6 +244,8 @@ def flush_that_goes(fix):
     gone = Conn(fix.server.socket_path)
     number = gone.call('CLIENT', 'ID')
     gone.send(encode([b'FLUSHALL']))
+    wait_until('it waits', 60, lambda: b'id=%d ' % number in fix.conn.call('CLIENT', 'LIST') and
+               b'cmd=flushall' in fix.conn.call('CLIENT', 'LIST'))
     killed = fix.conn.call('CLIENT', 'KILL', 'ID', number)
     assert killed == 1, killed
     slow.close()
