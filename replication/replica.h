@@ -26,10 +26,12 @@
  *
  *     the note   with the covered position in the store, behind the two vectors (space/flush.h):
  *                version 2 (1) | flags 1 (1: a copy is being made) | flush epoch 4, little-endian |
- *                newest (posv.h: what the rows of a copy may hold, until the logs have brought it)
- * | peers 1, at most 4 | as often, by ascending origins: origin 1 | what the peer had acknowledged
- * (posv.h) lease      <dir>/lease, replaced atomically: "TIERLEAS" 8 | HLC 8, little-endian | sum64
- * of these 8. Local batches made after the next start have a higher HLC
+ *                newest (posv.h: what the rows of a copy may hold, until the logs have brought
+ *                it) | peers 1, at most 4 | as often, by ascending origins: origin 1 | what the
+ *                peer had acknowledged (posv.h)
+ *
+ *     lease      <dir>/lease, replaced atomically: "TIERLEAS" 8 | HLC 8, little-endian |
+ *                sum64 of these 8. Local batches made after the next start have a higher HLC
  *
  * The note is in the same store as the rows that it speaks of, and is persistent when they are: a
  * flush of the group is a new, empty store with the new epoch, and there is no moment with one and

@@ -20,9 +20,9 @@
  *         absence rule is for
  *     D keeps its log from before its checkpoint on (peer.floor), until the member says that it has
  *         W, or until it is gone again for longer than the log is kept
- *     all rows are of one checkpoint, else it begins anew: each has everything up to W, and all
- * that D has collected of it V has seen. With the lesser W of two checkpoints a part of what was
- *         collected would count as removed, and the rest of the same row as new to D
+ *     all rows are of one checkpoint, else it begins anew: each has everything up to W, and V has
+ *         seen all that D has collected of it. With the lesser W of two checkpoints a part of what
+ *         was collected would count as removed, and the rest of the same row as new to D
  *
  * When it begins: of some origin a peer has more than we, and no peer that is linked can give the
  * next batch from its log. It is put off a little, for a link that is about to come up; and as long
