@@ -328,7 +328,8 @@ static void host_event(void *ctx, const struct core_event *event)
         "link ready",  "link closed", "own lost",        "own regained",  "forked",
         "skew warn",   "skew fenced", "skew over",       "clock doubted", "clock followed",
         "peer behind", "self behind", "beyond the seal", "peer back",     "resync",
-        "resynced",    "asked",       "went back"};
+        "resynced",    "asked",       "went back",       "peer full",     "peer has room"};
+    STATIC_ASSERT(ARRAY_COUNT(names) == CORE_PEER_ROOM + 1);
     const struct host h = host_of(ctx);
     const bool bad_close = event->kind == CORE_LINK_CLOSED && event->reason != WIRE_CLOSED &&
                            event->reason != WIRE_EPOCH && event->reason != WIRE_TIMEOUT &&
