@@ -89,8 +89,7 @@ static uint64_t hash_at(const struct colldraw *d, const struct store_iter *it)
 
     if (key.len < d->prefix_len + ROWKEY_HASH_BYTES)
         return UINT64_MAX;
-    return (uint64_t)be16_load(key.ptr + d->prefix_len) << 32 |
-           be32_load(key.ptr + d->prefix_len + 2);
+    return rowkey_hash_load(key.ptr + d->prefix_len);
 }
 
 static int seek(struct colldraw *d, struct store_iter *it, uint64_t hash)

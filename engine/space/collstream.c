@@ -173,9 +173,7 @@ static bool take_row(struct ks_stream *s)
 /* The hash bytes of an element row. */
 static uint64_t hash_of_row(const struct ks_stream *s, struct bytes key)
 {
-    const uint8_t *at = key.ptr + s->prefix_len;
-
-    return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
+    return rowkey_hash_load(key.ptr + s->prefix_len);
 }
 
 /* The row at the cursor is the first of the next page. Elements of one hash come together. */

@@ -71,6 +71,12 @@ static inline bool rowkey_kind_hashed(unsigned kind)
     return kind == ROWKEY_KIND_HASH || kind == ROWKEY_KIND_SET;
 }
 
+/* Those bytes, as a number. */
+static inline uint64_t rowkey_hash_load(const uint8_t *at)
+{
+    return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
+}
+
 /* The sizes below, for exact reservations. */
 static inline size_t rowkey_prefix_size(struct bytes key)
 {

@@ -110,17 +110,26 @@ static void restart(struct core *core)
     core_sync_first_range(core);
 }
 
+/* What the host was doing is done, but meanwhile it had become of no use. */
+static bool restart_if_stale(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    if (!in->stale)
+        return false;
+    in->storing = in->stale = false;
+    restart(core);
+    return true;
+}
+
 void core_sync_summed(struct core *core, const struct wire_sync_range *range)
 {
     struct sync_in *in = &core->sync_in;
 
     CHECK(in->storing && in->resync);
     in->storing = false;
-    if (in->stale) {
-        in->stale = false;
-        restart(core);
+    if (restart_if_stale(core))
         return;
-    }
     CHECK(range->first == in->range.end && range->end > range->first && range->end <= KEY_SLOTS);
     buf_clear(&in->after);
     buf_clear(&in->sums);
@@ -407,11 +416,8 @@ void core_sync_stored(struct core *core, int err)
         refuse_rows(core, err);
         return;
     }
-    if (in->stale) {
-        in->storing = in->stale = false;
-        restart(core);
+    if (restart_if_stale(core))
         return;
-    }
     if (in->last && in->range.end < KEY_SLOTS) {
         core->host->sync_sum(core->ctx, in->range.end);
         return;
@@ -433,11 +439,8 @@ void core_sync_unread(struct core *core)
 
     CHECK(in->storing && in->resync);
     in->storing = false;
-    if (in->stale) {
-        in->stale = false;
-        restart(core);
+    if (restart_if_stale(core))
         return;
-    }
     in->range.bits = WIRE_SYNC_ALL;
     buf_clear(&in->sums);
     buf_clear(&in->after);
@@ -466,11 +469,8 @@ void core_sync_finished(struct core *core)
 
     CHECK(in->storing);
     in->storing = false;
-    if (in->stale) {
-        in->stale = false;
-        restart(core);
+    if (restart_if_stale(core))
         return;
-    }
     in->wanted = false;
     buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);

@@ -298,6 +298,22 @@ static UNUSED int setup(void **state)
     return setup_with(state, &options);
 }
 
+/* With ten batches of its own and five of PEER: it can resync. */
+static UNUSED int setup_behind(void **state)
+{
+    struct core_options options = {.origin = SELF,
+                                   .incarnation = 11,
+                                   .group_id = {7},
+                                   .recovered_lsn = 15,
+                                   .covered_lsn = 15,
+                                   .resync = true};
+
+    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
+    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
+    posv_copy(&options.covered, &options.recovered);
+    return setup_with(state, &options);
+}
+
 /* A member that has 10 batches of its own and 5 of PEER, all covered. */
 static UNUSED int setup_recovered(void **state)
 {

@@ -198,21 +198,6 @@ static void what_a_peer_says_of_its_room_is_told_once(void **state)
     assert_false(info.full);
 }
 
-static int setup_behind(void **state)
-{
-    struct core_options options = {.origin = SELF,
-                                   .incarnation = 11,
-                                   .group_id = {7},
-                                   .recovered_lsn = 15,
-                                   .covered_lsn = 15,
-                                   .resync = true};
-
-    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
-    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
-    posv_copy(&options.covered, &options.recovered);
-    return setup_with(state, &options);
-}
-
 /* What is here can be read as long as none has begun. */
 static void no_resync_begins_without_room(void **state)
 {

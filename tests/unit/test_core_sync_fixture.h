@@ -88,21 +88,6 @@ static UNUSED uint8_t wait_for_ask(struct fixture *f, struct wire_sync_ask *out)
     return 0;
 }
 
-static int setup_behind(void **state)
-{
-    struct core_options options = {.origin = SELF,
-                                   .incarnation = 11,
-                                   .group_id = {7},
-                                   .recovered_lsn = 15,
-                                   .covered_lsn = 15,
-                                   .resync = true};
-
-    assert_int_equal(posv_raise(&options.recovered, SELF, (struct pos){10, HLC(-100)}), 0);
-    assert_int_equal(posv_raise(&options.recovered, PEER, (struct pos){5, HLC(-50)}), 0);
-    posv_copy(&options.covered, &options.recovered);
-    return setup_with(state, &options);
-}
-
 /* A peer that has what its log has no more. */
 static void greet_ahead(struct fixture *f, uint8_t origin)
 {
