@@ -101,7 +101,10 @@ def hold_delta(ways, part, away, others):
     away.start()
     wait_until(lambda: 'a delta is under way: %s' % away.server.log_text(),
                lambda: any(ways.is_held(m, away) for m in others))
-    assert away.status()['writes'] != b'ok' and resyncs(away) == 0, away.server.log_text()
+    # Its report is as old as its last tick.
+    wait_until(lambda: 'no writes: %s' % away.server.log_text(),
+               lambda: away.status()['writes'] != b'ok')
+    assert resyncs(away) == 0, away.server.log_text()
     return [m for m in others if ways.is_held(m, away)][0]
 
 
