@@ -405,6 +405,9 @@ void core_resync_adopt(struct core *core, const struct posv *at);
 void core_room_heard(struct core *core, struct peer *peer, bool full);
 /* A resync that has not begun to change anything is given up (core_resync.c). */
 void core_resync_put_off(struct core *core);
+/* A wish that came to nothing so far: for an exchange instead of a resync, or the reverse, if that
+ * is needed and somebody could give it. */
+void core_resync_turn(struct core *core);
 
 /* --- core_log.c --- */
 

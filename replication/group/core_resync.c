@@ -43,7 +43,11 @@
  * Rows that hold too much (core_seal.c) are not joined to those that come: nothing tells what is to
  * go. They are exchanged for those of a peer, of a checkpoint that has V, so that nothing is lost
  * with them, and that does not hold too much itself. The log stays: the own batches that others
- * lack are none by then.
+ * lack are none by then. If none does for that, but the member that is to be unlinked is linked and
+ * has the rest in its rows, its rows are joined as in any resync. Which of both ways comes to an
+ * end is not known before: as long as a wish is of no avail, they are tried in turn. (A member that
+ * kept to the exchange once waited for ever, as did the peer that it asked again and again, since
+ * who gives does not begin a resync.)
  */
 #include "engine/base/check.h"
 
@@ -203,6 +207,20 @@ void core_resync_check(struct core *core)
             (need == NEED_SOON ? core->options.relay_ms : core->options.timeout_ms) &&
         any_helps(core))
         begin(core);
+}
+
+void core_resync_turn(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    if (!in->wanted || !in->resync || in->entered)
+        return;
+    const bool anew = in->anew;
+    in->anew = !anew && core_seal_stranded(core);
+    if (in->anew != anew && any_helps(core))
+        begin(core);
+    else
+        in->anew = anew;
 }
 
 bool core_resync_waits(const struct core *core)

@@ -296,6 +296,8 @@ void core_sync_tick(struct core *core)
     const uint8_t asked = in->donor;
     if (stay_with(core, core_peer_find(core, asked)))
         return;
+    if (asked != 0)
+        core_resync_turn(core);
     const bool silent = in->patience == PATIENCE_MAX;
     if (in->has_vector)
         restart(core); /* Its checkpoint is gone, for us. */
@@ -368,8 +370,10 @@ static bool take_rows(struct core *core, struct peer *peer, struct bytes body)
         in->heard_ms = core->now.mono_ms;
         return true;
     }
-    if (in->anew && !core_resync_replaces(core, peer, &rows))
+    if (in->anew && !core_resync_replaces(core, peer, &rows)) {
+        core_resync_turn(core);
         return true; /* Asked for again after a while: a later checkpoint may do. */
+    }
     if (!is_of_checkpoint(in, &rows))
         return false;
     in->last = rows.last;

@@ -107,7 +107,7 @@ static void open_copy(struct gs *gs, struct gs_member *m, unsigned peer, uint32_
 
     if (!copy->open || copy->id != id)
         return;
-    if (gs->faults && gs_chance(gs, 10)) {
+    if (gs->faults && !gs->calm && gs_chance(gs, 10)) {
         core_sync_opened(m->core, GS_ORIGIN(peer), id, -EIO, NULL, 0);
         return;
     }

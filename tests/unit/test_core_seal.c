@@ -209,6 +209,57 @@ static void rows_are_not_exchanged_when_the_rest_comes_after_all(void **state)
     expect_u64(pos.seq, 6);
 }
 
+/* PEER's log has it no more, and here is no room for its rows yet. */
+static void lack_what_no_log_has(struct fixture *f)
+{
+    struct wire_nack nack = {.origin = PEER, .reason = WIRE_TRIMMED, .trimmed_seq = 8};
+
+    core_set_room(f->core, CORE_ROOM_NONE);
+    greet_ahead(f, PEER);
+    nack.generation = f->generation;
+    assert_int_equal(wire_put_nack(&f->out, &nack), 0);
+    deliver(f, PEER);
+}
+
+/* PEER is there, and has the rest, but only in its rows; THIRD waits for that as we do. */
+static void who_asks_for_an_exchange_in_vain_asks_who_has_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    const struct pos has = {5, HLC(-50)}, all = {9, HLC(-9)};
+    struct wire_sync_rows head = {.last = true, .at = posv_with(PEER, has)};
+    struct wire_sync_ask ask;
+
+    lack_what_no_log_has(f);
+    be_stranded(f, has);
+    assert_false(core_resyncing(f->core));
+    core_set_room(f->core, CORE_ROOM_OK);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), THIRD);
+    head.id = ask.id;
+    head.newest = posv_with(PEER, all);
+    answer(f, THIRD, &head, NULL);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), PEER);
+    head.id = ask.id;
+    head.at = posv_with(PEER, all);
+    answer(f, PEER, &head, NULL);
+    expect_u64(f->begin_count, 1);
+}
+
+/* THIRD says nothing at all. */
+static void who_waits_for_an_exchange_in_vain_asks_who_has_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+
+    lack_what_no_log_has(f);
+    be_stranded(f, (struct pos){5, HLC(-50)});
+    core_set_room(f->core, CORE_ROOM_OK);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), THIRD);
+    assert_int_equal(wait_for_ask(f, &ask), PEER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +271,8 @@ int main(void)
         CORE_TEST(rows_that_hold_too_much_of_a_history_are_exchanged, setup_copied),
         CORE_TEST(rows_are_not_exchanged_for_those_of_one_who_has_less, setup_copied),
         CORE_TEST(rows_are_not_exchanged_when_the_rest_comes_after_all, setup_copied),
+        CORE_TEST(who_asks_for_an_exchange_in_vain_asks_who_has_the_rest, setup_copied),
+        CORE_TEST(who_waits_for_an_exchange_in_vain_asks_who_has_the_rest, setup_copied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
