@@ -1,14 +1,17 @@
 """Clusters for tests: of redis-servers, and one tierra-server under clustering-policy oss."""
 
 import os
-import random
 import shutil
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 from diff_cmds import Conn, flat
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+
+from ports import free_ports  # noqa: E402  pylint: disable=C0413
 
 WAIT_SECONDS_MAX = 60
 PORT_TAKEN = 5  # Exit status of tierra-server.
@@ -24,24 +27,6 @@ def wait_until(what, condition):
         if time.monotonic() > end:
             raise TimeoutError(what)
         time.sleep(0.01)
-
-
-def is_free(port):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(('127.0.0.1', port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count):
-    """The first of so many free ones, below those that the kernel gives to clients."""
-    while True:
-        first = random.randrange(12000, 32000)
-        if all(is_free(first + i) for i in range(count)):
-            return first
 
 
 def first_slot(node, nodes):
@@ -109,10 +94,9 @@ class Tierra(Cluster):
         return self
 
     def try_start(self, *more):
-        first = free_ports(self.nodes)
-        self.ports = [first + i for i in range(self.nodes)]
+        self.ports = free_ports(self.nodes)
         process = self.spawn(
-            [self.server, '--port', str(first), '--bind', '127.0.0.1', '--dir',
+            [self.server, '--port', str(self.ports[0]), '--bind', '127.0.0.1', '--dir',
              os.path.join(self.directory, 'data'), '--clustering-policy', 'oss', '--shards',
              str(self.nodes), '--enable-debug-command', 'yes', *self.more, *more], 'tierra')
         wait_until('the server does not answer',
@@ -131,7 +115,7 @@ class Redis(Cluster):
 
     def __init__(self, nodes, *more):
         super().__init__()
-        first = free_ports(2 * nodes)
+        first = free_ports(2 * nodes)[0]
         self.ports = [first + i for i in range(nodes)]
         for i, port in enumerate(self.ports):
             place = os.path.join(self.directory, 'node%d' % i)

@@ -17,6 +17,10 @@ import time
 
 from diff_cmds import Conn, flat
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+
+from ports import free_ports  # noqa: E402  pylint: disable=C0413
+
 SHARDS = 4
 CROSSSLOT = b"CROSSSLOT Keys in request don't hash to the same slot"
 POLICY = ['--clustering-policy', 'enterprise']
@@ -33,12 +37,6 @@ def check(what, got, wanted):
         print('%s: wanted %r, got %r' % (what, wanted, got))
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 class Node:
     def __init__(self, server, directory):
         self.server, self.directory, self.process, self.port = server, directory, None, 0
@@ -51,7 +49,7 @@ class Node:
                 return c
 
     def try_start(self, *more):
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.log = open(os.path.join(self.directory, 'log'), 'ab')
         self.process = subprocess.Popen(
             [self.server, '--port', str(self.port), '--bind', '127.0.0.1', '--dir',
@@ -78,7 +76,7 @@ class Node:
     def refused(self, *more):
         """Exit status and text of a start that must fail."""
         done = subprocess.run(
-            [self.server, '--port', str(free_port()), '--dir',
+            [self.server, '--port', str(free_ports(1)[0]), '--dir',
              os.path.join(self.directory, 'data'), *more], capture_output=True, timeout=60)
         return done.returncode, done.stderr
 

@@ -89,7 +89,9 @@ def counts_from_now(members):
             wait_until(lambda reader=reader, m=m: '%s has what %s wrote' % (reader.name, m.name),
                        lambda reader=reader, m=m: reader.ok('GET', 'now') == m.name.encode())
             left_ms = reader.ok('PTTL', 'now')
-            assert 0 < left_ms <= 60000, (reader.name, m.name, left_ms)
+            # More than was given, where the reader's clock is behind the writer's by more than it
+            # took to get there.
+            assert 0 < left_ms < 60000 + HOUR_MS // 4, (reader.name, m.name, left_ms)
         await_past(ms)
 
 
@@ -115,14 +117,16 @@ def while_it_runs(group, clock, members, off_ms):
     clock.set(off_ms)
     await_seen(c, a, -off_ms)
     await_seen(a, c, off_ms)
-    assert 'clock is not followed' in c.server.log_text(), c.server.log_text()
+    wait_until(lambda: 'it says so: %s' % c.server.log_text(),
+               lambda: 'clock is not followed' in c.server.log_text())
     # Whoever is not the last writes last: a tag of an hour ahead would win.
     go_on(group, [c] + members[:-1], 'off %d' % off_ms)
     go_on(group, members, 'and c last')
     clock.set(0)
     await_seen(c, a, 0)
     go_on(group, members, 'right again')
-    assert 'clock is followed again' in c.server.log_text(), c.server.log_text()
+    wait_until(lambda: 'it says so: %s' % c.server.log_text(),
+               lambda: 'clock is followed again' in c.server.log_text())
     print('an hour %s, %d members: not followed' % (
         'ahead' if off_ms > 0 else 'back', len(members)), flush=True)
 

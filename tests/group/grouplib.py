@@ -1,45 +1,23 @@
 """What the tests of replication groups share: members as real processes, and what they hold."""
 
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '..', 'torture', 'crash'))
+sys.path[:0] = [os.path.join(HERE, '..', 'torture', 'crash'), os.path.join(HERE, '..', 'lib')]
 
 from node import (  # noqa: E402,F401  pylint: disable=C0413,W0611
     Conn, ErrorReply, Server, ServerGone, encode)
+from ports import free_ports  # noqa: E402  pylint: disable=C0413
 
 NICKNAME = 'earth'
 # Bounds hangs; nothing is measured by it.
 WAIT_SECONDS = 60
-
-
-_GIVEN = set()
-
-
-def free_ports(count):
-    """Below those that the system gives to outgoing connections, which might take them; none
-    twice, for nothing listens there yet."""
-    ports = []
-    while len(ports) < count:
-        port = random.randrange(12000, 32000)
-        if port in _GIVEN:
-            continue
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-            except OSError:
-                continue
-        _GIVEN.add(port)
-        ports.append(port)
-    return ports
 
 
 def wait_until(what, condition, seconds=WAIT_SECONDS):

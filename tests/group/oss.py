@@ -50,7 +50,7 @@ class Nodes:
 def start(member):
     """At ports that are free, one behind the other."""
     while True:
-        member.extra.update({'port': free_ports(1)[0], 'bind': '127.0.0.1'})
+        member.extra.update({'port': free_ports(NODES)[0], 'bind': '127.0.0.1'})
         member.spawn()
         if member.server.wait_ready() is not None:
             member.conn = Conn(member.server.socket_path)

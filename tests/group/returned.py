@@ -59,9 +59,10 @@ def await_anew(group, member, old, refuses=True):
             if s is not None and refuses:
                 try:
                     reply = member.call('SET', 'too soon', 'v')
-                    # It may have become one meanwhile.
-                    assert isinstance(reply, ErrorReply) or \
-                        member.status()['origin'] not in (0, origin), reply
+                    if not isinstance(reply, ErrorReply):
+                        # It has become one meanwhile.
+                        assert member.status()['origin'] not in (0, origin), reply
+                        member.ok('DEL', 'too soon')
                 except (ServerGone, OSError):
                     pass
             return False

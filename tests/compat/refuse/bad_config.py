@@ -11,7 +11,7 @@ import socket
 import stat
 
 from refuselib import (EXIT_BUSY, EXIT_CONFIG, EXIT_DATA, EXIT_DISK, EXIT_PORT, WAIT_SECONDS_MAX,
-                       main_of, read_until)
+                       free_ports, main_of, read_until)
 
 # Directive, value, words of the error.
 VALUES = (
@@ -113,12 +113,6 @@ def first_reply(address, port, data=b'PING\r\n'):
         return read_until(conn, b'\r\n')[0]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('', 0))
-        return probe.getsockname()[1]
-
-
 def protected_mode(place):
     """Without a password only this machine may connect; it is told so, as Redis does."""
     address = own_address()
@@ -126,7 +120,7 @@ def protected_mode(place):
         print('no address but loopback here: protected-mode is not tested')
         return
     for mode, denied in (('yes', True), ('no', False)):
-        port = free_port()
+        port = free_ports(1)[0]
         server = place.start(port=port, bind='%s 127.0.0.1' % address, protected_mode=mode)
         # Who is denied says nothing first: the answer could get lost with it.
         got = first_reply(address, port, b'' if denied else b'PING\r\n')
@@ -146,7 +140,7 @@ def protected_mode(place):
 
 def port_in_use(place):
     """CONFIG SET of a port that another has: the old one stays open."""
-    old = free_port()
+    old = free_ports(1)[0]
     server = place.start(port=old, bind='127.0.0.1')
     conn = place.conn(server)
     with socket.socket() as other:

@@ -18,7 +18,7 @@ import struct
 import sys
 
 from payloads import FALSE, VALID, WHOLE, summed
-from refuselib import Place, raw, read_until, send, wait_until
+from refuselib import Place, free_ports, raw, read_until, send, wait_until
 
 from node import Conn, ErrorReply, encode  # pylint: disable=wrong-import-order
 
@@ -765,12 +765,6 @@ CLASSES = (
 )
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-
-
 def main():
     sys.stdout.reconfigure(line_buffering=True)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -782,7 +776,7 @@ def main():
     f = Flaws(place, args.roomy)
     os.umask(0)
     try:
-        f.start(port=free_port(), bind='127.0.0.1')
+        f.start(port=free_ports(1)[0], bind='127.0.0.1')
         for name, function, _ in CLASSES:
             if not args.only or name in args.only:
                 f.run(name, function)

@@ -8,11 +8,11 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..',
-                                'torture', 'crash'))
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
+sys.path[:0] = [os.path.join(TESTS, 'torture', 'crash'), os.path.join(TESTS, 'lib')]
 
-# pylint: disable-next=wrong-import-position
-from node import Conn, Server  # noqa: E402
+from node import Conn, Server  # noqa: E402  pylint: disable=wrong-import-position
+from ports import free_ports  # noqa: E402,F401  pylint: disable=C0413,W0611
 
 # For what hangs, not for what is slow.
 WAIT_SECONDS_MAX = 120
