@@ -15,8 +15,7 @@
 #include "server/shard.h"
 
 #define IDENTITY_BYTES  40u
-#define PAUSE_MS_MIN    50u
-#define PAUSE_MS_MAX    2000u
+#define SILENT_MS       1000u       /* Ten heartbeats: a new connection may take its place. */
 #define QUEUE_BYTES_MAX (64u << 20) /* The core's credit bounds it far below. */
 #define LOG_EVERY_IN_MS 10000
 
@@ -79,17 +78,14 @@ static void tell(struct group_shard *gs, uint8_t origin, bool up, const char *wh
 }
 
 /* The connection is gone, or does not count any more. */
-static void down(struct group_shard *gs, uint8_t origin, const char *why)
+static void down(struct group_shard *gs, uint8_t origin, int err, const char *why)
 {
     struct group_link *l = &gs->links[origin];
     const bool was_up = l->up;
 
     l->link = NULL;
     l->up = false;
-    l->pause_ms = l->pause_ms == 0 ? PAUSE_MS_MIN : l->pause_ms * 2;
-    if (l->pause_ms > PAUSE_MS_MAX)
-        l->pause_ms = PAUSE_MS_MAX;
-    l->dial_at_ms = reactor_now_ms(gs->sh->reactor) + l->pause_ms;
+    l->dial_at_ms = reactor_now_ms(gs->sh->reactor) + link_pause_next(&l->pause, err, &gs->sh->rng);
     tell(gs, origin, false, why);
     if (was_up && !gs->stopping)
         replica_link_down(gs->replica, origin);
@@ -128,22 +124,33 @@ static const char *on_peer(struct link *link, void *ctx)
     return gs->stopping ? "this node is stopping" : judge(gs, link);
 }
 
+/* Whether the link of before is dead, or there is none. */
+static bool make_way(struct group_shard *gs, uint8_t origin, const struct link *link)
+{
+    struct link *old = gs->links[origin].link;
+    struct link_figures figures;
+
+    if (old == NULL || old == link)
+        return true;
+    link_figures(old, &figures);
+    if (reactor_now_ms(gs->sh->reactor) - figures.heard_at_ms < SILENT_MS)
+        return false;
+    down(gs, origin, 0, NULL);
+    link_drop(old);
+    return true;
+}
+
 static void on_ready(struct link *link, void *ctx)
 {
     struct group_shard *gs = ctx;
     struct identity id;
 
     if (!get_identity(link_peer_identity(link), &id) || gs->stopping ||
-        !replica_may_link(gs->replica, id.origin)) {
+        !make_way(gs, id.origin, link) || !replica_may_link(gs->replica, id.origin)) {
         link_close(link, "not now");
         return;
     }
     struct group_link *l = &gs->links[id.origin];
-    if (l->link != NULL && l->link != link) {
-        struct link *old = l->link;
-        down(gs, id.origin, NULL);
-        link_drop(old);
-    }
     l->link = link;
     l->up = true;
     replica_link_up(gs->replica, id.origin);
@@ -167,7 +174,7 @@ static void on_closed(struct link *link, void *ctx, int err, const char *why)
         LOG_EVERY_MS(LOG_EVERY_IN_MS, LOG_LEVEL_NOTICE, "group", "link ended shard=%u why=\"%s\"",
                      gs->sh->id, why);
     if (origin != 0)
-        down(gs, origin, why);
+        down(gs, origin, err, why);
 }
 
 static const struct link_ops ops = {
@@ -235,10 +242,10 @@ void group_links_members(struct group_shard *gs)
         struct link *link = gs->links[origin].link;
 
         gs->links[origin].dial_at_ms = 0;
-        gs->links[origin].pause_ms = 0;
+        gs->links[origin].pause = (struct link_pause){0};
         if (link == NULL || is_live(gs, origin))
             continue;
-        down(gs, origin, NULL);
+        down(gs, origin, 0, NULL);
         link_close(link, "unlinked from the group");
     }
 }
@@ -265,13 +272,13 @@ void group_link_close(struct group_shard *gs, uint8_t origin, const char *why)
     if (link == NULL)
         return;
     gs->links[origin].up = false; /* The core knows. */
-    down(gs, origin, NULL);
+    down(gs, origin, 0, NULL);
     link_close(link, why);
 }
 
 void group_link_greeted(struct group_shard *gs, uint8_t origin)
 {
-    gs->links[origin].pause_ms = 0;
+    gs->links[origin].pause = (struct link_pause){0};
     tell(gs, origin, true, NULL);
 }
 

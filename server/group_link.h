@@ -2,8 +2,9 @@
  * The links of one shard to the same shard of its peers.
  *
  * Of two members the one with the higher origin number dials, so that there is one connection. A
- * link that ends is dialled again, after a pause that grows up to two seconds. A new connection of
- * a peer takes the place of an old one, of which only this side does not know yet that it is dead.
+ * link that ends is dialled again, after a pause (link_pause.h). A new connection of a peer takes
+ * the place of an old one on which nothing was heard for a second: only this side does not know yet
+ * that it is dead. One that lives is kept: the new one may be older, and have been held up.
  *
  * What each side says of itself in the handshake, and what must be right before a link comes up:
  *
@@ -25,6 +26,8 @@
 
 #include "engine/base/bytes.h"
 
+#include "replication/link/link_pause.h"
+
 struct group_shard;
 struct link;
 struct link_guest;
@@ -35,7 +38,7 @@ struct group_link {
     bool up;           /* The core has it. */
     bool told;         /* Control knows that it is up. */
     uint64_t dial_at_ms;
-    uint32_t pause_ms;
+    struct link_pause pause;
 };
 
 void group_links_init(struct group_shard *gs);

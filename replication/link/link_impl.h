@@ -46,6 +46,10 @@
 #define LINK_SEND_BYTES_KEPT (256u << 10)
 /* After so long without an acknowledgement from the peer's kernel the connection is broken. */
 #define LINK_SILENCE_MS 30000u
+/* Between two tries of the kernel to get bytes through that were lost (where it can be told so). */
+#define LINK_RETRANSMIT_MS 1000u
+/* One try at one address: the next one begins anew, where the kernel's would wait ever longer. */
+#define LINK_ATTEMPT_MS 1500u
 
 enum link_state {
     LINK_DIALING,

@@ -35,6 +35,7 @@ class Pair:
 
     def __init__(self, near, far, dialer, target):
         self.ends, self.names, self.gone = (near, far), (dialer, target), False
+        self.stranded = False
 
     def close(self):
         self.gone = True
@@ -80,6 +81,12 @@ class Ways:
         """So many bytes more pass in this direction, then it is HELD."""
         with self.changed:
             self.left[source.name, target.name] = count
+
+    def strand(self):
+        """No end of a connection of now hears from the other any more, not even that it closes."""
+        with self.changed:
+            for pair in self.pairs:
+                pair.stranded = True
 
     def is_held(self, source, target):
         with self.changed:
@@ -135,7 +142,8 @@ class Ways:
             while True:
                 data = source.recv(CHUNK)
                 with self.changed:
-                    self.changed.wait_for(lambda: pair.gone or self._state(*way) == OPEN)
+                    self.changed.wait_for(lambda: pair.gone or (
+                        self._state(*way) == OPEN and not pair.stranded))
                     self.forwarded += len(data)
                     self._count(way, len(data))
                 if not data or pair.gone:
