@@ -36,6 +36,26 @@ def pairs(reply):
     return {reply[i].decode(): reply[i + 1] for i in range(0, len(reply), 2)}
 
 
+READ_ALL = {
+    b'string': lambda key: (b'GET', key),
+    b'hash': lambda key: (b'HGETALL', key),
+    b'set': lambda key: (b'SMEMBERS', key),
+    b'list': lambda key: (b'LRANGE', key, b'0', b'-1'),
+    b'zset': lambda key: (b'ZRANGE', key, b'0', b'-1', b'WITHSCORES'),
+}
+
+
+def held(kind, reply):
+    """A value to compare; None: there is none."""
+    if reply is None or kind == b'string':
+        return reply
+    if not reply:
+        return None
+    if kind == b'hash':
+        return kind, dict(zip(reply[::2], reply[1::2]))
+    return kind, frozenset(reply) if kind == b'set' else reply
+
+
 class Member:
     """One member: its directory, its process, a connection to it."""
 
@@ -116,21 +136,23 @@ class Member:
         s = self.status()
         return s['state'] == b'active' and s['writes'] == b'ok'
 
-    def value(self, key):
-        """What is there, whatever its type."""
-        kind = self.ok('TYPE', key)
-        if kind == b'none':
-            return None
-        if kind == b'string':
-            return self.ok('GET', key)
-        if kind == b'hash':
-            flat = self.ok('HGETALL', key)
-            return b'hash', dict(zip(flat[::2], flat[1::2]))
-        if kind == b'set':
-            return b'set', frozenset(self.ok('SMEMBERS', key))
-        if kind == b'list':
-            return b'list', self.ok('LRANGE', key, 0, -1)
-        return kind, self.ok('ZRANGE', key, 0, -1, 'WITHSCORES')
+    def pipelined(self, commands):
+        replies = self.conn.pipeline(commands)
+        for command, reply in zip(commands, replies):
+            assert not isinstance(reply, ErrorReply), (command, reply)
+        return replies
+
+    def values(self, keys):
+        """What is there, whatever its type; None: no longer."""
+        found = []
+        kinds = self.pipelined([(b'TYPE', key) for key in keys])
+        known = [(key, kind) for key, kind in zip(keys, kinds) if kind != b'none']
+        replies = iter(self.conn.pipeline([READ_ALL[kind](key) for key, kind in known]))
+        for kind in kinds:
+            reply = None if kind == b'none' else next(replies)
+            # Between the two it may have expired, or become another.
+            found.append(None if isinstance(reply, ErrorReply) else held(kind, reply))
+        return found
 
     def contents(self):
         keys = []
@@ -140,7 +162,7 @@ class Member:
             keys += some
             if cursor == b'0':
                 break
-        found = {key: self.value(key) for key in keys}
+        found = dict(zip(keys, self.values(keys)))
         return {key: value for key, value in found.items() if value is not None}
 
 

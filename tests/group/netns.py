@@ -1,9 +1,12 @@
 """A network between members that can be taken apart: a network namespace each, on one bridge."""
 
+import json
 import os
 import subprocess
 
 PORT = 7000
+# Nobody's: the bridge brings it to all, and none takes it.
+NOWHERE = '02:00:00:00:00:99'
 
 
 class NoNetwork(Exception):
@@ -25,7 +28,7 @@ class Net:
         self.tag = 'tg%d' % os.getpid()
         self.hub = self.tag + 'h'
         self.work = work
-        self.blocked = set()
+        self.blocked = {}  # (from, to): told
         try:
             ip('netns', 'add', self.hub)
             ip('-n', self.hub, 'link', 'add', 'name', 'hub0', 'type', 'bridge')
@@ -61,16 +64,31 @@ class Net:
         os.chmod(path, 0o755)
         return path
 
-    def block(self, a, b):
-        """What `a` sends to `b` is lost."""
-        if (a, b) not in self.blocked:
-            self.blocked.add((a, b))
+    def block(self, a, b, told=False):
+        """What `a` sends to `b` is lost: on the way, or `told`, so that the sender has an error."""
+        if (a, b) in self.blocked:
+            return
+        self.blocked[a, b] = told
+        if told:
             ip('-n', self.name(a), 'route', 'add', 'blackhole', self.address(b))
+        else:
+            ip('-n', self.name(a), 'neigh', 'replace', self.address(b), 'lladdr', NOWHERE,
+               'dev', 'eth0', 'nud', 'permanent')
 
     def heal(self):
-        for a, b in self.blocked:
-            ip('-n', self.name(a), 'route', 'del', 'blackhole', self.address(b), check=False)
+        for (a, b), told in self.blocked.items():
+            if told:
+                ip('-n', self.name(a), 'route', 'del', 'blackhole', self.address(b), check=False)
+            else:
+                ip('-n', self.name(a), 'neigh', 'del', self.address(b), 'dev', 'eth0', check=False)
         self.blocked.clear()
+
+    def sent_bytes(self):
+        """What all places have sent, packets that were lost included."""
+        done = subprocess.run(('ip', '-n', self.hub, '-s', '-j', 'link', 'show'),
+                              stdout=subprocess.PIPE, check=True)
+        return sum(link['stats64']['rx']['bytes'] for link in json.loads(done.stdout)
+                   if link['ifname'].startswith('v'))
 
     def remove(self):
         for i in range(self.count):

@@ -1,8 +1,20 @@
 #!/usr/bin/env python3
-"""Three members in network namespaces under load: cycles of partitions, pauses and kill -9. In the
-end of each all hold the same, and nothing acknowledged is missing.
+"""Three members in network namespaces under load: cycles of partitions, pauses and kill -9. After
+each all converge by what they lack, and nothing acknowledged is missing.
 
-usage: partition.py --server tierra-server [--cycles N] [--seed N]
+A cycle: all members are written to, and go on to be while the net is taken apart, or one of them is
+paused or killed, or both. Then the writing ends, all is healed (what was killed is started), and
+from there on it is measured how long it takes until
+
+  linked     every member has heard from each peer whom it owes batches (its lag has become less)
+  converged  every member has acknowledged durably what every other has written (REPLGROUP LAG: 0
+             ops), and a REPLGROUP DIGEST of all that they show agrees
+
+by asking for reports that cost nearly nothing. Only then everything is read at all members and
+compared, which does not count. No copy and no resync may have taken place since the members have
+met, and what crossed the net is counted beside what was written.
+
+usage: partition.py --server tierra-server [--cycles N] [--seed N] [--within SECONDS]
 
 Exit status 77: network namespaces cannot be made here.
 """
@@ -12,143 +24,180 @@ import random
 import sys
 import time
 
-from grouplib import ErrorReply, Group, ServerGone, main_of
+from grouplib import Group, main_of, wait_until
 from netns import PORT, Net, NoNetwork
+from partition_load import Load
 
-COUNTERS = 20
-BATCH = 50
-
-
-class Load:
-    """Writes at all members, and what must come of them."""
-
-    def __init__(self, rng):
-        self.rng = rng
-        self.number = 0
-        self.acked = {}      # Counter: sum of acknowledged increments,
-        self.unknown = {}    # and of those without a reply.
-        self.members = set()  # Acknowledged additions to the set.
-        self.refused = 0
-
-    def batch(self, who):
-        commands = []
-        for _ in range(BATCH):
-            self.number += 1
-            kind = self.rng.randrange(6)
-            key = self.rng.randrange(COUNTERS)
-            if kind == 0:
-                commands.append((b'INCRBY', b'c:%d' % key, b'%d' % self.rng.randrange(1, 9)))
-            elif kind == 1:
-                commands.append((b'HINCRBY', b'h', b'f:%d' % key, b'1'))
-            elif kind == 2:
-                commands.append((b'SADD', b's', b'%d' % self.number))
-            elif kind == 3:
-                commands.append((b'SET', b'v:%d' % key, b'%s %d' % (who.encode(), self.number)))
-            elif kind == 4:
-                commands.append((b'RPUSH', b'l:%d' % key, b'%d' % self.number))
-            else:
-                commands.append((b'DEL', b'v:%d' % key))
-        return commands
-
-    def counter(self, command):
-        if command[0] == b'INCRBY':
-            return command[1], int(command[2])
-        return (b'h', command[2]), int(command[3])
-
-    def account(self, command, reply):
-        if command[0] == b'SADD' and reply == 1:
-            self.members.add(command[2])
-        if command[0] not in (b'INCRBY', b'HINCRBY') or isinstance(reply, ErrorReply):
-            return
-        name, by = self.counter(command)
-        into = self.unknown if reply is None else self.acked
-        into[name] = into.get(name, 0) + by
-
-    def run(self, member):
-        """One batch; the member may be killed meanwhile."""
-        commands = self.batch(member.name)
-        replies = []
-        try:
-            member.conn.send(b''.join(encode(c) for c in commands))
-            for _ in commands:
-                replies.append(member.conn.reply())
-        except (ServerGone, OSError):
-            pass
-        for command, reply in zip(commands, replies):
-            self.refused += isinstance(reply, ErrorReply)
-            self.account(command, reply)
-        for command in commands[len(replies):]:
-            self.account(command, None)
-
-    def check(self, held):
-        for name in set(self.acked) | set(self.unknown):
-            if isinstance(name, tuple):
-                got = int(held.get(name[0], (b'hash', {}))[1].get(name[1], 0))
-            else:
-                got = int(held.get(name, 0))
-            low = self.acked.get(name, 0)
-            high = low + self.unknown.get(name, 0)
-            assert low <= got <= high, 'counter %r is %d, not within %d and %d' % (
-                name, got, low, high)
-        missing = self.members - held.get(b's', (b'set', frozenset()))[1]
-        assert not missing, 'acknowledged members are gone: %s' % sorted(missing)[:5]
+# Of a full copy or a resync.
+ROWS_COUNTERS = ('copies_given', 'copied_rows_out', 'copied_rows_in', 'resyncs')
+# Of these rows a copy would have to bring all: what a cycle writes is less.
+FILL_KEYS = 10000
+FILL_BYTES = 2000
+KINDS = ('isolate', 'pair', 'one way', 'flap', 'pause', 'kill', 'kill', 'power cut')
 
 
-def encode(args):
-    return b'*%d\r\n' % len(args) + b''.join(b'$%d\r\n%s\r\n' % (len(a), a) for a in args)
+class Outage:
+    """What goes wrong in a cycle."""
 
+    def __init__(self, rng, net, members):
+        self.rng, self.net, self.members = rng, net, members
+        self.kind = rng.choice(KINDS)
+        # Else packets are lost without a word.
+        self.told = rng.random() < 0.25
+        self.away = None  # A member that does not answer.
 
-def take_apart(rng, net, members):
-    """What goes wrong in this cycle: its name, and the members that are not to be asked."""
-    kind = rng.choice(('isolate', 'pair', 'one way', 'flap', 'pause', 'kill', 'kill'))
-    a, b = rng.sample(range(len(members)), 2)
-    if kind == 'isolate':
-        for i in range(len(members)):
+    def isolate(self, a):
+        for i in range(len(self.members)):
             if i != a:
-                net.block(a, i)
-                net.block(i, a)
-    elif kind == 'pair':
-        net.block(a, b)
-        net.block(b, a)
-    elif kind == 'one way':
-        net.block(a, b)
-    elif kind == 'pause':
-        members[a].pause()
-        return kind, {a}
-    elif kind == 'kill':
-        members[a].kill()
-        return kind, {a}
-    return kind, set()
+                self.net.block(a, i, self.told)
+                self.net.block(i, a, self.told)
+
+    def begin(self):
+        a, b = self.rng.sample(range(len(self.members)), 2)
+        if self.kind == 'isolate':
+            self.isolate(a)
+        elif self.kind == 'pair':
+            self.net.block(a, b, self.told)
+            self.net.block(b, a, self.told)
+        elif self.kind == 'one way':
+            self.net.block(a, b, self.told)
+        elif self.kind == 'pause':
+            self.away = self.members[a]
+            self.away.pause()
+        elif self.kind in ('kill', 'power cut'):
+            if self.kind == 'power cut':
+                self.isolate(a)  # Nobody hears of its end.
+            self.away = self.members[a]
+            check_no_rows(self.away)
+            self.away.kill()
+
+    def go_on(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.kind == 'flap':
+                a, b = self.rng.sample(range(len(self.members)), 2)
+                self.net.heal()
+                self.net.block(a, b, self.told)
+            time.sleep(min(0.2, max(0.0, end - time.monotonic())))
+
+    def end(self):
+        self.net.heal()
+        if self.kind == 'pause':
+            self.away.resume()
+        elif self.away is not None:
+            self.away.start()
+            self.away.rows_before = {}
 
 
-def cycle(rng, net, group, load, seconds):
+def rows_counters(member):
+    info = member.info()
+    return {name: int(info[name]) for name in ROWS_COUNTERS}
+
+
+def check_no_rows(member):
+    """All that it got since its start, or since all were new, came by the logs."""
+    now = rows_counters(member)
+    assert all(now[n] == member.rows_before.get(n, 0) for n in now), (member.name, now)
+
+
+def owed(members):
+    """Batches that each peer of each member has not acknowledged, with a link or not."""
+    return {(m.name, lag['peer'].decode()): lag['lag-ops'] for m in members for lag in m.lags()}
+
+
+def converge(group, healed):
+    """Seconds from `healed` until all are linked, all is acknowledged, the digests agree."""
     members = group.all
-    kind, away = take_apart(rng, net, members)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for i, m in enumerate(members):
-            if i not in away:
-                load.run(m)
-        if kind == 'flap':
-            a, b = rng.sample(range(len(members)), 2)
-            net.heal()
-            net.block(a, b)
-    net.heal()
-    for i in away:
-        if kind == 'pause':
-            members[i].resume()
-        else:
-            members[i].start()
-    healed = time.monotonic()
+    first, moved, linked = None, set(), None
+    at_most = {}
+
+    def what():
+        return 'converged:\n%s' % '\n'.join(
+            '%s: %s %s' % (m.name, m.status(), m.lags()) for m in members)
+
+    def acknowledged():
+        nonlocal first, linked
+        now = owed(members)
+        if first is None:
+            first = now
+        for pair, count in now.items():
+            # Reports are a tenth of a second old: it may still have become more.
+            at_most[pair] = max(at_most.get(pair, 0), count)
+            if count == 0 or count < at_most[pair]:
+                moved.add(pair)
+        if linked is None and len(moved) == len(now):
+            linked = time.monotonic() - healed
+        return len(now) == len(members) * (len(members) - 1) and not any(now.values())
+
     group.await_active()
-    held = group.await_same()
-    load.check(held)
-    return kind, time.monotonic() - healed
+    wait_until(what, acknowledged)
+    shipped = time.monotonic() - healed
+    wait_until(what, lambda: b'agree' in members[0].call('REPLGROUP', 'DIGEST'))
+    assert not any(owed(members).values()), what()
+    return linked, shipped, time.monotonic() - healed
+
+
+class Cycle:
+    def __init__(self, rng, net, group, load, args):
+        self.net, self.group, self.load = net, group, load
+        self.outage = Outage(rng, net, group.all)
+        self.seconds = rng.uniform(args.seconds / 4, args.seconds)
+
+    def run(self):
+        self.load.begin(self.group.all)
+        self.outage.begin()
+        self.outage.go_on(self.seconds)
+        self.load.stop()
+        self.net_before = self.net.sent_bytes()
+        healed = time.monotonic()
+        self.outage.end()
+        self.load.join()
+        self.ready = time.monotonic() - healed
+        self.linked, self.shipped, self.agreed = converge(self.group, healed)
+        self.sent = self.net.sent_bytes() - self.net_before
+        for m in self.group.all:
+            check_no_rows(m)
+        self.load.check(self.group.await_same())
+        self.compared = time.monotonic() - healed - self.agreed
+
+    def text(self):
+        o = self.outage
+        return ('%s%s for %.1f s: heal %.2f s, linked %.2f, acknowledged %.2f, digests agree %.2f; '
+                '%d writes of %d KiB, %d KiB on the net after the heal; compared in %.1f s' % (
+                    o.kind, ' (told)' if o.told and o.kind not in ('pause', 'kill') else '',
+                    self.seconds, self.ready, self.linked, self.shipped, self.agreed,
+                    self.load.cycle_writes, self.load.cycle_bytes >> 10, self.sent >> 10,
+                    self.compared))
+
+
+def fill(group):
+    """Rows that all hold before anything goes wrong."""
+    for first in range(0, FILL_KEYS, 100):
+        m = group.all[first // 100 % len(group.all)]
+        m.ok('MSET', *[w for i in range(first, first + 100)
+                       for w in (b'fill:%d' % i, os.urandom(FILL_BYTES))])
+    wait_until('the fill is everywhere', lambda: not any(owed(group.all).values()))
+    for m in group.all:
+        m.rows_before = rows_counters(m)
+
+
+def summary(seed, cycles, load):
+    def figures(values):
+        values = sorted(values)
+        return 'p50 %.2f s, p90 %.2f, max %.2f' % (
+            values[len(values) // 2], values[len(values) * 9 // 10], values[-1])
+
+    print('seed %d: %d cycles, %d writes (%d refused, %d without a reply), no copy, no resync' % (
+        seed, len(cycles), load.number, load.refused, load.unanswered))
+    print('from heal to linked:       ' + figures([c.linked for c in cycles]))
+    print('from heal to acknowledged: ' + figures([c.shipped for c in cycles]))
+    print('from heal to digests same: ' + figures([c.agreed for c in cycles]))
+    print('written in RESP: %.1f MiB; on the net after all heals: %.1f; a copy to one: %.1f' % (
+        load.bytes / 2**20, sum(c.sent for c in cycles) / 2**20, FILL_KEYS * FILL_BYTES / 2**20))
 
 
 def run(args):
     seed = args.seed or random.SystemRandom().randrange(1 << 31)
-    rng = random.Random(seed)
     group = Group(args.server, args.work, {'maxmemory': '2gb', 'appendfsync': args.appendfsync})
     try:
         net = Net(3, group.work)
@@ -156,7 +205,8 @@ def run(args):
         print('skipped: %s' % err)
         group.finish()
         sys.exit(77)
-    load = Load(rng)
+    load = Load(seed, args.rate)
+    cycles = []
     try:
         made = group.make(['a', 'b', 'c'], lambda name, port: '%s:%d' % (
             net.address('abc'.index(name)), PORT))
@@ -164,26 +214,32 @@ def run(args):
             m.program = net.program(i, os.path.abspath(args.server))
             m.start()
         group.await_active()
-        took = []
+        fill(group)
         for n in range(args.cycles):
-            kind, seconds = cycle(rng, net, group, load, args.seconds)
-            took.append(seconds)
-            print('%d %s: alike after %.2f s, %d writes' % (n, kind, seconds, load.number))
-        took.sort()
-        print('seed %d: %d cycles, %d writes, alike after heal: median %.2f s, worst %.2f s' % (
-            seed, len(took), load.number, took[len(took) // 2], took[-1]))
+            c = Cycle(random.Random('%d %d' % (seed, n)), net, group, load, args)
+            c.run()
+            cycles.append(c)
+            print('%d %s' % (n, c.text()), flush=True)
+        summary(seed, cycles, load)
+        late = [n for n, c in enumerate(cycles) if args.within and c.agreed > args.within]
+        assert not late, 'too late in the cycles %s' % late
         group.finish()
     except BaseException:
         print('seed %d' % seed)
         group.fail()
         raise
     finally:
+        load.stop()
         net.remove()
 
 
 def add_options(parser):
     parser.add_argument('--cycles', type=int, default=5)
-    parser.add_argument('--seconds', type=float, default=2)
+    parser.add_argument('--seconds', type=float, default=3,
+                        help='longest outage; the shortest is a quarter of it')
+    parser.add_argument('--rate', type=int, default=2000, help='writes a second at each member')
+    parser.add_argument('--within', type=float, default=0,
+                        help='fail if the digests do not agree so many seconds after a heal')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--appendfsync', default='everysec')
 
