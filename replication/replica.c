@@ -173,6 +173,7 @@ static void create_core(struct replica *r)
     memcpy(options.group_id, o->group_id, WIRE_GROUP_ID_BYTES);
     options.flush = state->note.flush;
     options.resync = o->host->set_aside != NULL;
+    options.sync_id = (uint32_t)rng_u64(o->rng);
     options.recovered = state->applied;
     options.recovered_lsn = state->lsn;
     options.acked = state->note.acked;

@@ -83,17 +83,18 @@ struct alike {
 };
 
 enum take_state {
-    TAKE_IDLE,     /* The core asks, or no copy is wanted. */
-    TAKE_ROWS,     /* Rows are to be stored. */
-    TAKE_WRITING,  /* They are being. */
-    TAKE_SUM,      /* Of a resync: the next range of own rows is to be summed up. */
-    TAKE_SUMMING,  /* Is being. */
-    TAKE_ALIKE,    /* Rows of a range are stored: own ones that are the same are to follow. */
-    TAKE_READING,  /* Are being read. */
-    TAKE_JOIN,     /* That was all, of a resync: own rows are to be joined to them. */
-    TAKE_JOINING,  /* Are being compared. */
-    TAKE_FINISH,   /* That was all: to be made durable. */
-    TAKE_FINISHING /* Is being. */
+    TAKE_IDLE,      /* The core asks, or no copy is wanted. */
+    TAKE_ROWS,      /* Rows are to be stored. */
+    TAKE_WRITING,   /* They are being. */
+    TAKE_SUM,       /* Of a resync: the next range of own rows is to be summed up. */
+    TAKE_SUMMING,   /* Is being. */
+    TAKE_ALIKE,     /* Rows of a range are stored: own ones that are the same are to follow. */
+    TAKE_READING,   /* Are being read. */
+    TAKE_JOIN,      /* That was all, of a resync: own rows are to be joined to them. */
+    TAKE_JOINING,   /* Are being compared. */
+    TAKE_FINISH,    /* That was all: to be made durable, when nobody reads what is kept. */
+    TAKE_FINISHING, /* Is being. */
+    TAKE_KEEP       /* Is: in a resync, the host is to make it the one that counts. */
 };
 
 struct take {

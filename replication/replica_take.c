@@ -222,12 +222,24 @@ static void write_end(struct replica *r)
 
 /* --- what follows --- */
 
+/* What is being taken will be thrown away. */
+static bool is_stale(const struct replica *r)
+{
+    return r->take.stale || core_sync_stale(r->core);
+}
+
+/* Peers may be reading the store that goes (core_resync.c). Never from within the core. */
+static bool may_end(struct replica *r)
+{
+    return r->take.kept == NULL || (core_sync_let_go(r->core) && replica_give_close_all(r));
+}
+
 /* Begins what waits, if it can be. */
 static void step(struct replica *r)
 {
     struct take *t = &r->take;
 
-    if (t->stale || t->refused != 0 || r->stopping || replica_flush_due(r) || t->aside_due ||
+    if (is_stale(r) || t->refused != 0 || r->stopping || replica_flush_due(r) || t->aside_due ||
         r->now_ms < t->retry_ms)
         return;
     if (t->state == TAKE_ROWS && replica_no_room(r, REPLICA_ROOM_ROWS, t->rows.len) != NULL)
@@ -240,7 +252,7 @@ static void step(struct replica *r)
         submit(r, TAKE_READING);
     else if (t->state == TAKE_JOIN)
         submit(r, TAKE_JOINING);
-    else if (t->state == TAKE_FINISH)
+    else if (t->state == TAKE_FINISH && may_end(r))
         write_end(r);
 }
 
@@ -282,6 +294,20 @@ static void answer_sum(struct replica *r)
     core_sync_summed(r->core, &t->alike.range);
 }
 
+/* The new store takes the place of the old one. False: not yet. */
+static bool keep_new(struct replica *r)
+{
+    struct take *t = &r->take;
+    const int err = r->options.host->keep_new(r->options.ctx);
+
+    if (err == 0)
+        return true;
+    t->state = TAKE_KEEP;
+    if (err != -ERR_BUSY)
+        t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
+    return false;
+}
+
 /* It is all here, unless a flush has overtaken it: then the core has begun anew. */
 static void answer_finish(struct replica *r)
 {
@@ -289,16 +315,9 @@ static void answer_finish(struct replica *r)
     struct posv at;
     struct vv vv, seqs;
 
-    if (t->kept != NULL && !t->stale && !core_sync_stale(r->core)) {
-        /* The old store goes: peers may be reading it (core_resync.c). */
-        const int err =
-            replica_give_close_all(r) ? r->options.host->keep_new(r->options.ctx) : -ERR_BUSY;
-
-        if (err != 0) {
-            t->state = TAKE_FINISH; /* Once more. */
-            t->retry_ms = r->now_ms + REPLICA_RETRY_MS;
-            return;
-        }
+    if (t->kept != NULL && !is_stale(r)) {
+        if (!keep_new(r))
+            return; /* Tried again with the next tick. */
         r->metrics.resyncs++;
     }
     final_position(r, &at);
@@ -422,10 +441,10 @@ static void on_stored(struct replica *r)
 {
     struct take *t = &r->take;
 
-    if (t->join.under_way && !t->stale) {
+    if (t->join.under_way && !is_stale(r)) {
         t->state = t->join.end ? TAKE_FINISH : TAKE_JOIN;
         step(r);
-    } else if (t->alike.under_way && !t->alike.end && !t->stale) {
+    } else if (t->alike.under_way && !t->alike.end && !is_stale(r)) {
         t->state = TAKE_ALIKE;
         step(r);
     } else {
@@ -528,7 +547,8 @@ void replica_take_finish(struct replica *r, const struct posv *at, const struct 
         vv_copy(&t->join.mine, core_applied_vv(r->core));
         posv_to_vv(at, &t->join.theirs);
     }
-    step(r);
+    if (joins || t->kept == NULL)
+        step(r); /* Else with the next tick: the core is to be asked. */
 }
 
 void replica_take_aside(struct replica *r)
@@ -618,12 +638,13 @@ void replica_take_tick(struct replica *r)
 
     if (r->stopping)
         return;
-    if ((t->state == TAKE_ROWS && (t->stale || t->refused != 0)) ||
-        (t->state == TAKE_ALIKE && t->stale))
+    const bool stale = is_stale(r);
+    if ((t->state == TAKE_ROWS && (stale || t->refused != 0)) || (t->state == TAKE_ALIKE && stale))
         answer_rows(r);
-    else if (t->state == TAKE_SUM && t->stale)
+    else if (t->state == TAKE_SUM && stale)
         answer_sum(r);
-    else if ((t->state == TAKE_FINISH || t->state == TAKE_JOIN) && t->stale)
+    else if ((t->state == TAKE_KEEP && (stale || r->now_ms >= t->retry_ms)) ||
+             ((t->state == TAKE_FINISH || t->state == TAKE_JOIN) && stale))
         answer_finish(r);
     else
         step(r);

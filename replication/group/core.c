@@ -145,6 +145,7 @@ void core_create(const struct core_options *options, const struct core_host *hos
     core->asking = core->options.ask_ms != 0;
     core_log_init(core);
     core_check_newest(core);
+    core->sync_in.id = options->sync_id;
     buf_init(&core->sync_in.after, ROWKEY_BYTES_MAX);
     buf_init(&core->sync_in.sums, SIZE_MAX);
     core->pack = pack_create();
@@ -440,7 +441,8 @@ static bool on_frame(struct core *core, struct peer *peer, const struct wire_fra
     case WIRE_SYNC_ASK:
         return core_on_sync_ask(core, peer, frame->body);
     case WIRE_SYNC_ROWS:
-        return core_on_sync_rows(core, peer, frame->body);
+        core_on_sync_rows(core, peer, frame->body);
+        return true;
     case WIRE_HELLO:
     case WIRE_BYE:
     case WIRE_KIND_END:

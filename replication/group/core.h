@@ -186,6 +186,7 @@ struct core_options {
     uint64_t retention_ms;    /* 0: no bound. */
     uint64_t history_bytes;   /* Of log between two positions that are remembered: 1 MiB. */
     bool resync;              /* The host can do a delta resync. */
+    uint32_t sync_id;         /* Random: a donor must not take us for who we were before a start. */
 };
 
 #define CORE_WINDOW_BYTES_DEFAULT  (4u << 20)
@@ -296,6 +297,12 @@ void core_sync_stored(struct core *core, int err);
  */
 void core_sync_unread(struct core *core);
 void core_sync_finished(struct core *core);
+/*
+ * Between sync_finish and core_sync_finished, if what was kept is to go: peers that read it shall
+ * not any more. No other begins to; who does is let come to the end, for a minute at most. True:
+ * nothing is open. Else asked again.
+ */
+bool core_sync_let_go(struct core *core);
 /* What sync_sum has found: at least one slot. The sums are borrowed. */
 void core_sync_summed(struct core *core, const struct wire_sync_range *range);
 /* What is being stored will be thrown away: a flush, or a freeze, has overtaken it. */

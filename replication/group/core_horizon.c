@@ -15,6 +15,9 @@
 
 #include "replication/group/core_impl.h"
 
+/* No clock is there; the HLC that follows what peers promise must never run over. */
+#define PROMISE_MS_MAX (UINT64_C(1) << 47)
+
 static void settle(struct core *core, struct peer *peer)
 {
     const uint64_t seq = core->origins[peer->index].durable.seq;
@@ -61,7 +64,8 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
     core_flush(core, hb->flush);
     peer->echo_ms = hb->sent_ms;
     peer->echo_at_ms = core->now.mono_ms;
-    peer->promised_hlc = u64_max(peer->promised_hlc, hb->hlc);
+    if (hlc_ms(hb->hlc) <= PROMISE_MS_MAX)
+        peer->promised_hlc = u64_max(peer->promised_hlc, hb->hlc);
     core_clock_sample(core, peer, hb);
     core_room_heard(core, peer, hb->full);
     if (peer->heard_count == ACKS_MAX)

@@ -88,7 +88,8 @@ struct sample {
 struct sync_out {
     bool open;
     bool busy;    /* The host is at work. */
-    bool awaited; /* An answer is, on this link. */
+    bool awaited; /* An answer is, on this link, */
+    bool again;   /* to something else than what is being read. */
     bool ended;   /* The last piece was sent. */
     uint32_t id;
     uint32_t turn; /* Of what was asked for last. */
@@ -111,13 +112,15 @@ struct sync_in {
     bool storing; /* The host is at work, */
     bool stale;   /* on what a flush has overtaken. */
     bool last;
-    bool has_vector; /* Something of the checkpoint has come: `vector` and `newest` are its. */
-    bool lost;       /* The link over which the donor was asked last is gone, */
+    bool has_vector;    /* Something of the checkpoint has come: `vector` and `newest` are its. */
+    bool ending;        /* The host is to make it the only thing, */
+    uint64_t let_go_ms; /* and nobody shall read what it keeps any more, since then; 0: yet. */
+    bool lost;          /* The link over which the donor was asked last is gone, */
     uint64_t lost_ms;
     uint8_t donor; /* 0: none. */
     unsigned donor_last;
-    uint32_t id;   /* Of the checkpoint that is asked for, */
-    uint32_t turn; /* how often anything was. */
+    uint32_t id;   /* Of the checkpoint that is asked for: the first of a start is random. */
+    uint32_t turn; /* How often anything was. */
     uint64_t heard_ms;
     unsigned patience;            /* The next timeout is so many times doubled. */
     struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
@@ -315,6 +318,8 @@ void core_drain(struct core *core);
 /* Asks for what is missing. */
 void core_plan(struct core *core);
 void core_queue_clear(struct origin *origin);
+/* So far in the future that our HLC must not follow: a clock is wrong. */
+bool core_is_ahead(const struct core *core, uint64_t hlc);
 void core_on_nack(struct core *core, struct peer *peer, const struct wire_nack *nack);
 
 /* --- core_out.c --- */
@@ -339,7 +344,7 @@ void core_send_heartbeat(struct core *core, struct peer *peer);
 
 /* False: damaged. */
 bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
-bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
+void core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
 void core_sync_tick(struct core *core);
 void core_sync_overtaken(struct core *core);
 /* The link is down: what was asked for over it, by either side, does not come. */

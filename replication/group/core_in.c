@@ -247,6 +247,15 @@ enum taken {
     STOP = -2
 };
 
+bool core_is_ahead(const struct core *core, uint64_t hlc)
+{
+    /* Our wall clock may be behind. */
+    const uint64_t clock_ms = core_clock_ms(core, core->now.mono_ms, core->now.wall_ms);
+    const uint64_t now_ms = u64_max(u64_max(clock_ms, core->now.wall_ms), hlc_ms(core->now.hlc));
+
+    return hlc_ms(hlc) > now_ms + CORE_AHEAD_MS_MAX;
+}
+
 static int judge(const struct core *core, const struct origin *o, const struct batch *batch)
 {
     const struct member *member = members_find(&core->members, o->origin);
@@ -264,12 +273,7 @@ static int judge(const struct core *core, const struct origin *o, const struct b
         return WIRE_FORK;
     if (member == NULL || (member->state == MEMBER_SEALED && batch->seq > member->sealed_seq))
         return WIRE_SEALED;
-    /* Our wall clock may be behind. */
-    const uint64_t clock_ms = core_clock_ms(core, core->now.mono_ms, core->now.wall_ms);
-    const uint64_t now_ms = u64_max(u64_max(clock_ms, core->now.wall_ms), hlc_ms(core->now.hlc));
-    if (hlc_ms(batch->hlc) > now_ms + CORE_AHEAD_MS_MAX)
-        return WIRE_CLOCK;
-    return WIRE_OK;
+    return core_is_ahead(core, batch->hlc) ? WIRE_CLOCK : WIRE_OK;
 }
 
 static int take_batch(struct core *core, struct peer *peer, unsigned index, struct batch *out)

@@ -40,6 +40,10 @@
  * joined. So the giver of both may be gone for good. Where nobody is left who could give, the
  * member goes on with its own rows.
  *
+ * When all is joined, what was kept goes, and whoever reads it would have to begin anew, with one
+ * that may be as far itself: two would take the rows away from each other for ever. So from then on
+ * nobody begins to read it, and those who do are let come to their end (core_sync_let_go).
+ *
  * Rows that hold too much (core_seal.c) are not joined to those that come: nothing tells what is to
  * go. They are exchanged for those of a peer, of a checkpoint that has V, so that nothing is lost
  * with them, and that does not hold too much itself. The log stays: the own batches that others

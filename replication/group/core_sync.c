@@ -105,7 +105,7 @@ static void restart(struct core *core)
 
     in->donor = 0;
     in->id++;
-    in->has_vector = in->begun = in->lost = false;
+    in->has_vector = in->begun = in->lost = in->ending = false;
     posv_init(&in->newest);
     core_sync_first_range(core);
 }
@@ -240,6 +240,16 @@ static void close_idle(struct core *core)
     }
 }
 
+/* The host makes what there is the only thing; what it keeps is soon gone (core_sync_let_go). */
+static void end_copy(struct core *core, bool joins)
+{
+    struct sync_in *in = &core->sync_in;
+
+    in->ending = true;
+    in->let_go_ms = 0;
+    core->host->sync_finish(core->ctx, &in->vector, &in->newest, joins);
+}
+
 /*
  * A resync that nobody is left to end: with rows of a member that has none and has seen nothing,
  * one's own stay as they are.
@@ -253,7 +263,7 @@ static void keep_own(struct core *core)
     in->has_vector = in->begun = in->storing = true;
     in->anew = false;
     core->host->sync_begin(core->ctx);
-    core->host->sync_finish(core->ctx, &in->vector, &in->newest, true);
+    end_copy(core, true);
 }
 
 /* The donor is asked already, or once more. False: it is left for another one. */
@@ -334,6 +344,34 @@ static bool are_behind(const struct sync_in *in, const struct wire_sync_rows *ro
            bytes_cmp(rows->first_key, buf_bytes(&in->after)) > 0;
 }
 
+/*
+ * What is copied becomes ours, and our HLC follows it: origins that are known here, with the same
+ * histories, and no times that are far ahead. WIRE_OK, or why the link ends.
+ */
+static uint8_t judge_vector(const struct core *core, const struct posv *posv, uint64_t *out_detail)
+{
+    for (unsigned i = 0; i < posv->count; i++) {
+        const unsigned index = core_origin_find(core, posv->origin[i]);
+
+        *out_detail = posv->origin[i];
+        if (index == ORIGIN_NONE || !pos_consistent(posv->at[i], core->origins[index].applied))
+            return WIRE_PROTOCOL_ERR;
+        *out_detail = posv->at[i].hlc;
+        if (core_is_ahead(core, posv->at[i].hlc))
+            return WIRE_CLOCK;
+    }
+    return WIRE_OK;
+}
+
+static uint8_t judge_rows(const struct core *core, const struct wire_sync_rows *rows,
+                          uint64_t *out_detail)
+{
+    if (!is_asked_for(&core->sync_in, rows) || !are_behind(&core->sync_in, rows))
+        return WIRE_DAMAGED;
+    const uint8_t reason = judge_vector(core, &rows->at, out_detail);
+    return reason != WIRE_OK ? reason : judge_vector(core, &rows->newest, out_detail);
+}
+
 /* All pieces of a checkpoint say the same of it. */
 static bool is_of_checkpoint(struct sync_in *in, const struct wire_sync_rows *rows)
 {
@@ -346,40 +384,46 @@ static bool is_of_checkpoint(struct sync_in *in, const struct wire_sync_rows *ro
            posv_leq(&in->newest, &rows->newest) && posv_leq(&rows->newest, &in->newest);
 }
 
-static bool take_rows(struct core *core, struct peer *peer, struct bytes body)
+/* WIRE_OK, or why the link ends. */
+static uint8_t take_rows(struct core *core, const struct peer *peer, struct bytes body,
+                         uint64_t *out_detail)
 {
     struct sync_in *in = &core->sync_in;
     struct wire_sync_rows rows;
 
+    *out_detail = WIRE_SYNC_ROWS;
     if (wire_get_sync_rows(body, &rows) != 0)
-        return false;
+        return WIRE_DAMAGED;
     if (!in->wanted || in->storing || rows.id != in->id || rows.turn != in->turn ||
         peer->origin != in->donor)
-        return true; /* Of an earlier try. */
+        return WIRE_OK; /* Of an earlier try. */
     if (rows.gone) {
         restart(core);
-        return true;
+        return WIRE_OK;
     }
-    if (!is_asked_for(in, &rows) || !are_behind(in, &rows))
-        return false;
+    const uint8_t reason = judge_rows(core, &rows, out_detail);
+    if (reason != WIRE_OK)
+        return reason;
     in->patience = 0;
     if (rows.flush != core->flush) {
         /* One of us does not know yet that the group was emptied. */
         core_flush(core, rows.flush);
         restart(core);
         in->heard_ms = core->now.mono_ms;
-        return true;
+        return WIRE_OK;
     }
     if (in->anew && !core_resync_replaces(core, peer, &rows)) {
         core_resync_turn(core);
-        return true; /* Asked for again after a while: a later checkpoint may do. */
+        return WIRE_OK; /* Asked for again after a while: a later checkpoint may do. */
     }
-    if (!is_of_checkpoint(in, &rows))
-        return false;
+    if (!is_of_checkpoint(in, &rows)) {
+        *out_detail = WIRE_SYNC_ROWS;
+        return WIRE_DAMAGED;
+    }
     in->last = rows.last;
     buf_clear(&in->after);
     if (buf_append_bytes(&in->after, rows.last_key) != 0)
-        return true; /* No memory: asked for again after a while. */
+        return WIRE_OK; /* No memory: asked for again after a while. */
     if (in->last)
         in->range.end = rows.end;
     in->storing = true;
@@ -387,16 +431,19 @@ static bool take_rows(struct core *core, struct peer *peer, struct bytes body)
         core->host->sync_begin(core->ctx);
     in->begun = in->entered = true;
     core->host->sync_put(core->ctx, &rows);
-    return true;
+    return WIRE_OK;
 }
 
-bool core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
+void core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
 {
-    if (take_rows(core, peer, body))
-        return true;
+    uint64_t detail;
+    const uint8_t reason = take_rows(core, peer, body, &detail);
+
+    if (reason == WIRE_OK)
+        return;
     if (core->sync_in.wanted && !core->sync_in.storing && peer->origin == core->sync_in.donor)
         restart(core); /* From somebody else. */
-    return false;
+    core_park(core, peer, reason, detail);
 }
 
 /* Rows that make no sense: another donor may have better ones, from the first key on. */
@@ -430,7 +477,7 @@ void core_sync_stored(struct core *core, int err)
         /* Of an earlier copy: our own rows may still hold that. */
         for (unsigned i = 0; i < core->newest.count && !in->anew; i++)
             IGNORE_RESULT(posv_raise(&in->newest, core->newest.origin[i], core->newest.at[i]));
-        core->host->sync_finish(core->ctx, &in->vector, &in->newest, in->resync && !in->anew);
+        end_copy(core, in->resync && !in->anew);
         return;
     }
     in->storing = false;
@@ -475,7 +522,7 @@ void core_sync_finished(struct core *core)
     in->storing = false;
     if (restart_if_stale(core))
         return;
-    in->wanted = false;
+    in->wanted = in->ending = false;
     buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);
     /* What was kept is gone, also from those to whom it was given. */
@@ -500,7 +547,7 @@ static void read_more(struct core *core, struct peer *peer)
 
     ask.range.sums = buf_bytes(&out->sums);
     out->busy = true;
-    out->ended = false;
+    out->ended = out->again = false;
     core->host->sync_read(core->ctx, peer->origin, &ask, core->options.sync_bytes);
 }
 
@@ -518,6 +565,14 @@ static void send_gone(struct core *core, struct peer *peer, uint32_t id, uint32_
     const struct wire_sync_rows head = {.id = id, .turn = turn, .gone = true};
 
     send_rows(core, peer, &head, &(struct core_piece){0});
+}
+
+static bool is_noted(const struct sync_out *out, const struct wire_sync_ask *msg)
+{
+    return out->range.first == msg->range.first && out->range.end == msg->range.end &&
+           out->range.bits == msg->range.bits && out->range.seed == msg->range.seed &&
+           bytes_eq(buf_bytes(&out->after), msg->after) &&
+           bytes_eq(buf_bytes(&out->sums), msg->range.sums);
 }
 
 /* False: there is no memory for it. */
@@ -541,7 +596,7 @@ static void open_copy(struct core *core, struct peer *peer, uint32_t id)
         posv_copy(&peer->floor, &core->covered);
     peer->has_floor = true;
     out->open = out->busy = true;
-    out->ended = false;
+    out->ended = out->again = false;
     out->id = id;
     core->host->sync_open(core->ctx, peer->origin, id);
 }
@@ -559,11 +614,15 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
         return true;
     }
     if (core->self_state != MEMBER_ACTIVE || (out->busy && !is_open) ||
+        (core->sync_in.ending && !is_open) ||
         (core->sync_in.wanted && !core_resync_yield(core, peer, msg.entered)))
         return true; /* It will ask again, or another one. */
-    /* What is being read is what is asked for once more: no answer has come in between. */
-    if (!out->busy && !note_ask(out, &msg))
+    /* What is being read is what is asked for once more, or no use to anybody. */
+    out->again = out->busy && !is_noted(out, &msg);
+    if ((out->again || !out->busy) && !note_ask(out, &msg)) {
+        out->awaited = false;
         return true;
+    }
     out->turn = msg.turn;
     out->asked_ms = core->now.mono_ms;
     out->awaited = true;
@@ -621,6 +680,10 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         core_sync_close(core, peer);
         return;
     }
+    if (out->again && out->awaited) {
+        read_more(core, peer);
+        return;
+    }
     if (err != 0 || !out->awaited)
         return; /* It is asked for once more. */
     out->awaited = false;
@@ -645,6 +708,26 @@ bool core_sync_giving(const struct core *core)
             return true;
     }
     return false;
+}
+
+bool core_sync_let_go(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+    bool open = false;
+
+    CHECK(in->ending);
+    if (in->let_go_ms == 0)
+        in->let_go_ms = u64_max(core->now.mono_ms, 1);
+    const bool late = is_over(core, in->let_go_ms, HOLD_TIMEOUTS);
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        struct peer *peer = core->peers[i];
+        const struct sync_out *out = &peer->sync_out;
+
+        if (late || (out->ended && !out->busy) || is_over(core, out->asked_ms, IDLE_TIMEOUTS))
+            core_sync_close(core, peer);
+        open = open || out->open;
+    }
+    return !open;
 }
 
 void core_sync_acked(struct core *core, struct peer *peer)

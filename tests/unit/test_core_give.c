@@ -179,6 +179,30 @@ static void a_checkpoint_that_the_host_has_lost_is_gone(void **state)
     expect_u64(f->close_count, 1);
 }
 
+/* A joiner that restarted, and whose number is the same by chance: it has nothing any more. */
+static void what_was_read_for_another_question_is_not_given(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[64];
+    const struct wire_row row = {.key = BYTES_LIT("cc"), .row = row_of("v", bytes)};
+    const struct core_piece piece = {.rows = &row, .count = 1};
+
+    begin_to_give(f);
+    core_sync_rows(f->core, PEER, 3, 0, &piece);
+    ask_for(f, PEER, 3, "bb");
+    expect_u64(f->read_count, 2);
+    core_link_down(f->core, PEER);
+    link_peer(f, PEER);
+    forget_sent(f);
+    ask_for(f, PEER, 3, "");
+    core_sync_rows(f->core, PEER, 3, 0, &piece); /* Behind "bb". */
+    expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 0);
+    expect_u64(f->read_count, 3);
+    expect_u64(f->read_after_len, 0);
+    core_sync_rows(f->core, PEER, 3, 0, &piece);
+    expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 1);
+}
+
 static void a_joiner_is_no_donor(void **state)
 {
     struct fixture *f = *state;
@@ -201,6 +225,7 @@ int main(void)
         CORE_TEST(a_copy_that_is_acknowledged_is_closed, setup_recovered),
         CORE_TEST(a_checkpoint_from_before_a_flush_is_gone, setup_recovered),
         CORE_TEST(a_checkpoint_that_the_host_has_lost_is_gone, setup_recovered),
+        CORE_TEST(what_was_read_for_another_question_is_not_given, setup_recovered),
         CORE_TEST(a_joiner_is_no_donor, setup),
     };
 

@@ -48,10 +48,10 @@ static void who_is_left_alone_goes_on_with_what_it_had(void **state)
     log_local(f, 11);
 }
 
-static void ask_as_one_who_resyncs(struct fixture *f, uint8_t from, bool entered)
+static void ask_as_one_who_resyncs(struct fixture *f, uint8_t from, uint32_t id, bool entered)
 {
     const struct wire_sync_ask ask = {
-        .id = 3, .entered = entered, .range = {.bits = WIRE_SYNC_ALL}};
+        .id = id, .entered = entered, .range = {.bits = WIRE_SYNC_ALL}};
 
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
     assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
@@ -69,9 +69,9 @@ static void who_has_put_rows_aside_gives_what_it_had_to_another_such(void **stat
 
     fall_behind(f);
     (void)ask_for_two_buckets(f, &head, &ask);
-    ask_as_one_who_resyncs(f, THIRD, false);
+    ask_as_one_who_resyncs(f, THIRD, 3, false);
     expect_u64(f->open_count, 0);
-    ask_as_one_who_resyncs(f, THIRD, true);
+    ask_as_one_who_resyncs(f, THIRD, 3, true);
     expect_u64(f->open_count, 1);
     core_sync_opened(f->core, THIRD, 3, 0, &at, 0);
     expect_u64(f->read_count, 1);
@@ -80,6 +80,79 @@ static void who_has_put_rows_aside_gives_what_it_had_to_another_such(void **stat
     expect_u64(posv_get(&given.at, SELF).seq, 10);
     assert_true(core_resyncing(f->core)); /* Its own goes on all the while. */
     assert_int_equal(core_may_write(f->core), CORE_WRITE_RESYNC);
+}
+
+/* It has all rows of PEER, and THIRD and FOURTH read what it keeps. */
+static void come_to_the_end(struct fixture *f)
+{
+    const struct posv at = posv_with(SELF, (struct pos){10, HLC(-100)});
+    const struct wire_sync_range range = {.first = 10, .end = KEY_SLOTS, .bits = WIRE_SYNC_ALL};
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    link_peer(f, FOURTH);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    for (uint8_t origin = THIRD; origin <= FOURTH; origin++) {
+        ask_as_one_who_resyncs(f, origin, 3, true);
+        core_sync_opened(f->core, origin, 3, 0, &at, 0);
+    }
+    head.differ = BYTES_LIT("\x03");
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    core_sync_summed(f->core, &range);
+    head.end = KEY_SLOTS;
+    head.differ = bytes_of(NULL, 0);
+    answer(f, donor, &head, NULL);
+    core_sync_stored(f->core, 0);
+    expect_u64(f->finish_count, 1);
+    expect_u64(f->open_count, 2);
+}
+
+/* Of two who give each other rows, the one that is done must not take the other's away. */
+static void who_comes_to_the_end_waits_for_those_who_read_what_goes(void **state)
+{
+    struct fixture *f = *state;
+    const struct core_piece more = {.last = true, .end = 0};
+    const struct core_piece last = {.last = true, .end = KEY_SLOTS};
+
+    come_to_the_end(f);
+    assert_false(core_sync_let_go(f->core));
+    expect_u64(f->close_count, 0);
+    core_sync_rows(f->core, THIRD, 3, 0, &more);
+    const unsigned reads = f->read_count;
+    ask_as_one_who_resyncs(f, THIRD, 3, true); /* On with it; */
+    expect_u64(f->read_count, reads + 1);
+    core_sync_rows(f->core, THIRD, 3, 0, &last);
+    core_sync_rows(f->core, FOURTH, 3, 0, &more);
+    assert_false(core_sync_let_go(f->core));
+    expect_u64(f->close_count, 1); /* to its end. */
+    ask_as_one_who_resyncs(f, THIRD, 4, true);
+    expect_u64(f->open_count, 2); /* No more is begun, */
+    wait_in_silence(f, 5 * CORE_TIMEOUT_MS_DEFAULT);
+    assert_true(core_sync_let_go(f->core)); /* and who does not ask on is not waited for. */
+    core_sync_finished(f->core);
+    assert_false(core_syncing(f->core));
+    ask_as_one_who_resyncs(f, THIRD, 4, true);
+    expect_u64(f->open_count, 3);
+}
+
+static void who_comes_to_the_end_does_not_wait_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    unsigned seconds = 0;
+
+    come_to_the_end(f);
+    for (; !core_sync_let_go(f->core); seconds++) {
+        wait_in_silence(f, 1000);
+        for (uint8_t origin = THIRD; origin <= FOURTH; origin++) {
+            core_sync_rows(f->core, origin, 3, 0, &(struct core_piece){.last = true});
+            ask_as_one_who_resyncs(f, origin, 3, true);
+        }
+        assert_in_range(seconds, 0, 100);
+    }
+    expect_u64(f->close_count, 2);
+    assert_in_range(seconds, 30, 100);
 }
 
 /* Its rows are a copy of PEER's, and may hold one batch more than was in the vector. */
@@ -266,6 +339,8 @@ int main(void)
         CORE_TEST(who_has_nothing_to_give_is_asked_late, setup_behind),
         CORE_TEST(who_is_left_alone_goes_on_with_what_it_had, setup_behind),
         CORE_TEST(who_has_put_rows_aside_gives_what_it_had_to_another_such, setup_behind),
+        CORE_TEST(who_comes_to_the_end_waits_for_those_who_read_what_goes, setup_behind),
+        CORE_TEST(who_comes_to_the_end_does_not_wait_for_ever, setup_behind),
         CORE_TEST(a_history_ends_not_before_what_rows_of_a_copy_hold, setup_copied),
         CORE_TEST(who_remains_alone_waits_for_nothing_that_rows_hold, setup_copied),
         CORE_TEST(rows_that_hold_too_much_of_a_history_are_exchanged, setup_copied),

@@ -259,6 +259,51 @@ static void rows_that_make_no_sense_end_the_link(void **state)
     expect_u64(ask.after.len, 0);
 }
 
+static void expect_bad_vector(struct fixture *f, const struct posv *at, uint8_t reason)
+{
+    struct wire_sync_ask ask;
+
+    const uint8_t donor = asked(f, &ask);
+    const struct wire_sync_rows head = {
+        .id = ask.id, .last = true, .end = ask.range.end, .at = *at, .newest = *at};
+    const unsigned count = f->put_count;
+    answer(f, donor, &head, NULL);
+    expect_bye(f, donor, reason);
+    expect_u64(f->put_count, count);
+    assert_true(core_syncing(f->core));
+}
+
+/* They would become ours, and more of them than there is place for. */
+static void rows_of_origins_that_nobody_knows_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    struct posv at = posv_with(PEER, (struct pos){9, HLC(-9)});
+
+    start_joiner(f);
+    for (unsigned i = 0; at.count < VV_ORIGINS_MAX; i++)
+        assert_int_equal(posv_raise(&at, (uint8_t)(100 + i), (struct pos){1, HLC(-9)}), 0);
+    expect_bad_vector(f, &at, WIRE_PROTOCOL_ERR);
+}
+
+/* A clock would follow it for ever. */
+static void rows_from_the_future_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    const struct posv at = posv_with(PEER, (struct pos){9, HLC(2 * CORE_AHEAD_MS_MAX)});
+
+    start_joiner(f);
+    expect_bad_vector(f, &at, WIRE_CLOCK);
+}
+
+static void rows_with_another_history_end_the_link(void **state)
+{
+    struct fixture *f = *state;
+    const struct posv at = posv_with(PEER, (struct pos){9, HLC(-60)}); /* Its fifth is of -50. */
+
+    fall_behind(f);
+    expect_bad_vector(f, &at, WIRE_PROTOCOL_ERR);
+}
+
 static void a_flush_on_the_way_starts_the_copy_anew(void **state)
 {
     struct fixture *f = *state;
@@ -578,6 +623,9 @@ int main(void)
         CORE_TEST(a_silent_donor_is_left, setup),
         CORE_TEST(a_donor_is_given_more_time_when_nobody_answers, setup),
         CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
+        CORE_TEST(rows_of_origins_that_nobody_knows_end_the_link, setup),
+        CORE_TEST(rows_from_the_future_end_the_link, setup),
+        CORE_TEST(rows_with_another_history_end_the_link, setup_behind),
         CORE_TEST(a_flush_on_the_way_starts_the_copy_anew, setup),
         CORE_TEST(a_resync_asks_range_by_range_for_what_differs, setup_behind),
         CORE_TEST(a_range_goes_on_when_the_link_is_back, setup_behind),
