@@ -122,8 +122,7 @@ def run(args):
         group.await_same()
         # Their stores have it all then, and it is not for the logs to bring it.
         for m in (a, b):
-            m.stop()
-            m.start()
+            m.restart_saved()
         group.await_active()
         receiver_dies(group, ways, a, b, c)
         giver_dies(group, ways, [a, b, c], d)

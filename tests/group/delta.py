@@ -80,8 +80,7 @@ def outgrow(writer, members):
     wait_until('the logs have grown', grown)
     # What their stores have is persistent then, and may go from the log.
     for m in members:
-        m.stop()
-        m.start()
+        m.restart_saved()
     for m in members:
         wait_until(lambda m=m: '%s is back: %s' % (m.name, m.status()), m.is_active)
     wait_until(lambda: 'the logs are trimmed: %s' % writer.lags(), trimmed)

@@ -86,9 +86,8 @@ def outgrow(member):
     """Its log loses what it has now."""
     begin = log_begin(member)
     churn(member)
-    # What the store has is persistent after a restart, and may go from the log then.
-    member.stop()
-    member.start()
+    # What the store has is persistent then, and may go from the log.
+    member.restart_saved()
     churn(member)
     wait_until(lambda: 'a peer is behind: %s' % member.server.log_text()[-2000:],
                lambda: 'a peer was away for longer' in member.server.log_text())
