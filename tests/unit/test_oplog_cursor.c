@@ -155,9 +155,9 @@ struct follower {
     struct fx *fx;
     _Atomic uint64_t durable_lsn;
     _Atomic bool stop;
-    uint64_t read;
+    _Atomic uint64_t read;
     uint64_t resets;
-    int err;
+    _Atomic int err; /* The thread has ended with it. */
 };
 
 static void follow(void *arg)
@@ -187,10 +187,10 @@ static void follow(void *arg)
         }
         const size_t len = fx_payload(f->fx->payload_seed, next, FX_LEN_MAX, payload);
         if (err != 0 || record.lsn != next || !bytes_eq(record.payload, bytes_of(payload, len))) {
-            f->err = err == 0 ? -ERR_RANGE : err;
+            atomic_store(&f->err, err == 0 ? -ERR_RANGE : err);
             break;
         }
-        f->read++;
+        atomic_fetch_add(&f->read, 1);
         next++;
     }
     oplog_cursor_close(cursor);
@@ -206,7 +206,8 @@ static void a_reader_on_another_thread_sees_only_true_records(void **state)
     seed_rng(&rng, 1);
     fx_start(fx);
     expect_i64(thread_start(&thread, "follow", follow, &f), 0);
-    for (int i = 0; i < 6000; i++) {
+    /* However late the thread begins. */
+    for (int i = 0; i < 6000 || (atomic_load(&f.read) == 0 && atomic_load(&f.err) == 0); i++) {
         (void)fx_append(fx);
         if (rng_below(&rng, 10) == 0)
             fx_settle(fx);
@@ -217,8 +218,8 @@ static void a_reader_on_another_thread_sees_only_true_records(void **state)
     atomic_store(&f.stop, true);
     thread_join(&thread);
 
-    expect_i64(f.err, 0);
-    assert_true(f.read > 0);
+    expect_i64(atomic_load(&f.err), 0);
+    assert_true(atomic_load(&f.read) > 0);
 }
 
 /* --- inspection --- */
