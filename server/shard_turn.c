@@ -361,6 +361,7 @@ static void on_cron(struct reactor_timer *t)
     if (sh->cron_count % 100 == 0) {
         close_idle(sh);
         shard_look_persisted(sh);
+        ks_demote_age(sh->ks);
     }
     reactor_timer_start(sh->reactor, &sh->cron, now_ms + CRON_MS, on_cron);
 }

@@ -5,6 +5,7 @@
 #include "engine/base/crc16.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/flush.h"
 #include "engine/space/ks_state.h"
 
 /* The part of DRAM that the ring of probation may take. */
@@ -13,6 +14,9 @@
 #define LEAVES_PER_LOOK 4
 /* A full turn of the hand that frees nothing ends the slice: what is left is dirty or in use. */
 #define IDLE_LEAVES_MAX 512
+/* Large collections have a good part of DRAM: this share, with so much for an element. */
+#define LARGE_SHARE      4
+#define LARGE_ELEM_BYTES 64
 /* Parts of a turn of the hand, in which the turn of the large collections is counted. */
 #define TURN_BITS   32
 #define CURSOR_BITS (KEYTAB_CURSOR_HASH_BITS + 14)
@@ -109,8 +113,28 @@ void ks_probation_deinit(struct keyspace *ks)
 
 struct hand {
     struct keyspace *ks;
-    uint32_t met; /* Hot keys, but for large collections. */
+    uint32_t met; /* Hot keys, but for large collections; in one step of the hand. */
 };
+
+void ks_demote_age(struct keyspace *ks)
+{
+    ks->clock_may_age = true;
+}
+
+/*
+ * Whether the turn of the hand that begins now takes touches away. Where large collections wait for
+ * the write-back the hand comes round a few keys many times a second, mostly in vain, and would
+ * take keys that are read every other moment.
+ */
+static bool turn_ages(struct keyspace *ks)
+{
+    const bool writing = dirty_any(&ks->dirty) || ks_flush_busy(ks);
+    const bool large = ks->large_size * LARGE_ELEM_BYTES > ks->bytes / LARGE_SHARE;
+    const bool ages = ks->clock_may_age || !writing || !large;
+
+    ks->clock_may_age = false;
+    return ages;
+}
 
 /*
  * A large hash may be pinned by one command after the other, all the time: of hashes and sets only
@@ -156,7 +180,8 @@ static void visit(void *ctx, const struct keytab_entry *entry)
     if (obj->pins != 0)
         return;
     if (obj->heat != 0) {
-        obj->heat--;
+        if (h->ks->clock_ages)
+            obj->heat--;
         return;
     }
     if (obj->h.dirty == 0 && !(large && goes_in_parts(obj)))
@@ -180,23 +205,27 @@ static bool shed_large(struct keyspace *ks)
 }
 
 /* A step of the hand, or of the large collections, whichever is behind. True as shed_large. */
-static bool look(struct keyspace *ks)
+static bool look(struct hand *h)
 {
-    struct hand h = {.ks = ks};
+    struct keyspace *ks = h->ks;
     const uint64_t before = ks->bytes, from = ks->clock_hand;
 
     if (ks->large_credit >> TURN_BITS != 0) {
         ks->large_credit -= UINT64_C(1) << TURN_BITS;
         return shed_large(ks);
     }
-    for (int i = 0; i < LEAVES_PER_LOOK; i++)
-        ks->clock_hand = keytab_walk(ks->tab, ks->clock_hand, visit, &h);
+    h->met = 0;
+    for (int i = 0; i < LEAVES_PER_LOOK; i++) {
+        if (ks->clock_hand == 0)
+            ks->clock_ages = turn_ages(ks);
+        ks->clock_hand = keytab_walk(ks->tab, ks->clock_hand, visit, h);
+    }
     const uint64_t turn = UINT64_C(1) << CURSOR_BITS;
     const uint64_t moved =
         ks->clock_hand > from ? ks->clock_hand - from : turn - (from - ks->clock_hand);
     const uint64_t steps = u64_min(ks->large_size / COLL_SHED_SIZE, UINT32_MAX);
     ks->large_credit += steps * (moved >> (CURSOR_BITS - TURN_BITS));
-    const bool nearer = h.met == 0 && shed_large(ks);
+    const bool nearer = h->met == 0 && shed_large(ks);
     return nearer || ks->bytes < before;
 }
 
@@ -204,6 +233,7 @@ bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
 {
     const uint64_t start = ks->bytes;
     const uint64_t until_ns = clock_mono_ns() + slice_ns;
+    struct hand h = {.ks = ks};
     struct ks_probation *p = ks->probation;
     uint32_t idle = 0;
     bool nearer = false;
@@ -212,7 +242,7 @@ bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
     while (p->count > keytab_count_hot(ks->tab) / 10 && start - ks->bytes < bytes)
         probation_pop(ks);
     while (start - ks->bytes < bytes && ks->bytes <= start && idle < IDLE_LEAVES_MAX) {
-        const bool any = look(ks);
+        const bool any = look(&h);
         nearer |= any;
         idle = any ? 0 : idle + LEAVES_PER_LOOK;
         if (clock_mono_ns() >= until_ns)

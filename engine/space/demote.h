@@ -12,6 +12,9 @@
  * step with the hand, or as the time allows where the hand meets cold keys only. Hashes and sets
  * shrink that way until they are large no more; then the key goes as others do.
  *
+ * While large collections wait for the write-back, and have a good part of DRAM, keys lose a touch
+ * a second at most (ks_demote_age): the hand finds little then and comes round all the time.
+ *
  * Only clean rows can leave; dirty ones are brought to the store first (flush.h). Work is done in
  * slices of bounded time.
  *
@@ -33,6 +36,9 @@ void ks_set_pressure(struct keyspace *ks, bool pressure);
  * is dirty or in use. True: something was freed, or will be by the next slice.
  */
 bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
+
+/* To be called once a second: the next turn of the hand takes a touch of each key away. */
+void ks_demote_age(struct keyspace *ks);
 
 /* Bytes of keys, elements and the key table in DRAM, as allocated. */
 uint64_t ks_bytes(const struct keyspace *ks);

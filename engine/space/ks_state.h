@@ -160,6 +160,8 @@ struct keyspace {
     uint64_t large_credit;   /* What their turn is behind that of the keys. */
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
     uint64_t applied_lsn;
+    bool clock_ages;      /* The present turn of the clock's hand takes touches away. */
+    bool clock_may_age;   /* The next one does in any case. */
     bool clearing;        /* What ks_clear forgot is being freed. */
     bool gathers;         /* ks_submit_reads is called at the end of each turn. */
     bool writing_here;    /* ks_flush_batch_now writes from the shard's thread. */

@@ -27,6 +27,7 @@
 #define MEMBERS      40
 #define MANY         4000
 #define STRINGS      2000
+#define USED         20
 #define STRING_BYTES 1000
 #define NOW_MS       1700000000000ull
 #define SECOND       1000000000ull
@@ -144,12 +145,12 @@ static struct ks_key string_key(unsigned k, char name[16])
 }
 
 /* Each value begins with the number of its key. */
-static void set_strings(struct core *c)
+static void set_strings(struct core *c, unsigned count)
 {
     char name[16];
     uint8_t value[STRING_BYTES] = {0};
 
-    for (unsigned k = 0; k < STRINGS; k++) {
+    for (unsigned k = 0; k < count; k++) {
         const struct ks_key key = string_key(k, name);
         le32_store(value, k);
         mut_begin(c->mut, NOW_MS);
@@ -205,7 +206,7 @@ static void test_a_large_set_among_cold_keys_leaves_at_once(void **state)
 
     (void)state;
     core_init(&c);
-    set_strings(&c);
+    set_strings(&c, STRINGS);
     chill(&c);
     const struct ks_key key = key_of(1, name);
     add_some(&c, &key, MANY);
@@ -219,6 +220,56 @@ static void test_a_large_set_among_cold_keys_leaves_at_once(void **state)
     assert_true(hot_bytes(&c) < before / 2);
     ks_wait_unpin(&c.wait);
     chill(&c);
+    core_deinit(&c);
+}
+
+static unsigned hot_strings(struct core *c, unsigned count)
+{
+    char name[16];
+    unsigned hot = 0;
+
+    for (unsigned k = 0; k < count; k++) {
+        const struct ks_key key = string_key(k, name);
+        hot += ks_peek(c->ks, &key, NOW_MS) != NULL;
+    }
+    return hot;
+}
+
+static void demote_a_hundred_times(struct core *c)
+{
+    for (int slice = 0; slice < 100; slice++)
+        (void)ks_demote_some(c->ks, 4096, SECOND);
+}
+
+/*
+ * The hand came round some dozens of keys many times while a set waited for the store, and each of
+ * its turns took a touch: GETs of other clients went to flash all the time beside a large SADD.
+ */
+static void test_keys_in_use_stay_while_a_large_set_is_written(void **state)
+{
+    static struct core c;
+    char name[16];
+
+    (void)state;
+    core_init(&c);
+    set_strings(&c, USED);
+    write_all_now(&c);
+    for (unsigned k = 0; k < USED; k++) {
+        const struct ks_key used = string_key(k, name);
+        assert_non_null(ks_get(c.ks, &used, NOW_MS));
+    }
+    const struct ks_key key = key_of(1, name);
+    add_some(&c, &key, MANY);
+
+    demote_a_hundred_times(&c);
+    expect_u64(hot_strings(&c, USED), USED);
+
+    /* Nobody has used them for some seconds. */
+    for (int second = 0; second < OBJ_HEAT_MAX + 2; second++) {
+        ks_demote_age(c.ks);
+        demote_a_hundred_times(&c);
+    }
+    expect_u64(hot_strings(&c, USED), 0);
     core_deinit(&c);
 }
 
@@ -297,7 +348,7 @@ static void test_replay_stays_within_its_bytes(void **state)
 
     (void)state;
     core_init(&c);
-    set_strings(&c);
+    set_strings(&c, STRINGS);
     core_close(&c);
     c.replay_bytes_max = STRINGS * STRING_BYTES / 4;
     core_open(&c);
@@ -316,7 +367,7 @@ static void test_replay_with_room_writes_nothing(void **state)
 
     (void)state;
     core_init(&c);
-    set_strings(&c);
+    set_strings(&c, STRINGS);
     core_close(&c);
     c.replay_bytes_max = 4 * STRINGS * STRING_BYTES;
     core_open(&c);
@@ -384,7 +435,7 @@ static void test_a_damaged_checkpoint_is_made_anew(void **state)
     (void)state;
     for (enum harm harm = 0; harm < HARM_END; harm++) {
         core_init(&c);
-        set_strings(&c);
+        set_strings(&c, STRINGS);
         make_checkpoint(&c);
         harm_checkpoint(&c, harm);
         add_one_string(&c);
@@ -411,7 +462,7 @@ static void test_a_start_beside_a_damaged_checkpoint_reads_the_rows(void **state
     (void)state;
     for (enum harm harm = 0; harm < HARM_END; harm++) {
         core_init(&c);
-        set_strings(&c);
+        set_strings(&c, STRINGS);
         make_checkpoint(&c);
         harm_checkpoint(&c, harm);
         add_one_string(&c);
@@ -440,7 +491,7 @@ static void test_gathered_reads_go_together(void **state)
 
     (void)state;
     core_init(&c);
-    set_strings(&c);
+    set_strings(&c, STRINGS);
     chill(&c);
     const struct ks_metrics before = *ks_metrics(c.ks);
     for (unsigned k = 0; k < most + more; k++) {
@@ -473,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_no_slice_beside_the_callers_writes),
         cmocka_unit_test(test_a_lost_row_is_an_error),
         cmocka_unit_test(test_a_large_set_among_cold_keys_leaves_at_once),
+        cmocka_unit_test(test_keys_in_use_stay_while_a_large_set_is_written),
         cmocka_unit_test(test_removed_members_are_not_drawn_from),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
