@@ -150,7 +150,7 @@ struct sums {
 
 /* --- room for what peers send --- */
 
-#define ROOM_WHY_BYTES 256u
+#define ROOM_WHY_BYTES 384u
 
 struct room {
     bool full;                /* There was none for a while. */

@@ -66,11 +66,23 @@ static const char *find_why(struct replica *r)
     if (why != NULL)
         return why;
     const bool begins = t->aside_due && t->kept == NULL && core_resyncing(r->core);
-    if (begins || core_resync_waits(r->core))
+    if (begins || core_resync_waits(r->core) != CORE_WAIT_NOT)
         return replica_no_room(r, REPLICA_ROOM_ASIDE, 0);
     if (t->copying)
         return replica_no_room(r, REPLICA_ROOM_ROWS, t->rows.len);
     return replica_no_room(r, REPLICA_ROOM_BATCH, len);
+}
+
+/* Batches that can be taken are, meanwhile. */
+static const char exchange[] =
+    "a member is to be unlinked that rows here have more of than anybody's log: they wait to be "
+    "exchanged for those of a peer: ";
+
+static void note_why(struct replica *r, const char *why)
+{
+    const bool exchanges = core_resync_waits(r->core) == CORE_WAIT_EXCHANGE;
+
+    (void)snprintf(r->room.why, sizeof(r->room.why), "%s%s", exchanges ? exchange : "", why);
 }
 
 static void becomes_full(struct replica *r)
@@ -106,7 +118,7 @@ void replica_room_tick(struct replica *r)
     const char *why = find_why(r);
 
     if (why != NULL)
-        (void)snprintf(room->why, sizeof(room->why), "%s", why);
+        note_why(r, why);
     if ((why != NULL) == room->full)
         room->other_ms = 0;
     else if (room->other_ms == 0)

@@ -150,7 +150,8 @@ static void waits_text(const struct control *control, char *out)
             SAY(&text, " %s", m->at[origin - 1].name);
     }
     if (control->waits_positions)
-        SAY(&text, ": it may have writes that no other has; it can be unlinked as well");
+        SAY(&text, ": it may have writes that no other has, and its STATUS says what it "
+                   "waits for; it can be unlinked as well");
     else
         SAY(&text, ": not enough members answer");
     memcpy(out, text.ptr, text.len);

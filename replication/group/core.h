@@ -288,7 +288,13 @@ bool core_syncing(const struct core *core);
 /* Of these, a resync: by itself, from core_tick (core_resync.c). */
 bool core_resyncing(const struct core *core);
 /* One is due, and waits for room. */
-bool core_resync_waits(const struct core *core);
+enum core_wait {
+    CORE_WAIT_NOT,
+    CORE_WAIT_RESYNC,   /* For what no log has any more. */
+    CORE_WAIT_EXCHANGE, /* Of rows that hold too much of a member that is to be unlinked. */
+};
+
+enum core_wait core_resync_waits(const struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
 /*

@@ -94,7 +94,8 @@ struct sync_out {
     uint32_t id;
     uint32_t turn; /* Of what was asked for last. */
     uint32_t flush;
-    uint64_t asked_ms;
+    uint64_t asked_ms; /* The last time that rows were asked for, */
+    uint64_t alive_ms; /* and the last sign that they will be. */
     struct posv at;
     struct posv newest;
     struct wire_sync_range range; /* What was asked for last; its sums stand in `sums`. */
@@ -122,6 +123,7 @@ struct sync_in {
     uint32_t id;   /* Of the checkpoint that is asked for: the first of a start is random. */
     uint32_t turn; /* How often anything was. */
     uint64_t heard_ms;
+    uint64_t said_ms;             /* The last time that the donor was told anything. */
     unsigned patience;            /* The next timeout is so many times doubled. */
     struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
     struct buf sums;
@@ -238,6 +240,7 @@ struct core {
     struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
     uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
     enum core_room room;
+    enum core_wait resync_wait; /* As of the last tick. */
     bool forked;
     bool went_back;
     bool fenced;       /* By skew: */

@@ -158,8 +158,7 @@ bool core_resync_is_alone(const struct core *core)
 static bool any_helps(const struct core *core)
 {
     for (unsigned i = 0; i < core->peers_count; i++) {
-        /* Without room what is here can be read. */
-        if (core->room == CORE_ROOM_OK && core_resync_helps(core, core->peers[i]))
+        if (core_resync_helps(core, core->peers[i]))
             return true;
     }
     return false;
@@ -183,16 +182,26 @@ static void begin(struct core *core)
     }
 }
 
+/* Without room what is here can be read. */
+static void begin_with_room(struct core *core)
+{
+    if (core->room == CORE_ROOM_OK)
+        begin(core);
+    else
+        core->resync_wait = core->sync_in.anew ? CORE_WAIT_EXCHANGE : CORE_WAIT_RESYNC;
+}
+
 void core_resync_check(struct core *core)
 {
     enum need need = NEED_NOTHING;
 
+    core->resync_wait = CORE_WAIT_NOT;
     if (!core->options.resync || core->sync_in.wanted || core->forked || core->went_back ||
         core->self_state == MEMBER_SEALED || core->members.count == 0 || core_sync_giving(core))
         return;
     core->sync_in.anew = core_seal_stranded(core);
     if (core->sync_in.anew && any_helps(core)) {
-        begin(core);
+        begin_with_room(core);
         return;
     }
     core->sync_in.anew = false;
@@ -210,7 +219,7 @@ void core_resync_check(struct core *core)
     if (core->now.mono_ms - core->stuck_ms >=
             (need == NEED_SOON ? core->options.relay_ms : core->options.timeout_ms) &&
         any_helps(core))
-        begin(core);
+        begin_with_room(core);
 }
 
 void core_resync_turn(struct core *core)
@@ -227,13 +236,9 @@ void core_resync_turn(struct core *core)
         in->anew = anew;
 }
 
-bool core_resync_waits(const struct core *core)
+enum core_wait core_resync_waits(const struct core *core)
 {
-    bool helps = false;
-
-    for (unsigned i = 0; i < core->peers_count; i++)
-        helps = helps || core_resync_helps(core, core->peers[i]);
-    return helps && core->room != CORE_ROOM_OK && core->stuck_ms != 0 && !core->sync_in.wanted;
+    return core->resync_wait;
 }
 
 void core_resync_put_off(struct core *core)

@@ -7,6 +7,9 @@
  * meanwhile. What is newer than V comes from the logs afterwards, over rows that may have it
  * already: that does no harm, as after a crash.
  *
+ * A joiner that is at work for long on what it was given, for want of room, says so again and again
+ * (`waits`), so that the donor does not take its silence for its end.
+ *
  * A copy is of one checkpoint. When a link breaks the donor keeps it for a while, and the joiner
  * goes on behind the last key that it has. When the checkpoint is gone, as the donor restarted or
  * did not come back in time, what came of it is thrown away and the copy begins anew. Rows of two
@@ -53,16 +56,26 @@
 
 /* In timeouts of a link: */
 #define IDLE_TIMEOUTS 4u  /* after so many a checkpoint counts as one that nobody reads, */
-#define HOLD_TIMEOUTS 12u /* and after so many it is closed. */
+#define HOLD_TIMEOUTS 12u /* and after so many without a sign of life it is closed. */
 #define BACK_TIMEOUTS 4u  /* After so many a donor whose link is down is left for another one. */
 #define PATIENCE_MAX  2u  /* One that is silent is waited for the double at most so many times. */
 
 /* --- joiner --- */
 
+static void send_ask(struct core *core, const struct wire_sync_ask *msg)
+{
+    struct sync_in *in = &core->sync_in;
+
+    in->said_ms = core->now.mono_ms;
+    if (wire_build_sync_ask(&core->batch, msg) == 0 &&
+        wire_put_body(&core->frame, WIRE_SYNC_ASK, buf_bytes(&core->batch), core->pack) == 0)
+        core_send(core, core_peer_find(core, in->donor));
+    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+}
+
 static void ask(struct core *core)
 {
     struct sync_in *in = &core->sync_in;
-    struct peer *peer = core_peer_find(core, in->donor);
     struct wire_sync_ask msg = {.id = in->id,
                                 .turn = ++in->turn,
                                 .entered = in->entered,
@@ -73,10 +86,7 @@ static void ask(struct core *core)
     msg.range.sums = buf_bytes(&in->sums);
     in->heard_ms = core->now.mono_ms;
     in->lost = false;
-    if (wire_build_sync_ask(&core->batch, &msg) == 0 &&
-        wire_put_body(&core->frame, WIRE_SYNC_ASK, buf_bytes(&core->batch), core->pack) == 0)
-        core_send(core, peer);
-    buf_shrink(&core->batch, 4 * core->options.frame_bytes);
+    send_ask(core, &msg);
 }
 
 /* Goes on with the donor, if it is there; else core_sync_tick finds one. */
@@ -86,6 +96,23 @@ static void ask_on(struct core *core)
 
     if (donor != NULL && donor->state == CORE_LINK_UP)
         ask(core);
+}
+
+/* The host is at work on what the donor gave: it is to keep the rest. */
+static void say_that_it_waits(struct core *core)
+{
+    const struct sync_in *in = &core->sync_in;
+    const struct peer *donor = core_peer_find(core, in->donor);
+    const struct wire_sync_ask msg = {.id = in->id,
+                                      .turn = in->turn,
+                                      .entered = in->entered,
+                                      .goes_on = true,
+                                      .waits = true,
+                                      .range.bits = WIRE_SYNC_ALL};
+
+    if (!in->stale && donor != NULL && donor->state == CORE_LINK_UP &&
+        core->now.mono_ms - in->said_ms >= core->options.timeout_ms)
+        send_ask(core, &msg);
 }
 
 void core_sync_first_range(struct core *core)
@@ -235,7 +262,7 @@ static void close_idle(struct core *core)
         struct peer *peer = core->peers[i];
 
         if (peer->sync_out.open && !peer->sync_out.busy &&
-            is_over(core, peer->sync_out.asked_ms, HOLD_TIMEOUTS))
+            is_over(core, peer->sync_out.alive_ms, HOLD_TIMEOUTS))
             core_sync_close(core, peer);
     }
 }
@@ -295,6 +322,8 @@ void core_sync_tick(struct core *core)
     struct sync_in *in = &core->sync_in;
 
     close_idle(core);
+    if (in->storing)
+        say_that_it_waits(core);
     if (!in->wanted || in->storing)
         return;
     if (in->resync && core->durable_lsn != core->applied_lsn)
@@ -609,6 +638,11 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
     if (wire_get_sync_ask(body, &msg) != 0)
         return false;
     const bool is_open = out->open && out->id == msg.id;
+    if (msg.waits) {
+        if (is_open)
+            out->alive_ms = core->now.mono_ms;
+        return true;
+    }
     if (msg.goes_on && !is_open) {
         send_gone(core, peer, msg.id, msg.turn);
         return true;
@@ -624,7 +658,7 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
         return true;
     }
     out->turn = msg.turn;
-    out->asked_ms = core->now.mono_ms;
+    out->asked_ms = out->alive_ms = core->now.mono_ms;
     out->awaited = true;
     if (out->busy)
         return true;

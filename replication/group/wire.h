@@ -33,7 +33,7 @@
  *     6 CREDIT     total 8
  *     7 NACK       origin 1 | generation 4 | reason 1 | trimmed seq 8
  *     8 BYE        reason 1 | detail 8
- *     9 SYNC_ASK   id 4 | turn 4 | flags 1: 1 = entered, 2 = goes on | first slot 2 |
+ *     9 SYNC_ASK   id 4 | turn 4 | flags 1: 1 = entered, 2 = goes on, 4 = waits | first slot 2 |
  *                  slot beyond the last 2 | bits 1 | seed 8 | length varint | last row key that
  *                  is here | sums: 2^bits times 8; with bits 255: none
  *    10 SYNC_ROWS  id 4 | turn 4 | what 1: 0, 1 = last, 2 = gone | slot beyond the last 2 |
@@ -69,15 +69,17 @@
  * checkpoint; one that `goes on` has rows of it already, and takes none of another. `turn` is
  * returned: what is asked for once more has another one, and its first answer is thrown away.
  * `entered`: rows were put aside already in a resync, so that I can give none myself before it has
- * come to its end. With sums: only those that I do not have in the same way. Each row has a name of
- * 64 bits and a sum (engine/value/row_same.h); the first `bits` of the name say to which of the
- * buckets it belongs, whose sum is that of its rows, modulo 2^64. SYNC_ROWS: here they are, in key
- * order, from a checkpoint that has everything up to the vector, and nothing beyond the newest
- * vector; with `last` there is no more in these slots; `gone`: there is no such checkpoint any
- * more. With `last` `differ` has a bit per bucket (bit i & 7 of byte i >> 3), set where the sums
- * are not the same: all rows of these were sent, none of the others. Without sums, or `last`, it is
- * empty. With sums the giver may end the range at an earlier slot than was asked for, so that what
- * it compares at a time is bounded: what it sends, and `differ`, are then of the slots before that.
+ * come to its end. `waits`: nothing is asked for, nor answered, yet: what was sent is still being
+ * stored, perhaps without room for long, and the checkpoint is wanted on. With sums: only those
+ * that I do not have in the same way. Each row has a name of 64 bits and a sum
+ * (engine/value/row_same.h); the first `bits` of the name say to which of the buckets it belongs,
+ * whose sum is that of its rows, modulo 2^64. SYNC_ROWS: here they are, in key order, from a
+ * checkpoint that has everything up to the vector, and nothing beyond the newest vector; with
+ * `last` there is no more in these slots; `gone`: there is no such checkpoint any more. With `last`
+ * `differ` has a bit per bucket (bit i & 7 of byte i >> 3), set where the sums are not the same:
+ * all rows of these were sent, none of the others. Without sums, or `last`, it is empty. With sums
+ * the giver may end the range at an earlier slot than was asked for, so that what it compares at a
+ * time is bounded: what it sends, and `differ`, are then of the slots before that.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -98,8 +100,8 @@
 
 struct pack;
 
-/* Raised when frames change, or what they mean: since 6, heartbeats tell of room. */
-#define WIRE_PROTOCOL       6u
+/* Raised when frames change, or what they mean: since 7, one who is given a copy may wait. */
+#define WIRE_PROTOCOL       7u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -306,6 +308,7 @@ struct wire_sync_ask {
     uint32_t turn;
     bool entered;
     bool goes_on;
+    bool waits; /* Then the rest is not looked at. */
     struct wire_sync_range range;
     struct bytes after; /* Empty: from the start of the range. */
 };

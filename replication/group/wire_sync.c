@@ -18,6 +18,7 @@
 #define ASK_HEAD_BYTES 22u
 #define ASK_ENTERED    1u
 #define ASK_GOES_ON    2u
+#define ASK_WAITS      4u
 /* id, turn, what, slot, flush epoch, count. */
 #define ROWS_HEAD_BYTES 19u
 
@@ -38,7 +39,7 @@ int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
     uint8_t flags;
 
     if (le32_get(&body, &out->id) != 0 || le32_get(&body, &out->turn) != 0 ||
-        u8_get(&body, &flags) != 0 || (flags & ~(ASK_ENTERED | ASK_GOES_ON)) != 0 ||
+        u8_get(&body, &flags) != 0 || (flags & ~(ASK_ENTERED | ASK_GOES_ON | ASK_WAITS)) != 0 ||
         le16_get(&body, &range->first) != 0 || le16_get(&body, &range->end) != 0 ||
         u8_get(&body, &range->bits) != 0 || le64_get(&body, &range->seed) != 0 ||
         codec_get_bytes(&body, ROWKEY_BYTES_MAX, &out->after) != 0)
@@ -48,6 +49,7 @@ int wire_get_sync_ask(struct bytes body, struct wire_sync_ask *out)
         return -ERR_CORRUPT;
     out->entered = (flags & ASK_ENTERED) != 0;
     out->goes_on = (flags & ASK_GOES_ON) != 0;
+    out->waits = (flags & ASK_WAITS) != 0;
     range->sums = body;
     return body.len == sums_bytes(range->bits) ? 0 : -ERR_CORRUPT;
 }
@@ -65,7 +67,8 @@ int wire_build_sync_ask(struct buf *body, const struct wire_sync_ask *ask)
     uint8_t *at = buf_end(body);
     le32_store(at, ask->id);
     le32_store(at + 4, ask->turn);
-    at[8] = (uint8_t)((ask->entered ? ASK_ENTERED : 0) | (ask->goes_on ? ASK_GOES_ON : 0));
+    at[8] = (uint8_t)((ask->entered ? ASK_ENTERED : 0) | (ask->goes_on ? ASK_GOES_ON : 0) |
+                      (ask->waits ? ASK_WAITS : 0));
     le16_store(at + 9, range->first);
     le16_store(at + 11, range->end);
     at[13] = range->bits;

@@ -30,6 +30,16 @@ static void ask_for(struct fixture *f, uint8_t from, uint32_t id, const char *af
     deliver(f, from);
 }
 
+static void say_that_one_waits(struct fixture *f, uint8_t from, uint32_t id)
+{
+    const struct wire_sync_ask ask = {
+        .id = id, .goes_on = true, .waits = true, .range.bits = WIRE_SYNC_ALL};
+
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_put_body(&f->out, WIRE_SYNC_ASK, buf_bytes(&f->batch), f->pack), 0);
+    deliver(f, from);
+}
+
 /* What was given last. */
 static struct wire_sync_rows given(struct fixture *f, uint8_t to)
 {
@@ -136,6 +146,36 @@ static void a_checkpoint_that_nobody_reads_is_closed(void **state)
     expect_u64(f->open_count, 2);
 }
 
+/* One that cannot store what it has says so, and is given time; nothing else is. */
+static void a_checkpoint_is_kept_for_one_who_waits(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[64];
+    const struct wire_row row = {.key = BYTES_LIT("aa"), .row = row_of("v", bytes)};
+    const struct core_piece piece = {.rows = &row, .count = 1};
+
+    begin_to_give(f);
+    core_sync_rows(f->core, PEER, 3, 0, &piece);
+    forget_sent(f);
+    for (unsigned i = 0; i < 200; i++) {
+        say_that_one_waits(f, PEER, 3);
+        forget_sent(f);
+        tick(f, CORE_TIMEOUT_MS_DEFAULT - 1);
+        expect_u64(count_sent(f, PEER, WIRE_SYNC_ROWS), 0);
+    }
+    expect_u64(f->close_count, 0);
+    expect_u64(f->read_count, 1);
+    ask_for(f, PEER, 3, "aa");
+    expect_u64(f->read_count, 2);
+    core_sync_rows(f->core, PEER, 3, -EIO, NULL);
+    for (unsigned i = 0; f->close_count == 0 && i < 1000; i++) {
+        say_that_one_waits(f, PEER, 2); /* For another one. */
+        forget_sent(f);
+        tick(f, 1000);
+    }
+    expect_u64(f->close_count, 1);
+}
+
 static void a_copy_that_is_acknowledged_is_closed(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +262,7 @@ int main(void)
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
         CORE_TEST(a_checkpoint_outlives_a_broken_link, setup_recovered),
         CORE_TEST(a_checkpoint_that_nobody_reads_is_closed, setup_recovered),
+        CORE_TEST(a_checkpoint_is_kept_for_one_who_waits, setup_recovered),
         CORE_TEST(a_copy_that_is_acknowledged_is_closed, setup_recovered),
         CORE_TEST(a_checkpoint_from_before_a_flush_is_gone, setup_recovered),
         CORE_TEST(a_checkpoint_that_the_host_has_lost_is_gone, setup_recovered),

@@ -219,18 +219,18 @@ static void no_resync_begins_without_room(void **state)
         assert_false(core_syncing(f->core));
         expect_u64(count_sent(f, PEER, WIRE_SYNC_ASK), 0);
     }
-    assert_true(core_resync_waits(f->core));
+    assert_int_equal(core_resync_waits(f->core), CORE_WAIT_RESYNC);
     for (unsigned i = 0; i < 2; i++) {
         core_set_room(f->core, CORE_ROOM_OK);
         tick(f, 1);
         assert_true(core_resyncing(f->core));
-        assert_false(core_resync_waits(f->core));
+        assert_int_equal(core_resync_waits(f->core), CORE_WAIT_NOT);
         expect_u64(count_sent(f, PEER, WIRE_SYNC_ASK), i + 1);
         /* Put off, as no rows have come. */
         core_set_room(f->core, CORE_ROOM_NONE);
         assert_false(core_syncing(f->core));
         tick(f, 1);
-        assert_true(core_resync_waits(f->core));
+        assert_int_equal(core_resync_waits(f->core), CORE_WAIT_RESYNC);
     }
 }
 

@@ -253,6 +253,25 @@ static void rows_that_hold_too_much_of_a_history_are_exchanged(void **state)
     assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
 }
 
+/* It says what it waits for, and begins by itself. */
+static void rows_are_not_exchanged_without_room(void **state)
+{
+    struct fixture *f = *state;
+
+    core_set_room(f->core, CORE_ROOM_NO_COPY);
+    be_stranded(f, (struct pos){5, HLC(-50)});
+    assert_false(core_resyncing(f->core));
+    expect_u64(count_sent(f, THIRD, WIRE_SYNC_ASK), 0);
+    assert_int_equal(core_resync_waits(f->core), CORE_WAIT_EXCHANGE);
+    core_set_room(f->core, CORE_ROOM_OK);
+    tick(f, 1);
+    assert_true(core_resyncing(f->core));
+    assert_int_equal(core_resync_waits(f->core), CORE_WAIT_NOT);
+    core_set_room(f->core, CORE_ROOM_NONE);
+    tick(f, 1);
+    assert_int_equal(core_resync_waits(f->core), CORE_WAIT_EXCHANGE);
+}
+
 static void rows_are_not_exchanged_for_those_of_one_who_has_less(void **state)
 {
     struct fixture *f = *state;
@@ -344,6 +363,7 @@ int main(void)
         CORE_TEST(a_history_ends_not_before_what_rows_of_a_copy_hold, setup_copied),
         CORE_TEST(who_remains_alone_waits_for_nothing_that_rows_hold, setup_copied),
         CORE_TEST(rows_that_hold_too_much_of_a_history_are_exchanged, setup_copied),
+        CORE_TEST(rows_are_not_exchanged_without_room, setup_copied),
         CORE_TEST(rows_are_not_exchanged_for_those_of_one_who_has_less, setup_copied),
         CORE_TEST(rows_are_not_exchanged_when_the_rest_comes_after_all, setup_copied),
         CORE_TEST(who_asks_for_an_exchange_in_vain_asks_who_has_the_rest, setup_copied),

@@ -238,6 +238,34 @@ static void a_donor_is_given_more_time_when_nobody_answers(void **state)
     expect_u64(ask.after.len, 0);
 }
 
+/* Without room it may be at work on a piece for as long as it likes. */
+static void a_donor_hears_of_one_who_is_still_storing(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    struct wire_sync_rows head = head_of_copy();
+
+    start_joiner(f);
+    const uint8_t donor = asked(f, &ask);
+    head.id = ask.id;
+    answer(f, donor, &head, "bb");
+    expect_u64(f->put_count, 1);
+    for (unsigned times = 0; times < 20; times++) {
+        (void)wait_for_ask(f, &ask); /* It fails after a minute without one. */
+        assert_int_equal(asked(f, &ask), donor);
+        assert_true(ask.waits);
+        expect_u64(ask.id, head.id);
+    }
+    answer(f, donor, &head, "cc"); /* Nothing was asked for. */
+    answer(f, donor, &(struct wire_sync_rows){.id = head.id, .gone = true}, NULL);
+    expect_u64(f->put_count, 1);
+    forget_sent(f);
+    core_sync_stored(f->core, 0);
+    assert_int_equal(asked(f, &ask), donor);
+    assert_true(ask.goes_on && !ask.waits);
+    expect_bytes(ask.after, key_of("bb"));
+}
+
 static void rows_that_make_no_sense_end_the_link(void **state)
 {
     struct fixture *f = *state;
@@ -622,6 +650,7 @@ int main(void)
         CORE_TEST(an_only_donor_is_waited_for, setup),
         CORE_TEST(a_silent_donor_is_left, setup),
         CORE_TEST(a_donor_is_given_more_time_when_nobody_answers, setup),
+        CORE_TEST(a_donor_hears_of_one_who_is_still_storing, setup),
         CORE_TEST(rows_that_make_no_sense_end_the_link, setup),
         CORE_TEST(rows_of_origins_that_nobody_knows_end_the_link, setup),
         CORE_TEST(rows_from_the_future_end_the_link, setup),

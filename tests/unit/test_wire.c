@@ -553,8 +553,12 @@ static void what_is_asked_for_comes_back(void **state)
     ask.goes_on = true;
     assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), 0);
-    assert_true(got.goes_on && !got.entered);
-    f->batch.ptr[8] = 4; /* A flag that nobody knows. */
+    assert_true(got.goes_on && !got.entered && !got.waits);
+    ask.waits = true;
+    assert_int_equal(wire_build_sync_ask(&f->batch, &ask), 0);
+    assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), 0);
+    assert_true(got.goes_on && !got.entered && got.waits);
+    f->batch.ptr[8] = 8; /* A flag that nobody knows. */
     assert_int_equal(wire_get_sync_ask(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
 }
 
