@@ -6,6 +6,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/collstream.h"
 #include "engine/space/group.h"
 
 #include "server/collscan.h"
@@ -151,6 +152,29 @@ void zset_items_store(struct request *rq, const struct ks_key *key, const struct
     }
     mem_free(names);
     reply_u64(rq->out, items->count);
+}
+
+void zset_read_store(struct request *rq, const struct ks_key *key, struct ks_stream *read)
+{
+    struct obj *old;
+    struct ks_stream_elem elem;
+    const uint64_t count = ks_stream_counted(read);
+    size_t longest = 0;
+
+    if (!req_log_room(rq, count, ks_stream_bytes(read)))
+        return;
+    while (ks_stream_next(read, &elem))
+        longest = size_max(longest, elem.sub.len);
+    ks_stream_show_again(read);
+    if (ks_find(rq->ks, key, rq->now_ms, &old, NULL) != KS_ABSENT)
+        mut_del(rq->mut, key);
+    if (count != 0) {
+        struct coll *coll = mut_coll(rq->mut, key, VT_ZSET);
+        const bool compact = is_compact(rq, count, longest);
+        while (ks_stream_next(read, &elem))
+            set_score(rq, coll, elem.sub, elem.score, compact);
+    }
+    reply_u64(rq->out, count);
 }
 
 /* --- ZADD, ZINCRBY --- */

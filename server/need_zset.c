@@ -84,8 +84,17 @@ static bool want_places(const struct coll *coll, const struct zrange *range, str
     struct zorder_pos pos;
 
     if (range->by == BY_SCORE) {
-        append_place(low, range->min.score, bytes_of(NULL, 0));
-        append_behind(high, range->max.score);
+        /* What is left out must not count for the limit. */
+        if (range->min.exclusive && isinf(range->min.score) && range->min.score > 0)
+            return false;
+        if (range->min.exclusive)
+            append_behind(low, range->min.score);
+        else
+            append_place(low, range->min.score, bytes_of(NULL, 0));
+        if (range->max.exclusive)
+            append_place(high, range->max.score, bytes_of(NULL, 0));
+        else
+            append_behind(high, range->max.score);
         return true;
     }
     /* All members are meant to have one score: that of any. */
@@ -117,8 +126,9 @@ static int need_places(const struct ask *ask, const struct zrange *range)
     uint64_t n = UINT64_MAX;
     if (range->offset < 0)
         return 0; /* Nothing shows. */
+    /* One that is at a bound, but left out, may count besides. */
     if (range->limit >= 0)
-        n = plus(plus((uint64_t)range->offset, (uint64_t)range->limit), a->moved);
+        n = plus(plus((uint64_t)range->offset, (uint64_t)range->limit), plus(a->moved, 1));
     buf_init(&low, ZKEY_BYTES_MAX);
     buf_init(&high, ZKEY_BYTES_MAX);
     struct ks_zset_need want = at_end(false, 1);

@@ -18,6 +18,7 @@
 #include "server/shard.h"
 #include "server/stream_impl.h"
 #include "server/txn.h"
+#include "server/zalgebra.h"
 
 /* A client that takes nothing for so long is let go. */
 #define STREAM_STALL_MS 30000
@@ -66,10 +67,15 @@ uint64_t stream_worth(const struct shard *sh)
     return stream_worth_bytes(sh) / ELEM_BYTES;
 }
 
+uint64_t stream_loadable(const struct shard *sh)
+{
+    return ks_scan_bytes_max(sh->ks) / ELEM_BYTES;
+}
+
 bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struct coll *coll)
 {
     /* Once loaded it gives random elements for next to nothing. */
-    const uint64_t worth = stream_worth(sh) * (stream_is_of_random(cmd) ? BETTER_SHARE : 1);
+    const uint64_t worth = stream_is_of_random(cmd) ? stream_loadable(sh) : stream_worth(sh);
 
     return !coll->complete && coll->count > worth;
 }
@@ -201,7 +207,7 @@ static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_st
 {
     char text[REQ_TEXT_BYTES];
 
-    if (stream_is_of_order(cmd)) {
+    if (stream_is_of_order(cmd) || zalgebra_is(cmd)) {
         stream_order_reply(c, elem);
         return;
     }
@@ -326,13 +332,19 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
     ks_wait_unpin(&c->wait);
     if (ks_stream_err(st->rows) != 0)
         return break_off(c, ks_stream_err(st->rows));
-    while (st->left != 0 && ks_stream_next(st->rows, &elem)) {
+    while (st->left != 0 && c->out.out.len <= 2 * OUT_BYTES_MAX &&
+           ks_stream_next(st->rows, &elem)) {
         reply_elem(c, cmd, &elem);
         st->left--;
     }
     if (st->left == 0) {
         stream_drop(c);
         return STREAM_DONE;
+    }
+    /* There may be more of what was read, which is no slice if it was kept. */
+    if (c->out.out.len > 2 * OUT_BYTES_MAX) {
+        st->full = true;
+        return STREAM_PARKED;
     }
     if (ks_stream_end(st->rows))
         return break_off(c, -ERR_CORRUPT);

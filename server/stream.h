@@ -77,6 +77,8 @@ MUST_USE int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t 
 /* Elements, and bytes, from which on reading is better than loading. */
 uint64_t stream_worth(const struct shard *sh);
 uint64_t stream_worth_bytes(const struct shard *sh);
+/* Elements that can be loaded, if they are small. */
+uint64_t stream_loadable(const struct shard *sh);
 
 /* Whether the command of this connection is answered that way if there is room. */
 bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);

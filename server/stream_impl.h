@@ -15,6 +15,8 @@ struct ks_stream_elem;
 
 /* Of a result that is kept while it is counted. */
 #define STREAM_KEEP_BYTES (256u << 10)
+/* Of which each element takes so many beside its name: heads and row. */
+#define STREAM_KEEP_BESIDE 32u
 /* Between two looks whether the store has all. */
 #define STREAM_FLUSH_LOOK_MS 3
 
@@ -43,7 +45,8 @@ struct stream {
     uint32_t keys_count;
     uint8_t stage; /* enum stream_stage */
     bool full;     /* It waits for room. */
-    bool storing;  /* It keeps the whole result. */
+    bool storing;  /* It keeps the whole result, to store it, */
+    bool keeping;  /* or to sort and show it. */
     bool counts;   /* Of a sorted set: there is a stage COUNTING, */
     bool scores;   /* and scores are shown; of random elements also their values. */
     bool alone;    /* A random element that is no array. */

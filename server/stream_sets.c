@@ -1,5 +1,6 @@
 /*
- * SINTER, SUNION, SDIFF and relatives of sets that are too large to be loaded.
+ * SINTER, SUNION, SDIFF and relatives of sets that are too large to be loaded; ZINTER, ZUNION,
+ * ZDIFF and relatives of sorted sets, or of sets.
  *
  * All sets are read in the order of their rows, and joined (engine/space/collmerge.h). Nobody knows
  * how many members the result has until it has been read, so it is counted first; a result that
@@ -11,9 +12,17 @@
  * each of several shards its part of that. Writers of the sources wait until then; a change all the
  * same (expiry, eviction) has all begin anew.
  *
+ * ZINTER, ZUNION and ZDIFF show their members by scores, which are known when all is joined. So
+ * much of the least ones is kept as may be stored; if there are more, all is joined again for each
+ * such part, when the one before has been taken. SHOWN_MAX commands do that at a time. ZINTERCARD
+ * is counted.
+ *
  * Sets that are small enough to be loaded, but many together, are read in this way where that is
  * possible at once, and loaded where not.
  */
+#include <stdlib.h>
+
+#include "engine/base/check.h"
 #include "engine/base/err.h"
 
 #include "engine/space/coll.h"
@@ -28,11 +37,18 @@
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/stream_impl.h"
+#include "server/zalgebra.h"
+#include "server/zset.h"
 
-/* What a member of a set takes in DRAM beside its name, roughly. */
+/* What a member of a set takes in DRAM beside its name, roughly; and of a sorted set. */
 #define MEMBER_BYTES 64u
-/* What is stored may take so much of what may be loaded. */
-#define STORED_SHARE 2
+#define SCORED_BYTES 96u
+/* What is stored, or sorted, may take so much of what may be loaded. */
+#define KEPT_SHARE 2
+/* More than that in sets each of which can be loaded, all together: reading is better. */
+#define LOADED_TIMES 2
+/* Results that are kept to be sorted and sent. */
+#define SHOWN_MAX 2
 
 static bool stores(const struct cmd *cmd)
 {
@@ -51,8 +67,26 @@ bool stream_is_of_sets(const struct cmd *cmd)
     case CMD_ID_sdiffstore:
         return true;
     default:
-        return false;
+        return zalgebra_is(cmd);
     }
+}
+
+/* The result is a sorted set, all of which is kept. */
+static bool is_scored(const struct cmd *cmd)
+{
+    return zalgebra_is(cmd) && cmd->id != CMD_ID_zintercard;
+}
+
+/* And it is kept in order to be sent. */
+static bool is_shown_sorted(const struct cmd *cmd)
+{
+    return is_scored(cmd) && !stores(cmd);
+}
+
+/* Only the number of its members is asked for. */
+static bool is_card(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_sintercard || cmd->id == CMD_ID_zintercard;
 }
 
 static enum collmerge_op op_of(const struct cmd *cmd)
@@ -60,21 +94,40 @@ static enum collmerge_op op_of(const struct cmd *cmd)
     switch (cmd->id) {
     case CMD_ID_sunion:
     case CMD_ID_sunionstore:
+    case CMD_ID_zunion:
+    case CMD_ID_zunionstore:
         return COLLMERGE_UNION;
     case CMD_ID_sdiff:
     case CMD_ID_sdiffstore:
+    case CMD_ID_zdiff:
+    case CMD_ID_zdiffstore:
         return COLLMERGE_DIFF;
     default:
         return COLLMERGE_INTER;
     }
 }
 
-/* LIMIT of SINTERCARD, 0 if there is none. False: not as the handler will have it. */
+/* What else the arguments say. False: they are not as the handler will have it. */
+static bool scored_of(const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
+                      struct zalgebra *out)
+{
+    return zalgebra_keys(cmd, argc, argv, out) == ZALGEBRA_OK &&
+           zalgebra_options(argc, argv, out) == ZALGEBRA_OK;
+}
+
+/* LIMIT of SINTERCARD or ZINTERCARD, 0 if there is none. False as above. */
 static bool limit_of(const struct cmd *cmd, uint32_t argc, const struct bytes *argv, uint64_t *out)
 {
     int64_t keys, limit = 0;
 
+    struct zalgebra asked;
+
     *out = 0;
+    if (zalgebra_is(cmd)) {
+        const bool right = scored_of(cmd, argc, argv, &asked);
+        *out = right ? (uint64_t)asked.limit : 0;
+        return right;
+    }
     if (cmd->id != CMD_ID_sintercard)
         return true;
     if (!num_parse_i64(argv[1], &keys) || keys < 1 || keys > (int64_t)argc - 2)
@@ -93,7 +146,8 @@ static bool limit_of(const struct cmd *cmd, uint32_t argc, const struct bytes *a
 /* What is known of them once all key rows are in DRAM. */
 struct sets {
     uint64_t lsn;     /* Of the last change of any. */
-    uint64_t missing; /* Members of those that are not all in DRAM. */
+    uint64_t missing; /* Members of those that are not all in DRAM, */
+    uint64_t largest; /* and of the largest of these. */
     uint32_t there;
     bool empty; /* The result is, since one is absent. */
     bool wrong; /* One of the keys is no set. */
@@ -115,13 +169,14 @@ static void look_at(struct shard *sh, const struct cmd *cmd, const struct ks_key
         out->empty |= op == COLLMERGE_INTER || (op == COLLMERGE_DIFF && first);
         return;
     }
-    if (obj->h.type != VT_SET) {
+    if (obj->h.type != VT_SET && (obj->h.type != VT_ZSET || !zalgebra_is(cmd))) {
         out->wrong = true;
         return;
     }
     const struct coll *coll = ks_peek_coll(sh->ks, key);
     out->lsn = u64_max(out->lsn, coll->lsn);
     out->missing += coll->complete ? 0 : coll->count;
+    out->largest = u64_max(out->largest, coll->complete ? 0 : coll->count);
     out->there++;
 }
 
@@ -152,6 +207,18 @@ static int look(struct shard *sh, const struct cmd *cmd, uint32_t argc, const st
     return waiting;
 }
 
+/*
+ * Whether to read them is better than to load them. A sorted set that is stored may then be too
+ * large: for that they are loaded if they can be.
+ */
+static bool is_better(const struct shard *sh, const struct cmd *cmd, const struct sets *sets)
+{
+    if (!stores(cmd) || !is_scored(cmd))
+        return sets->missing > stream_worth(sh);
+    return sets->largest > stream_loadable(sh) ||
+           sets->missing > LOADED_TIMES * stream_loadable(sh);
+}
+
 int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
                      const struct bytes *argv, struct ks_wait *wait)
 {
@@ -162,7 +229,7 @@ int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     /* What the handler answers without the members. */
     if (waiting != 0 || sets.wrong || sets.empty || !limit_of(cmd, argc, argv, &limit))
         return waiting;
-    if (sets.missing > stream_worth(sh) && stream_forbidden(sh) == NULL &&
+    if (is_better(sh, cmd, &sets) && stream_forbidden(sh) == NULL &&
         ks_stream_room(sh->ks, sets.there))
         return -ERR_LIMIT;
     for (uint32_t i = 0; i < sh->keys.count; i++) {
@@ -178,32 +245,69 @@ int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     return waiting;
 }
 
+/* Streams that keep a whole result, in order to store it or to show it. */
+static uint32_t count_kept(const struct shard *sh, bool storing)
+{
+    uint32_t count = 0;
+
+    LIST_FOR_EACH(link, &sh->streams) {
+        const struct stream *st = LIST_ITEM(link, struct stream, link);
+        count += storing ? st->storing : st->keeping;
+    }
+    return count;
+}
+
 bool stream_sets_room(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     struct sets sets;
 
     return look(c->sh, cmd, rc->argc, rc->argv, NULL, &sets) == 0 && !sets.wrong && !sets.empty &&
-           sets.there != 0 && ks_stream_room(c->sh->ks, sets.there);
+           sets.there != 0 && ks_stream_room(c->sh->ks, sets.there) &&
+           (!is_shown_sorted(cmd) || count_kept(c->sh, false) < SHOWN_MAX);
 }
 
 /* --- the stages --- */
 
-/* The smallest set leads an intersection. */
-static uint32_t leader(struct shard *sh, const struct cmd *cmd, const struct resp_cmd *rc)
-{
-    uint32_t least = UINT32_MAX;
-    uint64_t least_count = UINT64_MAX;
+/* A set that is joined: the number of its key among all keys, and among those of sources. */
+struct source {
+    uint64_t count;
+    uint32_t key;
+    uint32_t place;
+    uint8_t type;
+};
 
-    for (uint32_t i = 0; i < sh->keys.count && op_of(cmd) == COLLMERGE_INTER; i++) {
+static int by_count(const void *a, const void *b)
+{
+    const struct source *x = a, *y = b;
+
+    if (x->count != y->count)
+        return x->count < y->count ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* The sets that are there, in the order in which they are joined: the smallest leads an
+ * intersection, and sums are added up from small to large, as Redis does. */
+static uint32_t sources_of(struct shard *sh, const struct cmd *cmd, const struct resp_cmd *rc,
+                           struct source out[KS_STREAMS_MAX])
+{
+    uint32_t n = 0, place = 0;
+
+    for (uint32_t i = 0; i < sh->keys.count; i++) {
         const uint32_t pos = sh->keys.key[i].pos;
         const struct ks_key key = ks_key_of(rc->argv[pos], ks_seed(sh->ks));
-        const struct coll *coll = is_source(cmd, pos) ? ks_peek_coll(sh->ks, &key) : NULL;
-        if (coll == NULL || coll->count >= least_count)
+        if (!is_source(cmd, pos))
             continue;
-        least = i;
-        least_count = coll->count;
+        if (ks_peek(sh->ks, &key, shard_now_ms(sh)) != NULL) {
+            CHECK(n < KS_STREAMS_MAX);
+            const struct coll *coll = ks_peek_coll(sh->ks, &key);
+            out[n++] =
+                (struct source){.count = coll->count, .key = i, .place = place, .type = coll->type};
+        }
+        place++;
     }
-    return least;
+    if (op_of(cmd) != COLLMERGE_DIFF)
+        qsort(out, n, sizeof(*out), by_count);
+    return n;
 }
 
 /* After `look`, which left the keys in sh->keys. */
@@ -212,35 +316,36 @@ static void open_sets(struct conn *c, const struct cmd *cmd, const struct resp_c
 {
     struct shard *sh = c->sh;
     struct stream *st = c->stream;
-    const uint32_t first = leader(sh, cmd, rc);
+    struct zalgebra asked = {.keys_count = 0};
+    struct source sources[KS_STREAMS_MAX];
+    const uint32_t n = sources_of(sh, cmd, rc, sources);
 
+    if (zalgebra_is(cmd))
+        CHECK(scored_of(cmd, rc->argc, rc->argv, &asked)); /* As before. */
+    st->scores = asked.scores;
     st->rows = ks_stream_merge(sh->ks, op_of(cmd), sets->there);
-    for (uint32_t round = 0; round < 2; round++) {
-        for (uint32_t i = 0; i < sh->keys.count; i++) {
-            const uint32_t pos = sh->keys.key[i].pos;
-            const struct ks_key key = ks_key_of(rc->argv[pos], ks_seed(sh->ks));
-            if ((i == first) != (round == 0) || !is_source(cmd, pos))
-                continue;
-            st->keys[i].there = ks_peek(sh->ks, &key, shard_now_ms(sh)) != NULL;
-            if (st->keys[i].there)
-                ks_stream_merge_add(st->rows, &key);
+    for (uint32_t i = 0; i < sh->keys.count; i++)
+        st->keys[i].there = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct source *s = &sources[i];
+        const struct ks_key key = ks_key_of(rc->argv[sh->keys.key[s->key].pos], ks_seed(sh->ks));
+        st->keys[s->key].there = true;
+        if (!zalgebra_is(cmd)) {
+            ks_stream_merge_add(st->rows, &key);
+            continue;
         }
+        const struct ks_stream_scored scored = {.how = asked.aggregate,
+                                                .weight =
+                                                    zalgebra_weight(&asked, rc->argv, s->place),
+                                                .type = s->type};
+        ks_stream_merge_add_scored(st->rows, &key, &scored);
     }
 }
 
-/* How many bytes of a result may be kept in order to be stored. */
-static uint64_t stored_max(const struct shard *sh)
+/* How many bytes of a result may be kept in order to be stored, or to be sorted and shown. */
+static uint64_t kept_max(const struct shard *sh)
 {
-    return ks_scan_bytes_max(sh->ks) / STORED_SHARE / sh->node->shards_count;
-}
-
-static bool others_store(const struct shard *sh)
-{
-    LIST_FOR_EACH(link, &sh->streams) {
-        if (LIST_ITEM(link, struct stream, link)->storing)
-            return true;
-    }
-    return false;
+    return ks_scan_bytes_max(sh->ks) / KEPT_SHARE / sh->node->shards_count;
 }
 
 static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
@@ -252,18 +357,23 @@ static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
     if (!limit_of(cmd, rc->argc, rc->argv, &limit))
         return STREAM_GONE;
     st->storing = false;
-    if (stores(cmd) && others_store(c->sh)) {
+    if (stores(cmd) && count_kept(c->sh, true) != 0) {
         shard_retry_after(c->sh, c, STREAM_FLUSH_LOOK_MS);
         return STREAM_PARKED;
     }
-    if (!ks_stream_room(c->sh->ks, sets->there))
+    st->keeping = false;
+    if (!ks_stream_room(c->sh->ks, sets->there) ||
+        (is_shown_sorted(cmd) && count_kept(c->sh, false) >= SHOWN_MAX))
         return stream_refuse(c, "too many others are");
     open_sets(c, cmd, rc, sets);
     st->storing = stores(cmd);
-    if (st->storing)
-        ks_stream_count(st->rows, 0, stored_max(c->sh), MEMBER_BYTES);
+    st->keeping = is_shown_sorted(cmd);
+    if (is_scored(cmd))
+        ks_stream_count_sorted(st->rows, kept_max(c->sh), SCORED_BYTES, st->storing);
+    else if (st->storing)
+        ks_stream_count(st->rows, 0, kept_max(c->sh), MEMBER_BYTES);
     else
-        ks_stream_count(st->rows, limit, cmd->id == CMD_ID_sintercard ? 0 : STREAM_KEEP_BYTES, 0);
+        ks_stream_count(st->rows, limit, is_card(cmd) ? 0 : STREAM_KEEP_BYTES, STREAM_KEEP_BESIDE);
     stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
@@ -294,27 +404,30 @@ static enum stream_result counting(struct conn *c, const struct cmd *cmd)
 
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
-    if (stores(cmd) && !kept) {
+    if (st->storing && !kept) {
         reply_err_oom(&c->out, "the result is larger than an eighth of maxmemory (of the shard's "
                                "part of it), and is stored as a whole or not at all");
         stream_drop(c);
         return STREAM_DONE;
     }
-    if (!ks_stream_end(st->rows)) {
+    if (!ks_stream_is_counted(st->rows)) {
         ks_stream_read(st->rows, &c->wait);
         return STREAM_PARKED;
     }
     if (stores(cmd))
         return STREAM_RUN;
-    if (cmd->id == CMD_ID_sintercard) {
+    if (is_card(cmd)) {
         reply_u64(&c->out, n);
         stream_drop(c);
         return STREAM_DONE;
     }
-    reply_set(&c->out, n);
+    if (is_scored(cmd))
+        zset_reply_head(&c->out, n, st->scores);
+    else
+        reply_set(&c->out, n);
     st->left = n;
     stream_set_stage(st, STAGE_FLOWING);
-    if (kept || n == 0)
+    if (kept || n == 0 || st->keeping)
         return stream_flow(c, cmd);
     ks_stream_rewind(st->rows);
     ks_stream_read(st->rows, &c->wait);

@@ -161,7 +161,8 @@ static enum stream_result read_stretch(struct conn *c, const struct dispatch_pla
     st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, &stretch->span);
     st->counts = !stretch->known;
     if (st->counts)
-        ks_stream_count(st->rows, stretch->max, is_number(plan->cmd) ? 0 : STREAM_KEEP_BYTES, 0);
+        ks_stream_count(st->rows, stretch->max, is_number(plan->cmd) ? 0 : STREAM_KEEP_BYTES,
+                        STREAM_KEEP_BESIDE);
     else
         st->left = stretch->n;
     stream_set_stage(st, STAGE_OPENING);

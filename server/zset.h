@@ -11,6 +11,8 @@
 
 #include "server/request.h"
 
+struct ks_stream;
+
 /*
  * The sorted set at the key, or NULL if it is absent or, with *ok false and the error replied,
  * something else.
@@ -69,5 +71,8 @@ void zset_items_free(struct zset_items *items);
  * replies their number.
  */
 void zset_items_store(struct request *rq, const struct ks_key *key, const struct zset_items *items);
+
+/* The same of what was read and kept (stream.h). */
+void zset_read_store(struct request *rq, const struct ks_key *key, struct ks_stream *read);
 
 #endif

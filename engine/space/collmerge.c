@@ -1,6 +1,7 @@
 /* Joins of sets on flash; collmerge.h tells how they go. */
 #include "engine/space/collmerge.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "engine/base/buf.h"
@@ -26,12 +27,20 @@ struct source {
     struct buf prefix; /* Of the member rows; then scratch for a place to seek. */
     size_t prefix_len;
     struct tag hidden;
+    double weight;
+    struct bytes row; /* Of the member that is being looked at, if `has`. */
+    uint8_t kind;     /* Of its rows. */
+    bool has;
     bool hides;
     bool taken; /* Its row was shown, or equals one that was: to be stepped over. */
 };
 
 struct collmerge {
     enum collmerge_op op;
+    enum collmerge_aggregate how; /* If `scored`. */
+    uint8_t lead;                 /* The kind of the rows that are walked over. */
+    bool scored;
+    bool second; /* A union has come to the members that only sets of the other kind have. */
     uint32_t count;
     uint32_t cap;
     int err;
@@ -49,21 +58,36 @@ struct collmerge *collmerge_create(enum collmerge_op op, uint32_t sets)
     return m;
 }
 
-void collmerge_add(struct collmerge *m, const struct ks_key *key, const struct tag *hidden)
+static void add(struct collmerge *m, const struct ks_key *key, const struct tag *hidden,
+                uint8_t kind)
 {
     struct source *s = &m->source[m->count++];
     const size_t len = rowkey_prefix_size(key->name) + 1;
 
     CHECK(m->count <= m->cap);
+    s->kind = kind;
     buf_init(&s->prefix, ROWKEY_BYTES_MAX);
     CHECK(buf_reserve(&s->prefix, len) == 0);
     (void)rowkey_store_prefix(s->prefix.ptr, key->slot, key->hash, key->name);
-    s->prefix.ptr[len - 1] = ROWKEY_KIND_SET;
+    s->prefix.ptr[len - 1] = kind;
     buf_commit(&s->prefix, len);
     s->prefix_len = len;
     s->hides = hidden != NULL;
     if (s->hides)
         s->hidden = *hidden;
+}
+
+void collmerge_add(struct collmerge *m, const struct ks_key *key, const struct tag *hidden)
+{
+    add(m, key, hidden, ROWKEY_KIND_SET);
+}
+
+void collmerge_add_scored(struct collmerge *m, const struct collmerge_scored *set)
+{
+    add(m, set->key, set->hidden, set->kind);
+    m->scored = true;
+    m->how = set->how;
+    m->source[m->count - 1].weight = set->weight;
 }
 
 static int source_open(struct source *s, struct store *store, size_t readahead)
@@ -73,7 +97,7 @@ static int source_open(struct source *s, struct store *store, size_t readahead)
     buf_init(&upper, ROWKEY_BYTES_MAX);
     int err = buf_append_bytes(&upper, buf_bytes(&s->prefix));
     if (err == 0) {
-        upper.ptr[s->prefix_len - 1] = ROWKEY_KIND_SET + 1;
+        upper.ptr[s->prefix_len - 1] = (uint8_t)(s->kind + 1);
         const struct store_iter_options options = {.lower = buf_bytes(&s->prefix),
                                                    .upper = buf_bytes(&upper),
                                                    .readahead_bytes = readahead};
@@ -87,25 +111,38 @@ static int source_open(struct source *s, struct store *store, size_t readahead)
 
 int collmerge_open(struct collmerge *m, struct store *store)
 {
-    const size_t readahead = READAHEAD / m->count;
+    const size_t share = READAHEAD / m->count;
+    const size_t readahead = share < READAHEAD_MIN ? READAHEAD_MIN : share;
 
     m->open = true;
-    for (uint32_t i = 0; i < m->count && m->err == 0; i++)
-        m->err = source_open(&m->source[i], store,
-                             readahead < READAHEAD_MIN ? READAHEAD_MIN : readahead);
+    for (uint32_t i = 0; i < m->count && m->err == 0; i++) {
+        struct source *s = &m->source[i];
+        /* One of the other kind is asked for single members. */
+        m->err = source_open(s, store, s->kind == m->source[0].kind ? readahead : 0);
+    }
     if (m->err == 0)
         collmerge_rewind(m);
     return m->err;
 }
 
-void collmerge_rewind(struct collmerge *m)
+/* To the begin of all sets of this kind. */
+static void walk(struct collmerge *m, uint8_t kind)
 {
+    m->lead = kind;
     for (uint32_t i = 0; i < m->count; i++) {
         struct source *s = &m->source[i];
-        buf_truncate(&s->prefix, s->prefix_len);
         s->taken = false;
+        if (s->kind != kind)
+            continue;
+        buf_truncate(&s->prefix, s->prefix_len);
         store_iter_seek(s->it, buf_bytes(&s->prefix));
     }
+}
+
+void collmerge_rewind(struct collmerge *m)
+{
+    m->second = false;
+    walk(m, m->source[0].kind);
 }
 
 /* --- one cursor --- */
@@ -115,12 +152,26 @@ static bool at_row(const struct source *s)
     return store_iter_valid(s->it);
 }
 
-/* Hash and name: what all sets are ordered by. */
+/* Hash and name, of sorted sets the name: what all sets of the kind are ordered by. */
 static struct bytes place(const struct source *s)
 {
     const struct bytes key = store_iter_key(s->it);
 
     return bytes_from(key, s->prefix_len);
+}
+
+/* The name. False: it cannot be read. */
+static bool member_at(struct collmerge *m, const struct source *s, struct bytes *out)
+{
+    const size_t hash_bytes = rowkey_kind_hashed(s->kind) ? ROWKEY_HASH_BYTES : 0;
+
+    *out = place(s);
+    if (out->len < hash_bytes) {
+        m->err = -ERR_CORRUPT;
+        return false;
+    }
+    *out = bytes_from(*out, hash_bytes);
+    return true;
 }
 
 static void step(struct source *s, int64_t *cost)
@@ -145,18 +196,103 @@ static void leap(struct collmerge *m, struct source *s, struct bytes to, int64_t
     *cost -= SEEK_COST;
 }
 
-/* Whether the row shows a member. Sets the error, or `row`, which may be NULL. */
-static bool shows(struct collmerge *m, const struct source *s, struct bytes *row)
+/* To the first row at or behind the place of a member that a set of the other kind has. */
+static void jump(struct collmerge *m, struct source *s, struct bytes member, int64_t *cost)
 {
-    struct bytes found;
+    uint8_t hash[ROWKEY_HASH_BYTES];
+
+    buf_truncate(&s->prefix, s->prefix_len);
+    if (rowkey_kind_hashed(s->kind)) {
+        rowkey_hash_store(hash, member);
+        m->err = buf_append(&s->prefix, hash, sizeof(hash));
+    }
+    if (m->err == 0)
+        m->err = buf_append_bytes(&s->prefix, member);
+    if (m->err == 0)
+        store_iter_seek(s->it, buf_bytes(&s->prefix));
+    *cost -= SEEK_COST;
+}
+
+/* Goes to the member at which `at` stands; whether there is a row of it. Sets the error. */
+static bool find(struct collmerge *m, struct source *s, const struct source *at, int64_t *cost)
+{
+    struct bytes member;
+
+    if (s->kind == at->kind) {
+        leap(m, s, place(at), cost);
+    } else {
+        if (!member_at(m, at, &member))
+            return false;
+        jump(m, s, member, cost);
+    }
+    if (m->err != 0)
+        return false;
+    if (at_row(s))
+        return bytes_eq(place(s), s->kind == at->kind
+                                      ? place(at)
+                                      : bytes_from(buf_bytes(&s->prefix), s->prefix_len));
+    /* A cursor at no row has ended, or could not read. */
+    m->err = store_iter_status(s->it);
+    return false;
+}
+
+/* Whether the row shows a member, which it then has. Sets the error. */
+static bool shows(struct collmerge *m, struct source *s)
+{
     struct row_view view;
 
     m->err =
-        store_iter_row(s->it, &found) == STORE_FOUND ? row_view(found, 0, &view) : -ERR_CORRUPT;
-    if (m->err != 0 || !view.present || (s->hides && tag_cmp(view.tag, s->hidden) <= 0))
-        return false;
-    if (row != NULL)
-        *row = found;
+        store_iter_row(s->it, &s->row) == STORE_FOUND ? row_view(s->row, 0, &view) : -ERR_CORRUPT;
+    s->has = m->err == 0 && view.present && (!s->hides || tag_cmp(view.tag, s->hidden) > 0);
+    return s->has;
+}
+
+/* --- scores --- */
+
+double collmerge_weighted(double score, double weight)
+{
+    const double product = score * weight;
+
+    return isnan(product) ? 0.0 : product;
+}
+
+double collmerge_aggregate(enum collmerge_aggregate how, double sum, double score)
+{
+    switch (how) {
+    case COLLMERGE_SUM:
+        sum += score;
+        /* Of the two infinities. */
+        return isnan(sum) ? 0.0 : sum;
+    case COLLMERGE_MIN:
+        return score < sum ? score : sum;
+    case COLLMERGE_MAX:
+        return score > sum ? score : sum;
+    }
+    UNREACHABLE();
+}
+
+/* The score of the member that was looked at. False: it cannot be read. */
+static bool score_of(struct collmerge *m, double *out)
+{
+    bool first = true;
+
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct source *s = &m->source[i];
+        double score = 1.0;
+        if (!s->has)
+            continue;
+        if (s->kind == ROWKEY_KIND_ZSET)
+            m->err = row_score(s->row, &score);
+        if (m->err != 0)
+            return false;
+        /* As Redis: in an intersection only the first product is looked at by itself. */
+        if (m->op == COLLMERGE_INTER && !first)
+            score *= s->weight;
+        else if (m->op != COLLMERGE_DIFF)
+            score = collmerge_weighted(score, s->weight);
+        *out = first ? score : collmerge_aggregate(m->how, *out, score);
+        first = false;
+    }
     return true;
 }
 
@@ -172,7 +308,7 @@ enum look {
     LOOK_END
 };
 
-static enum look look_inter(struct collmerge *m, int64_t *cost, struct bytes *row)
+static enum look look_inter(struct collmerge *m, int64_t *cost)
 {
     struct source *first = &m->source[0];
 
@@ -180,74 +316,112 @@ static enum look look_inter(struct collmerge *m, int64_t *cost, struct bytes *ro
         return LOOK_END;
     for (uint32_t i = 1; i < m->count; i++) {
         struct source *s = &m->source[i];
-        leap(m, s, place(first), cost);
-        if (m->err != 0 || !at_row(s))
+        const bool found = find(m, s, first, cost);
+        if (m->err != 0)
             return LOOK_END;
-        if (!bytes_eq(place(s), place(first))) {
-            leap(m, first, place(s), cost);
+        if (found)
+            continue;
+        first->taken = s->kind != first->kind;
+        if (first->taken)
             return LOOK_NOT;
-        }
+        if (!at_row(s))
+            return LOOK_END;
+        leap(m, first, place(s), cost);
+        return LOOK_NOT;
     }
     first->taken = true;
     for (uint32_t i = 0; i < m->count; i++) {
-        if (!shows(m, &m->source[i], i == 0 ? row : NULL))
+        if (!shows(m, &m->source[i]))
             return LOOK_NOT;
     }
     return LOOK_SHOW;
 }
 
-static enum look look_diff(struct collmerge *m, int64_t *cost, struct bytes *row)
+static enum look look_diff(struct collmerge *m, int64_t *cost)
 {
     struct source *first = &m->source[0];
 
     if (!at_row(first))
         return LOOK_END;
     first->taken = true;
-    if (!shows(m, first, row))
+    if (!shows(m, first))
         return LOOK_NOT;
     for (uint32_t i = 1; i < m->count; i++) {
         struct source *s = &m->source[i];
-        leap(m, s, place(first), cost);
-        if (m->err == 0 && at_row(s) && bytes_eq(place(s), place(first)) && shows(m, s, NULL))
+        if (find(m, s, first, cost) && shows(m, s))
             return LOOK_NOT;
-        /* A cursor at no row has ended, or could not read. */
-        if (m->err == 0 && !at_row(s))
-            m->err = store_iter_status(s->it);
         if (m->err != 0)
             return LOOK_END;
     }
     return LOOK_SHOW;
 }
 
-/* The member of the least place is shown by the first set that has it; `*from` is that set. */
-static enum look look_union(struct collmerge *m, struct bytes *row, uint32_t *from)
+/* The set with the least place among those that are walked over; NULL: all were. */
+static const struct source *least_of(const struct collmerge *m)
 {
     const struct source *least = NULL;
-    bool shown = false;
 
     for (uint32_t i = 0; i < m->count; i++) {
         const struct source *s = &m->source[i];
-        if (at_row(s) && (least == NULL || bytes_cmp(place(s), place(least)) < 0))
+        if (s->kind == m->lead && at_row(s) &&
+            (least == NULL || bytes_cmp(place(s), place(least)) < 0))
             least = s;
     }
-    if (least == NULL)
-        return LOOK_END;
-    for (uint32_t i = 0; i < m->count; i++) {
-        struct source *s = &m->source[i];
-        if (!at_row(s) || !bytes_eq(place(s), place(least)))
-            continue;
-        s->taken = true;
-        if (shown || !shows(m, s, row))
-            continue;
-        shown = true;
-        *from = i;
+    return least;
+}
+
+/* Goes on to the sets of the other kind, if there are any. False: all is read, or an error. */
+static bool walk_others(struct collmerge *m)
+{
+    uint8_t other = m->lead;
+
+    for (uint32_t i = 0; i < m->count && m->err == 0; i++) {
+        if (m->source[i].kind == m->lead)
+            m->err = store_iter_status(m->source[i].it);
+        else
+            other = m->source[i].kind;
     }
-    return shown ? LOOK_SHOW : LOOK_NOT;
+    if (m->err != 0 || m->second || other == m->lead)
+        return false;
+    m->second = true;
+    walk(m, other);
+    return true;
+}
+
+/*
+ * The member of the least place is shown by the sets that have it; `*from` is the first. Sets of
+ * the other kind are asked for it: at first for its scores, then whether it was shown already.
+ */
+static enum look look_union(struct collmerge *m, int64_t *cost, uint32_t *from)
+{
+    const struct source *least = least_of(m);
+    bool any = false, here = false, before = false;
+
+    if (least == NULL)
+        return walk_others(m) ? LOOK_NOT : LOOK_END;
+    for (uint32_t i = 0; i < m->count && m->err == 0; i++) {
+        struct source *s = &m->source[i];
+        const bool walked = s->kind == m->lead;
+        if (!(walked ? at_row(s) && bytes_eq(place(s), place(least)) : find(m, s, least, cost)))
+            continue;
+        s->taken = walked;
+        if ((any && !m->scored) || !shows(m, s))
+            continue;
+        here |= walked;
+        before |= m->second && !walked;
+        if (!any)
+            *from = i;
+        any = true;
+    }
+    if (m->err != 0)
+        return LOOK_END;
+    return here && !before ? LOOK_SHOW : LOOK_NOT;
 }
 
 static void step_over(struct collmerge *m, int64_t *cost)
 {
     for (uint32_t i = 0; i < m->count; i++) {
+        m->source[i].has = false;
         if (!m->source[i].taken)
             continue;
         m->source[i].taken = false;
@@ -263,6 +437,13 @@ static enum collmerge_result ended(struct collmerge *m)
     return COLLMERGE_END;
 }
 
+/* The member that is to be shown, by one that has it. False: it cannot be read. */
+static bool take(struct collmerge *m, const struct source *from, struct collmerge_row *out)
+{
+    out->row = from->row;
+    return member_at(m, from, &out->member) && (!m->scored || score_of(m, &out->score));
+}
+
 enum collmerge_result collmerge_next(struct collmerge *m, int64_t *cost, struct collmerge_row *out)
 {
     uint32_t from = 0;
@@ -272,26 +453,20 @@ enum collmerge_result collmerge_next(struct collmerge *m, int64_t *cost, struct 
         step_over(m, cost);
         switch (m->op) {
         case COLLMERGE_INTER:
-            look = look_inter(m, cost, &out->row);
+            look = look_inter(m, cost);
             break;
         case COLLMERGE_UNION:
-            look = look_union(m, &out->row, &from);
+            look = look_union(m, cost, &from);
             break;
         case COLLMERGE_DIFF:
-            look = look_diff(m, cost, &out->row);
+            look = look_diff(m, cost);
             break;
         }
         if (m->err != 0 || look == LOOK_END)
             return ended(m);
         if (look == LOOK_NOT)
             continue;
-        out->member = place(&m->source[from]);
-        if (out->member.len < ROWKEY_HASH_BYTES) {
-            m->err = -ERR_CORRUPT;
-            return COLLMERGE_END;
-        }
-        out->member = bytes_from(out->member, ROWKEY_HASH_BYTES);
-        return COLLMERGE_ROW;
+        return take(m, &m->source[from], out) ? COLLMERGE_ROW : COLLMERGE_END;
     }
     return COLLMERGE_PAUSE;
 }

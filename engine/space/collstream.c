@@ -11,6 +11,7 @@
 #include "engine/base/rng.h"
 
 #include "engine/space/colldraw.h"
+#include "engine/space/collkeep.h"
 #include "engine/space/ks_state.h"
 
 /* Of one slice: what is shown, and the rows that it looks at. */
@@ -28,6 +29,7 @@ struct ks_stream {
     struct store_iter *it;   /* The thread's that reads, as are */
     struct collmerge *merge; /* that of several sets, or NULL, */
     struct colldraw *draw;   /* and what draws at random, or NULL. */
+    struct collkeep *keep;   /* What is kept to be shown in another order, or NULL: */
     struct buf rows;
     size_t at;         /* What was taken of them. */
     uint64_t counted;  /* Elements, if `counting`; */
@@ -58,7 +60,8 @@ struct ks_stream {
     bool keeping;
     bool reading;
     bool end;
-    bool rewinding; /* The job is to begin anew. */
+    bool rewinding; /* The job is to begin anew, */
+    bool passed;    /* to see what is to be shown behind what was kept. */
     bool closing;   /* The job is to close the cursor. */
     bool unwanted;  /* Destroyed while it was being read. */
     int err;
@@ -245,10 +248,36 @@ static void step(struct ks_stream *s)
 
 static bool take_merged(struct ks_stream *s, const struct collmerge_row *found)
 {
+    if (s->keep != NULL) {
+        s->counted += s->counting;
+        s->err = collkeep_add(s->keep, found->member, found->score);
+        return s->err == 0;
+    }
     if (s->counting)
         return count_row(s, found->member, found->row);
     s->err = append(s, found->member, found->row);
     return s->err == 0;
+}
+
+/* All were added once, or once more. */
+static void end_pass(struct ks_stream *s)
+{
+    s->err = collkeep_sort(s->keep);
+    s->passed = true;
+    s->end = s->err != 0 || !collkeep_lacks(s->keep);
+}
+
+static void begin_merged(struct ks_stream *s)
+{
+    if (!collmerge_is_open(s->merge))
+        s->err = collmerge_open(s->merge, s->ks->options.store);
+    else if (s->rewinding || s->passed)
+        collmerge_rewind(s->merge);
+    if (s->err == 0 && s->passed) {
+        s->counting = false; /* They are known. */
+        s->err = collkeep_pass(s->keep);
+    }
+    s->rewinding = s->passed = false;
 }
 
 static void read_merged(struct ks_stream *s)
@@ -257,11 +286,7 @@ static void read_merged(struct ks_stream *s)
     int64_t cost = SLICE_ROWS;
     enum collmerge_result result = COLLMERGE_ROW;
 
-    if (!collmerge_is_open(s->merge))
-        s->err = collmerge_open(s->merge, s->ks->options.store);
-    else if (s->rewinding)
-        collmerge_rewind(s->merge);
-    s->rewinding = false;
+    begin_merged(s);
     while (s->err == 0 && (s->counting || s->rows.len < SLICE_BYTES)) {
         result = collmerge_next(s->merge, &cost, &found);
         if (result == COLLMERGE_PAUSE)
@@ -272,6 +297,8 @@ static void read_merged(struct ks_stream *s)
     if (s->err == 0)
         s->err = collmerge_err(s->merge);
     s->end = s->err != 0 || result == COLLMERGE_END || (s->counting && s->counted == s->max);
+    if (s->err == 0 && s->end && s->keep != NULL)
+        end_pass(s);
 }
 
 static void close_cursors(struct ks_stream *s)
@@ -347,6 +374,7 @@ static void stream_free(struct ks_stream *s)
     s->ks->streams_count -= s->cursors;
     collmerge_destroy(s->merge);
     colldraw_destroy(s->draw);
+    collkeep_destroy(s->keep);
     buf_deinit(&s->rows);
     buf_deinit(&s->lower);
     buf_deinit(&s->upper);
@@ -453,6 +481,20 @@ void ks_stream_merge_add(struct ks_stream *s, const struct ks_key *key)
     collmerge_add(s->merge, key, ks_sweep_limit(s->ks, key, &hidden) ? &hidden : NULL);
 }
 
+void ks_stream_merge_add_scored(struct ks_stream *s, const struct ks_key *key,
+                                const struct ks_stream_scored *set)
+{
+    struct tag hidden;
+    const struct collmerge_scored source = {.key = key,
+                                            .hidden = ks_sweep_limit(s->ks, key, &hidden) ? &hidden
+                                                                                          : NULL,
+                                            .how = set->how,
+                                            .weight = set->weight,
+                                            .kind = coll_row_kind(set->type)};
+
+    collmerge_add_scored(s->merge, &source);
+}
+
 void ks_stream_count(struct ks_stream *s, uint64_t max, uint64_t keep, uint32_t beside)
 {
     CHECK(!s->reading && !s->counting && s->rows.len == 0);
@@ -461,6 +503,18 @@ void ks_stream_count(struct ks_stream *s, uint64_t max, uint64_t keep, uint32_t 
     s->max = max;
     s->keep_max = keep;
     s->beside = beside;
+}
+
+void ks_stream_count_sorted(struct ks_stream *s, uint64_t keep, uint32_t beside, bool all)
+{
+    ks_stream_count(s, 0, 0, 0);
+    s->keep = collkeep_create(keep, beside, all);
+}
+
+bool ks_stream_is_counted(const struct ks_stream *s)
+{
+    CHECK(!s->reading && s->counting);
+    return s->end || s->passed;
 }
 
 uint64_t ks_stream_counted(const struct ks_stream *s)
@@ -472,13 +526,13 @@ uint64_t ks_stream_counted(const struct ks_stream *s)
 bool ks_stream_kept(const struct ks_stream *s)
 {
     CHECK(!s->reading && s->counting);
-    return s->keeping;
+    return s->keep != NULL ? !collkeep_lacks(s->keep) : s->keeping;
 }
 
 size_t ks_stream_bytes(const struct ks_stream *s)
 {
     CHECK(!s->reading);
-    return s->rows.len;
+    return s->keep != NULL ? collkeep_bytes(s->keep) : s->rows.len;
 }
 
 void ks_stream_rewind(struct ks_stream *s)
@@ -489,6 +543,14 @@ void ks_stream_rewind(struct ks_stream *s)
     s->rewinding = true;
     buf_clear(&s->rows);
     s->at = 0;
+}
+
+void ks_stream_show_again(struct ks_stream *s)
+{
+    CHECK(!s->reading && s->end && ks_stream_kept(s));
+    s->at = 0;
+    if (s->keep != NULL)
+        collkeep_show_again(s->keep);
 }
 
 void ks_stream_page(struct ks_stream *s, uint64_t from, uint32_t max)
@@ -583,6 +645,8 @@ bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out)
     struct bytes row;
 
     CHECK(!s->reading);
+    if (s->keep != NULL)
+        return collkeep_next(s->keep, &out->sub, &out->score);
     if (in.len == 0)
         return false;
     const size_t sub_len = le32_load(in.ptr), row_len = le32_load(in.ptr + 4);

@@ -66,11 +66,33 @@ MUST_USE struct ks_stream *ks_stream_merge(struct keyspace *ks, enum collmerge_o
 void ks_stream_merge_add(struct ks_stream *s, const struct ks_key *key);
 
 /*
+ * The same with scores (collmerge.h), of sets and sorted sets.
+ */
+struct ks_stream_scored {
+    enum collmerge_aggregate how;
+    double weight;
+    uint8_t type; /* VT_SET or VT_ZSET */
+};
+void ks_stream_merge_add_scored(struct ks_stream *s, const struct ks_key *key,
+                                const struct ks_stream_scored *set);
+
+/*
  * Before the first read: elements are counted, `max` of them at most (0: all), until the end.
  * They are kept as long as they take no more than `keep` bytes, each with `beside` bytes beside its
  * name; after that none is.
  */
 void ks_stream_count(struct ks_stream *s, uint64_t max, uint64_t keep, uint32_t beside);
+
+/*
+ * The same of a join of scores, which is to be shown in the order of scores. If it is too large to
+ * be kept, nothing is with `all`; else at the end of the count the least ones are the next
+ * elements, and behind them it is read again for those that follow, as often as it takes
+ * (collkeep.h): the slice is not the last one then.
+ */
+void ks_stream_count_sorted(struct ks_stream *s, uint64_t keep, uint32_t beside, bool all);
+
+/* Between two reads: the count is complete. */
+bool ks_stream_is_counted(const struct ks_stream *s);
 
 /* Between two reads: how many there are so far, and whether all are kept. At the end they are the
  * next elements. */
@@ -81,6 +103,9 @@ size_t ks_stream_bytes(const struct ks_stream *s);
 
 /* At the end: all is read again, as it was. */
 void ks_stream_rewind(struct ks_stream *s);
+
+/* At the end: what was kept is shown from its first element on, again. */
+void ks_stream_show_again(struct ks_stream *s);
 
 /*
  * Before the first read: not all of a hash or set, but a page of about `max` elements (at least 1)
@@ -125,7 +150,7 @@ bool ks_stream_reading(const struct ks_stream *s);
 struct ks_stream_elem {
     struct bytes sub; /* Field, member or position. */
     struct row_view view;
-    double score; /* Of a sorted set. */
+    double score; /* Of a sorted set, or a join of scores. */
 };
 MUST_USE bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out);
 

@@ -11,6 +11,14 @@
 
 #define SIGN_BIT (UINT64_C(1) << 63)
 
+void rowkey_hash_store(uint8_t dst[ROWKEY_HASH_BYTES], struct bytes sub)
+{
+    uint8_t sum[8];
+
+    be64_store(sum, hash64(sub.ptr, sub.len, 0));
+    memcpy(dst, sum, ROWKEY_HASH_BYTES);
+}
+
 size_t rowkey_store_elem(uint8_t *dst, uint16_t slot, uint64_t hash, struct bytes key, uint8_t kind,
                          struct bytes sub)
 {
@@ -18,10 +26,7 @@ size_t rowkey_store_elem(uint8_t *dst, uint16_t slot, uint64_t hash, struct byte
 
     dst[len++] = kind;
     if (rowkey_kind_hashed(kind)) {
-        uint8_t sum[8];
-
-        be64_store(sum, hash64(sub.ptr, sub.len, 0));
-        memcpy(dst + len, sum, ROWKEY_HASH_BYTES);
+        rowkey_hash_store(dst + len, sub);
         len += ROWKEY_HASH_BYTES;
     }
     if (sub.len != 0)

@@ -77,6 +77,9 @@ static inline uint64_t rowkey_hash_load(const uint8_t *at)
     return (uint64_t)be16_load(at) << 32 | be32_load(at + 2);
 }
 
+/* The same of a field or member: makes them. */
+void rowkey_hash_store(uint8_t dst[ROWKEY_HASH_BYTES], struct bytes sub);
+
 /* The sizes below, for exact reservations. */
 static inline size_t rowkey_prefix_size(struct bytes key)
 {

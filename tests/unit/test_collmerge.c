@@ -1,7 +1,9 @@
 /*
  * Joins of sets on flash against arrays of flags: random sets of all sizes, dense and sparse, some
- * of whose rows are garbage of an earlier set; with any budget of steps, and a second time.
+ * of whose rows are garbage of an earlier set; with any budget of steps, and a second time. Joins
+ * of scores likewise, of sets and sorted sets in any mixture.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,9 +28,14 @@
 /* Rows up to here are garbage, where they are hidden. */
 static const struct tag hidden = {.hlc = 100, .origin = 1};
 
+static const double scores[] = {-(double)INFINITY, (double)INFINITY, 0, 1, -2.5, 1e300, 7};
+
 struct model {
     bool has[UNIVERSE];
+    uint8_t score[UNIVERSE]; /* Which one of `scores`. */
+    double weight;
     bool hides;
+    uint8_t kind; /* Of the rows. */
 };
 
 struct fixture {
@@ -55,26 +62,46 @@ static void close_store(struct fixture *f)
 
 static struct ks_key key_of(uint32_t set, char name[24])
 {
-    return ks_key_of(bytes_of(name, (size_t)snprintf(name, 24, "set:%u", set)), HASH_SEED);
+    const int len = snprintf(name, 24, "set:%u", set);
+
+    assert_in_range(len, 5, 15);
+    return ks_key_of(bytes_of(name, (size_t)len), HASH_SEED);
 }
 
-static void put_member(struct store_batch *batch, const struct ks_key *key, uint32_t member,
-                       uint64_t hlc)
+static size_t row_key(uint8_t at[64], const struct ks_key *key, uint8_t kind, uint32_t member)
 {
     char text[24];
-    uint8_t at[64], row[32];
-    const struct tag tag = {.hlc = hlc, .origin = 1};
     const struct bytes sub = bytes_of(text, (size_t)snprintf(text, sizeof(text), "%u", member));
-    const size_t len = rowkey_store_elem(at, key->slot, key->hash, key->name, ROWKEY_KIND_SET, sub);
 
-    assert_int_equal(
-        store_batch_put(batch, bytes_of(at, len),
-                        bytes_of(row, row_value_store(row, tag, bytes_of(NULL, 0), 0))),
-        0);
+    return rowkey_store_elem(at, key->slot, key->hash, key->name, kind, sub);
 }
 
-/* What earlier rounds left goes; a set may be empty. */
-static void make_sets(struct fixture *f)
+/* `score` NULL: of a set. */
+static void put_member(struct store_batch *batch, const struct ks_key *key, uint32_t member,
+                       uint64_t hlc, const double *score)
+{
+    uint8_t at[64], row[32], value[ROW_SCORE_BYTES];
+    const struct tag tag = {.hlc = hlc, .origin = 1};
+    const uint8_t kind = score != NULL ? ROWKEY_KIND_ZSET : ROWKEY_KIND_SET;
+    const size_t len = row_key(at, key, kind, member);
+
+    if (score != NULL)
+        row_score_store(value, *score);
+    const size_t row_len =
+        row_value_store(row, tag, bytes_of(value, score != NULL ? sizeof(value) : 0), 0);
+    assert_int_equal(store_batch_put(batch, bytes_of(at, len), bytes_of(row, row_len)), 0);
+}
+
+static void delete_member(struct store_batch *batch, const struct ks_key *key, uint8_t kind,
+                          uint32_t member)
+{
+    uint8_t at[64];
+
+    assert_int_equal(store_batch_delete(batch, bytes_of(at, row_key(at, key, kind, member))), 0);
+}
+
+/* What earlier rounds left goes; a set may be empty. With `scored` some are sorted sets. */
+static void make_sets(struct fixture *f, bool scored)
 {
     struct store_batch batch;
     char name[24];
@@ -86,19 +113,17 @@ static void make_sets(struct fixture *f)
         const struct ks_key key = key_of(s, name);
         const uint64_t share = rng_below(&f->rng, 101);
         m->hides = rng_below(&f->rng, 2) != 0;
+        m->weight = scores[rng_below(&f->rng, ARRAY_COUNT(scores))];
+        m->kind = scored && rng_below(&f->rng, 2) != 0 ? ROWKEY_KIND_ZSET : ROWKEY_KIND_SET;
         for (uint32_t i = 0; i < UNIVERSE; i++) {
+            delete_member(&batch, &key, ROWKEY_KIND_SET, i);
+            delete_member(&batch, &key, ROWKEY_KIND_ZSET, i);
             m->has[i] = rng_below(&f->rng, 100) < share;
+            m->score[i] = (uint8_t)rng_below(&f->rng, ARRAY_COUNT(scores));
             const bool garbage = !m->has[i] && m->hides && rng_below(&f->rng, 3) == 0;
-            if (m->has[i] || garbage) {
-                put_member(&batch, &key, i, garbage ? 50 : 200);
-                continue;
-            }
-            char text[24];
-            uint8_t at[64];
-            const struct bytes sub = bytes_of(text, (size_t)snprintf(text, sizeof(text), "%u", i));
-            const size_t len =
-                rowkey_store_elem(at, key.slot, key.hash, key.name, ROWKEY_KIND_SET, sub);
-            assert_int_equal(store_batch_delete(&batch, bytes_of(at, len)), 0);
+            if (m->has[i] || garbage)
+                put_member(&batch, &key, i, garbage ? 50 : 200,
+                           m->kind == ROWKEY_KIND_ZSET ? &scores[m->score[i]] : NULL);
         }
     }
     assert_int_equal(store_write(f->store, &batch, 0), 0);
@@ -122,7 +147,40 @@ static bool expected(const struct fixture *f, enum collmerge_op op, uint32_t mem
     return false;
 }
 
-static void expect_all(struct fixture *f, struct collmerge *m, enum collmerge_op op)
+static double score_in(const struct model *m, uint32_t member)
+{
+    return m->kind == ROWKEY_KIND_ZSET ? scores[m->score[member]] : 1.0;
+}
+
+/* As Redis: what is not a number is 0, but in an intersection for all products but the first. */
+static double expected_score(const struct fixture *f, enum collmerge_op op,
+                             enum collmerge_aggregate how, uint32_t member)
+{
+    double sum = 0;
+    bool first = true;
+
+    if (op == COLLMERGE_DIFF)
+        return score_in(&f->sets[0], member);
+    for (uint32_t s = 0; s < f->count; s++) {
+        const struct model *m = &f->sets[s];
+        if (!m->has[member])
+            continue;
+        double score = score_in(m, member) * m->weight;
+        if (isnan(score) && (first || op == COLLMERGE_UNION))
+            score = 0;
+        const bool replaces = how == COLLMERGE_MIN ? score < sum : score > sum;
+        if (!first && how == COLLMERGE_SUM)
+            sum = isnan(sum + score) ? 0 : sum + score;
+        else if (first || replaces)
+            sum = score;
+        first = false;
+    }
+    return sum;
+}
+
+/* `how` NULL: not of scores. */
+static void expect_all(struct fixture *f, struct collmerge *m, enum collmerge_op op,
+                       const enum collmerge_aggregate *how)
 {
     bool seen[UNIVERSE] = {false};
     struct collmerge_row row;
@@ -139,6 +197,8 @@ static void expect_all(struct fixture *f, struct collmerge *m, enum collmerge_op
         assert_true(num_parse_i64(row.member, &member) && member >= 0 && member < UNIVERSE);
         assert_false(seen[member]);
         seen[member] = true;
+        if (how != NULL)
+            assert_true(row.score == expected_score(f, op, *how, (uint32_t)member));
     }
     assert_int_equal(collmerge_err(m), 0);
     for (uint32_t i = 0; i < UNIVERSE; i++)
@@ -155,16 +215,48 @@ static void sets_are_joined(void **state)
     open_store(&f);
     for (uint32_t round = 0; round < ROUNDS; round++) {
         const enum collmerge_op op = (enum collmerge_op)(round % 3);
-        make_sets(&f);
+        make_sets(&f, false);
         struct collmerge *m = collmerge_create(op, f.count);
         for (uint32_t s = 0; s < f.count; s++) {
             const struct ks_key key = key_of(s, name);
             collmerge_add(m, &key, f.sets[s].hides ? &hidden : NULL);
         }
         assert_int_equal(collmerge_open(m, f.store), 0);
-        expect_all(&f, m, op);
+        expect_all(&f, m, op, NULL);
         collmerge_rewind(m);
-        expect_all(&f, m, op);
+        expect_all(&f, m, op, NULL);
+        collmerge_close(m);
+        collmerge_destroy(m);
+    }
+    close_store(&f);
+}
+
+static void scores_are_joined(void **state)
+{
+    struct fixture f = {.count = 0};
+    char name[24];
+
+    (void)state;
+    seed_rng(&f.rng, 2);
+    open_store(&f);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        const enum collmerge_op op = (enum collmerge_op)(round % 3);
+        const enum collmerge_aggregate how = (enum collmerge_aggregate)(round / 3 % 3);
+        make_sets(&f, true);
+        struct collmerge *m = collmerge_create(op, f.count);
+        for (uint32_t s = 0; s < f.count; s++) {
+            const struct ks_key key = key_of(s, name);
+            const struct collmerge_scored set = {.key = &key,
+                                                 .hidden = f.sets[s].hides ? &hidden : NULL,
+                                                 .how = how,
+                                                 .weight = f.sets[s].weight,
+                                                 .kind = f.sets[s].kind};
+            collmerge_add_scored(m, &set);
+        }
+        assert_int_equal(collmerge_open(m, f.store), 0);
+        expect_all(&f, m, op, &how);
+        collmerge_rewind(m);
+        expect_all(&f, m, op, &how);
         collmerge_close(m);
         collmerge_destroy(m);
     }
@@ -186,7 +278,7 @@ static void damage_is_told(void **state)
     store_batch_init(&batch, 1u << 20);
     for (uint32_t s = 0; s < 2; s++) {
         const struct ks_key key = key_of(s, name);
-        put_member(&batch, &key, 7, 200);
+        put_member(&batch, &key, 7, 200, NULL);
     }
     assert_int_equal(store_write(f.store, &batch, 0), 0);
     store_batch_deinit(&batch);
@@ -212,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sets_are_joined),
+        cmocka_unit_test(scores_are_joined),
         cmocka_unit_test(damage_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
