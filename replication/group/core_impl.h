@@ -386,6 +386,8 @@ void core_seal_tick(struct core *core);
 /* Our rows hold what only a member had that is to be unlinked, and is not there to give the rest.
  */
 bool core_seal_stranded(const struct core *core);
+/* Rows of the peer that hold what is up to `newest` reach into no history beyond its end. */
+bool core_seal_allows(const struct core *core, const struct peer *peer, const struct posv *newest);
 
 /* --- core_resync.c --- */
 

@@ -119,13 +119,6 @@ bool core_resync_replaces(const struct core *core, const struct peer *peer,
     struct posv applied;
 
     core_applied_posv(core, &applied);
-    for (unsigned i = 0; i < core->origins_count; i++) {
-        const struct origin *o = &core->origins[i];
-
-        if (o->freezing &&
-            posv_get(&rows->newest, o->origin).seq > posv_get(&peer->durable, o->origin).seq)
-            return false;
-    }
     return has_ours(core, peer) && posv_leq(&applied, &rows->at);
 }
 

@@ -15,11 +15,55 @@
  * it its rows instead (core_resync.c): nothing is lost with the old ones, as this member could not
  * write since it had them. If nobody has all of it, the history cannot end while this member is one
  * of those who remain.
+ *
+ * Whoever is only making a copy has nothing yet, and freezes at once. What it copies may reach
+ * beyond what it vouches for: its giver waits for that, so that the seal is not before it. If the
+ * giver does not live to say so, or its own rows are exchanged, the seal may come to lie before it
+ * after all. A copy that is under way then begins anew; one that is complete is exchanged, as
+ * above, and until then there are no writes. Who remains alone keeps what it has.
  */
 #include "engine/base/check.h"
 #include "engine/base/num.h"
 
 #include "replication/group/core_impl.h"
+
+/*
+ * How far rows that `peer` gives (NULL: one that is gone) may reach into a history: of one that was
+ * ended, to its seal; UINT64_MAX: there is no bound. What may end is waited for with these rows as
+ * with our own; but rows that take the place of those that hold too much must be vouched for by the
+ * peer's logs.
+ */
+static uint64_t reach_of(const struct core *core, const struct peer *peer, const struct origin *o)
+{
+    const struct member *member = members_find(&core->members, o->origin);
+
+    if (member != NULL && member->state == MEMBER_SEALED)
+        return member->sealed_seq;
+    if (peer != NULL && o->freezing && core->sync_in.anew)
+        return posv_get(&peer->durable, o->origin).seq;
+    return UINT64_MAX;
+}
+
+bool core_seal_allows(const struct core *core, const struct peer *peer, const struct posv *newest)
+{
+    for (unsigned i = 0; i < core->origins_count; i++) {
+        const struct origin *o = &core->origins[i];
+
+        if (posv_get(newest, o->origin).seq > reach_of(core, peer, o))
+            return false;
+    }
+    return true;
+}
+
+/* What is being copied may reach beyond an end that is known only now. */
+static void look_at_copy(struct core *core)
+{
+    const struct sync_in *in = &core->sync_in;
+
+    if (in->wanted && in->has_vector &&
+        !core_seal_allows(core, core_peer_find(core, in->donor), &in->newest))
+        core_sync_overtaken(core);
+}
 
 /* What waits beyond the end goes, what was applied beyond it must not be. */
 void core_seal(struct core *core, const struct member *member)
@@ -36,6 +80,7 @@ void core_seal(struct core *core, const struct member *member)
         core->forked = true;
         core_event(core, CORE_BEYOND_SEAL, NULL, o->applied.seq);
     }
+    look_at_copy(core);
 }
 
 /* Rows hold what others may never get, and the log has not brought it yet. */
@@ -87,14 +132,33 @@ bool core_seal_stranded(const struct core *core)
     return false;
 }
 
+/* Rows hold what lies beyond an end that all have agreed on: no log will ever bring it. */
+static bool is_beyond(const struct core *core, const struct origin *o)
+{
+    const struct member *member = members_find(&core->members, o->origin);
+
+    return member != NULL && member->state == MEMBER_SEALED &&
+           posv_get(&core->newest, o->origin).seq > member->sealed_seq;
+}
+
+/* Nobody is there to differ from: it is ours. */
+static void keep_beyond(struct core *core, const struct origin *o)
+{
+    CHECK(posv_set(&core->newest, o->origin, (struct pos){0, 0}) == 0);
+    core_check_newest(core);
+}
+
 void core_seal_tick(struct core *core)
 {
     for (unsigned i = 0; i < core->origins_count; i++) {
         struct origin *o = &core->origins[i];
+        const bool beyond = is_beyond(core, o);
 
         if (o->freezing && !must_wait(core, o))
             freeze(core, i);
-        else if (!o->freezing || may_come(core, i))
+        else if (beyond && core->peers_count == 0)
+            keep_beyond(core, o);
+        else if (!beyond && (!o->freezing || may_come(core, i)))
             o->stranded_ms = 0;
         else if (o->stranded_ms == 0)
             o->stranded_ms = core->now.mono_ms;

@@ -441,7 +441,8 @@ static uint8_t take_rows(struct core *core, const struct peer *peer, struct byte
         in->heard_ms = core->now.mono_ms;
         return WIRE_OK;
     }
-    if (in->anew && !core_resync_replaces(core, peer, &rows)) {
+    if (!core_seal_allows(core, peer, &rows.newest) ||
+        (in->anew && !core_resync_replaces(core, peer, &rows))) {
         core_resync_turn(core);
         return WIRE_OK; /* Asked for again after a while: a later checkpoint may do. */
     }

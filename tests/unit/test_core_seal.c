@@ -352,6 +352,102 @@ static void who_waits_for_an_exchange_in_vain_asks_who_has_the_rest(void **state
     assert_int_equal(wait_for_ask(f, &ask), PEER);
 }
 
+/* A joiner has a piece of THIRD's rows, which may hold nine of PEER; THIRD has eight by its log. */
+static void copy_from_third(struct fixture *f, struct wire_sync_rows *head)
+{
+    struct members members = three_members(5);
+    struct wire_hello hello = hello_of(THIRD);
+    struct wire_sync_ask ask;
+
+    members.at[0].state = MEMBER_JOINING;
+    core_set_members(f->core, &members);
+    core_sync_start(f->core);
+    hello.applied = hello.durable = posv_with(PEER, (struct pos){8, HLC(-90) + 8});
+    greet(f, &hello);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), THIRD);
+    *head = (struct wire_sync_rows){.id = ask.id,
+                                    .end = KEY_SLOTS,
+                                    .at = posv_with(PEER, (struct pos){7, HLC(-90) + 7}),
+                                    .newest = posv_with(PEER, (struct pos){9, HLC(-90) + 9})};
+    answer(f, THIRD, head, "bb");
+    expect_u64(f->put_count, 1);
+}
+
+static void a_copy_begins_anew_when_it_reaches_beyond_a_seal(void **state)
+{
+    struct fixture *f = *state;
+    struct members members = three_members(6);
+    struct wire_hello hello = hello_of(THIRD);
+    struct wire_sync_rows head;
+    struct wire_sync_ask ask;
+
+    copy_from_third(f, &head);
+    core_freeze(f->core, PEER);
+    assert_false(core_sync_stale(f->core));
+    members.at[0].state = MEMBER_JOINING;
+    members.at[1].state = MEMBER_SEALED;
+    members.at[1].sealed_seq = 9;
+    core_set_members(f->core, &members);
+    assert_false(core_sync_stale(f->core));
+    members.at[1].sealed_seq = 8;
+    core_set_members(f->core, &members);
+    assert_true(core_sync_stale(f->core));
+    core_sync_stored(f->core, 0);
+
+    tick(f, 1000);
+    hello.epoch = 6;
+    hello.applied = hello.durable = posv_with(PEER, (struct pos){8, HLC(-90) + 8});
+    greet(f, &hello);
+    tick(f, 1);
+    assert_int_equal(asked(f, &ask), THIRD);
+    assert_int_not_equal(ask.id, head.id);
+    assert_false(ask.goes_on);
+    head.id = ask.id;
+    answer(f, THIRD, &head, "aa"); /* The same again. */
+    expect_u64(f->put_count, 1);
+    head.newest = posv_with(PEER, (struct pos){8, HLC(-90) + 8});
+    answer(f, THIRD, &head, "aa");
+    expect_u64(f->put_count, 2);
+    expect_u64(f->begin_count, 2);
+}
+
+/* PEER's history, of which rows here hold six, was ended after five. */
+static void end_before_what_rows_hold(struct fixture *f, unsigned others)
+{
+    struct members members = three_members(6);
+    struct wire_hello hello = hello_of(THIRD);
+
+    members.count = (uint8_t)(2 + others);
+    members.at[1].state = MEMBER_SEALED;
+    members.at[1].sealed_seq = 5;
+    core_set_members(f->core, &members);
+    hello.epoch = 6;
+    hello.applied = hello.durable = posv_with(PEER, (struct pos){5, HLC(-50)});
+    if (others != 0)
+        greet(f, &hello);
+    tick(f, 1);
+}
+
+static void rows_beyond_a_seal_are_exchanged(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+
+    end_before_what_rows_hold(f, 1);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_JOINING);
+    assert_int_equal(wait_for_ask(f, &ask), THIRD);
+    assert_true(core_resyncing(f->core));
+}
+
+static void who_remains_alone_keeps_what_lies_beyond_a_seal(void **state)
+{
+    struct fixture *f = *state;
+
+    end_before_what_rows_hold(f, 0);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +462,9 @@ int main(void)
         CORE_TEST(rows_are_not_exchanged_without_room, setup_copied),
         CORE_TEST(rows_are_not_exchanged_for_those_of_one_who_has_less, setup_copied),
         CORE_TEST(rows_are_not_exchanged_when_the_rest_comes_after_all, setup_copied),
+        CORE_TEST(a_copy_begins_anew_when_it_reaches_beyond_a_seal, setup),
+        CORE_TEST(rows_beyond_a_seal_are_exchanged, setup_copied),
+        CORE_TEST(who_remains_alone_keeps_what_lies_beyond_a_seal, setup_copied),
         CORE_TEST(who_asks_for_an_exchange_in_vain_asks_who_has_the_rest, setup_copied),
         CORE_TEST(who_waits_for_an_exchange_in_vain_asks_who_has_the_rest, setup_copied),
     };
