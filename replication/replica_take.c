@@ -279,6 +279,7 @@ static void answer_rows(struct replica *r)
     const int refused = t->refused;
 
     t->state = TAKE_IDLE;
+    t->aside_due = false; /* Of what is refused or stale: if it begins again, that says so. */
     t->stale = t->join.under_way = t->alike.under_way = false;
     t->refused = 0;
     buf_shrink(&t->rows, 4 * CORE_SYNC_BYTES_DEFAULT);
@@ -322,6 +323,7 @@ static void answer_finish(struct replica *r)
     }
     final_position(r, &at);
     t->state = TAKE_IDLE;
+    t->aside_due = false;
     t->stale = t->join.under_way = false;
     core_sync_finished(r->core);
     if (core_syncing(r->core))
@@ -577,6 +579,8 @@ void replica_take_set_aside(struct replica *r)
     struct store *fresh, *kept;
     struct vv none;
 
+    if (is_stale(r))
+        return; /* The next tick answers. */
     /* If it begins again, what has come goes, and makes room. */
     if (core_resyncing(r->core) && t->kept == NULL &&
         replica_no_room(r, REPLICA_ROOM_ASIDE, 0) != NULL)
@@ -598,6 +602,8 @@ void replica_take_set_aside(struct replica *r)
     }
     t->aside_due = t->has_rows = false;
     t->kept = kept;
+    if (kept != NULL)
+        core_sync_entered(r->core);
     r->options.store = fresh;
     replica_note_changed(r);
 }

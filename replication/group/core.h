@@ -295,6 +295,11 @@ enum core_wait {
 };
 
 enum core_wait core_resync_waits(const struct core *core);
+/*
+ * In a resync: own rows are put aside now, so that it cannot be given up any more. Before
+ * core_sync_stored, which says so as well; not of what is stale.
+ */
+void core_sync_entered(struct core *core);
 /* `err` not 0: the rows make no sense. The link that brought them ends, another donor is asked. */
 void core_sync_stored(struct core *core, int err);
 /*

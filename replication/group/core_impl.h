@@ -108,7 +108,7 @@ struct sync_in {
     bool wanted;
     bool resync;  /* We have rows, and join what comes to them. */
     bool anew;    /* Of what we have a peer has all: its rows take the place of ours. */
-    bool entered; /* The host knows of it: it goes on to its end. */
+    bool entered; /* The host has put own rows aside: it goes on to its end. */
     bool begun;   /* The host has put nothing aside but what belongs to `vector`. */
     bool storing; /* The host is at work, */
     bool stale;   /* on what a flush has overtaken. */
@@ -124,6 +124,8 @@ struct sync_in {
     uint32_t turn; /* How often anything was. */
     uint64_t heard_ms;
     uint64_t said_ms;             /* The last time that the donor was told anything. */
+    unsigned failed;              /* Attempts that came to nothing, one after another: */
+    uint64_t retry_ms;            /* nothing is begun before. */
     unsigned patience;            /* The next timeout is so many times doubled. */
     struct wire_sync_range range; /* What is asked for; its sums stand in `sums`. */
     struct buf sums;
@@ -357,6 +359,8 @@ void core_sync_acked(struct core *core, struct peer *peer);
 /* Drops the checkpoint that the peer is given, or those of all. */
 void core_sync_close(struct core *core, struct peer *peer);
 void core_sync_close_all(struct core *core);
+/* An attempt has come to nothing: the next one waits, each time longer. */
+void core_sync_back_off(struct core *core);
 /* What is asked for first. */
 void core_sync_first_range(struct core *core);
 /* It is linked, and has what a copy is made of. */

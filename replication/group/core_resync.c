@@ -178,9 +178,9 @@ static void begin(struct core *core)
 /* Without room what is here can be read. */
 static void begin_with_room(struct core *core)
 {
-    if (core->room == CORE_ROOM_OK)
+    if (core->room == CORE_ROOM_OK && core->now.mono_ms >= core->sync_in.retry_ms)
         begin(core);
-    else
+    else if (core->room != CORE_ROOM_OK)
         core->resync_wait = core->sync_in.anew ? CORE_WAIT_EXCHANGE : CORE_WAIT_RESYNC;
 }
 
@@ -189,8 +189,9 @@ void core_resync_check(struct core *core)
     enum need need = NEED_NOTHING;
 
     core->resync_wait = CORE_WAIT_NOT;
-    if (!core->options.resync || core->sync_in.wanted || core->forked || core->went_back ||
-        core->self_state == MEMBER_SEALED || core->members.count == 0 || core_sync_giving(core))
+    if (!core->options.resync || core->sync_in.wanted || core->sync_in.storing || core->forked ||
+        core->went_back || core->self_state == MEMBER_SEALED || core->members.count == 0 ||
+        core_sync_giving(core))
         return;
     core->sync_in.anew = core_seal_stranded(core);
     if (core->sync_in.anew && any_helps(core)) {
@@ -205,6 +206,7 @@ void core_resync_check(struct core *core)
     }
     if (need == NEED_NOTHING) {
         core->stuck_ms = 0;
+        core->sync_in.failed = 0;
         return;
     }
     if (core->stuck_ms == 0)
@@ -241,8 +243,10 @@ void core_resync_put_off(struct core *core)
     if (!in->wanted || !in->resync || in->entered)
         return;
     in->wanted = false;
+    in->stale = in->storing; /* The host has not begun with it, and will not. */
     in->donor = 0;
     in->id++;
+    core_sync_back_off(core);
 }
 
 bool core_resync_yield(struct core *core, const struct peer *asker, bool entered)

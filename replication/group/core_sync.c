@@ -54,6 +54,11 @@
 
 #include "replication/group/core_impl.h"
 
+/* After an attempt that came to nothing the next one begins at once; then so late, and each time
+ * twice as late, up to a timeout of a link. */
+#define BACK_OFF_MS 100u
+#define DOUBLED_MAX 10u
+
 /* In timeouts of a link: */
 #define IDLE_TIMEOUTS 4u  /* after so many a checkpoint counts as one that nobody reads, */
 #define HOLD_TIMEOUTS 12u /* and after so many without a sign of life it is closed. */
@@ -135,6 +140,24 @@ static void restart(struct core *core)
     in->has_vector = in->begun = in->lost = in->ending = false;
     posv_init(&in->newest);
     core_sync_first_range(core);
+}
+
+void core_sync_back_off(struct core *core)
+{
+    struct sync_in *in = &core->sync_in;
+
+    in->retry_ms = core->now.mono_ms;
+    if (in->failed != 0)
+        in->retry_ms +=
+            u64_min((uint64_t)BACK_OFF_MS << (in->failed - 1), core->options.timeout_ms);
+    in->failed = u32_min(in->failed + 1, DOUBLED_MAX);
+}
+
+/* The attempt has come to nothing. */
+static void fail(struct core *core)
+{
+    core_sync_back_off(core);
+    restart(core);
 }
 
 /* What the host was doing is done, but meanwhile it had become of no use. */
@@ -333,6 +356,8 @@ void core_sync_tick(struct core *core)
         return;
     }
     const uint8_t asked = in->donor;
+    if (asked == 0 && core->now.mono_ms < in->retry_ms)
+        return;
     if (stay_with(core, core_peer_find(core, asked)))
         return;
     if (asked != 0)
@@ -427,7 +452,7 @@ static uint8_t take_rows(struct core *core, const struct peer *peer, struct byte
         peer->origin != in->donor)
         return WIRE_OK; /* Of an earlier try. */
     if (rows.gone) {
-        restart(core);
+        fail(core);
         return WIRE_OK;
     }
     const uint8_t reason = judge_rows(core, &rows, out_detail);
@@ -437,7 +462,7 @@ static uint8_t take_rows(struct core *core, const struct peer *peer, struct byte
     if (rows.flush != core->flush) {
         /* One of us does not know yet that the group was emptied. */
         core_flush(core, rows.flush);
-        restart(core);
+        fail(core);
         in->heard_ms = core->now.mono_ms;
         return WIRE_OK;
     }
@@ -459,7 +484,7 @@ static uint8_t take_rows(struct core *core, const struct peer *peer, struct byte
     in->storing = true;
     if (!in->begun)
         core->host->sync_begin(core->ctx);
-    in->begun = in->entered = true;
+    in->begun = true;
     core->host->sync_put(core->ctx, &rows);
     return WIRE_OK;
 }
@@ -472,7 +497,7 @@ void core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body)
     if (reason == WIRE_OK)
         return;
     if (core->sync_in.wanted && !core->sync_in.storing && peer->origin == core->sync_in.donor)
-        restart(core); /* From somebody else. */
+        fail(core); /* From somebody else. */
     core_park(core, peer, reason, detail);
 }
 
@@ -483,7 +508,7 @@ static void refuse_rows(struct core *core, int err)
     struct peer *donor = core_peer_find(core, in->donor);
 
     in->storing = in->stale = false;
-    restart(core);
+    fail(core);
     if (donor != NULL && donor->state == CORE_LINK_UP)
         core_park(core, donor, core_reason_of(err), 0);
 }
@@ -499,6 +524,7 @@ void core_sync_stored(struct core *core, int err)
     }
     if (restart_if_stale(core))
         return;
+    in->entered = true;
     if (in->last && in->range.end < KEY_SLOTS) {
         core->host->sync_sum(core->ctx, in->range.end);
         return;
@@ -512,6 +538,12 @@ void core_sync_stored(struct core *core, int err)
     }
     in->storing = false;
     ask_on(core);
+}
+
+void core_sync_entered(struct core *core)
+{
+    CHECK(core->sync_in.storing && core->sync_in.resync && !core->sync_in.stale);
+    core->sync_in.entered = true;
 }
 
 void core_sync_unread(struct core *core)
@@ -553,6 +585,7 @@ void core_sync_finished(struct core *core)
     if (restart_if_stale(core))
         return;
     in->wanted = in->ending = false;
+    in->failed = 0;
     buf_deinit(&in->sums);
     posv_copy(&core->newest, &in->newest);
     /* What was kept is gone, also from those to whom it was given. */

@@ -164,6 +164,32 @@ static void a_checkpoint_that_is_gone_begins_the_copy_anew(void **state)
     expect_u64(f->begin_count, 2);
 }
 
+/* A donor whose checkpoints do not last is not asked with every tick. */
+static void attempts_that_come_to_nothing_are_made_less_and_less_often(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_ask ask;
+    unsigned attempts = 0;
+
+    start_joiner(f);
+    for (unsigned ticks = 0; ticks < 300; ticks++) {
+        unsigned asks = 0;
+
+        for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+            asks += count_sent(f, origin, WIRE_SYNC_ASK);
+        if (asks != 0) {
+            const uint8_t donor = asked(f, &ask);
+            const struct wire_sync_rows gone = {.id = ask.id, .gone = true};
+
+            answer(f, donor, &gone, NULL);
+            attempts++;
+        }
+        forget_sent(f);
+        tick(f, 10);
+    }
+    assert_in_range(attempts, 3, 7); /* In three seconds: 0, 0, 0.1, 0.3, 0.7, 1.5. */
+}
+
 /* What does not say the same of the checkpoint is of another one. */
 static void rows_of_another_checkpoint_end_the_link(void **state)
 {
@@ -592,6 +618,52 @@ static void own_rows_that_cannot_be_read_are_asked_for_whole(void **state)
     expect_u64(f->sum_first, 10);
 }
 
+/* The donor has answered, and the host is about to put own rows aside. */
+static void come_to_put_aside(struct fixture *f)
+{
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = asked(f, &ask);
+    head.id = ask.id;
+    head.last = true;
+    answer(f, donor, &head, NULL);
+    expect_u64(f->begin_count, 1);
+}
+
+/* Nothing is lost by it: what is here can be read as long as it waits. */
+static void a_resync_without_room_is_given_up_until_rows_are_put_aside(void **state)
+{
+    struct fixture *f = *state;
+
+    come_to_put_aside(f);
+    core_set_room(f->core, CORE_ROOM_NO_COPY);
+    assert_false(core_resyncing(f->core));
+    assert_true(core_sync_stale(f->core));
+    core_set_room(f->core, CORE_ROOM_OK);
+    for (unsigned i = 0; i < 4; i++)
+        tick(f, 1000);
+    assert_false(core_resyncing(f->core)); /* The host has not answered yet. */
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 0);
+    for (unsigned i = 0; i < 4 && !core_resyncing(f->core); i++)
+        wait_in_silence(f, 1000);
+    assert_true(core_resyncing(f->core));
+    expect_u64(f->begin_count, 1);
+}
+
+static void a_resync_that_has_put_rows_aside_is_not_given_up(void **state)
+{
+    struct fixture *f = *state;
+
+    come_to_put_aside(f);
+    core_sync_entered(f->core);
+    core_set_room(f->core, CORE_ROOM_NO_COPY);
+    assert_true(core_resyncing(f->core));
+    assert_false(core_sync_stale(f->core));
+}
+
 /* --- beside it --- */
 
 /* One that has put rows aside can give none: of two that ask each other it goes first. */
@@ -646,6 +718,9 @@ int main(void)
         CORE_TEST(a_copy_goes_on_behind_the_last_key_when_the_link_is_back, setup),
         CORE_TEST(another_donor_gives_its_copy_from_the_first_key, setup),
         CORE_TEST(a_checkpoint_that_is_gone_begins_the_copy_anew, setup),
+        CORE_TEST(attempts_that_come_to_nothing_are_made_less_and_less_often, setup),
+        CORE_TEST(a_resync_without_room_is_given_up_until_rows_are_put_aside, setup_behind),
+        CORE_TEST(a_resync_that_has_put_rows_aside_is_not_given_up, setup_behind),
         CORE_TEST(rows_of_another_checkpoint_end_the_link, setup),
         CORE_TEST(an_only_donor_is_waited_for, setup),
         CORE_TEST(a_silent_donor_is_left, setup),
