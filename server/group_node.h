@@ -29,6 +29,7 @@
 #include "engine/space/group.h"
 
 #include "replication/group/control.h"
+#include "replication/link/link.h"
 #include "replication/link/link_door.h"
 #include "replication/link/link_resolve.h"
 #include "replication/link/link_secret.h"
@@ -54,6 +55,7 @@ struct group_report {
     char full[CONTROL_TEXT_BYTES]; /* Why it takes nothing from peers; empty: it does. */
     struct replica_metrics metrics;
     struct ks_group_metrics keys;
+    struct link_metrics links; /* Of its hub; shard 0's has those of control, too. */
     uint64_t memory_bytes;
     uint64_t unsettled_keys;
     uint64_t waiting_keys; /* For garbage collection. */

@@ -11,6 +11,7 @@
 
 #include "engine/space/group.h"
 
+#include "replication/link/link.h"
 #include "replication/replica.h"
 
 #include "server/config.h"
@@ -433,6 +434,7 @@ static void report(struct group_shard *gs, uint64_t now_ms)
     report->unsettled_keys = ks_group_unsettled(gs->sh->ks);
     report->waiting_keys = ks_group_waiting(gs->sh->ks);
     report->keys = *ks_group_metrics(gs->sh->ks);
+    report->links = *link_hub_metrics(gs->hub);
     if (gs->replica != NULL) {
         report->memory_bytes = replica_memory_bytes(gs->replica);
         report->metrics = *replica_metrics(gs->replica);

@@ -174,6 +174,7 @@ static void write_metrics(const struct group *g, struct buf *out)
 {
     struct replica_metrics sum = {0};
     struct ks_group_metrics keys = {0};
+    struct link_metrics links = {0};
     uint64_t memory = 0, unsettled = 0, waiting = 0;
 
     for (uint32_t i = 0; i < g->node->shards_count; i++) {
@@ -184,6 +185,9 @@ static void write_metrics(const struct group *g, struct buf *out)
 #define ADD(name, type, help) keys.name += r->keys.name;
         KS_GROUP_METRICS(ADD)
 #undef ADD
+#define ADD(name, type, help) links.name += r->links.name;
+        LINK_METRICS(ADD)
+#undef ADD
         memory += r->memory_bytes;
         unsettled += r->unsettled_keys;
         waiting += r->waiting_keys;
@@ -193,6 +197,9 @@ static void write_metrics(const struct group *g, struct buf *out)
 #undef WRITE
 #define WRITE(name, type, help) INFO_U64(out, #name, keys.name);
     KS_GROUP_METRICS(WRITE)
+#undef WRITE
+#define WRITE(name, type, help) INFO_U64(out, "link_" #name, links.name);
+    LINK_METRICS(WRITE)
 #undef WRITE
     INFO_U64(out, "replica_memory_bytes", memory);
     INFO_U64(out, "unsettled_keys", unsettled);

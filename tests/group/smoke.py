@@ -49,6 +49,18 @@ def both_directions(group):
     print('both directions: %d keys alike' % len(held))
 
 
+def link_counters(group):
+    """What crosses the links is counted, as it is sent: this does not become less."""
+    a, _, c = group.up()
+    before = int(a.info()['link_bytes_out']), int(c.info()['link_bytes_in'])
+    a.ok('SET', 'counted', os.urandom(20000))
+    wait_until('its bytes are counted', lambda: (
+        int(a.info()['link_bytes_out']) - before[0] >= 2 * 20000 and
+        int(c.info()['link_bytes_in']) - before[1] >= 20000 and
+        int(c.info()['link_ready']) >= 2))
+    a.ok('DEL', 'counted')
+
+
 def transactions(group):
     a, b = group.up()[:2]
     assert a.ok('MULTI') == b'OK'
@@ -523,6 +535,7 @@ def run(args):
             m.start()
         group.await_active()
         both_directions(group)
+        link_counters(group)
         transactions(group)
         restarts(group)
         concurrent(group)
