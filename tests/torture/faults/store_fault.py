@@ -13,11 +13,12 @@ import errno
 import sys
 
 from faultctl import Faults
-from faultlib import MB, Conn, Fixture, main_of, wait_until
+from faultlib import MB, Conn, ErrorReply, Fixture, main_of, wait_until
 
 OPTIONS = {'maxmemory': '64mb', 'store-memtable-bytes': '2mb', 'appendfsync': 'no', 'save': '',
            'oplog-segment-bytes': '1mb', 'enable-debug-command': 'yes'}
 KEYS = 3000
+NOT_OPENED = b'flash tier could not be opened again'
 
 # What fails, with what, and a part of the reason that the client is to see.
 FAULTS = (
@@ -72,7 +73,20 @@ def kill_and_start(fix):
     fix.check(sorted(fix.model))
 
 
-def ailing(fix, key, reason):
+def check_readable(fix, keys, closes):
+    """What was written since all was cold is resident, and read whatever happens to the store. If
+    it closes, by attempts to open it that fail, the others may have an error that says so."""
+    resident = [key for key in keys if fix.model[key] != 1]
+    fix.check(resident)
+    for key in set(keys) - set(resident):
+        reply = fix.conn.call('GET', key)
+        if closes and isinstance(reply, ErrorReply):
+            assert NOT_OPENED in reply, reply
+        else:
+            assert reply == fix.value(key, 1), (key, reply and reply[:40])
+
+
+def ailing(fix, key, reason, closes=False):
     """What holds while it cannot be written, and `key` was refused."""
     keys = sorted(fix.model)
     refusal = fix.conn.call('SET', key, 'x')
@@ -80,7 +94,7 @@ def ailing(fix, key, reason):
     assert reason.lower() in refusal.lower(), refusal
     assert fix.info('tiering', 'store_status') != 'ok'
     assert fix.info('tiering', 'store_last_error') != ''
-    fix.check(keys[::53])
+    check_readable(fix, keys[::53], closes)
     fix.delete(keys[::101])
     fix.check(keys[::101])
     save = fix.conn.call('SAVE')
@@ -98,11 +112,11 @@ def goes_away(args, fault, reason, saves, options=None):
         rule = faults.add(fault[0], fault[1], err=fault[2], writing=True)
         key, refusal = overwrite_until_refused(fix, 2)
         assert refusal.startswith(b'MISCONF'), refusal
-        ailing(fix, key, reason)
+        ailing(fix, key, reason, closes=fault[1] == 'MANIFEST')
         assert faults.figures(rule)[1] > 0
         faults.clear()
         wait_until('all is well', 60, lambda: fix.info('tiering', 'store_status') == 'ok')
-        assert fix.probe()
+        wait_until('writes are taken', 60, fix.probe)
         reopens = fix.number('store_reopens')
         reload_all(fix)
         fix.check(sorted(fix.model))
