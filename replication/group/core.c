@@ -478,6 +478,7 @@ void core_receive(struct core *core, uint8_t origin, struct bytes bytes)
     }
     const int err = wire_open(bytes, core->pack, &core->scratch, &frame);
     if (err != 0) {
+        buf_shrink(&core->scratch, 4 * core->options.frame_bytes); /* It says how long it is. */
         core_park(core, peer, core_reason_of(err), 0);
         return;
     }
