@@ -297,6 +297,18 @@ static inline bool gs_counts(const struct gs *gs, unsigned index)
            (index != gs->joiner || gs->now >= gs->join_at);
 }
 
+/* --- sim_group_check.c --- */
+
+/* Memory of the cores and bytes in flight stay within what the options allow. */
+void gs_check_bounds(struct gs *gs);
+/* All members and the oracle agree on all keys, now and later. */
+void gs_check_agreed(struct gs *gs);
+/*
+ * Everywhere the same rows are left, and no garbage in them. Their bytes may differ: what a value
+ * had seen of a counter goes or stays, by the order in which horizons moved.
+ */
+void gs_check_collected(struct gs *gs);
+
 /* --- sim_group_control.c --- */
 
 /*

@@ -1,5 +1,5 @@
 /*
- * The run: the queue of events, the faults, and what must be true in the end.
+ * The run: the queue of events, the faults, and when it has come to its end.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,15 +9,12 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
-#include "engine/value/row_state.h"
-
 #include "tests/sim/sim_group.h"
 
-#define CHAOS_US    (4000 * GS_MS)
-#define HEAL_US     (30000 * GS_MS)
-#define QUIET_US    (8000 * GS_MS)
-#define RETURN_US   (12000 * GS_MS) /* After the healing, for whom the others still wait. */
-#define BYTES_SLACK (64u << 10)
+#define CHAOS_US  (4000 * GS_MS)
+#define HEAL_US   (30000 * GS_MS)
+#define QUIET_US  (8000 * GS_MS)
+#define RETURN_US (12000 * GS_MS) /* After the healing, for whom the others still wait. */
 /* Less than a member that starts waits for peers (timeout_ms). */
 #define CLOCK_STEP_US_MAX (1500 * GS_MS)
 
@@ -409,30 +406,6 @@ static void on_event(struct gs *gs, const struct gs_event *e)
     }
 }
 
-/* --- checks --- */
-
-/* Memory of the cores and bytes in flight stay within what the options allow. */
-static void check_bounds(struct gs *gs)
-{
-    for (unsigned i = 0; i < gs->members_count; i++) {
-        static size_t fixed;
-        const struct gs_member *m = &gs->members[i];
-
-        if (!m->up)
-            continue;
-        if (fixed == 0)
-            fixed = core_memory_bytes(m->core) + BYTES_SLACK;
-        if (core_memory_bytes(m->core) > fixed)
-            gs_fail(gs, "member %u: the core takes %zu bytes", i, core_memory_bytes(m->core));
-    }
-    for (unsigned i = 0; i < gs->pairs_count; i++) {
-        for (unsigned side = 0; side < 2; side++) {
-            if (gs->pairs[i].way[side].bytes > BYTES_SLACK)
-                gs_fail(gs, "%zu bytes in flight", gs->pairs[i].way[side].bytes);
-        }
-    }
-}
-
 static void run_until(struct gs *gs, uint64_t until)
 {
     while (gs->why[0] == '\0' && gs->heap_count != 0 && gs->heap[0].at <= until) {
@@ -442,7 +415,7 @@ static void run_until(struct gs *gs, uint64_t until)
         gs->now = e.at;
         gs->totals.events++;
         on_event(gs, &e);
-        check_bounds(gs);
+        gs_check_bounds(gs);
     }
     gs->now = u64_max(gs->now, until);
 }
@@ -524,125 +497,6 @@ static bool all_have_all(const struct gs *gs)
     if (gs->joiner != gs->members_count && gs->members[0].epoch != 3)
         return false;
     return gs->unlinked == gs->members_count || gs->sealed;
-}
-
-static uint64_t end_ms(const struct gs *gs)
-{
-    uint64_t end = 0;
-
-    for (unsigned i = 0; i < gs->members_count; i++)
-        if (gs_counts(gs, i))
-            end = u64_max(end, gs_now_ms(gs, &gs->members[i]));
-    return end + 1;
-}
-
-static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
-{
-    struct sim_shown want;
-
-    oracle_show(&gs->history, key, now_ms, &want);
-    for (unsigned i = 0; i < gs->members_count; i++) {
-        struct sim_shown got;
-
-        if (!gs_counts(gs, i))
-            continue;
-        gs_show(gs, &gs->members[i], key, now_ms, &got);
-        if (sim_shown_equal(&want, &got))
-            continue;
-        if (gs->trace) {
-            sim_shown_print("want", &want);
-            sim_shown_print("got", &got);
-        }
-        gs_fail(gs, "key %u differs at member %u, at %" PRIu64, key, i, now_ms);
-    }
-}
-
-/* All members and the oracle agree on all keys, now and later. */
-static void check_agreed(struct gs *gs)
-{
-    const uint64_t end = end_ms(gs);
-
-    for (unsigned key = 0; key < SIM_KEYS; key++) {
-        for (uint64_t now_ms = end; now_ms <= end + 2000; now_ms += 250)
-            check_key(gs, key, now_ms);
-    }
-}
-
-/* A run that went on after a DEL had seen a part of it: its floor is part of the value. */
-static bool floors_needed(const struct row_state *state)
-{
-    for (unsigned i = 0; i < state->floors_count; i++) {
-        const struct row_cut *cut = &state->floors[i].cut;
-        bool needed = false;
-
-        for (unsigned j = 0; j < state->runs_count; j++) {
-            const struct row_run *run = &state->runs[j];
-
-            needed |= run->origin == cut->origin && run->start <= cut->hlc && run->hlc > cut->hlc;
-        }
-        if (!needed)
-            return false;
-    }
-    return true;
-}
-
-/* One setting of a kind: a value may have one, and the counter beside it. */
-static bool settings_alone(const struct row_state *state)
-{
-    for (unsigned i = 1; i < state->exps_count; i++) {
-        const struct row_exp *a = &state->exps[i - 1];
-        const struct row_exp *b = &state->exps[i];
-
-        if (row_group_cmp(a->type, a->target, b->type, b->target) == 0)
-            return false;
-    }
-    return true;
-}
-
-/* Nothing is kept for concurrent changes that cannot come any more. */
-static bool is_tidy(const struct gs *gs, const struct buf *row)
-{
-    struct row_state *state = mem_alloc(sizeof(*state));
-
-    CHECK(row_decode(buf_bytes(row), state) == 0);
-    const bool tidy = state->sibs_count <= 1 && state->types_count <= 1 && floors_needed(state) &&
-                      state->groups_count == 0 && settings_alone(state) && vv_empty(&state->ctx) &&
-                      vv_empty(&state->rctx) && vv_empty(&state->clear);
-    if (row->len > 1)
-        gs_trace(gs,
-                 "left: %u values, %u types, %u runs, %u floors, %u groups, %u settings, "
-                 "contexts of %u %u %u %u",
-                 state->sibs_count, state->types_count, state->runs_count, state->floors_count,
-                 state->groups_count, state->exps_count, state->ctx.count, state->rctx.count,
-                 state->clear.count, state->clear_by.count);
-    mem_free(state);
-    return tidy;
-}
-
-/*
- * Everywhere the same rows are left, and no garbage in them. Their bytes may differ: what a value
- * had seen of a counter goes or stays, by the order in which horizons moved.
- */
-static void check_collected(struct gs *gs)
-{
-    for (unsigned row = 0; row < SIM_ROWS; row++) {
-        const struct buf *first = &gs->members[gs->unlinked == 0 ? 1 : 0].rows[row].mem;
-
-        for (unsigned i = 0; i < gs->members_count; i++) {
-            const struct buf *mine = &gs->members[i].rows[row].mem;
-
-            if (!gs_counts(gs, i))
-                continue;
-            if (!is_tidy(gs, mine))
-                gs_fail(gs, "row %u at member %u is not collected: %zu bytes", row, i, mine->len);
-            if ((mine->len > 1) != (first->len > 1))
-                gs_fail(gs, "row %u is dead at one of members 0 and %u", row, i);
-        }
-    }
-    for (unsigned i = 0; i < gs->members_count; i++) {
-        if (gs_counts(gs, i) && gs->members[i].log_count > 16)
-            gs_fail(gs, "member %u keeps %u records", i, gs->members[i].log_count);
-    }
 }
 
 /* --- the run --- */
@@ -778,13 +632,13 @@ bool gs_run(struct gs *gs)
         gs_fail(gs, "not everybody has everything");
     drop_lost(gs);
     if (gs->why[0] == '\0')
-        check_agreed(gs);
+        gs_check_agreed(gs);
     gs->collect = true;
     run_until(gs, gs->now + QUIET_US);
     if (gs->why[0] == '\0')
-        check_agreed(gs);
+        gs_check_agreed(gs);
     if (gs->why[0] == '\0' && gs->fault == GS_SOUND)
-        check_collected(gs);
+        gs_check_collected(gs);
     count_outcome(gs);
     return gs->why[0] == '\0';
 }
