@@ -210,7 +210,7 @@ static struct list_end end_outer(struct list_end a, struct list_end b, int sign)
     if (a.rank != b.rank)
         return (a.rank > b.rank) == (sign > 0) ? a : b;
     if (a.hlc != b.hlc)
-        return a.hlc > b.hlc ? a : b;
+        return (a.hlc > b.hlc) == (sign > 0) ? a : b;
     return (a.offset > b.offset) == (sign > 0) ? a : b;
 }
 

@@ -46,8 +46,10 @@ struct list_end {
 
 struct list_run {
     uint8_t origin;
-    struct list_end front; /* Of the run with the lowest rank: its lowest offset ever used. */
-    struct list_end back;  /* Of the run with the highest rank: its highest offset. */
+    /* Of the run with the lowest rank, of several there the earliest: its lowest offset ever used.
+     */
+    struct list_end front;
+    struct list_end back; /* Of the run with the highest rank, the latest: its highest offset. */
 };
 
 /* What the key row of a list remembers. Joining keeps the extremes. */

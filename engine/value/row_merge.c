@@ -430,6 +430,12 @@ void row_state_settle(struct row_state *s)
     if (s->types_count == 0) {
         s->count = 0;
         s->count_lsn = 0;
+    }
+    /*
+     * An LSET that has not seen the DEL may bring an element back, and with it a part of what was
+     * used of its run: positions are remembered as long as such a change can come.
+     */
+    if (s->types_count == 0 && vv_empty(&s->clear)) {
         s->list.used = false;
         s->list.runs_count = 0;
     }

@@ -17,7 +17,8 @@
  *              setting is its type, for values also its target
  *     ectx     per group, what later settings have seen: settings with etag <= it are gone
  *     count    elements as counted here at log position lsn; greatest lsn
- *     list     ranks and offsets ever used, so that no position is used twice (listpos.h)
+ *     list     ranks and offsets ever used, so that no position is used twice (listpos.h); after a
+ *              DEL as long as its clear vector is there
  *     rows     type assertions were joined and removed again: element rows may exist
  *     joined   what HyperLogLogs among the values show together, if that is none of them
  *

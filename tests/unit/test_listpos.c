@@ -301,6 +301,31 @@ static void joining_what_is_remembered_keeps_the_extremes(void **state)
     mem_free(list);
 }
 
+/* The elements of an earlier own run may come back (row_merge.c) when a later one has begun there.
+ */
+static void pushes_at_the_ends_stand_outside_of_all_own_runs(void **state)
+{
+    struct list *list = list_new();
+    struct list *anew = list_new();
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_front(list, tag_of(1, 1));
+    push_back(anew, tag_of(2, 1));
+    put(list, &anew->elems[0]);
+    for (unsigned i = 0; i < 3; i++) {
+        struct listpos pos;
+
+        listpos_front(bytes_of(NULL, 0), &list->meta, tag_of(3 + i, 1), &pos);
+        expect_u64(put(list, &pos), 0);
+        listpos_back(bytes_of(NULL, 0), &list->meta, tag_of(3 + i, 1), &pos);
+        const unsigned count = list->count;
+        expect_u64(put(list, &pos), count);
+    }
+    mem_free(list);
+    mem_free(anew);
+}
+
 static void what_is_no_position_is_refused(void **state)
 {
     struct list *list = list_new();
@@ -333,6 +358,7 @@ int main(void)
         cmocka_unit_test(concurrent_insertions_at_one_place_do_not_interleave),
         cmocka_unit_test(a_position_that_would_be_too_long_is_refused),
         cmocka_unit_test(joining_what_is_remembered_keeps_the_extremes),
+        cmocka_unit_test(pushes_at_the_ends_stand_outside_of_all_own_runs),
         cmocka_unit_test(what_is_no_position_is_refused),
     };
 

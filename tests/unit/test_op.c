@@ -3,6 +3,7 @@
  */
 #include "engine/base/err.h"
 
+#include "engine/value/listpos.h"
 #include "engine/value/op.h"
 #include "engine/value/row.h"
 #include "engine/value/rowkey.h"
@@ -460,6 +461,54 @@ static void a_damaged_raw_operand_is_refused(void **state)
     expect_u64(f->rows_count, 0);
 }
 
+/* `row` with what an op on a list makes of its key row; seen: all of member 1 up to there. */
+static void join_list_op(struct fixture *f, struct buf *row, const struct op *op, struct tag tag,
+                         uint64_t seen)
+{
+    struct batch batch = {.origin = tag.origin, .hlc = tag.hlc};
+    struct buf out;
+
+    assert_int_equal(seen == 0 ? 0 : vv_raise(&batch.ctx, tag_of(seen, 1)), 0);
+    expand(f, op, &batch);
+    for (unsigned i = 0; i < f->rows_count; i++) {
+        if (f->kinds[i] != ROWKEY_KIND_KEY)
+            continue;
+        buf_init(&out, SIZE_MAX);
+        (void)folded(f, buf_bytes(row), &f->rows[i], &out);
+        buf_deinit(row);
+        *row = out;
+    }
+}
+
+/* Member 1 pushes three, 2 deletes the list, and 3, which knows of no DEL, sets the second one. */
+static void what_an_lset_brings_back_beside_a_del_gives_no_position_again(void **state)
+{
+    struct fixture *f = *state;
+    struct op op = {.kind = OP_ELEM_SET, .type = VT_LIST, .key = BYTES_LIT("k")};
+    const struct op del = {.kind = OP_DEL, .key = BYTES_LIT("k")};
+    struct listpos used[3];
+    struct listpos pos;
+    struct list_meta meta;
+    struct buf row;
+
+    buf_init(&row, SIZE_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(row_list_meta(buf_bytes(&row), &meta), 0);
+        listpos_back(bytes_of(NULL, 0), &meta, tag_of(10 + i, 1), &used[i]);
+        op.sub = listpos_bytes(&used[i]);
+        join_list_op(f, &row, &op, tag_of(10 + i, 1), 9 + i);
+    }
+    join_list_op(f, &row, &del, tag_of(20, 2), 12);
+    op.sub = listpos_bytes(&used[1]);
+    join_list_op(f, &row, &op, tag_of(21, 3), 12);
+    assert_int_equal(row_list_meta(buf_bytes(&row), &meta), 0);
+    listpos_back(bytes_of(NULL, 0), &meta, tag_of(30, 1), &pos);
+    assert_true(bytes_cmp(listpos_bytes(&used[2]), listpos_bytes(&pos)) < 0);
+    listpos_front(bytes_of(NULL, 0), &meta, tag_of(30, 1), &pos);
+    assert_true(bytes_cmp(listpos_bytes(&pos), listpos_bytes(&used[0])) < 0);
+    buf_deinit(&row);
+}
+
 static void where_nothing_is_concurrent_some_ops_are_the_row(void **state)
 {
     struct fixture *f = *state;
@@ -494,6 +543,7 @@ int main(void)
         TEST(a_deleted_collection_leaves_a_clear_vector),
         TEST(an_element_also_asserts_the_type_and_the_count_of_its_key),
         TEST(a_damaged_raw_operand_is_refused),
+        TEST(what_an_lset_brings_back_beside_a_del_gives_no_position_again),
         TEST(where_nothing_is_concurrent_some_ops_are_the_row),
     };
 
