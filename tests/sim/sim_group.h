@@ -20,6 +20,8 @@
 #include "engine/base/list.h"
 #include "engine/base/rng.h"
 
+#include "engine/value/listpos.h"
+
 #include "replication/group/core.h"
 
 #include "tests/prop/prop_value_sim.h"
@@ -27,11 +29,16 @@
 #define GS_MEMBERS_MAX 5
 #define GS_PAIRS_MAX   10
 #define GS_LOG_MAX     2048
-#define GS_ORIGIN(i)   ((uint8_t)((i) + 1))
-#define GS_INDEX(o)    ((unsigned)(o)-1)
-#define GS_MS          1000u /* Time is in microseconds. */
-#define GS_HOUR_MS     3600000
-#define GS_WALL_MS     (4 * GS_HOUR_MS) /* When a run begins. */
+/* A list, in some runs: behind the other rows its key row, then those of all positions. */
+#define GS_LIST_KEY         SIM_KEYS
+#define GS_POSITIONS_MAX    48
+#define GS_ROWS_MAX         (SIM_ROWS + 1 + GS_POSITIONS_MAX)
+#define GS_LIST_CHANGES_MAX 6 /* Of one batch. */
+#define GS_ORIGIN(i)        ((uint8_t)((i) + 1))
+#define GS_INDEX(o)         ((unsigned)(o)-1)
+#define GS_MS               1000u /* Time is in microseconds. */
+#define GS_HOUR_MS          3600000
+#define GS_WALL_MS          (4 * GS_HOUR_MS) /* When a run begins. */
 
 /* How the rules are broken on purpose. */
 enum gs_fault {
@@ -50,6 +57,7 @@ enum gs_fault {
     GS_ALL_ALIKE,     /* Whoever is asked says that all rows are the same. */
     GS_BLIND_CLOCK,   /* HLC and lease follow the wall clock, whatever it says. */
     GS_LEAVE_EARLY,   /* Who leaves does not wait until all have what it has. */
+    GS_FORGET_RUNS,   /* Positions of a list are made from the elements that are there alone. */
 };
 
 /* What a run is like; bits. */
@@ -88,7 +96,7 @@ struct gs_copy {
     uint32_t id;
     uint32_t flush;
     struct posv at;
-    struct buf rows[SIM_ROWS];
+    struct buf rows[GS_ROWS_MAX];
     struct wire_sync_range range; /* That rows are asked for of; its sums stand in `sums`. */
     struct buf sums;
 };
@@ -106,7 +114,7 @@ struct gs_member {
     uint64_t hlc;
     uint64_t lease; /* Persisted: no batch after a restart is at or below. */
     uint64_t seq;
-    struct gs_row rows[SIM_ROWS];
+    struct gs_row rows[GS_ROWS_MAX];
     struct buf edited;
 
     /* The log; what was trimmed is gone from the front. */
@@ -129,7 +137,7 @@ struct gs_member {
     bool lacks;                            /* A joiner without its copy. */
     struct gs_copy copies[GS_MEMBERS_MAX]; /* For each peer. */
     bool resyncing;                        /* What comes is put aside: */
-    struct buf aside[SIM_ROWS];
+    struct buf aside[GS_ROWS_MAX];
     struct wire_sync_range sum; /* Of own rows, */
     struct buf sums;            /* and its sums. */
     struct buf differ;          /* Of its buckets; empty: no own rows are to follow. */
@@ -139,6 +147,39 @@ struct gs_member {
     bool put_joins;
     struct posv put_newest;
     struct posv newest; /* Persisted with the copy. */
+};
+
+/* A position of the list. Its number says which row is its element, at all members. */
+struct gs_position {
+    struct listpos at;
+    unsigned made; /* The batch that pushed it. */
+};
+
+struct gs_list_change {
+    uint8_t kind; /* OP_ELEM_SET, OP_ELEM_DEL, OP_DEL, OP_EXPIRE */
+    uint8_t flags;
+    unsigned position;
+    unsigned value; /* None is written twice. */
+    uint64_t expire_at_ms;
+    uint8_t target_type;
+    struct tag target;
+};
+
+/* What a batch does to the list. */
+struct gs_list_batch {
+    unsigned count;
+    struct gs_list_change changes[GS_LIST_CHANGES_MAX];
+};
+
+/* What a client sees of the list, in its order. */
+struct gs_list_shown {
+    bool present;
+    uint64_t expire_at_ms;
+    unsigned count;
+    struct {
+        unsigned position;
+        unsigned value;
+    } elems[GS_POSITIONS_MAX];
 };
 
 struct gs_frame {
@@ -227,6 +268,8 @@ struct gs_totals {
     uint64_t alike;
     uint64_t steps;           /* Of clocks, by an hour, */
     uint64_t stepped_batches; /* and what was made meanwhile. */
+    uint64_t pushed;          /* Elements of lists, */
+    uint64_t popped;          /* and what was removed of them, not with the key. */
 };
 
 struct gs {
@@ -239,9 +282,11 @@ struct gs {
     bool expiry;
     bool hlls; /* Some values are HyperLogLogs. */
     bool many; /* Batches replace collections as a whole, and change two keys. */
+    bool lists;
     bool collect;
     bool lags;
     uint64_t now; /* us */
+    unsigned rows_count;
     unsigned members_count;
     struct gs_member members[GS_MEMBERS_MAX];
     unsigned pairs_count;
@@ -254,6 +299,9 @@ struct gs {
     uint64_t fault_gap_us;
 
     struct sim history; /* Only its batches: for the oracle. */
+    struct gs_list_batch list_batches[SIM_BATCHES_MAX];
+    unsigned positions_count;
+    struct gs_position positions[GS_POSITIONS_MAX];
     bool lost[SIM_BATCHES_MAX];
     uint32_t flush[SIM_BATCHES_MAX];                    /* The epoch that it was made in. */
     unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
@@ -338,6 +386,7 @@ uint64_t gs_clock_ms(const struct gs *gs, const struct gs_member *m);
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
 struct bytes gs_key_row(struct gs_member *m, unsigned key);
 struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub);
+struct bytes gs_list_row(struct gs_member *m, unsigned position);
 void gs_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
              struct sim_shown *out);
 /* Logs and applies a batch; a local one is the history's last. */
@@ -357,8 +406,24 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows);
 void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *newest, bool joins);
 struct gs *gs_of(struct gs_member *m);
 
+/* --- sim_group_list.c --- */
+
+/* A random change of the list, in the history's next batch, which has `tag`. */
+void gs_list_change(struct gs *gs, struct gs_member *m, struct tag tag,
+                    struct gs_list_batch *batch);
+/* The ops of that, behind those of `batch`. */
+void gs_list_encode(const struct gs *gs, const struct gs_list_batch *list, struct sim_batch *batch);
+void gs_list_show(const struct gs *gs, struct gs_member *m, uint64_t now_ms,
+                  struct gs_list_shown *out);
+/* The same from the history of changes, by definition. */
+void gs_list_oracle(const struct gs *gs, uint64_t now_ms, struct gs_list_shown *out);
+/* The number of a position; GS_POSITIONS_MAX: it is not known. */
+unsigned gs_list_find(const struct gs *gs, struct bytes position);
+
 /* --- sim_group_ops.c --- */
 
+/* In the near future or a little later. */
+uint64_t gs_deadline(struct gs *gs, const struct gs_member *m);
 /* One random local batch, if the core allows it. */
 void gs_local_change(struct gs *gs, struct gs_member *m);
 

@@ -64,6 +64,44 @@ static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
     }
 }
 
+static bool same_list(const struct gs_list_shown *a, const struct gs_list_shown *b)
+{
+    if (a->present != b->present || a->count != b->count ||
+        (a->present && a->expire_at_ms != b->expire_at_ms))
+        return false;
+    for (unsigned i = 0; i < a->count; i++) {
+        if (a->elems[i].position != b->elems[i].position || a->elems[i].value != b->elems[i].value)
+            return false;
+    }
+    return true;
+}
+
+static void trace_list(const struct gs *gs, const char *name, const struct gs_list_shown *shown)
+{
+    gs_trace(gs, "%s: %s at %" PRIu64 ", %u elements", name, shown->present ? "there" : "absent",
+             shown->expire_at_ms, shown->count);
+    for (unsigned i = 0; i < shown->count; i++)
+        gs_trace(gs, "  e%u at position %u", shown->elems[i].value, shown->elems[i].position);
+}
+
+static void check_list(struct gs *gs, uint64_t now_ms)
+{
+    struct gs_list_shown want;
+    struct gs_list_shown got;
+
+    gs_list_oracle(gs, now_ms, &want);
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        if (!gs_counts(gs, i))
+            continue;
+        gs_list_show(gs, &gs->members[i], now_ms, &got);
+        if (same_list(&want, &got))
+            continue;
+        trace_list(gs, "want", &want);
+        trace_list(gs, "got", &got);
+        gs_fail(gs, "the list differs at member %u, at %" PRIu64, i, now_ms);
+    }
+}
+
 void gs_check_agreed(struct gs *gs)
 {
     const uint64_t end = end_ms(gs);
@@ -72,6 +110,8 @@ void gs_check_agreed(struct gs *gs)
         for (uint64_t now_ms = end; now_ms <= end + 2000; now_ms += 250)
             check_key(gs, key, now_ms);
     }
+    for (uint64_t now_ms = end; gs->lists && now_ms <= end + 2000; now_ms += 250)
+        check_list(gs, now_ms);
 }
 
 /* A run that went on after a DEL had seen a part of it: its floor is part of the value. */
@@ -127,7 +167,7 @@ static bool is_tidy(const struct gs *gs, const struct buf *row)
 
 void gs_check_collected(struct gs *gs)
 {
-    for (unsigned row = 0; row < SIM_ROWS; row++) {
+    for (unsigned row = 0; row < gs->rows_count; row++) {
         const struct buf *first = &gs->members[gs->unlinked == 0 ? 1 : 0].rows[row].mem;
 
         for (unsigned i = 0; i < gs->members_count; i++) {

@@ -24,7 +24,7 @@ void gs_copy_close(struct gs_member *m, unsigned peer)
     struct gs_copy *copy = &m->copies[peer];
 
     copy->open = false;
-    for (unsigned i = 0; i < SIM_ROWS; i++)
+    for (unsigned i = 0; i < gs_of(m)->rows_count; i++)
         buf_deinit(&copy->rows[i]);
     buf_deinit(&copy->sums);
 }
@@ -80,7 +80,7 @@ void gs_host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask,
     if (ask->range.bits != WIRE_SYNC_ALL) {
         const unsigned cut = ask->range.first + 1u + (unsigned)(ask->range.seed % RANGE_ROWS);
 
-        if (cut < SIM_ROWS && cut < ask->range.end)
+        if (cut < gs->rows_count && cut < ask->range.end)
             copy->range.end = (uint16_t)cut;
     }
     buf_clear(&copy->sums);
@@ -111,7 +111,7 @@ static void open_copy(struct gs *gs, struct gs_member *m, unsigned peer, uint32_
         core_sync_opened(m->core, GS_ORIGIN(peer), id, -EIO, NULL, 0);
         return;
     }
-    for (unsigned i = 0; i < SIM_ROWS; i++)
+    for (unsigned i = 0; i < gs->rows_count; i++)
         CHECK(buf_append_bytes(&copy->rows[i], buf_bytes(&m->rows[i].disk)) == 0);
     copy->flush = m->flush;
     posv_copy(&copy->at, &m->covered);
@@ -130,7 +130,7 @@ static void compare(const struct gs *gs, const struct gs_copy *copy, struct buf 
     if (len != 0)
         memset(buf_end(differ), 0, len);
     buf_commit(differ, len);
-    for (unsigned i = range->first; len != 0 && i < SIM_ROWS && i < range->end; i++)
+    for (unsigned i = range->first; len != 0 && i < gs->rows_count && i < range->end; i++)
         add_sums(range, i, buf_bytes(&copy->rows[i]), true, &sums);
     for (unsigned i = 0; 8 * i < sums.len && gs->fault != GS_ALL_ALIKE; i++) {
         if (le64_load(sums.ptr + (size_t)8 * i) != 0)
@@ -151,7 +151,7 @@ static bool is_wanted(const struct gs_copy *copy, unsigned row, struct bytes dif
 static void read_copy(struct gs *gs, struct gs_member *m, const struct gs_event *e)
 {
     const struct gs_copy *copy = &m->copies[e->b];
-    const unsigned end = u32_min(copy->range.end, SIM_ROWS);
+    const unsigned end = u32_min(copy->range.end, gs->rows_count);
     struct wire_row rows[PIECE_ROWS];
     uint8_t keys[PIECE_ROWS][KEY_BYTES];
     uint32_t count = 0;
@@ -189,7 +189,7 @@ void gs_host_sync_begin(void *ctx)
 
     CHECK(m->durable_lsn + 1 == m->next_lsn);
     m->resyncing = !m->lacks;
-    for (unsigned i = 0; i < SIM_ROWS; i++)
+    for (unsigned i = 0; i < gs_of(m)->rows_count; i++)
         buf_clear(m->lacks ? &m->rows[i].mem : &m->aside[i]);
 }
 
@@ -200,12 +200,12 @@ void gs_host_sync_sum(void *ctx, uint16_t first)
 
 static void sum_rows(struct gs *gs, struct gs_member *m, uint16_t first)
 {
-    const unsigned end = u32_min(first + RANGE_ROWS, SIM_ROWS);
+    const unsigned end = u32_min(first + RANGE_ROWS, gs->rows_count);
     const uint8_t bits = (uint8_t)gs_pick(gs, 5);
 
     CHECK(m->resyncing || core_sync_stale(m->core));
     m->sum = (struct wire_sync_range){.first = first,
-                                      .end = end == SIM_ROWS ? KEY_SLOTS : (uint16_t)end,
+                                      .end = end == gs->rows_count ? KEY_SLOTS : (uint16_t)end,
                                       .bits = bits,
                                       .seed = rng_u64(&gs->rng)};
     buf_clear(&m->sums);
@@ -230,7 +230,7 @@ void gs_host_sync_put(void *ctx, struct wire_sync_rows *rows)
     if (rows->differ.len != 0)
         m->sum.end = rows->end;
     while (wire_sync_next(rows, &row)) {
-        CHECK(row.key.len == KEY_BYTES && be16_load(row.key.ptr) < SIM_ROWS);
+        CHECK(row.key.len == KEY_BYTES && be16_load(row.key.ptr) < gs_of(m)->rows_count);
         CHECK(row.row.len < 256 * 256 && buf_reserve(&m->put, 4 + row.row.len) == 0);
         memcpy(buf_end(&m->put), row.key.ptr, KEY_BYTES);
         le16_store(buf_end(&m->put) + 2, (uint16_t)row.row.len);
@@ -254,7 +254,7 @@ void gs_host_sync_finish(void *ctx, const struct posv *at, const struct posv *ne
 /* What was not sent as it is the same here. */
 static void put_alike(struct gs_member *m)
 {
-    for (unsigned i = m->sum.first; i < SIM_ROWS && i < m->sum.end; i++) {
+    for (unsigned i = m->sum.first; i < gs_of(m)->rows_count && i < m->sum.end; i++) {
         const uint32_t bucket = wire_sync_bucket(name_of(i, m->sum.seed), m->sum.bits);
 
         if (wire_sync_differs(buf_bytes(&m->differ), bucket))
@@ -302,7 +302,7 @@ static void join_aside(struct gs *gs, struct gs_member *m)
 
     CHECK(m->durable_lsn + 1 == m->next_lsn);
     posv_to_vv(&m->put_at, &theirs);
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < gs->rows_count; i++) {
         const struct row_seen_by mine = {buf_bytes(&m->rows[i].mem), core_applied_vv(m->core)};
         const struct row_seen_by other = {buf_bytes(&m->aside[i]), &theirs};
         struct buf joined;
@@ -340,7 +340,7 @@ static void finish(struct gs *gs, struct gs_member *m)
         posv_copy(&m->newest, &m->put_newest);
         m->seq = posv_get(&m->covered, GS_ORIGIN(m->index)).seq;
         m->covered_lsn = m->next_lsn - 1;
-        for (unsigned i = 0; i < SIM_ROWS; i++) {
+        for (unsigned i = 0; i < gs->rows_count; i++) {
             buf_clear(&m->rows[i].disk);
             CHECK(buf_append_bytes(&m->rows[i].disk, buf_bytes(&m->rows[i].mem)) == 0);
         }

@@ -79,9 +79,10 @@ struct bytes gs_key_row(struct gs_member *m, unsigned key)
     return buf_bytes(&m->rows[key_at(key)].mem);
 }
 
-struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub)
+/* The element in row `at`, without what its key row has cleared. */
+static struct bytes clipped_row(struct gs_member *m, unsigned key, unsigned at)
 {
-    struct gs_row *row = &m->rows[elem_at(key, type, sub)];
+    struct gs_row *row = &m->rows[at];
     struct buf clipped = new_buf();
     struct vv clear;
 
@@ -95,7 +96,28 @@ struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsig
     return buf_bytes(&row->mem);
 }
 
+struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub)
+{
+    return clipped_row(m, key, elem_at(key, type, sub));
+}
+
+struct bytes gs_list_row(struct gs_member *m, unsigned position)
+{
+    return clipped_row(m, GS_LIST_KEY, key_at(GS_LIST_KEY) + 1 + position);
+}
+
+static unsigned elems_count(const struct gs *gs, unsigned key)
+{
+    return key == GS_LIST_KEY ? gs->positions_count : SIM_TYPES * SIM_SUBS;
+}
+
+static unsigned elem_type(const struct gs *gs, unsigned key, unsigned elem)
+{
+    return key == GS_LIST_KEY ? VT_LIST : gs->history.types[elem / SIM_SUBS];
+}
+
 struct apply {
+    const struct gs *gs;
     struct gs_member *m;
     const struct op *op;
     uint64_t lsn;
@@ -108,9 +130,13 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
     unsigned at = key_at(key);
     struct buf joined = new_buf();
 
-    CHECK(key < SIM_KEYS);
-    if (row_kind != ROWKEY_KIND_KEY)
+    CHECK(key < SIM_KEYS || (apply->gs->lists && key == GS_LIST_KEY));
+    if (row_kind == op_row_kind(VT_LIST)) {
+        at = key_at(key) + 1 + gs_list_find(apply->gs, sub);
+        CHECK(at < GS_ROWS_MAX);
+    } else if (row_kind != ROWKEY_KIND_KEY) {
         at = elem_at(key, row_kind == op_row_kind(VT_SET) ? 1 : 0, (unsigned)sub.ptr[1] - '0');
+    }
     struct gs_row *row = &apply->m->rows[at];
     CHECK(row_merge_fold(buf_bytes(&row->mem), &operand, 1, &joined) == 0);
     row_set(row, &joined);
@@ -122,7 +148,7 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
 
 static void apply_rows(const struct gs *gs, struct gs_member *m, struct bytes bytes, uint64_t lsn)
 {
-    struct apply apply = {.m = m, .lsn = lsn};
+    struct apply apply = {.gs = gs, .m = m, .lsn = lsn};
     struct buf scratch = new_buf();
     struct batch batch;
     struct op op;
@@ -305,7 +331,7 @@ static void host_flush(void *ctx, uint32_t flush)
     gs_trace(h.gs, "member %u is emptied: %u", h.m->index, flush);
     CHECK(flush > h.m->flush);
     h.m->flush = flush;
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < h.gs->rows_count; i++) {
         buf_clear(&h.m->rows[i].mem);
         buf_clear(&h.m->rows[i].disk);
         h.m->rows[i].dirty_lsn = 0;
@@ -410,7 +436,7 @@ void gs_member_start(struct gs *gs, struct gs_member *m)
                                    .resync = true,
                                    .retention_bytes = gs->lags ? RETENTION_BYTES : 0};
 
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < gs->rows_count; i++) {
         struct gs_row *row = &m->rows[i];
 
         buf_clear(&row->mem);
@@ -448,17 +474,17 @@ void gs_member_init(struct gs *gs, unsigned index)
     m->epoch = 1;
     m->skew_ms = (int64_t)gs_pick(gs, 60) - 30;
     m->edited = new_buf();
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < gs->rows_count; i++) {
         m->rows[i].mem = new_buf();
         m->rows[i].disk = new_buf();
     }
     m->put = new_buf();
     m->sums = new_buf();
     m->differ = new_buf();
-    for (unsigned i = 0; i < SIM_ROWS; i++)
+    for (unsigned i = 0; i < gs->rows_count; i++)
         m->aside[i] = new_buf();
     for (unsigned i = 0; i < GS_MEMBERS_MAX; i++) {
-        for (unsigned j = 0; j < SIM_ROWS; j++)
+        for (unsigned j = 0; j < gs->rows_count; j++)
             m->copies[i].rows[j] = new_buf();
         m->copies[i].sums = new_buf();
     }
@@ -468,11 +494,13 @@ void gs_member_init(struct gs *gs, unsigned index)
 
 void gs_member_deinit(struct gs_member *m)
 {
+    const struct gs *gs = gs_of(m);
+
     if (m->up)
         core_destroy(m->core);
     for (unsigned i = 0; i < m->log_count; i++)
         record_free(m->log[i]);
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < gs->rows_count; i++) {
         buf_deinit(&m->rows[i].mem);
         buf_deinit(&m->rows[i].disk);
         buf_deinit(&m->aside[i]);
@@ -524,7 +552,7 @@ void gs_member_flush(struct gs *gs, struct gs_member *m, bool all)
     if (m->lacks || core_syncing(m->core))
         return;
     core_acked(m->core, &m->acked);
-    for (unsigned i = 0; i < SIM_ROWS; i++) {
+    for (unsigned i = 0; i < gs->rows_count; i++) {
         struct gs_row *row = &m->rows[i];
 
         if (is_clean(row))
@@ -569,9 +597,9 @@ static void collect_row(struct gs *gs, struct gs_row *row, const struct row_hori
 }
 
 /* Element rows are gone only when they are gone on disk. */
-static bool elems_clean(const struct gs_member *m, unsigned key)
+static bool elems_clean(const struct gs *gs, const struct gs_member *m, unsigned key)
 {
-    for (unsigned i = 1; i <= SIM_TYPES * SIM_SUBS; i++) {
+    for (unsigned i = 1; i <= elems_count(gs, key); i++) {
         if (!is_clean(&m->rows[key_at(key) + i]))
             return false;
     }
@@ -586,25 +614,24 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     uint16_t ignored;
 
     horizons->clearing = row_clearing(buf_bytes(&row->mem), horizons->stable);
-    for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; s < SIM_SUBS; s++) {
-            gs_elem_row(m, key, t, s);
-            collect_row(gs, &m->rows[elem_at(key, t, s)], horizons, &ignored);
-        }
+    for (unsigned i = 0; i < elems_count(gs, key); i++) {
+        (void)clipped_row(m, key, key_at(key) + 1 + i);
+        collect_row(gs, &row[1 + i], horizons, &ignored);
     }
-    horizons->swept = elems_clean(m, key);
+    horizons->swept = elems_clean(gs, m, key);
     horizons->swept_types = 0;
     collect_row(gs, row, horizons, &sweep_types);
-    for (unsigned t = 0; t < SIM_TYPES; t++) {
-        for (unsigned s = 0; (sweep_types & 1u << gs->history.types[t]) != 0 && s < SIM_SUBS; s++) {
-            struct gs_row *elem = &m->rows[elem_at(key, t, s)];
-            struct buf clipped = new_buf();
+    for (unsigned i = 0; i < elems_count(gs, key); i++) {
+        struct gs_row *elem = &row[1 + i];
+        struct buf clipped;
 
-            CHECK(row_clip(buf_bytes(&elem->mem), horizons->stable, &clipped) == 0);
-            row_set(elem, &clipped);
-        }
+        if ((sweep_types & 1u << elem_type(gs, key, i)) == 0)
+            continue;
+        clipped = new_buf();
+        CHECK(row_clip(buf_bytes(&elem->mem), horizons->stable, &clipped) == 0);
+        row_set(elem, &clipped);
     }
-    if (sweep_types != 0 && elems_clean(m, key)) {
+    if (sweep_types != 0 && elems_clean(gs, m, key)) {
         horizons->swept_types = sweep_types;
         collect_row(gs, row, horizons, &ignored);
     }
@@ -660,7 +687,7 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
     }
     rows.stable = &horizons.stable;
     rows.lst = horizons.lst;
-    for (unsigned key = 0; key < SIM_KEYS; key++) {
+    for (unsigned key = 0; key < SIM_KEYS + (gs->lists ? 1 : 0); key++) {
         if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS)
             damage_row(gs->fault, &m->rows[key_at(key)]);
         collect_key(gs, m, key, &rows);

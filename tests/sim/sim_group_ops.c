@@ -10,7 +10,7 @@
 
 #include "tests/sim/sim_group.h"
 
-static uint64_t random_deadline(struct gs *gs, const struct gs_member *m)
+uint64_t gs_deadline(struct gs *gs, const struct gs_member *m)
 {
     return gs_now_ms(gs, m) + 1 + gs_pick(gs, gs_chance(gs, 50) ? 60 : 1500);
 }
@@ -59,7 +59,7 @@ static void make_value(struct gs *gs, struct tag tag, struct sim_change *change)
 static void make_expire(struct gs *gs, const struct gs_member *m, const struct row_view *view,
                         struct sim_change *change)
 {
-    change->op.expire_at_ms = gs_chance(gs, 25) ? 0 : random_deadline(gs, m);
+    change->op.expire_at_ms = gs_chance(gs, 25) ? 0 : gs_deadline(gs, m);
     change->op.target_type = view->target_type;
     change->op.target = view->target;
 }
@@ -117,7 +117,7 @@ static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *bat
         if (!view.present)
             change->op.flags = OP_COVER;
         if (gs->expiry && gs_chance(gs, 40))
-            change->op.expire_at_ms = random_deadline(gs, m);
+            change->op.expire_at_ms = gs_deadline(gs, m);
     } else if (kind < 32 || (view.expired && view.type > VT_STRING && kind < 50)) {
         if (view.type != VT_NONE)
             sim_change_add(batch, key, OP_DEL);
@@ -168,8 +168,11 @@ static void finish_change(struct gs_member *m, struct sim_change *change, struct
     op->seen = buf_bytes(scratch);
 }
 
-static void encode(struct gs_member *m, struct sim_batch *batch, uint64_t seq)
+static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *batch,
+                   const struct gs_list_batch *list)
 {
+    const unsigned nops = batch->changes_count + list->count;
+    const uint64_t seq = m->seq + 1;
     struct buf scratch;
 
     buf_init(&scratch, SIZE_MAX);
@@ -185,7 +188,8 @@ static void encode(struct gs_member *m, struct sim_batch *batch, uint64_t seq)
         buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), op, batch->tag.hlc));
         op->seen = bytes_of(NULL, 0);
     }
-    batch_header_set_nops(batch->bytes.ptr, batch->changes_count);
+    gs_list_encode(gs, list, batch);
+    batch_header_set_nops(batch->bytes.ptr, nops);
     buf_deinit(&scratch);
 }
 
@@ -219,11 +223,29 @@ static unsigned other_key(unsigned key)
     return key == 0 ? 1 : 0;
 }
 
+/* One command, or one MULTI. */
+static void change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
+                   struct gs_list_batch *list)
+{
+    const unsigned key = gs->lists && gs_chance(gs, 50) ? GS_LIST_KEY : gs_pick(gs, SIM_KEYS);
+
+    if (key == GS_LIST_KEY)
+        gs_list_change(gs, m, made->tag, list);
+    else if (key == SIM_COUNTER_KEY)
+        change_counters(gs, m, made);
+    else
+        change_key(gs, m, made, key);
+    /* MULTI, RENAME, COPY, SMOVE. */
+    if ((gs->many || key == GS_LIST_KEY) && made->changes_count + list->count != 0 &&
+        gs_chance(gs, 25))
+        change_key(gs, m, made, other_key(key));
+}
+
 void gs_local_change(struct gs *gs, struct gs_member *m)
 {
     const unsigned index = gs->history.batches_count;
     struct sim_batch *made = &gs->history.batches[index];
-    const unsigned key = gs_pick(gs, SIM_KEYS);
+    struct gs_list_batch *list = &gs->list_batches[index];
     struct batch batch;
 
     if (index == SIM_BATCHES_MAX || core_may_write(m->core) != CORE_WRITE_OK)
@@ -231,17 +253,11 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     m->hlc = u64_max(m->hlc + 1, hlc_make(gs_clock_ms(gs, m), 0));
     made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
     vv_copy(&made->ctx, core_applied_vv(m->core));
-    made->changes_count = 0;
-    if (key == SIM_COUNTER_KEY)
-        change_counters(gs, m, made);
-    else
-        change_key(gs, m, made, key);
-    /* MULTI, RENAME, COPY, SMOVE. */
-    if (gs->many && made->changes_count != 0 && gs_chance(gs, 25))
-        change_key(gs, m, made, other_key(key));
-    if (made->changes_count == 0)
+    made->changes_count = list->count = 0;
+    change(gs, m, made, list);
+    if (made->changes_count + list->count == 0)
         return;
-    encode(m, made, m->seq + 1);
+    encode(gs, m, made, list);
     /* Whoever was sealed may go on, for nobody. */
     gs->lost[index] = gs->sealed && m->index == gs->unlinked;
     gs->flush[index] = m->flush;

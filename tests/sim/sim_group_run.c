@@ -442,8 +442,10 @@ static void drop_lost(struct gs *gs)
             buf_deinit(&gs->history.batches[i].bytes);
             continue;
         }
-        if (kept != i)
+        if (kept != i) {
             gs->history.batches[kept] = gs->history.batches[i];
+            gs->list_batches[kept] = gs->list_batches[i];
+        }
         /* What points into the change itself moved along. */
         for (unsigned j = 0; j < gs->history.batches[kept].changes_count; j++) {
             struct sim_change *change = &gs->history.batches[kept].changes[j];
@@ -562,6 +564,8 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     /* Not drawn: seeds that were told of before mean what they meant. */
     gs->hlls = seed % 9 == 0;
     gs->many = seed % 9 == 0 || seed % 9 == 3;
+    gs->lists = seed % 9 == 5;
+    gs->rows_count = gs->lists ? GS_ROWS_MAX : SIM_ROWS;
     gs->history.types[0] = seed % 9 == 3 ? VT_ZSET : VT_HASH;
     gs->history.types[1] = VT_SET;
     gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
