@@ -198,7 +198,8 @@ def summary(seed, cycles, load):
 
 def run(args):
     seed = args.seed or random.SystemRandom().randrange(1 << 31)
-    group = Group(args.server, args.work, {'maxmemory': '2gb', 'appendfsync': args.appendfsync})
+    # Bounds the log that a start after a kill has to replay: memtables are an eighth of it.
+    group = Group(args.server, args.work, {'maxmemory': '256mb', 'appendfsync': args.appendfsync})
     try:
         net = Net(3, group.work)
     except NoNetwork as err:
