@@ -220,10 +220,9 @@ int flight_wait(struct flight *f, struct ks_wait *wait)
 
 int flight_rows_add(struct flight *f, struct bytes sub, struct bytes row)
 {
-    uint8_t head[6];
+    uint8_t head[FLIGHT_ROW_HEAD_BYTES];
 
-    le16_store(head, (uint16_t)sub.len);
-    le32_store(head + 2, (uint32_t)row.len);
+    flight_row_head(head, sub.len, row.len);
     int err = buf_reserve(&f->rows, sizeof(head) + sub.len + row.len);
     if (err == 0)
         err = buf_append(&f->rows, head, sizeof(head));
@@ -236,8 +235,8 @@ bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *o
 {
     if (rows->len == 0)
         return false;
-    const size_t sub_len = le16_load(rows->ptr), row_len = le32_load(rows->ptr + 2);
-    *rows = bytes_from(*rows, 6);
+    const size_t sub_len = le32_load(rows->ptr), row_len = le32_load(rows->ptr + 4);
+    *rows = bytes_from(*rows, FLIGHT_ROW_HEAD_BYTES);
     CHECK(bytes_take(rows, sub_len, out_sub) && bytes_take(rows, row_len, out_row));
     return true;
 }

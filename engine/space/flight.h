@@ -12,6 +12,7 @@
 #include "engine/base/attr.h"
 #include "engine/base/buf.h"
 #include "engine/base/bytes.h"
+#include "engine/base/le.h"
 #include "engine/base/list.h"
 
 #include "engine/io/pool.h"
@@ -119,6 +120,16 @@ void flight_finish(struct flight *f, int err);
  */
 bool flight_row_ok(struct flight *f, const struct coll *coll, const struct ks_key *key,
                    struct bytes *row);
+
+/* In the rows before each element: lengths of its name and its row, 4 bytes each. The name may
+ * be a subkey with what stands before it in the row key: longer than 65,535 bytes. */
+#define FLIGHT_ROW_HEAD_BYTES 8u
+static inline void flight_row_head(uint8_t head[FLIGHT_ROW_HEAD_BYTES], size_t sub_len,
+                                   size_t row_len)
+{
+    le32_store(head, (uint32_t)sub_len);
+    le32_store(head + 4, (uint32_t)row_len);
+}
 
 /* On a thread of the pool: appends an element to the rows. 0 or -ENOMEM. */
 MUST_USE int flight_rows_add(struct flight *f, struct bytes sub, struct bytes row);

@@ -42,13 +42,12 @@ static int take_member(struct flight *f, struct store_iter *it, const struct row
     if (value.status != STORE_FOUND && value.status != STORE_ABSENT) {
         err = value.err != 0 ? value.err : -ERR_CORRUPT;
     } else {
-        uint8_t head[6 + HEAD_BYTES];
+        uint8_t head[FLIGHT_ROW_HEAD_BYTES + HEAD_BYTES];
         /* As flight_rows_add, in two parts. */
-        le16_store(head, (uint16_t)member.len);
-        le32_store(head + 2, (uint32_t)(HEAD_BYTES + value.row.len));
+        flight_row_head(head, member.len, HEAD_BYTES + value.row.len);
         err = buf_reserve(&f->rows, sizeof(head) + member.len + value.row.len);
         if (err == 0)
-            err = buf_append(&f->rows, head, 6);
+            err = buf_append(&f->rows, head, FLIGHT_ROW_HEAD_BYTES);
         if (err == 0)
             err = buf_append_bytes(&f->rows, member);
         memcpy(head, rk->sub.ptr, ROWKEY_SCORE_BYTES);
