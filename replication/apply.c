@@ -21,6 +21,8 @@ static int check_op(const struct op *op, const struct batch *batch, struct buf *
 {
     if (op->key.len > KS_NAME_BYTES_MAX || op->sub.len > KS_NAME_BYTES_MAX)
         return -ERR_LIMIT;
+    if (op->kind == OP_ELEM_SET && op->value.len > MUT_ELEM_BYTES_MAX)
+        return -ERR_LIMIT;
     /* Reclaiming is each member's own business. */
     if (op->kind == OP_RECLAIM)
         return -ERR_CORRUPT;
@@ -116,7 +118,7 @@ int apply_remote(struct mut *m, struct bytes bytes, uint64_t *out_lsn)
     if (err == 0)
         err = apply_check(m, &batch);
     if (err == 0)
-        err = mut_check(m, bytes.len);
+        err = mut_check_remote(m, bytes.len);
     if (err != 0)
         return err;
     *out_lsn = apply_checked(m, &batch, bytes);

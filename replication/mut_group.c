@@ -33,19 +33,19 @@
 
 #include "replication/mutate_impl.h"
 
-#define BEFORE_CAP_MIN   64u
-#define BEFORE_BYTES_MAX (1u << 30)
+#define BEFORE_CAP_MIN 64u
 
 /* A row as it was before the batch. */
 struct before {
     uint64_t name;
+    uint64_t at;    /* In mut_group.rows. */
     uint32_t batch; /* Valid if it is that of the batch. */
     uint32_t order; /* When it was kept. */
     uint32_t wiped; /* Of a key: when it was last written as a whole; 0: never. */
-    uint32_t at;    /* In mut_group.rows. */
-    uint32_t len;
-    bool absent; /* Of a key: it was not there. */
+    uint32_t len : 31;
+    uint32_t absent : 1; /* Of a key: it was not there. */
 };
+STATIC_ASSERT(sizeof(struct before) == 32);
 
 struct mut_group {
     struct batch batch; /* Tag and context of the batch under way. */
@@ -69,7 +69,7 @@ void mut_group_create(struct mut *m)
     struct mut_group *g = mem_zalloc(sizeof(*g));
 
     m->group = g;
-    buf_init(&g->rows, BEFORE_BYTES_MAX);
+    buf_init(&g->rows, SIZE_MAX); /* At most what is resident: a part of maxmemory. */
     buf_init(&g->seen, UINT32_MAX);
     buf_init(&g->expanded, UINT32_MAX);
     buf_init(&g->joined, UINT32_MAX);
@@ -176,8 +176,8 @@ static struct before *keep(struct mut_group *g, uint64_t name, struct bytes row,
     *b = (struct before){.name = name,
                          .batch = g->number,
                          .order = ++g->order,
-                         .at = (uint32_t)g->rows.len,
-                         .len = (uint32_t)row.len};
+                         .at = g->rows.len,
+                         .len = (uint32_t)row.len & (UINT32_MAX >> 1)};
     CHECK(buf_append_bytes(&g->rows, row) == 0);
     return b;
 }

@@ -29,7 +29,7 @@
 
 #include "replication/mutate_impl.h"
 
-#define BATCH_BYTES_MAX (560u << 20)
+#define BATCH_BYTES_MAX OPLOG_RECORD_BYTES_MAX_DEFAULT
 /* Memory kept between batches. */
 #define BATCH_KEEP_BYTES (256u << 10)
 #define REFS_KEEP        16384u
@@ -127,6 +127,11 @@ uint64_t mut_changes(const struct mut *m)
 
 int mut_check(struct mut *m, size_t len)
 {
+    return unlikely(len > MUT_BATCH_BYTES_MAX) ? -ERR_LIMIT : mut_check_remote(m, len);
+}
+
+int mut_check_remote(struct mut *m, size_t len)
+{
     if (unlikely(oplog_congested(m->options.log)))
         return -ERR_BUSY;
     return oplog_can_append(m->options.log, len);
@@ -134,6 +139,8 @@ int mut_check(struct mut *m, size_t len)
 
 int mut_room(struct mut *m, size_t len)
 {
+    if (len > MUT_BATCH_BYTES_MAX || m->batch.len + len > MUT_BATCH_BYTES_MAX)
+        return -ERR_LIMIT;
     return oplog_can_append(m->options.log, m->batch.len + len);
 }
 

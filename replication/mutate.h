@@ -91,10 +91,25 @@ void mut_observe(struct mut *m, uint64_t hlc);
 uint64_t mut_hlc(const struct mut *m);
 
 /*
+ * What a batch may be said to come to: the longest string, also as chunks, and its key. It may
+ * become longer, by what was not foreseen: up to the longest record of the log, 16 MiB more.
+ */
+#define MUT_BATCH_BYTES_MAX (560u << 20)
+
+/*
+ * In a group: the longest value of a field or element. Its row has the concurrent values of all
+ * origins, and crosses a link whole in a copy (replica_take.c); long strings are rows of chunks.
+ */
+#define MUT_ELEM_BYTES_MAX (16u << 20)
+
+/*
  * Whether a batch of about `len` bytes can be logged now: 0, -ERR_BUSY (try again next turn),
  * -ERR_FENCED, -ENOSPC, -ERR_LIMIT.
  */
 MUST_USE int mut_check(struct mut *m, size_t len);
+
+/* The same of a batch of another member, which has exactly this length. */
+MUST_USE int mut_check_remote(struct mut *m, size_t len);
 
 /*
  * Within a batch, before a command's first change: whether the log takes `len` bytes of ops beyond

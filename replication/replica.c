@@ -63,7 +63,7 @@ static int host_can_apply(void *ctx, const struct batch *batch, struct bytes byt
 
     if (replica_flush_due(r))
         return -ERR_BUSY;
-    int err = mut_check(r->options.mut, bytes.len);
+    int err = mut_check_remote(r->options.mut, bytes.len);
     if (err == -ERR_LIMIT)
         return refuse(r, batch, err);
     const char *why = replica_no_room_for_batch(r, bytes.len);

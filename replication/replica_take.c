@@ -30,6 +30,9 @@
 #define UNREAD_MAX 3u
 /* Of the rows of a piece, as the peer chooses: one frame holds no more. */
 #define ROWS_BYTES_MAX (640u << 20)
+/* What is behind the one row that a piece ends with fits, too, in the frame and here. */
+STATIC_ASSERT((uint64_t)VV_ORIGINS_MAX *MUT_ELEM_BYTES_MAX + (32u << 20) <= WIRE_BODY_BYTES_MAX);
+STATIC_ASSERT(WIRE_BODY_BYTES_MAX < ROWS_BYTES_MAX);
 /* And of the keys' journal, which is never more than that. */
 #define BATCH_BYTES_MAX (2 * (size_t)ROWS_BYTES_MAX)
 

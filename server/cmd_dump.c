@@ -12,6 +12,7 @@
 #include "engine/space/evict.h"
 
 #include "server/config.h"
+#include "server/group_refuse.h"
 #include "server/handlers.h"
 #include "server/rdb.h"
 #include "server/request.h"
@@ -199,13 +200,19 @@ static bool restore_fits(struct request *rq, const struct rdb_value *v)
     struct bytes in = buf_bytes(&v->items);
     struct bytes item, value;
 
-    while (v->type != VT_STRING && v->type != VT_LIST && rdb_item(&in, &item)) {
-        if (item.len > KS_NAME_BYTES_MAX) {
+    while (v->type != VT_STRING && rdb_item(&in, &item)) {
+        if (v->type != VT_LIST && item.len > KS_NAME_BYTES_MAX) {
             reply_err_key_too_long(rq->out);
             return false;
         }
-        if (v->type != VT_SET && !rdb_item(&in, &value))
+        value = item;
+        if (v->type != VT_LIST && v->type != VT_SET && !rdb_item(&in, &value))
             break;
+        const char *why = group_forbids_elem(rq->sh, value.len);
+        if (why != NULL) {
+            reply_error(rq->out, "ERR %s", why);
+            return false;
+        }
     }
     /* Positions of lists and the like, beside what is there. */
     return req_log_room(rq, v->count, v->items.len + v->count * 32);

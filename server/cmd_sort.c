@@ -7,6 +7,7 @@
 
 #include "server/acl.h"
 #include "server/conn.h"
+#include "server/group_refuse.h"
 #include "server/handlers.h"
 #include "server/node.h"
 #include "server/request.h"
@@ -108,6 +109,21 @@ static int collect(struct sort *s, struct buf *out)
     return err;
 }
 
+/* What GET has found may be long strings. */
+static bool may_be_elements(struct request *rq, struct bytes in)
+{
+    const char *why = NULL;
+
+    while (in.len != 0 && why == NULL) {
+        const size_t len = le32_load(in.ptr);
+        why = group_forbids_elem(rq->sh, len);
+        in = bytes_from(in, 4 + len);
+    }
+    if (why != NULL)
+        reply_error(rq->out, "ERR %s", why);
+    return why == NULL;
+}
+
 static void store(struct request *rq, const struct sort *s, struct bytes in)
 {
     const struct ks_key key = req_key(rq, s->args->store_at);
@@ -115,7 +131,7 @@ static void store(struct request *rq, const struct sort *s, struct bytes in)
     struct bytes value;
     struct obj *obj;
 
-    if (!req_log_room(rq, n, in.len + n * key.name.len))
+    if (!may_be_elements(rq, in) || !req_log_room(rq, n, in.len + n * key.name.len))
         return;
     if (ks_find(rq->ks, &key, rq->now_ms, &obj, NULL) != KS_ABSENT)
         mut_del(rq->mut, &key);

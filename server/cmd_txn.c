@@ -1,4 +1,8 @@
 /* Transactions: the handlers of MULTI, EXEC, DISCARD, WATCH and UNWATCH. */
+#include "engine/base/err.h"
+
+#include "replication/mutate.h"
+
 #include "server/acl.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
@@ -6,6 +10,9 @@
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/txn.h"
+
+#define QUEUED_BYTES     (1u << 20)
+#define QUEUED_ARG_BYTES 64u
 
 void cmd_multi(struct request *rq)
 {
@@ -61,6 +68,26 @@ static bool may_begin(struct request *rq, const struct txn *txn)
     return false;
 }
 
+/*
+ * Whether what a queued command logs fits behind what those before it have logged, which nobody
+ * could foresee as a whole; else it gets an error. Beside its arguments, each with the name of its
+ * key, it may log a few elements (a pop), or a short value once more.
+ */
+static bool fits(struct request *rq)
+{
+    const size_t key = rq->cmd->single_key == 0 ? 0 : rq->argv[rq->cmd->single_key].len;
+    size_t len = QUEUED_BYTES;
+
+    if ((rq->cmd->flags & CMD_WRITE) == 0)
+        return true;
+    for (uint32_t i = 1; i < rq->argc; i++)
+        len += rq->argv[i].len + key + QUEUED_ARG_BYTES;
+    if (mut_room(rq->mut, len) != -ERR_LIMIT)
+        return true; /* The dispatcher has asked the log. */
+    req_log_full(rq, -ERR_LIMIT);
+    return false;
+}
+
 /* All keys of all queued commands are resident: the dispatcher has seen to that. */
 void cmd_exec(struct request *rq)
 {
@@ -86,7 +113,7 @@ void cmd_exec(struct request *rq)
             inner.cmd = txn->cmds[i].cmd;
             inner.argv = txn->cmds[i].argv;
             inner.argc = txn->cmds[i].argc;
-            if (acl_admits_queued(c, &txn->cmds[i]))
+            if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner))
                 dispatch_run(&inner);
         }
     }

@@ -9,6 +9,8 @@
 #include "engine/space/group.h"
 #include "engine/space/resident.h"
 
+#include "replication/mutate.h"
+
 #include "server/acl.h"
 #include "server/blocked.h"
 #include "server/cluster_route.h"
@@ -35,6 +37,8 @@
 #define GROWTH_WAIT_MS 5000
 /* A writer that is held back by a stream (stream.h) is tried again after this time. */
 #define HELD_BACK_MS 2
+/* Arguments whose elements, each with its key, the slack of a batch has room for. */
+#define FEW_ARGS 64u
 
 /* --- the plan --- */
 
@@ -230,13 +234,29 @@ static size_t request_bytes(const struct resp_cmd *rc, const struct conn *c)
     return rc->consumed + 64u * (size_t)rc->argc + (c->txn != NULL ? c->txn->bytes : 0);
 }
 
+/*
+ * What the command logs, roughly from above: the name of its key goes with each element. Of few
+ * there is always room.
+ */
+static size_t log_bytes(const struct resp_cmd *rc, const struct dispatch_plan *plan,
+                        const struct conn *c)
+{
+    const size_t bytes = request_bytes(rc, c);
+
+    if (likely(rc->argc <= FEW_ARGS) || plan->key_at == 0)
+        return bytes;
+    return bytes + (size_t)rc->argc * plan->key.name.len;
+}
+
 /* In a group: what it has no use for, and what the member cannot do now. */
-static bool group_admits(struct conn *c, const struct cmd *cmd)
+static bool group_admits(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     const struct group_shard *gs = c->sh->group;
     const uint32_t flags = flags_of(c, cmd);
     const char *why = group_forbids(cmd);
 
+    if (why == NULL && unlikely(rc->consumed > MUT_ELEM_BYTES_MAX))
+        why = group_forbids_args(cmd, rc->argc, rc->argv);
     if (why != NULL) {
         reply_error(&c->out, "ERR %s", why);
     } else {
@@ -535,7 +555,7 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
             return DISPATCH_PARKED;
         }
     }
-    if (unlikely(sh->group != NULL) && !group_admits(c, cmd))
+    if (unlikely(sh->group != NULL) && !group_admits(c, cmd, rc))
         return DISPATCH_DONE;
     if (unlikely(sh->streams_shut != 0) && held_back(c, plan, rc))
         return DISPATCH_PARKED;
@@ -547,7 +567,7 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
         return DISPATCH_DONE;
     }
     if (((cmd->flags & CMD_WRITE) != 0 || cmd->id == CMD_ID_exec) &&
-        !log_ready(c, cmd, request_bytes(rc, c), &parked))
+        !log_ready(c, cmd, log_bytes(rc, plan, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
     if (unlikely(c->stream != NULL))
         return streamed(c, plan, rc);

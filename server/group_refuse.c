@@ -2,10 +2,14 @@
 #include "server/group_refuse.h"
 
 #include "engine/base/attr.h"
+#include "engine/base/bytes.h"
+
+#include "replication/mutate.h"
 
 #include "server/command.h"
 #include "server/config.h"
 #include "server/node.h"
+#include "server/shard.h"
 
 #define NO_SAVE(name)                                                                  \
     name " is not possible in a replication group: durability is that of the op log, " \
@@ -34,6 +38,27 @@ const char *group_forbids(const struct cmd *cmd)
     default:
         return NULL;
     }
+}
+
+static const char elem_too_long[] =
+    "a field or element of more than 16 MiB is not possible in a replication group: a string may "
+    "be longer";
+STATIC_ASSERT(MUT_ELEM_BYTES_MAX == 16u << 20);
+
+const char *group_forbids_args(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
+{
+    if ((cmd->flags & CMD_DENYOOM) == 0 || (cmd->acl & (ACL_HASH | ACL_LIST)) == 0)
+        return NULL;
+    for (uint32_t i = 1; i < argc; i++) {
+        if (argv[i].len > MUT_ELEM_BYTES_MAX)
+            return elem_too_long;
+    }
+    return NULL;
+}
+
+const char *group_forbids_elem(const struct shard *sh, size_t len)
+{
+    return sh->group != NULL && len > MUT_ELEM_BYTES_MAX ? elem_too_long : NULL;
 }
 
 static bool refuse_eviction(void *ctx, const struct config *cfg, const char **out_reason)

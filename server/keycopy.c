@@ -104,8 +104,9 @@ bool keycopy(struct request *rq, const struct ks_key *from, const struct ks_key 
     struct obj *old;
 
     CHECK(obj != NULL);
-    if (mut_check(rq->mut, copy_bytes(obj, to->name)) != 0) {
-        reply_err_oom(rq->out, "the value is too large to be copied in one step");
+    const int err = mut_room(rq->mut, copy_bytes(obj, to->name));
+    if (err != 0) {
+        req_log_full(rq, err);
         return false;
     }
     if ((obj->h.flags & BLK_COLL) == 0) {

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Commands that would log more than a record of the op log holds get an error, and nothing else.
+
+The name of a key goes with each element of a collection, so that a command of less than a megabyte
+can come to more than that; so can what EXEC runs together. A server without peers, and one of a
+group.
+
+usage: large_batches.py --server tierra-server
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'group'))
+
+from grouplib import Conn, ErrorReply, Group, Server  # noqa: E402  pylint: disable=C0413
+
+MB = 1 << 20
+KEY = b'k' * 65535
+COUNT = 9200            # Of names of the key: 575 MiB.
+PART = COUNT // 23      # 25 MiB; all parts together are too many.
+RECORD = b'too large for one record of the op log'
+
+
+def elements(command, count):
+    before = {'HSET': [b'v'], 'ZADD': [b'1'], 'GEOADD': [b'1', b'2']}.get(command, [])
+    words = []
+    for i in range(count):
+        name = b'%d' % i
+        words += [name] + before if command == 'HSET' else before + [name]
+    return words
+
+
+def is_refused(reply):
+    return isinstance(reply, ErrorReply) and RECORD in reply
+
+
+def one_command(conn):
+    for command in ('HSET', 'SADD', 'ZADD', 'RPUSH', 'GEOADD'):
+        reply = conn.call(command, KEY, *elements(command, COUNT))
+        assert is_refused(reply), (command, reply)
+        assert conn.call('EXISTS', KEY) == 0, command
+    half = b'x' * (283 * MB)
+    reply = conn.call('MSET', 'a', half, 'b', half)
+    assert is_refused(reply), reply
+    assert conn.call('EXISTS', 'a', 'b') == 0
+    print('one command')
+
+
+def a_transaction(conn):
+    """Each of its commands is short enough: those from the first one on that does not fit get an
+    error."""
+    assert conn.call('MULTI') == b'OK'
+    for first in range(0, COUNT, PART):
+        words = [b'%d' % i for i in range(first, first + PART)]
+        assert conn.call('SADD', KEY, *words) == b'QUEUED'
+    assert conn.call('SADD', 'short', 'member') == b'QUEUED'
+    replies = conn.call('EXEC')
+    done = [r for r in replies[:-1] if not isinstance(r, ErrorReply)]
+    assert 10 < len(done) < len(replies) - 1, replies
+    assert replies[:len(done)] == [PART] * len(done), replies
+    assert all(is_refused(r) for r in replies[len(done):-1]), replies
+    assert replies[-1] == 1, replies
+    assert conn.call('SCARD', KEY) == PART * len(done)
+    # All of them one by one, each with its key.
+    gone = conn.call('SREM', KEY, *(b'%d' % i for i in range(COUNT)))
+    assert is_refused(gone), gone
+    assert conn.call('DEL', KEY) == 1
+    print('a transaction')
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--server', required=True)
+    args = p.parse_args()
+    with tempfile.TemporaryDirectory(prefix='tierra-batches-') as work:
+        server = Server(args.server, os.path.join(work, 'data'), work, {})
+        assert server.wait_ready() is not None, server.log_text()
+        conn = Conn(server.socket_path)
+        one_command(conn)
+        a_transaction(conn)
+        assert server.stop() == 0, server.log_text()
+    with tempfile.TemporaryDirectory(prefix='tierra-batches-') as work:
+        with Group(args.server, work) as group:
+            member, = group.make(['a'])
+            member.start()
+            group.await_active()
+            one_command(member.conn)
+    print('in a group, too')
+
+
+if __name__ == '__main__':
+    main()
