@@ -74,10 +74,9 @@ def go_beyond_the_logs(member, peer):
         for _ in range(24):
             member.ok('SET', 'churn', value)
     churn()
-    # What the store has is persistent after a restart, and may go from the log then.
+    # What the store has is persistent then, and may go from the log.
     member.extra['oplog-retention-bytes'] = '2mb'
-    member.stop()
-    member.start()
+    member.restart_saved()
     wait_until(lambda: 'it takes writes again: %s' % member.status(), member.is_active)
     churn()
     member.ok('DEL', 'churn')
