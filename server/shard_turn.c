@@ -193,6 +193,8 @@ static void housekeep(struct shard *sh)
 {
     const uint64_t overshoot = node_overshoot(sh);
 
+    if (unlikely(ks_reap_some(sh->ks)))
+        reactor_wake(sh->reactor);
     if (overshoot != 0 && !sh->stopping)
         demote(sh, overshoot);
     write_back(sh);

@@ -9,6 +9,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/demote.h"
 #include "engine/space/ks_state.h"
 
 /* Leaves of the key table in one slice: some ten thousand keys, between two other jobs. */
@@ -36,9 +37,12 @@ void ks_free_all(struct keyspace *ks)
 {
     uint64_t cursor = 0;
 
+    ks->reap_above = UINT64_MAX;
     do {
         cursor = keytab_walk(ks->tab, cursor, free_entry, ks);
     } while (cursor != 0);
+    while (ks_reap_some(ks)) {
+    }
 }
 
 /* Maintenance thread. */
@@ -51,6 +55,8 @@ static void free_slice(void *ctx, struct pool_job **jobs, uint32_t n)
     for (int i = 0; i < SLICE_LEAVES; i++) {
         r->cursor = keytab_walk(r->old.tab, r->cursor, free_entry, &r->old);
         if (r->cursor == 0) {
+            while (ks_reap_some(&r->old)) {
+            }
             dirty_deinit(&r->old.dirty);
             keytab_destroy(r->old.tab);
             r->done = true;
@@ -85,6 +91,10 @@ void ks_clear(struct keyspace *ks)
     list_init(&r->old.large);
     list_splice_back(&r->old.large, &ks->large);
     r->old.large_size = ks->large_size;
+    list_init(&r->old.retired);
+    list_splice_back(&r->old.retired, &ks->retired);
+    r->old.retired_count = ks->retired_count;
+    r->old.reap_above = UINT64_MAX;
     r->old.hot_ttl = ks->hot_ttl;
     r->old.tombstones = ks->tombstones;
     r->job = (struct pool_job){.mail = {.fn = on_slice}, .reply_to = ks->options.mailbox};
@@ -93,6 +103,7 @@ void ks_clear(struct keyspace *ks)
     dirty_init(&ks->dirty);
     ks->bytes = 0;
     ks->large_size = 0;
+    ks->retired_count = 0;
     ks->hot_ttl = 0;
     ks->tombstones = 0;
     ks->clock_hand = 0;

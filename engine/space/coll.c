@@ -4,6 +4,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/demote.h"
 #include "engine/space/ks_state.h"
 
 /* Of a string, one step of shedding looks at so many leaves, of which each may be 64 KiB. */
@@ -15,6 +16,14 @@
 #define LARGE_SIZE        1024
 #define LIST_ELEM_BYTES   256
 #define STRING_ELEM_BYTES (8u << 10)
+
+/*
+ * Elements of dropped collections that are freed in one turn, for each one that waits, so that what
+ * waits does not grow with what is dropped: fifty microseconds, some milliseconds at most. The rows
+ * of the others stay in the dirty ring until then; write-back passes them over (flush.c).
+ */
+#define REAP_ELEMS     512
+#define REAP_COLLS_MAX 64
 
 /* --- life --- */
 
@@ -116,13 +125,9 @@ static void drop_all(struct keyspace *ks, const struct coll *coll, struct elemta
     elemtab_deinit(tab);
 }
 
-void coll_destroy(struct keyspace *ks, struct coll *coll)
+/* What it has beside the elements in its tables. */
+static void drop_rest(struct keyspace *ks, struct coll *coll)
 {
-    drop_all(ks, coll, &coll->tab);
-    if (coll->gone != NULL) {
-        drop_all(ks, coll, &coll->gone->tab);
-        mem_free(coll->gone);
-    }
     if (coll->large_size != 0)
         size_changed(ks, coll, 0);
     if (list_linked(&coll->flush_link))
@@ -138,8 +143,98 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
     } else if (coll->type == VT_STRING) {
         strval_deinit(ks, coll);
     }
+}
+
+static uint64_t elems_left(const struct coll *coll)
+{
+    return elemtab_count(&coll->tab) + (coll->gone == NULL ? 0 : elemtab_count(&coll->gone->tab));
+}
+
+/* Of one that has nothing but its tables any more. */
+static void account_tables(struct keyspace *ks, struct coll *coll)
+{
+    uint64_t bytes = elemtab_bytes(&coll->tab);
+
+    if (coll->gone != NULL)
+        bytes += mem_class_bytes(sizeof(*coll->gone)) + elemtab_bytes(&coll->gone->tab);
+    ks->bytes += bytes - coll->table_bytes;
+    coll->table_bytes = bytes;
+}
+
+static void free_coll(struct keyspace *ks, struct coll *coll)
+{
+    drop_all(ks, coll, &coll->tab);
+    if (coll->gone != NULL) {
+        drop_all(ks, coll, &coll->gone->tab);
+        mem_free(coll->gone);
+    }
     ks->bytes -= coll->table_bytes + mem_class_bytes(sizeof(*coll));
     mem_free_sized(coll, sizeof(*coll));
+}
+
+void coll_destroy(struct keyspace *ks, struct coll *coll)
+{
+    drop_rest(ks, coll);
+    /* Replay has no turns to do it in. */
+    if (elems_left(coll) <= ks->reap_above || coll->grouped || ks->recovering) {
+        free_coll(ks, coll);
+        return;
+    }
+    account_tables(ks, coll);
+    coll->obj = NULL;
+    coll->retired = true;
+    list_push_back(&ks->retired, &coll->large_link);
+    ks->retired_count++;
+}
+
+/* --- those that were dropped and are large --- */
+
+struct reap {
+    struct keyspace *ks;
+    struct coll *coll;
+};
+
+static bool reap_one(void *ctx, struct elem *elem)
+{
+    const struct reap *r = ctx;
+
+    elem_drop(r->ks, r->coll, elem);
+    return true;
+}
+
+/* Frees up to `max` elements, and the collection with the last; returns how many. */
+static uint32_t reap(struct keyspace *ks, struct coll *coll, uint32_t max)
+{
+    struct reap r = {.ks = ks, .coll = coll};
+    uint32_t freed = 0;
+
+    if (elemtab_count(&coll->tab) != 0)
+        freed = elemtab_walk(&coll->tab, &coll->shed_hand, max, reap_one, &r);
+    else if (coll->gone != NULL)
+        freed = elemtab_walk(&coll->gone->tab, &coll->gone->hand, max, reap_one, &r);
+    account_tables(ks, coll);
+    if (elems_left(coll) != 0)
+        return freed;
+    list_remove(&coll->large_link);
+    ks->retired_count--;
+    free_coll(ks, coll);
+    return freed;
+}
+
+bool ks_reap_some(struct keyspace *ks)
+{
+    if (likely(ks->retired_count == 0))
+        return false;
+    uint32_t left =
+        REAP_ELEMS * (ks->retired_count < REAP_COLLS_MAX ? ks->retired_count : REAP_COLLS_MAX);
+    while (left != 0 && ks->retired_count != 0)
+        left -= reap(ks, LIST_ITEM(list_first(&ks->retired), struct coll, large_link), left);
+    return ks->retired_count != 0;
+}
+
+void ks_set_reap_above(struct keyspace *ks, uint64_t elements)
+{
+    ks->reap_above = elements;
 }
 
 /* --- look-up --- */

@@ -120,16 +120,18 @@ struct coll {
     uint64_t too_large_for; /* A load of all has met this limit, and none has left since. Bytes. */
     uint64_t unsaved;       /* Bytes of its changes that wait for the store, roughly. */
     bool ranked;
+    bool retired; /* Dropped, without an object; its elements are being freed (ks_reap_some). */
     bool grouped; /* All rows are elements of `tab`; the rest is derived (group.h). */
     bool holes;   /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
     struct list_link flush_link; /* Has changes, or index rows to lose, in the batch under way. */
-    struct list_link large_link; /* A large one has its turn when memory is short (demote.c). */
-    uint64_t large_size;         /* As counted in ks->large_size; 0 unless linked. */
-    struct zset_side *side;      /* Of a sorted set, or NULL. */
-    struct chunks chunks;        /* Of a string (strval.h); `count` is its length. */
-    struct tag generation;       /* Likewise. */
-    uint64_t noted_ms;           /* In a group: the expiry that expire.c was told. */
+    /* A large one has its turn when memory is short (demote.c); or among ks->retired. */
+    struct list_link large_link;
+    uint64_t large_size;    /* As counted in ks->large_size; 0 unless linked. */
+    struct zset_side *side; /* Of a sorted set, or NULL. */
+    struct chunks chunks;   /* Of a string (strval.h); `count` is its length. */
+    struct tag generation;  /* Likewise. */
+    uint64_t noted_ms;      /* In a group: the expiry that expire.c was told. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

@@ -40,6 +40,16 @@ bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns);
 /* To be called once a second: the next turn of the hand takes a touch of each key away. */
 void ks_demote_age(struct keyspace *ks);
 
+/*
+ * A step of freeing the elements of large hashes, sets and sorted sets that were deleted or written
+ * over; true if more are left. For each turn: the delete itself takes the same time for any number.
+ * ks_demote_some does it, too.
+ */
+bool ks_reap_some(struct keyspace *ks);
+/* Collections of more elements than this are freed that way. Default KS_REAP_ABOVE. */
+#define KS_REAP_ABOVE 2048
+void ks_set_reap_above(struct keyspace *ks, uint64_t elements);
+
 /* Bytes of keys, elements and the key table in DRAM, as allocated. */
 uint64_t ks_bytes(const struct keyspace *ks);
 

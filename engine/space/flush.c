@@ -315,6 +315,10 @@ static bool build_slice(struct keyspace *ks)
         struct row_head *row = dirty_take(&ks->dirty, f->end, &coll);
         if (row == NULL)
             return true;
+        if (unlikely(coll != NULL && coll->retired)) {
+            dirty_forget(&ks->dirty, row);
+            continue;
+        }
         ks->metrics.flushed_rows++;
         if (row->type == OVERLAY_ROW) {
             ks_group_put(ks, row);
@@ -430,7 +434,7 @@ static void row_clean(void *ctx, struct row_head *row, struct coll *coll)
         return;
     }
     if (coll != NULL) {
-        if (row != &coll->list_head)
+        if (row != &coll->list_head && !coll->retired)
             coll_elem_clean(ks, coll, container_of(row, struct elem, h));
         return;
     }

@@ -4,6 +4,7 @@
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/demote.h"
 #include "engine/space/evict.h"
 #include "engine/space/group.h"
 #include "engine/space/keymerge.h"
@@ -24,6 +25,8 @@ int ks_create(const struct ks_options *options, struct keyspace **out)
     list_init(&ks->sweeps_begun);
     list_init(&ks->sweeps_ended);
     list_init(&ks->large);
+    list_init(&ks->retired);
+    ks->reap_above = KS_REAP_ABOVE;
     ks_probation_init(ks);
     ks->scan_bytes_max = SCAN_BYTES_MAX_DEFAULT;
     ks_flush_init(ks);

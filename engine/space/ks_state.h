@@ -155,7 +155,10 @@ struct keyspace {
     uint64_t bytes;      /* Of objects and collections, as allocated. */
     uint64_t coll_ids;
     uint64_t clock_hand;
-    struct list large;       /* Collections that are large in DRAM, in turn (demote.c). */
+    struct list large;   /* Collections that are large in DRAM, in turn (demote.c). */
+    struct list retired; /* Dropped collections whose elements are being freed. */
+    uint32_t retired_count;
+    uint64_t reap_above;     /* Elements beyond which one gets there; fewer are freed at once. */
     uint64_t large_size;     /* Of all of them, by coll.c's measure. */
     uint64_t large_credit;   /* What their turn is behind that of the keys. */
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */

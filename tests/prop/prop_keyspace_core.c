@@ -162,6 +162,7 @@ void core_open(struct core *c)
     open_log(c);
     recover(c);
     ks_gather_reads(c->ks);
+    ks_set_reap_above(c->ks, 2);
 }
 
 void wait_ready(struct core *c)
