@@ -8,6 +8,7 @@
 #include "engine/base/check.h"
 
 #include "server/handlers.h"
+#include "server/stream.h"
 #include "server/zrange.h"
 #include "server/zset.h"
 
@@ -188,11 +189,13 @@ void cmd_zrangestore(struct request *rq)
 {
     struct zrange range;
     struct coll *coll;
-
-    if (!range_get(rq, &range, &coll))
-        return;
+    struct ks_stream *read = stream_result(rq->conn);
     const struct ks_key to = req_key(rq, 1);
-    store_range(rq, &to, coll, &range);
+
+    if (read != NULL)
+        zset_read_store(rq, &to, read);
+    else if (range_get(rq, &range, &coll))
+        store_range(rq, &to, coll, &range);
 }
 
 /* --- ZCOUNT, ZLEXCOUNT, ZREMRANGEBY.. --- */

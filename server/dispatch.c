@@ -116,9 +116,6 @@ static const char *too_large(const struct conn *c, const struct cmd *cmd, const 
     if (stream_could(c, cmd, rc))
         return "the value is larger than a quarter of maxmemory, and would be sent while it is "
                "read, but too many are read in that way already; try again";
-    if (stream_is_of_random(cmd) && stream_serves(c, cmd))
-        return "the value is larger than a quarter of maxmemory; use a positive count, whose "
-               "elements are picked while it is read";
     if (cmd->id == CMD_ID_exec)
         return "a value is larger than a quarter of maxmemory; read it in parts, or not within "
                "MULTI";

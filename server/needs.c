@@ -79,13 +79,15 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
     }
     /* A transaction that asks for more parts than a set keeps would ask for ever. */
     if (coll->type == VT_ZSET && need_zset_is_part(n->cmd) && n->zset_parts++ < ZSET_RANGES_MAX) {
+        /* What is stored may be too large to be streamed: it is loaded if it can be. */
+        const bool shown = n->streams && (n->cmd->flags & CMD_WRITE) == 0;
         const struct zset_asked asked = {.cmd = n->cmd,
                                          .spec = n->spec,
                                          .argc = argc,
                                          .argv = argv,
                                          .moved = n->moved,
-                                         .members_max = n->streams ? stream_worth(n->sh) : 0,
-                                         .bytes_max = n->streams ? stream_worth_bytes(n->sh) : 0};
+                                         .members_max = shown ? stream_worth(n->sh) : 0,
+                                         .bytes_max = shown ? stream_worth_bytes(n->sh) : 0};
         need_result(n, need_zset(n->ks, key, coll, &asked, n->wait));
         return;
     }
@@ -111,10 +113,8 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
 static void need_random(struct needs *n, const struct ks_key *key, uint32_t argc,
                         const struct bytes *argv)
 {
-    if (!n->streams || stream_random_serves(n->cmd, argc, argv))
+    if (!n->streams || stream_random_asks(n->cmd, argc, argv))
         need_whole(n, key);
-    else if (stream_random_asks(n->cmd, argc, argv))
-        need_result(n, ks_need_whole(n->ks, key, n->wait));
     else
         n->waiting += ks_need_key(n->ks, key, n->wait);
 }

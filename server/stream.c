@@ -14,6 +14,7 @@
 
 #include "server/conn.h"
 #include "server/dispatch.h"
+#include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/stream_impl.h"
@@ -27,7 +28,11 @@
 /* The key was changed all the same, by expiry or eviction: it is begun again so often. */
 #define TRIES_MAX 8
 /* Elements that would fill a quarter of what may be loaded, at so many bytes each. */
-#define ELEM_BYTES   64
+#define ELEM_BYTES 64
+/* What is kept, to be stored or shown in another order, may take so much of what may be loaded. */
+#define KEPT_SHARE 2
+/* Results that are kept to be shown, at a time. */
+#define SHOWN_MAX    2
 #define BETTER_SHARE 4
 
 bool stream_serves(const struct conn *c, const struct cmd *cmd)
@@ -54,7 +59,7 @@ bool stream_is_ready(const struct conn *c, const struct cmd *cmd)
 bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     return stream_serves(c, cmd) &&
-           (!stream_is_of_random(cmd) || stream_random_serves(cmd, rc->argc, rc->argv));
+           (!stream_is_of_random(cmd) || stream_random_asks(cmd, rc->argc, rc->argv));
 }
 
 uint64_t stream_worth_bytes(const struct shard *sh)
@@ -122,11 +127,24 @@ static struct stream *stream_new(struct shard *sh, const struct dispatch_plan *p
     return st;
 }
 
+/* ZRANGESTORE reads its second key. */
+static struct dispatch_plan plan_of(const struct shard *sh, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc)
+{
+    struct dispatch_plan own = *plan;
+
+    if (plan->cmd->id == CMD_ID_zrangestore)
+        own.key = ks_key_of(rc->argv[2], ks_seed(sh->ks));
+    return own;
+}
+
 bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
-    if (!stream_could(c, plan->cmd, rc) || !has_room(c, plan, rc))
+    const struct dispatch_plan own = plan_of(c->sh, plan, rc);
+
+    if (!stream_could(c, plan->cmd, rc) || !has_room(c, &own, rc))
         return false;
-    struct stream *st = stream_new(c->sh, plan, rc);
+    struct stream *st = stream_new(c->sh, &own, rc);
     st->conn = c;
     st->seq = ++c->sh->streams_seq;
     st->lsn = oplog_applied_lsn(c->sh->log);
@@ -166,6 +184,29 @@ void stream_drop(struct conn *c)
     list_remove(&st->link);
     mem_free(st);
     c->stream = NULL;
+}
+
+bool stream_stores_other(const struct shard *sh)
+{
+    LIST_FOR_EACH(link, &sh->streams) {
+        if (LIST_ITEM(link, struct stream, link)->storing)
+            return true;
+    }
+    return false;
+}
+
+bool stream_shows_others(const struct shard *sh)
+{
+    uint32_t count = 0;
+
+    LIST_FOR_EACH(link, &sh->streams)
+        count += LIST_ITEM(link, struct stream, link)->keeping;
+    return count >= SHOWN_MAX;
+}
+
+uint64_t stream_kept_max(const struct shard *sh)
+{
+    return ks_scan_bytes_max(sh->ks) / KEPT_SHARE / sh->node->shards_count;
 }
 
 /* --- what is asked --- */
@@ -229,6 +270,19 @@ enum stream_result stream_refuse(struct conn *c, const char *why)
                 "ERR the value does not fit into memory, and cannot be sent while it is "
                 "read: %s",
                 why);
+    stream_drop(c);
+    return STREAM_DONE;
+}
+
+enum stream_result stream_refuse_kept(struct conn *c)
+{
+    const char *const why =
+        c->stream->storing ? "the result is larger than an eighth of maxmemory (of the shard's "
+                             "part of it), and is stored as a whole or not at all"
+                           : "the elements take more than an eighth of maxmemory (of the shard's "
+                             "part of it); use a lower count";
+
+    reply_err_oom(&c->out, why);
     stream_drop(c);
     return STREAM_DONE;
 }
@@ -352,6 +406,16 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
     return STREAM_PARKED;
 }
 
+static enum stream_result counting(struct conn *c, const struct dispatch_plan *plan,
+                                   const struct resp_cmd *rc)
+{
+    if (stream_is_page(plan->cmd))
+        return stream_page_seek(c, plan, rc);
+    if (stream_is_of_random(plan->cmd))
+        return stream_random_step(c, plan->cmd);
+    return stream_order_step(c, plan->cmd);
+}
+
 static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
                                const struct resp_cmd *rc)
 {
@@ -369,7 +433,7 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     if (stream_is_of_sets(plan->cmd))
         return stream_sets_step(c, plan, rc);
     if (st->stage == STAGE_COUNTING)
-        return stream_order_step(c, plan->cmd);
+        return counting(c, plan, rc);
     const enum stream_result found = find(c, plan, &coll);
     if (found != STREAM_DONE)
         return found;
@@ -379,9 +443,11 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     if (coll->lsn > st->lsn)
         return stream_again(c);
     if (stream_is_page(plan->cmd))
-        return stream_page_step(c, coll, plan, rc);
+        return stream_page_step(c, plan, rc);
     if (stream_is_of_order(plan->cmd))
         return stream_order_step(c, plan->cmd);
+    if (stream_is_of_random(plan->cmd) && st->keeping)
+        return stream_random_step(c, plan->cmd);
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     stream_set_stage(st, STAGE_FLOWING);
@@ -393,7 +459,8 @@ enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
                                const struct resp_cmd *rc, bool *fixed)
 {
     const bool opening = c->stream->stage == STAGE_OPENING;
-    const enum stream_result result = step(c, plan, rc);
+    const struct dispatch_plan own = plan_of(c->sh, plan, rc);
+    const enum stream_result result = step(c, &own, rc);
 
     *fixed = opening && (result == STREAM_DONE || result == STREAM_PARKED) &&
              (c->stream == NULL || !shuts(c->stream->stage));

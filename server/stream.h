@@ -62,13 +62,9 @@ bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struc
 /* Whether the command names sets that are read together: then stream_need_sets asks for them. */
 bool stream_is_of_sets(const struct cmd *cmd);
 
-/*
- * Whether it shows elements at random: then with these arguments it asks for some at all, and is
- * served. (Other commands are, whatever they ask for.)
- */
+/* Whether it shows elements at random; and with these arguments asks for some at all. */
 bool stream_is_of_random(const struct cmd *cmd);
 bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes *argv);
-bool stream_random_serves(const struct cmd *cmd, uint32_t argc, const struct bytes *argv);
 
 /* As ks_need_whole for all of them; -ERR_LIMIT also if they are better read than loaded. */
 MUST_USE int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,

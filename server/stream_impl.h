@@ -17,6 +17,8 @@ struct ks_stream_elem;
 #define STREAM_KEEP_BYTES (256u << 10)
 /* Of which each element takes so many beside its name: heads and row. */
 #define STREAM_KEEP_BESIDE 32u
+/* What a member of a sorted set takes beside its name, roughly, kept and then stored. */
+#define STREAM_SCORED_BYTES 96u
 /* Between two looks whether the store has all. */
 #define STREAM_FLUSH_LOOK_MS 3
 
@@ -50,6 +52,7 @@ struct stream {
     bool counts;   /* Of a sorted set: there is a stage COUNTING, */
     bool scores;   /* and scores are shown; of random elements also their values. */
     bool alone;    /* A random element that is no array. */
+    bool anew;     /* A page: its place was not found, the walk begins again. */
     struct stream_key keys[];
 };
 
@@ -70,6 +73,14 @@ bool stream_is_stored(struct conn *c);
 /* The slice that has come, and the next one. */
 enum stream_result stream_flow(struct conn *c, const struct cmd *cmd);
 
+/* Results that are kept to be stored, or to be shown, at the moment; and how large one may be. */
+bool stream_stores_other(const struct shard *sh);
+bool stream_shows_others(const struct shard *sh);
+uint64_t stream_kept_max(const struct shard *sh);
+
+/* It is too large: ends with an error. */
+enum stream_result stream_refuse_kept(struct conn *c);
+
 /* --- stream_page.c --- */
 
 /* HSCAN, SSCAN and ZSCAN: the reply is one page, written at once. */
@@ -80,12 +91,16 @@ enum stream_result stream_page_begin(struct conn *c, const struct coll *coll,
                                      const struct dispatch_plan *plan, const struct resp_cmd *rc);
 
 /* What was asked for has come. */
-enum stream_result stream_page_step(struct conn *c, const struct coll *coll,
-                                    const struct dispatch_plan *plan, const struct resp_cmd *rc);
+enum stream_result stream_page_step(struct conn *c, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc);
+
+/* The place of the page is being looked for: the same. */
+enum stream_result stream_page_seek(struct conn *c, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc);
 
 /* --- stream_zset.c --- */
 
-/* Whether it is a range of a sorted set that is shown or counted, or a rank. */
+/* Whether it is a range of a sorted set that is shown, counted or stored, or a rank. */
 bool stream_is_of_order(const struct cmd *cmd);
 
 /* The store has all of it: reads the first slice, or replies. */
@@ -103,6 +118,8 @@ void stream_order_reply(struct conn *c, const struct ks_stream_elem *elem);
 /* The store has all of it: draws or picks. */
 enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
                                        const struct dispatch_plan *plan, const struct resp_cmd *rc);
+/* What was drawn is kept until all rows have been looked through. */
+enum stream_result stream_random_step(struct conn *c, const struct cmd *cmd);
 void stream_random_head(struct conn *c);
 void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);
 

@@ -60,7 +60,8 @@ enum stream_result stream_page_begin(struct conn *c, const struct coll *coll,
         return STREAM_DONE;
     }
     /* Another walk's order begins anew. */
-    const uint64_t from = (cursor & COLLSCAN_ON_FLASH) != 0 ? cursor & (COLLSCAN_ON_FLASH - 1) : 0;
+    const bool mine = (cursor & COLLSCAN_ON_FLASH) != 0 && !st->anew;
+    const uint64_t from = mine ? cursor & (COLLSCAN_ON_FLASH - 1) : 0;
     if (coll->type == VT_ZSET) {
         ask_members(c, coll, &plan->key, from, options.count);
         return STREAM_PARKED;
@@ -118,11 +119,21 @@ static void reply_page(struct conn *c, const struct ks_key *key, const struct cm
     reply_deferred_array(&c->out, mark, shown);
 }
 
-enum stream_result stream_page_step(struct conn *c, const struct coll *coll,
-                                    const struct dispatch_plan *plan, const struct resp_cmd *rc)
+enum stream_result stream_page_step(struct conn *c, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc)
 {
     struct stream *st = c->stream;
-    struct collscan_options options;
+
+    /* The cursor stands: writers need not wait for the search. */
+    if (ks_stream_err(st->rows) == 0 && ks_stream_page_seeks(st->rows))
+        stream_set_stage(st, STAGE_COUNTING);
+    return stream_page_seek(c, plan, rc);
+}
+
+enum stream_result stream_page_seek(struct conn *c, const struct dispatch_plan *plan,
+                                    const struct resp_cmd *rc)
+{
+    struct stream *st = c->stream;
 
     /* A place that is sought may be far: FLUSHALL does not wait for it. */
     if (stream_forbidden(c->sh) != NULL)
@@ -134,10 +145,8 @@ enum stream_result stream_page_step(struct conn *c, const struct coll *coll,
         return STREAM_PARKED;
     }
     if (ks_stream_page_seeks(st->rows)) {
-        CHECK(collscan_options(&c->out, rc->argc, rc->argv, &options)); /* As before. */
-        ks_stream_destroy(st->rows);
-        ask_members(c, coll, &plan->key, 0, options.count);
-        return STREAM_PARKED;
+        st->anew = true;
+        return stream_again(c);
     }
     reply_page(c, &plan->key, plan->cmd, rc);
     ks_wait_unpin(&c->wait);

@@ -4,9 +4,11 @@
  * Of a hash or set elements are drawn by the hashes of their rows (engine/space/colldraw.h), which
  * costs some rows each. Where many different ones are wanted, and of sorted sets, whose rows have
  * no such order, all rows are looked through once and so many of them picked; they come in the
- * order of the rows, as Redis promises none. Sorted sets with a negative count, whose elements may
- * come several times and in any order, are not served.
+ * order of the rows, as Redis promises none. With a negative count elements may come several times,
+ * in any order: those of a sorted set are counted out in one pass, kept, an eighth of maxmemory at
+ * most, and shuffled.
  */
+#include "engine/base/err.h"
 #include "engine/base/rng.h"
 
 #include "engine/space/coll.h"
@@ -59,13 +61,6 @@ bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes
     return ask_of(cmd, argc, argv).n != 0;
 }
 
-bool stream_random_serves(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
-{
-    const struct asked asked = ask_of(cmd, argc, argv);
-
-    return asked.n != 0 && (cmd->id != CMD_ID_zrandmember || !asked.repeats);
-}
-
 enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
                                        const struct dispatch_plan *plan, const struct resp_cmd *rc)
 {
@@ -77,18 +72,51 @@ enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
 
     if (n == 0)
         return STREAM_GONE;
+    st->keeping = false;
+    if (asked.repeats && coll->type == VT_ZSET && stream_shows_others(c->sh))
+        return stream_refuse(c, "too many others are");
     st->left = n;
     st->scores = asked.with;
     st->alone = asked.alone;
     st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, &span);
-    if (asked.repeats ||
-        (coll->type != VT_ZSET && n <= COLLDRAW_DISTINCT_MAX && n <= coll->count / DRAW_PART))
+    if (asked.repeats && coll->type == VT_ZSET) {
+        const struct ks_stream_drawn drawn = {.count = coll->count,
+                                              .n = n,
+                                              .seed = seed,
+                                              .keep = stream_kept_max(c->sh),
+                                              .beside = STREAM_SCORED_BYTES};
+        ks_stream_draw_scored(st->rows, &drawn);
+        st->keeping = true;
+    } else if (asked.repeats || (coll->type != VT_ZSET && n <= COLLDRAW_DISTINCT_MAX &&
+                                 n <= coll->count / DRAW_PART)) {
         ks_stream_draw(st->rows, coll->count, n, seed, !asked.repeats);
-    else
+    } else {
         ks_stream_pick(st->rows, coll->count, n, seed);
+    }
     stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
+}
+
+enum stream_result stream_random_step(struct conn *c, const struct cmd *cmd)
+{
+    struct stream *st = c->stream;
+
+    /* Nothing was sent yet. */
+    if (stream_forbidden(c->sh) != NULL)
+        return stream_refuse(c, stream_forbidden(c->sh));
+    if (ks_stream_err(st->rows) != 0)
+        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
+    if (!ks_stream_kept(st->rows))
+        return stream_refuse_kept(c);
+    stream_set_stage(st, STAGE_COUNTING);
+    if (!ks_stream_end(st->rows)) {
+        ks_stream_read(st->rows, &c->wait);
+        return STREAM_PARKED;
+    }
+    stream_set_stage(st, STAGE_FLOWING);
+    stream_random_head(c);
+    return stream_flow(c, cmd);
 }
 
 void stream_random_head(struct conn *c)

@@ -14,7 +14,7 @@
  *
  * ZINTER, ZUNION and ZDIFF show their members by scores, which are known when all is joined. So
  * much of the least ones is kept as may be stored; if there are more, all is joined again for each
- * such part, when the one before has been taken. SHOWN_MAX commands do that at a time. ZINTERCARD
+ * such part, when the one before has been taken. Some commands do that at a time. ZINTERCARD
  * is counted.
  *
  * Sets that are small enough to be loaded, but many together, are read in this way where that is
@@ -40,15 +40,10 @@
 #include "server/zalgebra.h"
 #include "server/zset.h"
 
-/* What a member of a set takes in DRAM beside its name, roughly; and of a sorted set. */
+/* What a member of a set takes in DRAM beside its name, roughly. */
 #define MEMBER_BYTES 64u
-#define SCORED_BYTES 96u
-/* What is stored, or sorted, may take so much of what may be loaded. */
-#define KEPT_SHARE 2
 /* More than that in sets each of which can be loaded, all together: reading is better. */
 #define LOADED_TIMES 2
-/* Results that are kept to be sorted and sent. */
-#define SHOWN_MAX 2
 
 static bool stores(const struct cmd *cmd)
 {
@@ -245,25 +240,13 @@ int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     return waiting;
 }
 
-/* Streams that keep a whole result, in order to store it or to show it. */
-static uint32_t count_kept(const struct shard *sh, bool storing)
-{
-    uint32_t count = 0;
-
-    LIST_FOR_EACH(link, &sh->streams) {
-        const struct stream *st = LIST_ITEM(link, struct stream, link);
-        count += storing ? st->storing : st->keeping;
-    }
-    return count;
-}
-
 bool stream_sets_room(const struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     struct sets sets;
 
     return look(c->sh, cmd, rc->argc, rc->argv, NULL, &sets) == 0 && !sets.wrong && !sets.empty &&
            sets.there != 0 && ks_stream_room(c->sh->ks, sets.there) &&
-           (!is_shown_sorted(cmd) || count_kept(c->sh, false) < SHOWN_MAX);
+           (!is_shown_sorted(cmd) || !stream_shows_others(c->sh));
 }
 
 /* --- the stages --- */
@@ -342,12 +325,6 @@ static void open_sets(struct conn *c, const struct cmd *cmd, const struct resp_c
     }
 }
 
-/* How many bytes of a result may be kept in order to be stored, or to be sorted and shown. */
-static uint64_t kept_max(const struct shard *sh)
-{
-    return ks_scan_bytes_max(sh->ks) / KEPT_SHARE / sh->node->shards_count;
-}
-
 static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
                                      const struct resp_cmd *rc, const struct sets *sets)
 {
@@ -357,21 +334,21 @@ static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
     if (!limit_of(cmd, rc->argc, rc->argv, &limit))
         return STREAM_GONE;
     st->storing = false;
-    if (stores(cmd) && count_kept(c->sh, true) != 0) {
+    if (stores(cmd) && stream_stores_other(c->sh)) {
         shard_retry_after(c->sh, c, STREAM_FLUSH_LOOK_MS);
         return STREAM_PARKED;
     }
     st->keeping = false;
     if (!ks_stream_room(c->sh->ks, sets->there) ||
-        (is_shown_sorted(cmd) && count_kept(c->sh, false) >= SHOWN_MAX))
+        (is_shown_sorted(cmd) && stream_shows_others(c->sh)))
         return stream_refuse(c, "too many others are");
     open_sets(c, cmd, rc, sets);
     st->storing = stores(cmd);
     st->keeping = is_shown_sorted(cmd);
     if (is_scored(cmd))
-        ks_stream_count_sorted(st->rows, kept_max(c->sh), SCORED_BYTES, st->storing);
+        ks_stream_count_sorted(st->rows, stream_kept_max(c->sh), STREAM_SCORED_BYTES, st->storing);
     else if (st->storing)
-        ks_stream_count(st->rows, 0, kept_max(c->sh), MEMBER_BYTES);
+        ks_stream_count(st->rows, 0, stream_kept_max(c->sh), MEMBER_BYTES);
     else
         ks_stream_count(st->rows, limit, is_card(cmd) ? 0 : STREAM_KEEP_BYTES, STREAM_KEEP_BESIDE);
     stream_set_stage(st, STAGE_OPENING);
@@ -404,12 +381,8 @@ static enum stream_result counting(struct conn *c, const struct cmd *cmd)
 
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
-    if (st->storing && !kept) {
-        reply_err_oom(&c->out, "the result is larger than an eighth of maxmemory (of the shard's "
-                               "part of it), and is stored as a whole or not at all");
-        stream_drop(c);
-        return STREAM_DONE;
-    }
+    if (st->storing && !kept)
+        return stream_refuse_kept(c);
     if (!ks_stream_is_counted(st->rows)) {
         ks_stream_read(st->rows, &c->wait);
         return STREAM_PARKED;

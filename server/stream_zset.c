@@ -38,11 +38,18 @@ static bool is_number(const struct cmd *cmd)
     return is_rank(cmd) || cmd->id == CMD_ID_zcount || cmd->id == CMD_ID_zlexcount;
 }
 
+/* The range is kept as a whole, as the result of set algebra (stream_sets.c). */
+static bool stores(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_zrangestore;
+}
+
 bool stream_is_of_order(const struct cmd *cmd)
 {
     uint32_t key_at;
 
-    return is_rank(cmd) || ((cmd->flags & CMD_WRITE) == 0 && zrange_is(cmd, &key_at));
+    return is_rank(cmd) || ((cmd->flags & CMD_WRITE) == 0 && zrange_is(cmd, &key_at)) ||
+           stores(cmd);
 }
 
 /* --- places --- */
@@ -142,13 +149,17 @@ static void beside(const struct elem *elem, bool behind, struct stretch *out)
 
 /* --- the stages --- */
 
-static void reply_nothing(struct conn *c, const struct cmd *cmd)
+/* The range is empty. What is stored then, nothing, the handler knows. */
+static enum stream_result reply_nothing(struct conn *c, const struct cmd *cmd)
 {
+    if (stores(cmd))
+        return STREAM_RUN;
     if (is_number(cmd))
         reply_u64(&c->out, 0);
     else
         reply_array(&c->out, 0);
     stream_drop(c);
+    return STREAM_DONE;
 }
 
 static enum stream_result read_stretch(struct conn *c, const struct dispatch_plan *plan,
@@ -159,8 +170,12 @@ static enum stream_result read_stretch(struct conn *c, const struct dispatch_pla
     stretch->span.low = buf_bytes(&stretch->low);
     stretch->span.high = buf_bytes(&stretch->high);
     st->rows = ks_stream_create(c->sh->ks, &plan->key, coll, &stretch->span);
-    st->counts = !stretch->known;
-    if (st->counts)
+    st->storing = stores(plan->cmd);
+    st->counts = !stretch->known || st->storing;
+    if (st->storing)
+        ks_stream_count(st->rows, stretch->known ? stretch->n : stretch->max,
+                        stream_kept_max(c->sh), STREAM_SCORED_BYTES);
+    else if (st->counts)
         ks_stream_count(st->rows, stretch->max, is_number(plan->cmd) ? 0 : STREAM_KEEP_BYTES,
                         STREAM_KEEP_BESIDE);
     else
@@ -178,6 +193,11 @@ enum stream_result stream_order_begin(struct conn *c, const struct coll *coll,
     const struct elem *elem = NULL;
     enum stream_result result = STREAM_DONE;
 
+    c->stream->storing = false;
+    if (stores(plan->cmd) && stream_stores_other(c->sh)) {
+        shard_retry_after(c->sh, c, STREAM_FLUSH_LOOK_MS);
+        return STREAM_PARKED;
+    }
     if (is_rank(plan->cmd)) {
         if (ks_need_elem(c->sh->ks, &plan->key, rc->argv[2], &c->wait) != 0)
             return STREAM_PARKED;
@@ -199,7 +219,7 @@ enum stream_result stream_order_begin(struct conn *c, const struct coll *coll,
     if (any)
         result = read_stretch(c, plan, coll, &stretch);
     else
-        reply_nothing(c, plan->cmd);
+        result = reply_nothing(c, plan->cmd);
     buf_deinit(&stretch.low);
     buf_deinit(&stretch.high);
     return result;
@@ -214,10 +234,14 @@ static enum stream_result counting(struct conn *c, const struct cmd *cmd)
 
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
+    if (st->storing && !kept)
+        return stream_refuse_kept(c);
     if (!ks_stream_end(st->rows)) {
         ks_stream_read(st->rows, &c->wait);
         return STREAM_PARKED;
     }
+    if (st->storing)
+        return STREAM_RUN;
     if (is_number(cmd)) {
         reply_u64(&c->out, n);
         stream_drop(c);
@@ -241,7 +265,9 @@ enum stream_result stream_order_step(struct conn *c, const struct cmd *cmd)
     if (stream_forbidden(c->sh) != NULL)
         return stream_refuse(c, stream_forbidden(c->sh));
     if (st->counts) {
-        stream_set_stage(st, STAGE_COUNTING);
+        /* What is to be stored keeps writers back. */
+        if (!st->storing)
+            stream_set_stage(st, STAGE_COUNTING);
         return counting(c, cmd);
     }
     if (ks_stream_err(st->rows) != 0)

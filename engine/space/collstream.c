@@ -52,6 +52,9 @@ struct ks_stream {
     bool picks;       /* At random: */
     uint64_t pick_of; /* of so many elements to come */
     uint64_t pick_n;  /* so many are to be taken. */
+    bool repeats;     /* Some more than once: the next one is */
+    uint64_t drawn;   /* so many rows from here, */
+    double drawn_at;  /* at this part of all. */
     struct rng rng;
     uint8_t kind; /* Of the rows. */
     bool back;
@@ -137,13 +140,48 @@ static bool is_picked(struct ks_stream *s)
     return true;
 }
 
+/*
+ * The next of pick_n draws that are left, in the order of the rows: of k numbers between x and 1
+ * the least is x + (1 - x)(1 - u^(1/k)), with u between 0 and 1.
+ */
+static void draw_next(struct ks_stream *s, uint64_t row)
+{
+    const double u = 1.0 - rng_double(&s->rng);
+
+    s->drawn_at += (1.0 - s->drawn_at) * (1.0 - pow(u, 1.0 / (double)s->pick_n));
+    const double at = s->drawn_at * (double)s->pick_of;
+    const uint64_t drawn = at >= (double)s->pick_of ? s->pick_of - 1 : (uint64_t)at;
+    s->drawn = drawn < row ? 0 : drawn - row;
+}
+
+/* A member of a sorted set, as often as it was drawn. */
+static bool take_drawn(struct ks_stream *s, struct bytes sub, double score)
+{
+    const struct bytes member = bytes_from(sub, ROWKEY_SCORE_BYTES);
+    const uint64_t row = s->counted++;
+
+    if (s->drawn != 0) {
+        s->drawn--;
+        return true;
+    }
+    while (s->err == 0 && s->pick_n != 0 && s->drawn == 0) {
+        s->err = collkeep_add(s->keep, member, score);
+        s->pick_n--;
+        if (s->pick_n != 0)
+            draw_next(s, row);
+    }
+    if (s->drawn != 0)
+        s->drawn--;
+    return s->err == 0 && s->pick_n != 0;
+}
+
 /* The row at the cursor. False: it is the last that is wanted, or an error. */
 static bool take_row(struct ks_stream *s)
 {
     struct rowkey rk;
     struct bytes row;
     struct row_view view;
-    double score;
+    double score = 0;
 
     s->err = store_iter_row(s->it, &row) == STORE_FOUND ? rowkey_parse(store_iter_key(s->it), &rk)
                                                         : -ERR_CORRUPT;
@@ -164,6 +202,8 @@ static bool take_row(struct ks_stream *s)
         s->skipped++;
         return true;
     }
+    if (s->repeats)
+        return take_drawn(s, rk.sub, score);
     if (s->counting)
         return count_row(s, rk.sub, row);
     if (s->picks && !is_picked(s))
@@ -328,6 +368,8 @@ static void read_rows(struct ks_stream *s)
     }
     if (s->err == 0)
         s->err = store_iter_status(s->it);
+    if (s->err == 0 && s->repeats)
+        s->err = s->pick_n != 0 ? -ERR_CORRUPT : collkeep_shuffle(s->keep, &s->rng);
     s->end = true;
 }
 
@@ -602,6 +644,18 @@ void ks_stream_draw(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t se
 
     CHECK(s->it == NULL && n != 0 && rowkey_kind_hashed(s->kind));
     s->draw = colldraw_create(&options);
+}
+
+void ks_stream_draw_scored(struct ks_stream *s, const struct ks_stream_drawn *drawn)
+{
+    CHECK(s->kind == ROWKEY_KIND_ZINDEX && drawn->n != 0 && drawn->count != 0);
+    ks_stream_count(s, 0, 0, 0);
+    rng_seed(&s->rng, drawn->seed);
+    s->keep = collkeep_create(drawn->keep, drawn->beside, true);
+    s->repeats = true;
+    s->pick_of = drawn->count;
+    s->pick_n = drawn->n;
+    draw_next(s, 0);
 }
 
 uint64_t ks_stream_place(const struct keyspace *ks, struct bytes member)

@@ -142,6 +142,19 @@ bool ks_stream_page_next(const struct ks_stream *s, struct bytes *member);
 void ks_stream_pick(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed);
 void ks_stream_draw(struct ks_stream *s, uint64_t count, uint64_t n, uint64_t seed, bool distinct);
 
+/*
+ * The same of a sorted set by score: `n` members, each drawn from all of them. They are kept until
+ * all rows were looked through, in any order; ks_stream_kept tells whether there was room.
+ */
+struct ks_stream_drawn {
+    uint64_t count;
+    uint64_t n;
+    uint64_t seed;
+    uint64_t keep;   /* Bytes, with */
+    uint32_t beside; /* these beside each name. */
+};
+void ks_stream_draw_scored(struct ks_stream *s, const struct ks_stream_drawn *drawn);
+
 /* The next slice is asked for; `wait` is ready when it is there. */
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait);
 bool ks_stream_reading(const struct ks_stream *s);
