@@ -153,10 +153,8 @@ void coll_list_set_meta(struct coll *coll, const struct list_meta *meta, uint8_t
     coll->ranked = meta->used;
     coll->rank_min = meta->rank_min;
     coll->rank_max = meta->rank_max;
-    for (unsigned i = 0; i < meta->runs_count; i++) {
-        if (meta->runs[i].origin == origin)
-            coll->run = meta->runs[i];
-    }
+    /* Without own runs that of before stays. */
+    (void)list_meta_own(meta, origin, &coll->run);
 }
 
 /* The list remembers that the position was used. */

@@ -100,6 +100,20 @@ static bool alone_at(const struct list_meta *meta, int64_t rank, uint8_t origin)
     return true;
 }
 
+bool list_meta_own(const struct list_meta *meta, uint8_t origin, struct list_run *out)
+{
+    const struct list_run *own = own_run(meta, origin);
+
+    if (own == NULL)
+        return false;
+    *out = *own;
+    if (!alone_at(meta, own->front.rank, origin))
+        out->front.offset = INT32_MIN;
+    if (!alone_at(meta, own->back.rank, origin))
+        out->back.offset = INT32_MAX;
+    return true;
+}
+
 void listpos_back(struct bytes last, const struct list_meta *meta, struct tag tag,
                   struct listpos *out)
 {

@@ -104,6 +104,13 @@ static inline void list_meta_init(struct list_meta *meta)
     meta->rank_max = 0;
 }
 
+/*
+ * The runs of one origin, for who keeps no others: an end that another origin's run shares a rank
+ * with has its offset at the limit, so that no push goes on there. False: there are none, and
+ * `*out` stays.
+ */
+bool list_meta_own(const struct list_meta *meta, uint8_t origin, struct list_run *out);
+
 /* 0 or -ERR_LIMIT: more than VV_ORIGINS_MAX origins. */
 MUST_USE int list_meta_join(struct list_meta *into, const struct list_meta *from);
 

@@ -326,6 +326,31 @@ static void pushes_at_the_ends_stand_outside_of_all_own_runs(void **state)
     mem_free(anew);
 }
 
+/* Who keeps only its own runs must not go on with one beside which another origin's stands. */
+static void own_runs_alone_say_which_ends_others_share(void **state)
+{
+    struct list *list = list_new();
+    struct list *other = list_new();
+    struct list_meta own;
+    struct listpos pos;
+
+    (void)state;
+    push_back(list, tag_of(1, 1));
+    push_back(other, tag_of(1, 2));
+    put(list, &other->elems[0]);
+    own = list->meta;
+    own.runs_count = 1;
+    assert_true(list_meta_own(&list->meta, 1, &own.runs[0]));
+    listpos_back(bytes_of(NULL, 0), &own, tag_of(2, 1), &pos);
+    expect_u64(put(list, &pos), 2);
+    assert_true(list_meta_own(&list->meta, 1, &own.runs[0]));
+    listpos_front(bytes_of(NULL, 0), &own, tag_of(3, 1), &pos);
+    expect_u64(put(list, &pos), 0);
+    assert_false(list_meta_own(&list->meta, 3, &own.runs[0]));
+    mem_free(list);
+    mem_free(other);
+}
+
 static void what_is_no_position_is_refused(void **state)
 {
     struct list *list = list_new();
@@ -359,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_position_that_would_be_too_long_is_refused),
         cmocka_unit_test(joining_what_is_remembered_keeps_the_extremes),
         cmocka_unit_test(pushes_at_the_ends_stand_outside_of_all_own_runs),
+        cmocka_unit_test(own_runs_alone_say_which_ends_others_share),
         cmocka_unit_test(what_is_no_position_is_refused),
     };
 
