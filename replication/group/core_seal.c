@@ -20,7 +20,8 @@
  * beyond what it vouches for: its giver waits for that, so that the seal is not before it. If the
  * giver does not live to say so, or its own rows are exchanged, the seal may come to lie before it
  * after all. A copy that is under way then begins anew; one that is complete is exchanged, as
- * above, and until then there are no writes. Who remains alone keeps what it has.
+ * above, and until then there are no writes: for ever, if nobody else is left. It could not delete
+ * what its own vector does not cover.
  */
 #include "engine/base/check.h"
 #include "engine/base/num.h"
@@ -141,13 +142,6 @@ static bool is_beyond(const struct core *core, const struct origin *o)
            posv_get(&core->newest, o->origin).seq > member->sealed_seq;
 }
 
-/* Nobody is there to differ from: it is ours. */
-static void keep_beyond(struct core *core, const struct origin *o)
-{
-    CHECK(posv_set(&core->newest, o->origin, (struct pos){0, 0}) == 0);
-    core_check_newest(core);
-}
-
 void core_seal_tick(struct core *core)
 {
     for (unsigned i = 0; i < core->origins_count; i++) {
@@ -156,8 +150,6 @@ void core_seal_tick(struct core *core)
 
         if (o->freezing && !must_wait(core, o))
             freeze(core, i);
-        else if (beyond && core->peers_count == 0)
-            keep_beyond(core, o);
         else if (!beyond && (!o->freezing || may_come(core, i)))
             o->stranded_ms = 0;
         else if (o->stranded_ms == 0)

@@ -345,7 +345,7 @@ void core_sync_tick(struct core *core)
     struct sync_in *in = &core->sync_in;
 
     close_idle(core);
-    if (in->storing)
+    if (in->storing && !in->ending)
         say_that_it_waits(core);
     if (!in->wanted || in->storing)
         return;
@@ -673,7 +673,8 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
         return false;
     const bool is_open = out->open && out->id == msg.id;
     if (msg.waits) {
-        if (is_open)
+        /* A checkpoint keeps files that would be gone: not where room is scarce here, too. */
+        if (is_open && core->room == CORE_ROOM_OK)
             out->alive_ms = core->now.mono_ms;
         return true;
     }
@@ -686,7 +687,7 @@ bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body)
         (core->sync_in.wanted && !core_resync_yield(core, peer, msg.entered)))
         return true; /* It will ask again, or another one. */
     /* What is being read is what is asked for once more, or no use to anybody. */
-    out->again = out->busy && !is_noted(out, &msg);
+    out->again = out->busy && (out->again || !is_noted(out, &msg));
     if ((out->again || !out->busy) && !note_ask(out, &msg)) {
         out->awaited = false;
         return true;

@@ -100,8 +100,9 @@
 
 struct pack;
 
-/* Raised when frames change, or what they mean: since 7, one who is given a copy may wait. */
-#define WIRE_PROTOCOL       7u
+/* Raised when frames change, or what they mean: since 8, elements are bounded (apply.c), and a list
+ * remembers its positions beyond a DEL (row_merge.c). */
+#define WIRE_PROTOCOL       8u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
