@@ -49,7 +49,7 @@
 /* Between two tries of the kernel to get bytes through that were lost (where it can be told so). */
 #define LINK_RETRANSMIT_MS 1000u
 /* One try at one address: the next one begins anew, where the kernel's would wait ever longer. */
-#define LINK_ATTEMPT_MS 1500u
+#define LINK_ATTEMPT_MS 3000u
 
 enum link_state {
     LINK_DIALING,

@@ -5,10 +5,16 @@
 #include "engine/base/num.h"
 #include "engine/base/rng.h"
 
+/* What will be the same the next time, most likely. */
+static bool lasts(int err)
+{
+    return err == -ERR_REFUSED || err == -ERR_AUTH || err == -ERR_FORMAT || err == -ERR_PROTOCOL ||
+           err == -ERR_NOT_FOUND || err == -ERR_SYNTAX;
+}
+
 uint32_t link_pause_next(struct link_pause *pause, int err, struct rng *rng)
 {
-    const bool refused = err == -ERR_REFUSED || err == -ERR_AUTH;
-    const uint32_t most_ms = refused ? LINK_PAUSE_REFUSED_MS : LINK_PAUSE_MS_MAX;
+    const uint32_t most_ms = lasts(err) ? LINK_PAUSE_REFUSED_MS : LINK_PAUSE_MS_MAX;
 
     pause->ms = pause->ms == 0 ? LINK_PAUSE_MS_MIN : pause->ms * 2;
     if (pause->ms > most_ms)

@@ -30,7 +30,7 @@ def power_cut(group, ways, members):
     a.ok('SET', 'before', 1)
     group.await_same()
     ways.strand()
-    time.sleep(SILENT_S * 1.2)
+    time.sleep(SILENT_S * 3)  # What had come before may be heard late.
     b.kill()
     b.start()
     a.ok('SET', 'after', 1)

@@ -40,6 +40,7 @@ static void somebody_refuses(void **state)
     (void)state;
     check_growth(-ERR_REFUSED, 2000);
     check_growth(-ERR_AUTH, 2000);
+    check_growth(-ERR_NOT_FOUND, 2000);
 }
 
 /* Who refused long has no long pause once it is gone. */
