@@ -214,6 +214,13 @@ static bool is_better(const struct shard *sh, const struct cmd *cmd, const struc
            sets->missing > LOADED_TIMES * stream_loadable(sh);
 }
 
+/* A place for one more: else they are loaded, if they can be. */
+static bool is_place(const struct shard *sh, const struct cmd *cmd, const struct sets *sets)
+{
+    return ks_stream_room(sh->ks, sets->there) &&
+           (!is_shown_sorted(cmd) || !stream_shows_others(sh));
+}
+
 int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
                      const struct bytes *argv, struct ks_wait *wait)
 {
@@ -224,8 +231,7 @@ int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
     /* What the handler answers without the members. */
     if (waiting != 0 || sets.wrong || sets.empty || !limit_of(cmd, argc, argv, &limit))
         return waiting;
-    if (is_better(sh, cmd, &sets) && stream_forbidden(sh) == NULL &&
-        ks_stream_room(sh->ks, sets.there))
+    if (is_better(sh, cmd, &sets) && stream_forbidden(sh) == NULL && is_place(sh, cmd, &sets))
         return -ERR_LIMIT;
     for (uint32_t i = 0; i < sh->keys.count; i++) {
         const uint32_t pos = sh->keys.key[i].pos;
@@ -245,8 +251,7 @@ bool stream_sets_room(const struct conn *c, const struct cmd *cmd, const struct 
     struct sets sets;
 
     return look(c->sh, cmd, rc->argc, rc->argv, NULL, &sets) == 0 && !sets.wrong && !sets.empty &&
-           sets.there != 0 && ks_stream_room(c->sh->ks, sets.there) &&
-           (!is_shown_sorted(cmd) || !stream_shows_others(c->sh));
+           sets.there != 0 && is_place(c->sh, cmd, &sets);
 }
 
 /* --- the stages --- */
@@ -339,9 +344,8 @@ static enum stream_result begin_read(struct conn *c, const struct cmd *cmd,
         return STREAM_PARKED;
     }
     st->keeping = false;
-    if (!ks_stream_room(c->sh->ks, sets->there) ||
-        (is_shown_sorted(cmd) && stream_shows_others(c->sh)))
-        return stream_refuse(c, "too many others are");
+    if (!is_place(c->sh, cmd, sets))
+        return STREAM_GONE; /* Others were faster: loaded, or refused. */
     open_sets(c, cmd, rc, sets);
     st->storing = stores(cmd);
     st->keeping = is_shown_sorted(cmd);
