@@ -26,6 +26,8 @@
 #define CRON_MS 10
 /* Time of one slice of demotion. */
 #define DEMOTE_SLICE_NS 100000
+/* And for freeing what was deleted, unless memory is short. */
+#define REAP_SLICE_NS 500000
 /* Keys that one run of the timer reclaims at most. */
 #define EXPIRE_KEYS_MAX 2000
 /* Every so many runs of the timer: a look for expired cold keys. */
@@ -193,7 +195,7 @@ static void housekeep(struct shard *sh)
 {
     const uint64_t overshoot = node_overshoot(sh);
 
-    if (unlikely(ks_reap_some(sh->ks)))
+    if (unlikely(ks_reap_some(sh->ks, REAP_SLICE_NS)))
         reactor_wake(sh->reactor);
     if (overshoot != 0 && !sh->stopping)
         demote(sh, overshoot);

@@ -41,7 +41,7 @@ void ks_free_all(struct keyspace *ks)
     do {
         cursor = keytab_walk(ks->tab, cursor, free_entry, ks);
     } while (cursor != 0);
-    while (ks_reap_some(ks)) {
+    while (ks_reap_some(ks, 0)) {
     }
 }
 
@@ -55,7 +55,7 @@ static void free_slice(void *ctx, struct pool_job **jobs, uint32_t n)
     for (int i = 0; i < SLICE_LEAVES; i++) {
         r->cursor = keytab_walk(r->old.tab, r->cursor, free_entry, &r->old);
         if (r->cursor == 0) {
-            while (ks_reap_some(&r->old)) {
+            while (ks_reap_some(&r->old, 0)) {
             }
             dirty_deinit(&r->old.dirty);
             keytab_destroy(r->old.tab);
@@ -91,6 +91,7 @@ void ks_clear(struct keyspace *ks)
     list_init(&r->old.large);
     list_splice_back(&r->old.large, &ks->large);
     r->old.large_size = ks->large_size;
+    r->old.fresh_bytes = ks->fresh_bytes;
     list_init(&r->old.retired);
     list_splice_back(&r->old.retired, &ks->retired);
     r->old.retired_count = ks->retired_count;
@@ -103,6 +104,7 @@ void ks_clear(struct keyspace *ks)
     dirty_init(&ks->dirty);
     ks->bytes = 0;
     ks->large_size = 0;
+    ks->fresh_bytes = 0;
     ks->retired_count = 0;
     ks->hot_ttl = 0;
     ks->tombstones = 0;

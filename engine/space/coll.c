@@ -2,6 +2,7 @@
 #include "engine/space/coll.h"
 
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/demote.h"
@@ -19,8 +20,8 @@
 
 /*
  * Elements of dropped collections that are freed in one turn, for each one that waits, so that what
- * waits does not grow with what is dropped: fifty microseconds, some milliseconds at most. The rows
- * of the others stay in the dirty ring until then; write-back passes them over (flush.c).
+ * waits does not grow with what is dropped: fifty microseconds each, if it may take so long. The
+ * rows of the others stay in the dirty ring until then; write-back passes them over (flush.c).
  */
 #define REAP_ELEMS     512
 #define REAP_COLLS_MAX 64
@@ -104,15 +105,17 @@ static void not_fresh(const struct coll *coll, struct elem *elem)
     *coll->fresh_bytes -= elem_bytes(elem);
 }
 
-static void elem_drop(struct keyspace *ks, const struct coll *coll, struct elem *elem)
+/* `ks`: perhaps what FLUSHALL has set aside, on another thread (clear.c). */
+static void elem_drop(struct keyspace *ks, struct elem *elem)
 {
-    not_fresh(coll, elem);
+    if ((elem->h.flags & BLK_FRESH) != 0)
+        ks->fresh_bytes -= elem_bytes(elem);
     dirty_forget(&ks->dirty, &elem->h);
     ks->bytes -= elem_bytes(elem);
     elem_free(elem);
 }
 
-static void drop_all(struct keyspace *ks, const struct coll *coll, struct elemtab *tab)
+static void drop_all(struct keyspace *ks, struct elemtab *tab)
 {
     struct elemtab_iter it;
     struct elem *elem;
@@ -120,7 +123,7 @@ static void drop_all(struct keyspace *ks, const struct coll *coll, struct elemta
     elemtab_iter_init(tab, &it);
     while ((elem = elemtab_iter_next(&it)) != NULL) {
         elemtab_remove(tab, elem);
-        elem_drop(ks, coll, elem);
+        elem_drop(ks, elem);
     }
     elemtab_deinit(tab);
 }
@@ -163,9 +166,9 @@ static void account_tables(struct keyspace *ks, struct coll *coll)
 
 static void free_coll(struct keyspace *ks, struct coll *coll)
 {
-    drop_all(ks, coll, &coll->tab);
+    drop_all(ks, &coll->tab);
     if (coll->gone != NULL) {
-        drop_all(ks, coll, &coll->gone->tab);
+        drop_all(ks, &coll->gone->tab);
         mem_free(coll->gone);
     }
     ks->bytes -= coll->table_bytes + mem_class_bytes(sizeof(*coll));
@@ -189,29 +192,21 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
 
 /* --- those that were dropped and are large --- */
 
-struct reap {
-    struct keyspace *ks;
-    struct coll *coll;
-};
-
 static bool reap_one(void *ctx, struct elem *elem)
 {
-    const struct reap *r = ctx;
-
-    elem_drop(r->ks, r->coll, elem);
+    elem_drop(ctx, elem);
     return true;
 }
 
 /* Frees up to `max` elements, and the collection with the last; returns how many. */
 static uint32_t reap(struct keyspace *ks, struct coll *coll, uint32_t max)
 {
-    struct reap r = {.ks = ks, .coll = coll};
     uint32_t freed = 0;
 
     if (elemtab_count(&coll->tab) != 0)
-        freed = elemtab_walk(&coll->tab, &coll->shed_hand, max, reap_one, &r);
+        freed = elemtab_walk(&coll->tab, &coll->shed_hand, max, reap_one, ks);
     else if (coll->gone != NULL)
-        freed = elemtab_walk(&coll->gone->tab, &coll->gone->hand, max, reap_one, &r);
+        freed = elemtab_walk(&coll->gone->tab, &coll->gone->hand, max, reap_one, ks);
     account_tables(ks, coll);
     if (elems_left(coll) != 0)
         return freed;
@@ -221,14 +216,19 @@ static uint32_t reap(struct keyspace *ks, struct coll *coll, uint32_t max)
     return freed;
 }
 
-bool ks_reap_some(struct keyspace *ks)
+bool ks_reap_some(struct keyspace *ks, uint64_t slice_ns)
 {
     if (likely(ks->retired_count == 0))
         return false;
     uint32_t left =
         REAP_ELEMS * (ks->retired_count < REAP_COLLS_MAX ? ks->retired_count : REAP_COLLS_MAX);
-    while (left != 0 && ks->retired_count != 0)
-        left -= reap(ks, LIST_ITEM(list_first(&ks->retired), struct coll, large_link), left);
+    const uint64_t until_ns = clock_mono_ns() + slice_ns;
+    while (left != 0 && ks->retired_count != 0) {
+        left -= reap(ks, LIST_ITEM(list_first(&ks->retired), struct coll, large_link),
+                     left < REAP_ELEMS ? left : REAP_ELEMS);
+        if (slice_ns != 0 && clock_mono_ns() >= until_ns)
+            break;
+    }
     return ks->retired_count != 0;
 }
 
@@ -448,7 +448,7 @@ bool ks_apply_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, str
 static void elem_remove(struct keyspace *ks, struct coll *coll, struct elem *elem)
 {
     elemtab_remove(table_of(coll, elem->h.flags), elem);
-    elem_drop(ks, coll, elem);
+    elem_drop(ks, elem);
 }
 
 void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub, struct tag tag,
@@ -632,7 +632,7 @@ static bool shed_one(void *ctx, struct elem *elem)
         s->coll->complete = false;
         s->ks->metrics.demoted_elements++;
     }
-    elem_drop(s->ks, s->coll, elem);
+    elem_drop(s->ks, elem);
     s->any = true;
     return true;
 }

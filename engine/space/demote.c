@@ -236,7 +236,7 @@ bool ks_demote_some(struct keyspace *ks, uint64_t bytes, uint64_t slice_ns)
     struct hand h = {.ks = ks};
     struct ks_probation *p = ks->probation;
     uint32_t idle = 0;
-    bool nearer = ks_reap_some(ks);
+    bool nearer = ks_reap_some(ks, 0);
 
     /* Probation may hold a tenth of what is resident. */
     while (p->count > keytab_count_hot(ks->tab) / 10 && start - ks->bytes < bytes)

@@ -43,9 +43,10 @@ void ks_demote_age(struct keyspace *ks);
 /*
  * A step of freeing the elements of large hashes, sets and sorted sets that were deleted or written
  * over; true if more are left. For each turn: the delete itself takes the same time for any number.
- * ks_demote_some does it, too.
+ * It ends after `slice_ns`; 0: when its part of all that waits is done. ks_demote_some does so,
+ * too, as memory is short then.
  */
-bool ks_reap_some(struct keyspace *ks);
+bool ks_reap_some(struct keyspace *ks, uint64_t slice_ns);
 /* Collections of more elements than this are freed that way. Default KS_REAP_ABOVE. */
 #define KS_REAP_ABOVE 2048
 void ks_set_reap_above(struct keyspace *ks, uint64_t elements);

@@ -295,7 +295,7 @@ static void test_a_large_set_is_freed_in_steps(void **state)
     add_all(&c, &key);
     write_all_now(&c);
     expect_u64(ks_metrics(c.ks)->flushed_rows - written, MEMBERS + 1);
-    for (; ks_reap_some(c.ks); steps++) {
+    for (; ks_reap_some(c.ks, 0); steps++) {
     }
     assert_in_range(steps, 3, MANY);
     assert_true(hot_bytes(&c) < before / 2);
@@ -324,7 +324,7 @@ static void test_a_large_set_is_freed_while_it_is_written(void **state)
     while (!ks_flush_step(c.ks)) {
     }
     delete (&c, &key);
-    while (ks_reap_some(c.ks)) {
+    while (ks_reap_some(c.ks, 0)) {
     }
     settle(&c);
     write_all_now(&c);
