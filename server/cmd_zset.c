@@ -127,7 +127,8 @@ void zset_items_store(struct request *rq, const struct ks_key *key, const struct
         bytes += items->at[i].member.len;
         longest = size_max(longest, items->at[i].member.len);
     }
-    if (!req_log_room(rq, items->count, bytes + items->count * ROW_SCORE_BYTES))
+    /* The destination need not be the first argument (GEORADIUS). */
+    if (!req_log_room(rq, items->count, bytes + items->count * (ROW_SCORE_BYTES + key->name.len)))
         return;
     /* What is there may be what the members are borrowed from. */
     uint8_t *names = mem_try_alloc(bytes + 1);

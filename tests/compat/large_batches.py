@@ -43,6 +43,14 @@ def one_command(conn):
         reply = conn.call(command, KEY, *elements(command, COUNT))
         assert is_refused(reply), (command, reply)
         assert conn.call('EXISTS', KEY) == 0, command
+    # The name that counts is not that of the first key.
+    conn.call('GEOADD', 'from', *elements('GEOADD', COUNT))
+    for command in ('GEORADIUS', 'GEORADIUSBYMEMBER'):
+        place = (b'0', b'0') if command == 'GEORADIUS' else (b'1',)
+        reply = conn.call(command, 'from', *place, b'22000', b'km', b'STORE', KEY)
+        assert is_refused(reply), (command, reply)
+        assert conn.call('EXISTS', KEY) == 0, command
+    assert conn.call('DEL', 'from') == 1
     half = b'x' * (283 * MB)
     reply = conn.call('MSET', 'a', half, 'b', half)
     assert is_refused(reply), reply
