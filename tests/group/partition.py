@@ -15,6 +15,7 @@ compared, which does not count. No copy and no resync may have taken place since
 met, and what crossed the net is counted beside what was written.
 
 usage: partition.py --server tierra-server [--cycles N] [--seed N] [--within SECONDS]
+                    [--maxmemory BYTES]
 
 Exit status 77: network namespaces cannot be made here.
 """
@@ -198,8 +199,8 @@ def summary(seed, cycles, load):
 
 def run(args):
     seed = args.seed or random.SystemRandom().randrange(1 << 31)
-    # Bounds the log that a start after a kill has to replay: memtables are an eighth of it.
-    group = Group(args.server, args.work, {'maxmemory': '256mb', 'appendfsync': args.appendfsync})
+    group = Group(args.server, args.work,
+                  {'maxmemory': args.maxmemory, 'appendfsync': args.appendfsync})
     try:
         net = Net(3, group.work)
     except NoNetwork as err:
@@ -243,6 +244,9 @@ def add_options(parser):
                         help='fail if the digests do not agree so many seconds after a heal')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--appendfsync', default='everysec')
+    # With sanitizers a member takes far more than what it holds.
+    parser.add_argument('--maxmemory', default='2gb',
+                        help='memtables are an eighth: bounds what a start after a kill replays')
 
 
 if __name__ == '__main__':
