@@ -2,8 +2,8 @@
  * The inside of the core, shared by the files that implement it: core.c (origins, peers, inputs),
  * core_in.c (what comes from peers), core_out.c (what goes to them), core_horizon.c (what all
  * have), core_log.c (positions in the log: durability, trim, retention), core_clock.c (clocks),
- * core_sync.c (rows instead of logs), core_resync.c (when a member that has rows needs that),
- * core_room.c (who has no room). Not for users of core.h.
+ * core_sync.c and core_give.c (rows instead of logs), core_resync.c (when a member that has rows
+ * needs that), core_room.c (who has no room). Not for users of core.h.
  */
 #ifndef TIERRA_REPLICATION_GROUP_CORE_IMPL_H
 #define TIERRA_REPLICATION_GROUP_CORE_IMPL_H
@@ -347,24 +347,30 @@ void core_send_heartbeat(struct core *core, struct peer *peer);
 
 /* --- core_sync.c --- */
 
-/* False: damaged. */
-bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
 void core_on_sync_rows(struct core *core, struct peer *peer, struct bytes body);
 void core_sync_tick(struct core *core);
 void core_sync_overtaken(struct core *core);
-/* The link is down: what was asked for over it, by either side, does not come. */
-void core_sync_link_down(struct core *core, struct peer *peer);
-/* The peer has said what it has: perhaps all of its copy. */
-void core_sync_acked(struct core *core, struct peer *peer);
-/* Drops the checkpoint that the peer is given, or those of all. */
-void core_sync_close(struct core *core, struct peer *peer);
-void core_sync_close_all(struct core *core);
 /* An attempt has come to nothing: the next one waits, each time longer. */
 void core_sync_back_off(struct core *core);
 /* What is asked for first. */
 void core_sync_first_range(struct core *core);
 /* It is linked, and has what a copy is made of. */
 bool core_sync_is_donor(const struct core *core, const struct peer *peer);
+/* More than so many timeouts of a link have gone by. */
+bool core_sync_over(const struct core *core, uint64_t since_ms, unsigned timeouts);
+
+/* --- core_give.c --- */
+
+/* False: damaged. */
+bool core_on_sync_ask(struct core *core, struct peer *peer, struct bytes body);
+/* The link is down: what was asked for over it, by either side, does not come. */
+void core_sync_link_down(struct core *core, struct peer *peer);
+/* The peer has said what it has: perhaps all of its copy. */
+void core_sync_acked(struct core *core, struct peer *peer);
+/* Drops the checkpoint that the peer is given, or those of all, or of those who give no sign. */
+void core_sync_close(struct core *core, struct peer *peer);
+void core_sync_close_all(struct core *core);
+void core_sync_close_idle(struct core *core);
 /* Some peer is being given a copy. */
 bool core_sync_giving(const struct core *core);
 
