@@ -20,6 +20,7 @@
 #include "server/stream_impl.h"
 #include "server/txn.h"
 #include "server/zalgebra.h"
+#include "server/zset.h"
 
 /* A client that takes nothing for so long is let go. */
 #define STREAM_STALL_MS 30000
@@ -369,6 +370,41 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
         return STREAM_GONE;
     st->rows = ks_stream_create(sh->ks, &plan->key, coll, &span);
     stream_set_stage(st, STAGE_OPENING);
+    ks_stream_read(st->rows, &c->wait);
+    return STREAM_PARKED;
+}
+
+enum stream_result stream_counted(struct conn *c, const struct cmd *cmd, bool ended,
+                                  enum stream_shows shows)
+{
+    struct stream *st = c->stream;
+    const uint64_t n = ks_stream_counted(st->rows);
+    const bool kept = ks_stream_kept(st->rows);
+
+    if (ks_stream_err(st->rows) != 0)
+        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
+    if (st->storing && !kept)
+        return stream_refuse_kept(c);
+    if (!ended) {
+        ks_stream_read(st->rows, &c->wait);
+        return STREAM_PARKED;
+    }
+    if (st->storing)
+        return STREAM_RUN;
+    if (shows == STREAM_SHOWS_NUMBER) {
+        reply_u64(&c->out, n);
+        stream_drop(c);
+        return STREAM_DONE;
+    }
+    if (shows == STREAM_SHOWS_SCORED)
+        zset_reply_head(&c->out, n, st->scores);
+    else
+        reply_set(&c->out, n);
+    st->left = n;
+    stream_set_stage(st, STAGE_FLOWING);
+    if (kept || n == 0 || st->keeping)
+        return stream_flow(c, cmd);
+    ks_stream_rewind(st->rows);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
 }

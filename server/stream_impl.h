@@ -70,6 +70,16 @@ enum stream_result stream_again(struct conn *c);
 /* Whether the store has everything that it needs; else the connection is tried again. */
 bool stream_is_stored(struct conn *c);
 
+enum stream_shows {
+    STREAM_SHOWS_NUMBER,
+    STREAM_SHOWS_SET,
+    STREAM_SHOWS_SCORED
+};
+
+/* A slice of the first pass has come, `ended`: the last. The reply's head follows, and the rows. */
+enum stream_result stream_counted(struct conn *c, const struct cmd *cmd, bool ended,
+                                  enum stream_shows shows);
+
 /* The slice that has come, and the next one. */
 enum stream_result stream_flow(struct conn *c, const struct cmd *cmd);
 

@@ -376,39 +376,12 @@ static bool same_sets(const struct conn *c, const struct cmd *cmd, const struct 
     return true;
 }
 
-/* A slice of the first pass has come. */
 static enum stream_result counting(struct conn *c, const struct cmd *cmd)
 {
-    struct stream *st = c->stream;
-    const uint64_t n = ks_stream_counted(st->rows);
-    const bool kept = ks_stream_kept(st->rows);
-
-    if (ks_stream_err(st->rows) != 0)
-        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
-    if (st->storing && !kept)
-        return stream_refuse_kept(c);
-    if (!ks_stream_is_counted(st->rows)) {
-        ks_stream_read(st->rows, &c->wait);
-        return STREAM_PARKED;
-    }
-    if (stores(cmd))
-        return STREAM_RUN;
-    if (is_card(cmd)) {
-        reply_u64(&c->out, n);
-        stream_drop(c);
-        return STREAM_DONE;
-    }
-    if (is_scored(cmd))
-        zset_reply_head(&c->out, n, st->scores);
-    else
-        reply_set(&c->out, n);
-    st->left = n;
-    stream_set_stage(st, STAGE_FLOWING);
-    if (kept || n == 0 || st->keeping)
-        return stream_flow(c, cmd);
-    ks_stream_rewind(st->rows);
-    ks_stream_read(st->rows, &c->wait);
-    return STREAM_PARKED;
+    return stream_counted(c, cmd, ks_stream_is_counted(c->stream->rows),
+                          is_card(cmd)     ? STREAM_SHOWS_NUMBER
+                          : is_scored(cmd) ? STREAM_SHOWS_SCORED
+                                           : STREAM_SHOWS_SET);
 }
 
 enum stream_result stream_sets_step(struct conn *c, const struct dispatch_plan *plan,

@@ -225,36 +225,10 @@ enum stream_result stream_order_begin(struct conn *c, const struct coll *coll,
     return result;
 }
 
-/* A slice of the first pass has come. */
 static enum stream_result counting(struct conn *c, const struct cmd *cmd)
 {
-    struct stream *st = c->stream;
-    const uint64_t n = ks_stream_counted(st->rows);
-    const bool kept = ks_stream_kept(st->rows);
-
-    if (ks_stream_err(st->rows) != 0)
-        return stream_refuse(c, err_str(ks_stream_err(st->rows)));
-    if (st->storing && !kept)
-        return stream_refuse_kept(c);
-    if (!ks_stream_end(st->rows)) {
-        ks_stream_read(st->rows, &c->wait);
-        return STREAM_PARKED;
-    }
-    if (st->storing)
-        return STREAM_RUN;
-    if (is_number(cmd)) {
-        reply_u64(&c->out, n);
-        stream_drop(c);
-        return STREAM_DONE;
-    }
-    zset_reply_head(&c->out, n, st->scores);
-    st->left = n;
-    stream_set_stage(st, STAGE_FLOWING);
-    if (kept || n == 0)
-        return stream_flow(c, cmd);
-    ks_stream_rewind(st->rows);
-    ks_stream_read(st->rows, &c->wait);
-    return STREAM_PARKED;
+    return stream_counted(c, cmd, ks_stream_end(c->stream->rows),
+                          is_number(cmd) ? STREAM_SHOWS_NUMBER : STREAM_SHOWS_SCORED);
 }
 
 enum stream_result stream_order_step(struct conn *c, const struct cmd *cmd)
