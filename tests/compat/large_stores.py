@@ -8,13 +8,9 @@ then nothing has changed. Random members that may repeat come in any order, each
 other.
 """
 
-import argparse
-import random
-import shutil
 import sys
 import time
 
-import diff_cmds
 import large_streams
 from large_streams import BATCH, Servers, member
 
@@ -108,26 +104,5 @@ def run_on(servers, rng, count):
     assert pair.rss <= RSS_MB_MAX, 'rss %d MB' % pair.rss
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--server', required=True)
-    p.add_argument('--redis', default=shutil.which('redis-server'))
-    p.add_argument('--seed', type=int, default=1)
-    p.add_argument('--elements', type=int, default=60000)
-    args = p.parse_args()
-    if args.redis is None:
-        return diff_cmds.SKIP
-    servers = Servers(args)
-    try:
-        run_on(servers, random.Random(args.seed), args.elements)
-        print('seed %d: no difference, rss at most %d MB' % (args.seed, servers.pair.rss))
-    except BaseException:
-        print(servers.log())
-        raise
-    finally:
-        servers.stop()
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(large_streams.main_of(__doc__, run_on, 60000))

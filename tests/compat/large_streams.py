@@ -355,18 +355,19 @@ def run_on(servers, rng, count):
     assert pair.rss <= RSS_MB_MAX, 'rss %d MB' % pair.rss
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main_of(doc, run, elements):
+    """For the command line: `run` at two servers that are alike."""
+    p = argparse.ArgumentParser(description=doc.splitlines()[0])
     p.add_argument('--server', required=True)
     p.add_argument('--redis', default=shutil.which('redis-server'))
     p.add_argument('--seed', type=int, default=1)
-    p.add_argument('--elements', type=int, default=40000)
+    p.add_argument('--elements', type=int, default=elements)
     args = p.parse_args()
     if args.redis is None:
         return diff_cmds.SKIP
     servers = Servers(args)
     try:
-        run_on(servers, random.Random(args.seed), args.elements)
+        run(servers, random.Random(args.seed), args.elements)
         print('seed %d: no difference, rss at most %d MB' % (args.seed, servers.pair.rss))
     except BaseException:
         print(servers.log())
@@ -377,4 +378,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main_of(__doc__, run_on, 40000))
