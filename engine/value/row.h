@@ -364,8 +364,9 @@ MUST_USE int row_reconcile(const struct row_seen_by *a, const struct row_seen_by
                            struct buf *out);
 
 /*
- * What is known to be known; all from durable positions. No op up to `stable` may be applied again
- * later: it must not reach beyond what the store covers persistently, from where replay starts.
+ * What is known to be known; all from durable positions. No op up to `stable`, and none that has
+ * not seen all of that, may be applied later, for the first time or again: what the store covers
+ * persistently, from where replay starts, must reach beyond all of these.
  */
 struct row_horizons {
     const struct vv *stable; /* Every member has all ops up to here. */

@@ -2,8 +2,8 @@
  * Garbage collection of a full row.
  *
  * `stable` is what every member has durably. An op made after its origin had all of it has seen all
- * of it, and every op made before has arrived here, because acknowledgements travel behind the ops
- * of their member. So:
+ * of it, and every op made before has arrived here, and does not come again with a replay, because
+ * acknowledgements travel behind the ops of their member. So:
  *
  *     losing value        dropped when it and a greater value are stable: whatever removes the
  *                         greater one from now on has seen both. Where several are HyperLogLogs:

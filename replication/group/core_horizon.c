@@ -1,13 +1,17 @@
 /*
  * What everybody has: acknowledgements and heartbeats, and what follows from them.
  *
- * An ACK of m counts for `stable` only when every batch that m had made by then is durable here
+ * An ACK of m counts for `stable` only when the store covers every batch that m had made by then
  * (as-of). Batches that m makes later have seen what it acknowledged; so a batch that comes from
  * now on has seen all that is stable, whoever made it. ACKs overtake batches, because batches wait
- * for credit and for the disk; hence the wait. A few of them wait at a time; if more come the last
- * is replaced, so that the first one is never put off.
+ * for credit and for the disk; hence the wait. That a batch is durable is not enough: from the
+ * covered position on a crash replays the log, and a copy goes on, and both bring it once more,
+ * upon rows of which more is collected by then. (An EXPIRE of what a DEL had removed, which its
+ * maker had not seen, came back as a setting without its list: the clear vector had gone.) A few of
+ * them wait at a time; if more come the last is replaced, so that the first one is never put off.
  *
- * A heartbeat of m counts for LST when every batch up to its seq is durable here.
+ * A heartbeat of m counts for LST when the store covers every batch up to its seq. The same holds
+ * of the end of a sealed history.
  */
 #include <string.h>
 
@@ -20,7 +24,7 @@
 
 static void settle(struct core *core, struct peer *peer)
 {
-    const uint64_t seq = core->origins[peer->index].durable.seq;
+    const uint64_t seq = posv_get(&core->covered, peer->origin).seq;
     unsigned done = 0;
 
     while (done < peer->acks_count && peer->acks[done].as_of_seq <= seq)
@@ -128,12 +132,10 @@ bool core_drained(const struct core *core)
 
 /* --- horizons --- */
 
-/* All of a sealed origin's history is durable here. */
+/* All of a sealed origin's history is here, and will not come again. */
 static bool is_complete(const struct core *core, const struct member *member)
 {
-    const unsigned index = core_origin_find(core, member->origin);
-
-    return index != ORIGIN_NONE && core->origins[index].durable.seq >= member->sealed_seq;
+    return posv_get(&core->covered, member->origin).seq >= member->sealed_seq;
 }
 
 void core_horizons(struct core *core, struct core_horizons *out)

@@ -51,11 +51,11 @@
  * origin, as that is always its HLC - 1. Counts of elements and reclaims stay at home.
  *
  * ACK: "all of this is durable here, and what I make from now on, after my batch `as-of`, has seen
- * it". It counts at the receiver only when it has everything up to as-of durably: then nothing that
- * was made without knowing what the vector covers can still arrive.
+ * it". It counts at the receiver only when its store covers everything up to as-of: then nothing
+ * that was made without knowing what the vector covers can still arrive, or be replayed.
  *
  * HEARTBEAT: "every batch of mine with an HLC up to `hlc` has a seq up to `seq`, now and after any
- * crash". It counts when everything up to `seq` is here durably. `wall` is the sender's clock in
+ * crash". It counts when the store covers everything up to `seq`. `wall` is the sender's clock in
  * milliseconds, `sent` its monotonic one; `echo` returns the receiver's last `sent` (0: none yet),
  * and `held` says for how many milliseconds it was held. The flush epoch is there for members that
  * make no batch which could tell of it. `full` is 1 if the sender has no room to take batches.

@@ -3,6 +3,15 @@
  */
 #include "tests/unit/test_core_fixture.h"
 
+/* The store covers so much of PEER, and what was recovered of SELF. */
+static void cover_peer(struct fixture *f, uint64_t lsn, uint64_t seq, uint64_t hlc)
+{
+    struct posv covered = posv_with(SELF, (struct pos){10, HLC(-100)});
+
+    assert_int_equal(posv_raise(&covered, PEER, (struct pos){seq, hlc}), 0);
+    core_covered(f->core, lsn, &covered);
+}
+
 static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **state)
 {
     struct fixture *f = *state;
@@ -20,8 +29,36 @@ static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **st
     expect_u64(vv_get(&h.stable, SELF), 0); /* Applied, but not durable. */
     core_durable(f->core, 16);
     core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), 0); /* A crash would replay it upon what is collected. */
+    cover_peer(f, 16, 6, HLC(1));
+    core_horizons(f->core, &h);
     expect_u64(vv_get(&h.stable, SELF), HLC(-100));
     expect_u64(vv_get(&h.stable, PEER), 0);
+}
+
+/* PEER is gone: it has no say, but what it made may still be replayed. */
+static void an_end_counts_when_the_store_has_all_before_it(void **state)
+{
+    struct fixture *f = *state;
+    struct members members = three_members(6);
+    const struct posv all = posv_with(SELF, (struct pos){10, HLC(-100)});
+    struct core_horizons h;
+
+    members.at[1].state = MEMBER_SEALED;
+    members.at[1].sealed_seq = 6;
+    link_peer(f, PEER);
+    send_batch(f, 6, HLC(1), tag_of(0, 0));
+    core_durable(f->core, 16);
+    for (uint8_t origin = THIRD; origin <= FOURTH; origin++) {
+        link_peer(f, origin);
+        send_ack(f, origin, 0, &all);
+    }
+    core_set_members(f->core, &members);
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), 0);
+    cover_peer(f, 16, 6, HLC(1));
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), HLC(-100));
 }
 
 static void lst_is_what_all_have_promised(void **state)
@@ -307,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
+        CORE_TEST(an_end_counts_when_the_store_has_all_before_it, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
         CORE_TEST(the_log_is_kept_for_a_peer_up_to_the_bound, setup_retention),
