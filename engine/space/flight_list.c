@@ -110,6 +110,17 @@ static int fill(struct keyspace *ks, const struct ks_key *key, struct coll *coll
     return flight_wait(f, wait);
 }
 
+/*
+ * Whether what a command needs on that side, and has got so far, is more than it may load. What
+ * stands on the other side, such as the newest elements of a queue, is no matter of it.
+ */
+static bool too_much(const struct keyspace *ks, const struct coll *coll, bool front)
+{
+    const uint64_t have = front ? coll_list_front(coll) : coll_list_back(coll);
+
+    return listq_bytes_of_end(&coll->seq, front, have, ks->scan_bytes_max) > ks->scan_bytes_max;
+}
+
 int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front, uint64_t back,
                  struct ks_wait *wait)
 {
@@ -123,7 +134,7 @@ int ks_need_list(struct keyspace *ks, const struct ks_key *key, uint64_t front, 
     const bool more_back = coll_list_back(coll) < back;
     if (!more_front && !more_back)
         return 0;
-    if (listq_bytes(&coll->seq) > ks->scan_bytes_max)
+    if ((more_front && too_much(ks, coll, true)) || (more_back && too_much(ks, coll, false)))
         return -ERR_LIMIT;
     int reads = 0;
     if (more_front)

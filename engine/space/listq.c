@@ -26,6 +26,18 @@ void listq_clear(struct listq *q)
     tombs_clear(q);
 }
 
+uint64_t listq_bytes_of_end(const struct listq *q, bool front, uint64_t count, uint64_t enough)
+{
+    uint64_t bytes = 0, seen = 0;
+
+    for (uint32_t i = 0; i < q->ring_count && seen < count && bytes <= enough; i++) {
+        const struct listq_slot *slot = slot_at(q, front ? i : q->ring_count - 1 - i);
+        seen += slot->count;
+        bytes += NODE_HEAD_BYTES + slot->node->size;
+    }
+    return bytes;
+}
+
 /* --- cursors --- */
 
 static void at_set(const struct listq *q, uint32_t ring, uint32_t offset, struct listq_at *out)

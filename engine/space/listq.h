@@ -88,6 +88,12 @@ static inline uint64_t listq_bytes(const struct listq *q)
     return q->bytes;
 }
 
+/*
+ * Memory of the nodes that the first `count` elements are in, or the last ones; no further than it
+ * exceeds `enough`.
+ */
+uint64_t listq_bytes_of_end(const struct listq *q, bool front, uint64_t count, uint64_t enough);
+
 /* --- elements; a fresh local push has flags LISTQ_DIRTY, one loaded from the store IN_STORE --- */
 
 struct listq_item {

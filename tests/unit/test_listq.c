@@ -552,6 +552,32 @@ static void a_pushed_element_costs_few_bytes(void **state UNUSED)
     listq_deinit(&q);
 }
 
+/* What stands at one end does not count for the other. */
+static void the_bytes_of_an_end_are_those_of_its_nodes(void **state UNUSED)
+{
+    static const uint8_t long_row[3000];
+    uint8_t room[POSITION_MAX];
+    struct listq q;
+
+    listq_init(&q);
+    expect_u64(listq_bytes_of_end(&q, true, 1, UINT64_MAX), 0);
+    for (int32_t i = 0; i < 2000; i++) {
+        const struct listq_item item = {.position = run_position(room, 1, i),
+                                        .row = i < 1000 ? BYTES_LIT("tag")
+                                                        : bytes_of(long_row, sizeof(long_row))};
+        listq_push_back(&q, &item, 0);
+    }
+    assert_true(listq_bytes_of_end(&q, true, 1, UINT64_MAX) <= 4096);
+    assert_true(listq_bytes_of_end(&q, true, 900, UINT64_MAX) < 1000 * 30);
+    assert_true(listq_bytes_of_end(&q, false, 900, UINT64_MAX) > 900 * sizeof(long_row));
+    assert_true(listq_bytes_of_end(&q, false, 900, 10000) <= 10000 + 4096);
+    expect_u64(listq_bytes_of_end(&q, true, 0, UINT64_MAX), 0);
+    const uint64_t all = listq_bytes_of_end(&q, true, 5000, UINT64_MAX);
+    expect_u64(listq_bytes_of_end(&q, false, 5000, UINT64_MAX), all);
+    assert_true(all <= listq_bytes(&q));
+    listq_deinit(&q);
+}
+
 #ifdef TIERRA_HAVE_JEMALLOC
 /* Bytes that this thread holds, as the allocator counts them. */
 static uint64_t allocated(void)
@@ -596,6 +622,7 @@ int main(void)
         cmocka_unit_test(a_list_can_be_cleared_at_any_time),
         cmocka_unit_test(an_element_that_the_store_never_had_leaves_no_tombstone),
         cmocka_unit_test(a_pushed_element_costs_few_bytes),
+        cmocka_unit_test(the_bytes_of_an_end_are_those_of_its_nodes),
 #ifdef TIERRA_HAVE_JEMALLOC
         cmocka_unit_test(the_bytes_are_those_that_the_allocator_counts),
 #endif
