@@ -9,6 +9,7 @@
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/stream.h"
 
 /* The hash at `key`, NULL if it is absent; false after WRONGTYPE. */
 static bool hash_find(struct request *rq, const struct ks_key *key, struct coll **out)
@@ -107,13 +108,25 @@ void cmd_hstrlen(struct request *rq)
     reply_u64(rq->out, elem == NULL ? 0 : field_value(rq, elem, text).len);
 }
 
-static void reply_all(struct request *rq, const struct coll *hash, collscan_emit_fn *emit)
+/* `head`: reply_map or reply_array. */
+static void reply_all(struct request *rq, void (*head)(struct reply *, uint64_t),
+                      collscan_emit_fn *emit)
 {
+    struct coll *hash;
     struct coll_iter it;
     const struct elem *elem;
+    const struct ks_key key = req_key(rq, 1);
 
-    if (hash == NULL)
+    if (!hash_find(rq, &key, &hash))
         return;
+    if (hash == NULL) {
+        head(rq->out, 0);
+        return;
+    }
+    if (unlikely(hash->count > STREAM_WALK_ABOVE) &&
+        stream_walk_begin(rq, hash, &(struct stream_walk_range){.n = hash->count}))
+        return;
+    head(rq->out, hash->count);
     coll_iter_init(hash, &it);
     while ((elem = coll_iter_next(&it)) != NULL)
         emit(rq, elem);
@@ -121,32 +134,17 @@ static void reply_all(struct request *rq, const struct coll *hash, collscan_emit
 
 void cmd_hgetall(struct request *rq)
 {
-    struct coll *hash;
-    const struct ks_key key = req_key(rq, 1);
-    if (!hash_find(rq, &key, &hash))
-        return;
-    reply_map(rq->out, hash == NULL ? 0 : hash->count);
-    reply_all(rq, hash, reply_pair);
+    reply_all(rq, reply_map, reply_pair);
 }
 
 void cmd_hkeys(struct request *rq)
 {
-    struct coll *hash;
-    const struct ks_key key = req_key(rq, 1);
-    if (!hash_find(rq, &key, &hash))
-        return;
-    reply_array(rq->out, hash == NULL ? 0 : hash->count);
-    reply_all(rq, hash, reply_field);
+    reply_all(rq, reply_array, reply_field);
 }
 
 void cmd_hvals(struct request *rq)
 {
-    struct coll *hash;
-    const struct ks_key key = req_key(rq, 1);
-    if (!hash_find(rq, &key, &hash))
-        return;
-    reply_array(rq->out, hash == NULL ? 0 : hash->count);
-    reply_all(rq, hash, reply_value);
+    reply_all(rq, reply_array, reply_value);
 }
 
 void cmd_hscan(struct request *rq)

@@ -19,6 +19,7 @@
 #include "server/req_range.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/stream.h"
 
 /* What a position takes in the log, roughly from above. */
 #define POSITION_BYTES 64
@@ -314,13 +315,14 @@ void cmd_lrange(struct request *rq)
 
     if (!req_i64(rq, 2, &start) || !req_i64(rq, 3, &end))
         return;
-    const struct coll *coll = listcmd_get(rq, &key, &ok);
+    struct coll *coll = listcmd_get(rq, &key, &ok);
     if (!ok)
         return;
     const uint64_t n = coll == NULL ? 0 : range_of(coll, start, end, &from);
     if (n == 0)
         reply_array(rq->out, 0);
-    else
+    else if (n <= STREAM_WALK_ABOVE ||
+             !stream_walk_begin(rq, coll, &(struct stream_walk_range){.n = n, .skip = from}))
         reply_elements(rq, coll, from, n, false);
 }
 

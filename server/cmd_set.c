@@ -7,6 +7,7 @@
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/stream.h"
 
 /* The set at `key`, NULL if it is absent; false after WRONGTYPE. */
 static bool set_find(struct request *rq, const struct ks_key *key, struct coll **out)
@@ -80,7 +81,8 @@ void cmd_smembers(struct request *rq)
         return;
     if (set == NULL)
         reply_set(rq->out, 0);
-    else
+    else if (set->count <= STREAM_WALK_ABOVE ||
+             !stream_walk_begin(rq, set, &(struct stream_walk_range){.n = set->count}))
         reply_set_whole(rq, set);
 }
 

@@ -81,13 +81,17 @@ static bool step(const struct zrange *range, struct zorder_pos *pos)
     return range->reverse ? zorder_prev(pos) : zorder_next(pos);
 }
 
-static void reply_range(struct request *rq, const struct coll *coll, const struct zrange *range)
+static void reply_range(struct request *rq, struct coll *coll, const struct zrange *range)
 {
     uint64_t start = 0;
     struct zorder_pos pos;
     const uint64_t n = rank_range(coll, range, &start);
     const bool nested = range->scores && rq->out->proto == 3;
+    const struct stream_walk_range walk = {
+        .n = n, .skip = start, .back = range->reverse, .scores = range->scores};
 
+    if (unlikely(n > STREAM_WALK_ABOVE) && stream_walk_begin(rq, coll, &walk))
+        return;
     zset_reply_head(rq->out, n, range->scores);
     if (n == 0)
         return;

@@ -499,7 +499,7 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     bool fixed = false;
 
     c->last_cmd = plan->cmd;
-    c->waited = true;
+    c->waited = !stream_of_dram(c);
     const enum stream_result result = stream_step(c, plan, rc, &fixed);
     /* Changes from now on are not in the reply, long before it ends. */
     if (unlikely(fixed && c->tracks))
@@ -521,7 +521,7 @@ static enum dispatch_result streamed(struct conn *c, const struct dispatch_plan 
     c->commands++;
     sh->stats.commands++;
     sh->stats.key_commands++;
-    sh->stats.flash_commands++;
+    sh->stats.flash_commands += c->waited;
     sh->stats.cmd[plan->cmd->id].calls++;
     sh->stats.cmd[plan->cmd->id].failed_calls += c->out.errors_count != errors;
     c->waited = false;

@@ -6,6 +6,7 @@
 #include "engine/base/le.h"
 #include "engine/base/log.h"
 
+#include "engine/space/collwalk.h"
 #include "engine/space/flush.h"
 #include "engine/space/keymerge.h"
 #include "engine/space/scan.h"
@@ -81,8 +82,8 @@ static bool flush_small(struct shard *sh)
 /* Nothing is on its way to or from the store, and the log has everything. */
 static bool is_quiet(const struct shard *sh)
 {
-    return !ks_busy(sh->ks) && sh->retired == NULL && !sh->persisted_busy && !sh->save.busy &&
-           !sh->relief.busy && !sh->mend.busy &&
+    return !ks_busy(sh->ks) && ks_walks(sh->ks) == 0 && sh->retired == NULL &&
+           !sh->persisted_busy && !sh->save.busy && !sh->relief.busy && !sh->mend.busy &&
            oplog_durable_lsn(sh->log) >= oplog_applied_lsn(sh->log);
 }
 

@@ -24,8 +24,6 @@
 
 /* A client that takes nothing for so long is let go. */
 #define STREAM_STALL_MS 30000
-/* What may wait to be sent before the next slice is added. */
-#define OUT_BYTES_MAX (256u << 10)
 /* The key was changed all the same, by expiry or eviction: it is begun again so often. */
 #define TRIES_MAX 8
 /* Elements that would fill a quarter of what may be loaded, at so many bytes each. */
@@ -160,9 +158,14 @@ struct ks_stream *stream_result(const struct conn *c)
     return c->stream == NULL ? NULL : c->stream->rows;
 }
 
+bool stream_of_dram(const struct conn *c)
+{
+    return stream_walks(c->stream);
+}
+
 static bool shuts(uint8_t stage)
 {
-    return stage == STAGE_FLUSHING || stage == STAGE_OPENING;
+    return stage == STAGE_FLUSHING || stage == STAGE_OPENING || stage == STAGE_WALKING;
 }
 
 void stream_set_stage(struct stream *st, enum stream_stage stage)
@@ -182,6 +185,7 @@ void stream_drop(struct conn *c)
         return;
     stream_set_stage(st, STAGE_FLOWING);
     ks_stream_destroy(st->rows);
+    coll_walk_end(c->sh->ks, &st->walk);
     list_remove(&st->link);
     mem_free(st);
     c->stream = NULL;
@@ -231,12 +235,14 @@ static uint64_t range_of(const struct coll *coll, const struct resp_cmd *rc, uin
     return (uint64_t)(to - from) + 1;
 }
 
-static void reply_head(struct conn *c, const struct cmd *cmd)
+void stream_reply_head(struct conn *c, const struct cmd *cmd)
 {
     const uint64_t n = c->stream->left;
 
     if (stream_is_of_random(cmd))
         stream_random_head(c);
+    else if (stream_is_of_order(cmd))
+        zset_reply_head(&c->out, n, c->stream->scores);
     else if (cmd->id == CMD_ID_hgetall)
         reply_map(&c->out, n);
     else if (cmd->id == CMD_ID_smembers)
@@ -245,7 +251,7 @@ static void reply_head(struct conn *c, const struct cmd *cmd)
         reply_array(&c->out, n);
 }
 
-static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
+void stream_reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
 {
     char text[REQ_TEXT_BYTES];
 
@@ -414,7 +420,7 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
     struct stream *st = c->stream;
     struct ks_stream_elem elem;
 
-    if (c->out.out.len + c->sending.len > OUT_BYTES_MAX) {
+    if (c->out.out.len + c->sending.len > STREAM_OUT_BYTES_MAX) {
         st->full = true;
         return STREAM_PARKED;
     }
@@ -422,9 +428,9 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
     ks_wait_unpin(&c->wait);
     if (ks_stream_err(st->rows) != 0)
         return break_off(c, ks_stream_err(st->rows));
-    while (st->left != 0 && c->out.out.len <= 2 * OUT_BYTES_MAX &&
+    while (st->left != 0 && c->out.out.len <= 2 * STREAM_OUT_BYTES_MAX &&
            ks_stream_next(st->rows, &elem)) {
-        reply_elem(c, cmd, &elem);
+        stream_reply_elem(c, cmd, &elem);
         st->left--;
     }
     if (st->left == 0) {
@@ -432,7 +438,7 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
         return STREAM_DONE;
     }
     /* There may be more of what was read, which is no slice if it was kept. */
-    if (c->out.out.len > 2 * OUT_BYTES_MAX) {
+    if (c->out.out.len > 2 * STREAM_OUT_BYTES_MAX) {
         st->full = true;
         return STREAM_PARKED;
     }
@@ -487,13 +493,17 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     stream_set_stage(st, STAGE_FLOWING);
-    reply_head(c, plan->cmd);
+    stream_reply_head(c, plan->cmd);
     return stream_flow(c, plan->cmd);
 }
 
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
                                const struct resp_cmd *rc, bool *fixed)
 {
+    if (stream_walks(c->stream)) {
+        *fixed = false; /* Since it began. */
+        return stream_walk_step(c, plan->cmd);
+    }
     const bool opening = c->stream->stage == STAGE_OPENING;
     const struct dispatch_plan own = plan_of(c->sh, plan, rc);
     const enum stream_result result = step(c, &own, rc);
@@ -507,17 +517,31 @@ enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
 
 /* --- the others --- */
 
-/* By a stream that began before. */
-static bool is_shut(const struct shard *sh, const struct ks_key *key, uint64_t before)
+static bool names(const struct stream *st, const struct ks_key *key)
 {
-    LIST_FOR_EACH(link, &sh->streams) {
-        const struct stream *st = LIST_ITEM(link, struct stream, link);
-        for (uint32_t i = 0; i < st->keys_count && shuts(st->stage) && st->seq < before; i++) {
-            if (st->keys[i].hash == key->hash && st->keys[i].slot == key->slot)
-                return true;
-        }
+    for (uint32_t i = 0; i < st->keys_count; i++) {
+        if (st->keys[i].hash == key->hash && st->keys[i].slot == key->slot)
+            return true;
     }
     return false;
+}
+
+/* By a stream that began before, or a walk, which then is hurried. */
+static bool is_shut(const struct shard *sh, const struct ks_key *key, uint64_t before)
+{
+    bool shut = false;
+
+    LIST_FOR_EACH(link, &sh->streams) {
+        struct stream *st = LIST_ITEM(link, struct stream, link);
+        if (!shuts(st->stage) || !names(st, key))
+            continue;
+        if (stream_walks(st))
+            stream_walk_want(st);
+        else if (st->seq >= before)
+            continue;
+        shut = true;
+    }
+    return shut;
 }
 
 static bool names_shut(struct shard *sh, const struct cmd *cmd, uint32_t argc,
@@ -573,7 +597,7 @@ void stream_sent(struct conn *c)
 {
     struct stream *st = c->stream;
 
-    if (!st->full || c->out.out.len + c->sending.len > OUT_BYTES_MAX)
+    if (!st->full || c->out.out.len + c->sending.len > STREAM_OUT_BYTES_MAX)
         return;
     st->full = false;
     shard_retry_next_turn(c->sh, c);
@@ -586,7 +610,10 @@ void stream_look(struct shard *sh)
 
     LIST_FOR_EACH_SAFE(link, &sh->streams) {
         struct stream *st = LIST_ITEM(link, struct stream, link);
-        if (st->stage != STAGE_FLOWING || (!wanted && now_ms - st->moved_ms < STREAM_STALL_MS))
+        const bool stalls = now_ms - st->moved_ms >= STREAM_STALL_MS;
+        if (stream_walks(st) && (wanted || stalls))
+            stream_walk_hurry(st);
+        if (st->stage != STAGE_FLOWING || (!wanted && !stalls))
             continue;
         LOG_NOTICE("server", "client closed: %s id=%llu",
                    wanted ? "the store that its reply is read from is replaced"

@@ -27,6 +27,8 @@
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
  * rows are no elements until they are joined: there the refusal stands.
  *
+ * Of a large collection that is in DRAM the same replies are sent in slices, too: stream_walk.c.
+ *
  * Owned by one shard thread.
  */
 #ifndef TIERRA_SERVER_STREAM_H
@@ -44,6 +46,7 @@ struct conn;
 struct dispatch_plan;
 struct ks_stream;
 struct ks_wait;
+struct request;
 struct resp_cmd;
 struct shard;
 
@@ -95,6 +98,27 @@ enum stream_result {
  */
 enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
                                const struct resp_cmd *rc, bool *fixed);
+
+/* Elements beyond which a reply is sent in slices although all of them are in DRAM. */
+#define STREAM_WALK_ABOVE 4096
+
+/* What such a reply shows: of a hash or set all. */
+struct stream_walk_range {
+    uint64_t n;
+    uint64_t skip; /* Elements before them, from where the reading begins. */
+    bool back;     /* From the end to the begin. */
+    bool scores;
+};
+
+/*
+ * For handlers. True: the reply will be sent in slices, and the handler is to return. False: it
+ * replies at once, as the connection or the collection is not one for that.
+ */
+MUST_USE bool stream_walk_begin(struct request *rq, struct coll *coll,
+                                const struct stream_walk_range *range);
+
+/* Whether the reply under way is sent from DRAM. */
+bool stream_of_dram(const struct conn *c);
 
 /* What the handler is to store: the members that were read. NULL: it finds its sets in DRAM. */
 struct ks_stream *stream_result(const struct conn *c);

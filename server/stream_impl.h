@@ -7,12 +7,16 @@
 
 #include "engine/base/list.h"
 
+#include "engine/space/collwalk.h"
+
 #include "server/stream.h"
 
 struct coll;
 struct ks_stream;
 struct ks_stream_elem;
 
+/* What may wait to be sent before the next slice is added. */
+#define STREAM_OUT_BYTES_MAX (256u << 10)
 /* Of a result that is kept while it is counted. */
 #define STREAM_KEEP_BYTES (256u << 10)
 /* Of which each element takes so many beside its name: heads and row. */
@@ -26,7 +30,8 @@ enum stream_stage {
     STAGE_FLUSHING,
     STAGE_OPENING,
     STAGE_COUNTING, /* How many elements will be shown, where the key row does not tell. */
-    STAGE_FLOWING
+    STAGE_FLOWING,
+    STAGE_WALKING /* It is in DRAM, and stays as it is (stream_walk.c). */
 };
 
 struct stream_key {
@@ -39,9 +44,10 @@ struct stream {
     struct list_link link; /* In sh->streams. */
     struct conn *conn;
     struct ks_stream *rows;
-    uint64_t seq;  /* When it began, by sh->streams_seq. */
-    uint64_t lsn;  /* The store is to have everything up to here. */
-    uint64_t left; /* Elements that are announced and not added yet. */
+    struct coll_walk walk; /* WALKING */
+    uint64_t seq;          /* When it began, by sh->streams_seq. */
+    uint64_t lsn;          /* The store is to have everything up to here. */
+    uint64_t left;         /* Elements that are announced and not added yet. */
     uint64_t moved_ms;
     uint32_t tries;
     uint32_t keys_count;
@@ -52,6 +58,7 @@ struct stream {
     bool counts;   /* Of a sorted set: there is a stage COUNTING, */
     bool scores;   /* and scores are shown; of random elements also their values. */
     bool alone;    /* A random element that is no array. */
+    bool hurried;  /* It does not wait for the client any more. */
     bool anew;     /* A page: its place was not found, the walk begins again. */
     struct stream_key keys[];
 };
@@ -79,6 +86,10 @@ enum stream_shows {
 /* A slice of the first pass has come, `ended`: the last. The reply's head follows, and the rows. */
 enum stream_result stream_counted(struct conn *c, const struct cmd *cmd, bool ended,
                                   enum stream_shows shows);
+
+/* The head of the reply, and an element of it. */
+void stream_reply_head(struct conn *c, const struct cmd *cmd);
+void stream_reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);
 
 /* The slice that has come, and the next one. */
 enum stream_result stream_flow(struct conn *c, const struct cmd *cmd);
@@ -132,6 +143,15 @@ enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
 enum stream_result stream_random_step(struct conn *c, const struct cmd *cmd);
 void stream_random_head(struct conn *c);
 void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);
+
+/* --- stream_walk.c --- */
+
+bool stream_walks(const struct stream *st);
+/* The next slice. */
+enum stream_result stream_walk_step(struct conn *c, const struct cmd *cmd);
+/* It is to end soon; as a write waits for it. */
+void stream_walk_hurry(struct stream *st);
+void stream_walk_want(struct stream *st);
 
 /* --- stream_sets.c --- */
 

@@ -82,7 +82,7 @@ static void on_slice(struct mail *mail)
 
 void ks_clear(struct keyspace *ks)
 {
-    CHECK(!ks_busy(ks));
+    CHECK(!ks_busy(ks) && ks->walks_count == 0);
     struct remains *r = mem_zalloc(sizeof(*r));
     r->ks = ks;
     r->old.tab = ks->tab;

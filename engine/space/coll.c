@@ -128,19 +128,28 @@ static void drop_all(struct keyspace *ks, struct elemtab *tab)
     elemtab_deinit(tab);
 }
 
-/* What it has beside the elements in its tables. */
-static void drop_rest(struct keyspace *ks, struct coll *coll)
+/* The write-back and demotion do not look after it any more. */
+static void leave(struct keyspace *ks, struct coll *coll)
 {
     if (coll->large_size != 0)
         size_changed(ks, coll, 0);
     if (list_linked(&coll->flush_link))
         list_remove(&coll->flush_link);
+    if (coll->type != VT_LIST)
+        return;
+    dirty_forget(&ks->dirty, &coll->list_head);
+    dirty_shrink(&ks->dirty, coll->unsaved);
+    coll->unsaved = 0;
+}
+
+/* What it has beside the elements in its tables. */
+static void drop_rest(struct keyspace *ks, struct coll *coll)
+{
+    leave(ks, coll);
     if (coll->type == VT_ZSET) {
         zorder_deinit(&coll->order);
         coll_side_free(coll);
     } else if (coll->type == VT_LIST) {
-        dirty_forget(&ks->dirty, &coll->list_head);
-        dirty_shrink(&ks->dirty, coll->unsaved);
         listq_deinit(&coll->seq);
         coll_gap_close(coll);
     } else if (coll->type == VT_STRING) {
@@ -177,6 +186,12 @@ static void free_coll(struct keyspace *ks, struct coll *coll)
 
 void coll_destroy(struct keyspace *ks, struct coll *coll)
 {
+    coll->obj = NULL;
+    if (unlikely(coll->walks != 0)) {
+        coll->retired = true; /* coll_walk_end calls again. */
+        leave(ks, coll);
+        return;
+    }
     drop_rest(ks, coll);
     /* Replay has no turns to do it in. */
     if (elems_left(coll) <= ks->reap_above || coll->grouped || ks->recovering) {
@@ -184,7 +199,6 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
         return;
     }
     account_tables(ks, coll);
-    coll->obj = NULL;
     coll->retired = true;
     list_push_back(&ks->retired, &coll->large_link);
     ks->retired_count++;
@@ -647,8 +661,8 @@ bool coll_shed(struct keyspace *ks, struct coll *coll)
 {
     struct shed s = {.ks = ks, .coll = coll};
 
-    if (coll->grouped)
-        return false; /* It goes as a whole. */
+    if (coll->grouped || coll->walks != 0)
+        return false; /* It goes as a whole, or not now. */
     if (coll->type == VT_LIST)
         return coll_list_shed(ks, coll);
     if (!may_shed(coll))

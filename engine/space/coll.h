@@ -120,7 +120,8 @@ struct coll {
     uint64_t too_large_for; /* A load of all has met this limit, and none has left since. Bytes. */
     uint64_t unsaved;       /* Bytes of its changes that wait for the store, roughly. */
     bool ranked;
-    bool retired; /* Dropped, without an object; its elements are being freed (ks_reap_some). */
+    bool retired; /* Dropped, without an object; its elements are being freed (ks_reap_some), or
+                     wait for the end of the walks. */
     bool grouped; /* All rows are elements of `tab`; the rest is derived (group.h). */
     bool holes;   /* A list: elements within were removed, and the store may not know yet. */
     struct row_head list_head;   /* Stands for the whole list in the dirty ring. */
@@ -132,6 +133,8 @@ struct coll {
     struct chunks chunks;   /* Of a string (strval.h); `count` is its length. */
     struct tag generation;  /* Likewise. */
     uint64_t noted_ms;      /* In a group: the expiry that expire.c was told. */
+    uint32_t walks;         /* Under way (collwalk.h). */
+    uint32_t wanted_ms;     /* When a walk held a change back last, low bits; for who sees to it. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

@@ -521,7 +521,8 @@ bool ks_demote(struct keyspace *ks, const struct keytab_ref *ref, bool touched)
 
     if (obj->h.dirty != 0 || (obj->h.flags & BLK_DEAD) != 0)
         return false;
-    if ((obj->h.flags & BLK_COLL) != 0 && !coll_clean(ks, obj_coll(obj)))
+    if ((obj->h.flags & BLK_COLL) != 0 &&
+        (obj_coll(obj)->walks != 0 || !coll_clean(ks, obj_coll(obj))))
         return false;
     const struct ks_key key = ks_key_of_obj(ks, obj);
     const bool ttl = (obj->h.flags & BLK_TTL) != 0;

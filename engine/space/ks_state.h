@@ -140,6 +140,7 @@ struct keyspace {
     struct pool_class names_class;
     struct pool_class stream_class;
     uint32_t streams_count; /* Open, or being closed (collstream.c). */
+    uint32_t walks_count;   /* Under way (collwalk.c). */
     struct list names;      /* Stretches of names, being read or read (scan.c). */
     uint32_t names_count;
     uint32_t names_reading;

@@ -1,6 +1,7 @@
 /*
  * Single cases of the keyspace that its property test would meet too rarely.
  */
+#include <limits.h>
 #include <stdio.h>
 
 #include "engine/base/buf.h"
@@ -8,6 +9,7 @@
 #include "engine/base/le.h"
 
 #include "engine/io/file.h"
+#include "engine/space/collwalk.h"
 #include "engine/space/demote.h"
 #include "engine/space/flush.h"
 #include "engine/space/keyfile.h"
@@ -334,6 +336,82 @@ static void test_a_large_set_is_freed_while_it_is_written(void **state)
     core_deinit(&c);
 }
 
+/* The members that the walk shows next, at most `max`. */
+static unsigned walk_on(struct coll_walk *w, unsigned max)
+{
+    struct ks_stream_elem elem;
+    unsigned n = 0;
+
+    for (; n < max && coll_walk_next(w, &elem); n++)
+        assert_true(elem.sub.len > sizeof("member:") - 1);
+    return n;
+}
+
+/*
+ * A reply that is sent in slices shows all members, whatever becomes of the key: none leaves DRAM
+ * meanwhile, and a set that is deleted, and written anew under that name, stays until the end.
+ */
+static void test_a_set_stays_while_it_is_walked_over(void **state)
+{
+    static struct core c;
+    char name[16];
+    struct coll_walk one, other;
+
+    (void)state;
+    core_init(&c);
+    ks_set_reap_above(c.ks, KS_REAP_ABOVE);
+    const struct ks_key key = key_of(1, name);
+    add_some(&c, &key, MANY);
+    write_all_now(&c);
+    const uint64_t before = hot_bytes(&c);
+    coll_walk_begin(c.ks, ks_peek_coll(c.ks, &key), 0, false, &one);
+    assert_int_equal(walk_on(&one, 10), 10);
+    ks_set_pressure(c.ks, true);
+    for (int i = 0; i < 100; i++)
+        (void)ks_demote_some(c.ks, UINT64_MAX, SECOND);
+    expect_u64(coll_resident(ks_peek_coll(c.ks, &key)), MANY);
+    coll_walk_begin(c.ks, ks_peek_coll(c.ks, &key), 0, false, &other);
+    assert_int_equal(walk_on(&other, MANY / 2), MANY / 2);
+
+    delete (&c, &key);
+    add_all(&c, &key);
+    write_all_now(&c);
+    while (ks_reap_some(c.ks, 0)) {
+    }
+    assert_true(hot_bytes(&c) >= before);
+    expect_u64(ks_walks(c.ks), 2);
+    assert_true(coll_walk_holds(&one) && coll_walk_holds(&other));
+    assert_int_equal(walk_on(&one, UINT_MAX), MANY - 10);
+    coll_walk_end(c.ks, &one);
+    assert_int_equal(walk_on(&other, UINT_MAX), MANY - MANY / 2);
+    coll_walk_end(c.ks, &other);
+    coll_walk_end(c.ks, &other);
+    while (ks_reap_some(c.ks, 0)) {
+    }
+    assert_true(hot_bytes(&c) < before / 2);
+    expect_u64(coll_resident(ks_peek_coll(c.ks, &key)), MEMBERS);
+    core_deinit(&c);
+}
+
+/* A change that did not wait is noticed. */
+static void test_a_walk_notices_a_change(void **state)
+{
+    static struct core c;
+    char name[16];
+    struct coll_walk w;
+
+    (void)state;
+    core_init(&c);
+    const struct ks_key key = key_of(1, name);
+    add_all(&c, &key);
+    coll_walk_begin(c.ks, ks_peek_coll(c.ks, &key), 0, false, &w);
+    assert_true(coll_walk_holds(&w));
+    add_some(&c, &key, MEMBERS + 1);
+    assert_false(coll_walk_holds(&w));
+    coll_walk_end(c.ks, &w);
+    core_deinit(&c);
+}
+
 static void remove_some(struct core *c, const struct ks_key *key, unsigned from, unsigned to)
 {
     char member[16];
@@ -588,6 +666,8 @@ int main(void)
         cmocka_unit_test(test_keys_in_use_stay_while_a_large_set_is_written),
         cmocka_unit_test(test_a_large_set_is_freed_in_steps),
         cmocka_unit_test(test_a_large_set_is_freed_while_it_is_written),
+        cmocka_unit_test(test_a_set_stays_while_it_is_walked_over),
+        cmocka_unit_test(test_a_walk_notices_a_change),
         cmocka_unit_test(test_removed_members_are_not_drawn_from),
         cmocka_unit_test(test_replay_stays_within_its_bytes),
         cmocka_unit_test(test_replay_with_room_writes_nothing),
