@@ -242,6 +242,7 @@ void cmd_client_no_evict(struct request *rq)
         return;
     }
     rq->conn->no_evict = req_is(rq, 2, "ON");
+    client_room_count(rq->conn);
     reply_ok(rq->out);
 }
 

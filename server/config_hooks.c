@@ -48,6 +48,12 @@ static bool apply_appendfsync(void *ctx, const struct config *cfg, const char **
     return true;
 }
 
+void config_follow_shard(struct shard *sh)
+{
+    oplog_set_policy(sh->log, config_sync_policy(sh->cfg));
+    client_room_follow(sh);
+}
+
 /* --- budgets --- */
 
 static bool apply_budget(void *ctx, const struct config *cfg, const char **out_reason)
@@ -69,6 +75,7 @@ static bool apply_maxmemory(void *ctx, const struct config *cfg, const char **ou
 
     if (!node_budget_ok(cfg->maxmemory, node->shards_count, why, sizeof(why)))
         LOG_WARN("config", "maxmemory is too small, writes are refused: %s", why);
+    client_room_follow(node->shards[0]);
     return apply_budget(ctx, cfg, out_reason);
 }
 
@@ -84,6 +91,16 @@ static bool apply_eviction(void *ctx, const struct config *cfg, const char **out
 }
 
 /* --- clients --- */
+
+static bool apply_clients_room(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    const struct node *node = ctx;
+
+    (void)cfg;
+    (void)out_reason;
+    client_room_follow(node->shards[0]);
+    return true;
+}
 
 static bool apply_requirepass(void *ctx, const struct config *cfg, const char **out_reason)
 {
@@ -149,6 +166,7 @@ void config_hooks_register(struct node *node)
         {CONFIG_ID_lfu_log_factor, apply_eviction},
         {CONFIG_ID_lfu_decay_time, apply_eviction},
         {CONFIG_ID_requirepass, apply_requirepass},
+        {CONFIG_ID_maxmemory_clients, apply_clients_room},
         {CONFIG_ID_maxclients, apply_maxclients},
         {CONFIG_ID_port, apply_listen},
         {CONFIG_ID_bind, apply_listen},

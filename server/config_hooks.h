@@ -11,9 +11,13 @@
 
 struct config;
 struct node;
+struct shard;
 
 /* Before the node runs. */
 void config_hooks_register(struct node *node);
+
+/* The shard has a new configuration: what it has copies of. Its thread. */
+void config_follow_shard(struct shard *sh);
 
 /* Values of options in the words of those who take them. */
 enum log_level config_log_level(const struct config *cfg);

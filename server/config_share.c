@@ -28,7 +28,7 @@ static void on_config(struct mail *mail)
     sh->cfg = sh->own_cfg = m->cfg;
     acl_follow(sh, m->users);
     if (!sh->finished)
-        oplog_set_policy(sh->log, config_sync_policy(sh->cfg));
+        config_follow_shard(sh);
     atomic_store(&sh->config_number, m->number);
     mem_free(m);
 }

@@ -10,6 +10,7 @@
 
 #include "server/acl.h"
 #include "server/acl_file.h"
+#include "server/client_room.h"
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
@@ -47,6 +48,13 @@ void conn_touch(struct conn *c)
         list_push_back(&c->sh->turn_conns, &c->turn_link);
 }
 
+/* It takes more or less room than before. */
+static void count_room(struct conn *c)
+{
+    if (unlikely(c->sh->room.limit != 0))
+        client_room_count(c);
+}
+
 /* --- input --- */
 
 /* Appends what was not consumed; false if the client sent more than it may. */
@@ -54,7 +62,9 @@ static bool in_keep(struct conn *c, struct bytes rest)
 {
     if (bytes_empty(rest))
         return true;
-    if (buf_append_bytes(&c->in, rest) == 0)
+    /* A long argument under way gets no more room than it needs. */
+    const size_t whole = c->parser.in_bulk ? resp_wanted(&c->parser) : SIZE_MAX;
+    if (buf_reserve_of(&c->in, rest.len, whole) == 0 && buf_append_bytes(&c->in, rest) == 0)
         return true;
     LOG_NOTICE("server", "client closed: query buffer limit reached id=%llu",
                (unsigned long long)c->id);
@@ -240,6 +250,7 @@ static void on_data(struct reactor_sock *s, const uint8_t *ptr, size_t len)
     }
     if (!c->closed)
         pause_if_full(c);
+    count_room(c);
 }
 
 void conn_resume(struct conn *c)
@@ -413,6 +424,7 @@ void conn_release(struct conn *c, uint64_t safe_lsn)
     }
     if (!c->closed && c->marks_count != 0 && !list_linked(&c->held_link))
         list_push_back(&c->sh->held_conns, &c->held_link);
+    count_room(c);
     close_if_done(c);
 }
 
@@ -431,6 +443,7 @@ void conn_flush(struct conn *c, uint64_t hold_lsn, uint64_t safe_lsn)
     }
     if (c->out.out.len != 0 && !reactor_sock_sending(&c->sock))
         send_part(c, c->out.out.len);
+    count_room(c);
     close_if_done(c);
 }
 
@@ -450,6 +463,7 @@ static void on_sent(struct reactor_sock *s, int err)
         conn_touch(c);
     if (unlikely(c->stream != NULL))
         stream_sent(c);
+    count_room(c);
 }
 
 void conn_limit_output(struct conn *c, bool stranger)
@@ -525,6 +539,7 @@ void conn_close(struct conn *c)
         forward_close(c);
     txn_destroy(c);
     figures_drop(c);
+    client_room_forget(c);
     unlink_if(&c->turn_link);
     unlink_if(&c->held_link);
     unlink_if(&c->retry_link);
@@ -579,6 +594,6 @@ struct conn *conn_open(struct shard *sh, int fd, bool local)
 size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
-           c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) +
+           c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) + txn_memory_bytes(c) +
            unblock_memory_bytes(c) + pubsub_memory_bytes(c) + tracking_memory_bytes(c);
 }

@@ -136,6 +136,8 @@ struct conn {
     uint64_t bytes_out;
     uint64_t commands;
     const struct cmd *last_cmd;
+    struct list_link room_link; /* Linked: it may be closed for the room it takes; */
+    uint64_t room_bytes;        /* what is counted of that (client_room.h). */
 };
 
 enum conn_reply_mode {
@@ -196,7 +198,7 @@ void conn_give_up(struct conn *c);
 /* The log is safe up to `safe_lsn`: sends the replies that waited for it. */
 void conn_release(struct conn *c, uint64_t safe_lsn);
 
-/* Input and output buffers, for CLIENT LIST and the memory budget. */
+/* Buffers, arguments, queue, names and all: for CLIENT LIST and maxmemory-clients. */
 size_t conn_memory_bytes(const struct conn *c);
 
 #endif

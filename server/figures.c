@@ -60,6 +60,7 @@ static void add_stats(struct figures *f, const struct shard_stats *s)
     sum->keyspace_misses += s->keyspace_misses;
     sum->expired_keys += s->expired_keys;
     sum->evicted_keys += s->evicted_keys;
+    sum->evicted_clients += s->evicted_clients;
     sum->key_commands += s->key_commands;
     sum->flash_commands += s->flash_commands;
     sum->parked += s->parked;

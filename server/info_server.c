@@ -107,7 +107,7 @@ void info_stats(const struct shard *sh, const struct figures *f, struct buf *out
     INFO_U64(out, "sync_partial_err", 0);
     INFO_U64(out, "expired_keys", f->stats.expired_keys);
     INFO_U64(out, "evicted_keys", f->stats.evicted_keys);
-    INFO_U64(out, "evicted_clients", 0);
+    INFO_U64(out, "evicted_clients", f->stats.evicted_clients);
     INFO_U64(out, "total_eviction_exceeded_time", f->evict_total_ms);
     INFO_U64(out, "current_eviction_exceeded_time", f->evict_current_ms);
     INFO_U64(out, "keyspace_hits", f->stats.keyspace_hits);

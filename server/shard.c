@@ -282,6 +282,7 @@ static void init_lists(struct shard *sh)
     list_init(&sh->held_conns);
     list_init(&sh->retry_conns);
     list_init(&sh->streams);
+    client_room_init(&sh->room);
     window_init(&sh->window);
     forward_shard_init(&sh->forward, sh->node->shards_count);
     resp_cmd_init(&sh->ahead_cmd);

@@ -31,6 +31,7 @@
 #include "replication/mutate.h"
 #include "replication/oplog.h"
 
+#include "server/client_room.h"
 #include "server/command.h"
 #include "server/conn.h"
 #include "server/eviction.h"
@@ -81,6 +82,7 @@ struct shard {
     struct conn *flush_conn;         /* Whose FLUSHALL waits until it can be done; NULL: none's. */
     struct scan_places *scan_places; /* Of walks over sorted sets on flash; NULL until one. */
     uint32_t conns_count;
+    struct client_room room;      /* What they take. */
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
 
     struct forward_shard forward;   /* Commands from and to other shards. */
@@ -92,10 +94,12 @@ struct shard {
         _Atomic uint64_t keys;
         _Atomic uint64_t bytes;
         _Atomic uint64_t changes;
-        _Atomic uint64_t progress;  /* node_progress */
-        _Atomic uint64_t hot_bytes; /* What demotion could free, and */
-        _Atomic uint64_t writing;   /* 0, or rows wait for the store or are on their way. */
-        _Atomic uint64_t appended;  /* Bytes, to the log. */
+        _Atomic uint64_t progress;        /* node_progress */
+        _Atomic uint64_t hot_bytes;       /* What demotion could free, and */
+        _Atomic uint64_t writing;         /* 0, or rows wait for the store or are on their way. */
+        _Atomic uint64_t appended;        /* Bytes, to the log. */
+        _Atomic uint64_t clients_bytes;   /* client_room.h, if there is a limit; */
+        _Atomic uint64_t clients_largest; /* likewise. */
         /* By the timer (flash.c). */
         _Atomic uint64_t table_bytes;
         _Atomic uint64_t trimmable_bytes; /* Of the log, once the store has what it holds. */

@@ -241,6 +241,8 @@ void shard_turn(void *ctx)
         give_up_replies(sh);
     send_held(sh);
     send_replies(sh);
+    if (unlikely(sh->room.limit != 0))
+        client_room_turn(sh);
     if (unlikely(sh->group != NULL))
         group_shard_turn_end(sh->group);
     if (unlikely(sh->routes)) {
@@ -341,6 +343,7 @@ static void on_cron(struct reactor_timer *t)
     else
         node_press(sh);
     evict_follow(sh);
+    client_room_follow(sh);
     mend_step(sh);
     save_step(sh);
     if (sh->group != NULL)
@@ -364,6 +367,7 @@ static void on_cron(struct reactor_timer *t)
     }
     if (sh->cron_count % 100 == 0) {
         close_idle(sh);
+        client_room_count_all(sh);
         shard_look_persisted(sh);
         ks_demote_age(sh->ks);
     }

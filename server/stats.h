@@ -57,6 +57,7 @@ struct shard_stats {
     uint64_t keyspace_misses;
     uint64_t expired_keys;
     uint64_t evicted_keys;
+    uint64_t evicted_clients;
     uint64_t key_commands;   /* Commands that name keys; */
     uint64_t flash_commands; /* of these, those that had to wait for flash. */
     uint64_t parked;         /* Commands that had to wait for cold data. */

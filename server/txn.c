@@ -131,6 +131,7 @@ void txn_watch(struct conn *c, const struct ks_key *key, uint64_t now_ms)
     list_push_back(&txn->watches, &w->txn_link);
     list_push_back(bucket_of(t, w->hash), &w->bucket_link);
     t->count++;
+    txn->watches_bytes += sizeof(*w) + key->name.len;
 }
 
 void txn_unwatch(struct conn *c)
@@ -145,6 +146,7 @@ void txn_unwatch(struct conn *c)
         c->sh->watches->count--;
         mem_free(w);
     }
+    c->txn->watches_bytes = 0;
     c->txn->dirty = false;
     if (!c->txn->active)
         c->txn->shard = TXN_NO_SHARD;
@@ -220,6 +222,15 @@ void txn_destroy(struct conn *c)
     mem_free(c->txn->cmds);
     mem_free(c->txn);
     c->txn = NULL;
+}
+
+size_t txn_memory_bytes(const struct conn *c)
+{
+    const struct txn *txn = c->txn;
+
+    return txn == NULL ? 0
+                       : sizeof(*txn) + txn->cmds_cap * sizeof(*txn->cmds) + txn->bytes +
+                             txn->watches_bytes;
 }
 
 bool txn_active(const struct conn *c)

@@ -39,7 +39,8 @@ struct txn {
     uint32_t cmds_cap;
     size_t bytes;   /* Of the queued arguments. */
     uint32_t shard; /* Owner of its keys, if there are several shards; TXN_NO_SHARD: none yet. */
-    struct list watches; /* struct watch, by its txn_link. */
+    struct list watches;  /* struct watch, by its txn_link, */
+    size_t watches_bytes; /* and what they take. */
 };
 
 /* The connection's transaction, made on first use. */
@@ -47,6 +48,9 @@ struct txn *txn_of(struct conn *c);
 
 /* Frees it with its watches. No effect if there is none. */
 void txn_destroy(struct conn *c);
+
+/* The queue, and the names watched here. */
+size_t txn_memory_bytes(const struct conn *c);
 
 /* After MULTI? */
 bool txn_active(const struct conn *c);

@@ -25,7 +25,7 @@ void buf_deinit(struct buf *b)
     *b = (struct buf){.limit = b->limit};
 }
 
-int buf_grow(struct buf *b, size_t n)
+static int grow(struct buf *b, size_t n, size_t whole)
 {
     CHECK(b->len <= b->limit);
     if (n > b->limit - b->len)
@@ -37,7 +37,7 @@ int buf_grow(struct buf *b, size_t n)
         /* The limit ends the doubling before it can overflow. */
         cap = cap > b->limit / 2 ? b->limit : cap * 2;
     }
-    cap = size_max(size_min(cap, b->limit), need);
+    cap = size_max(size_min(size_min(cap, b->limit), whole), need);
 
     uint8_t *ptr = mem_try_realloc(b->ptr, cap);
     if (ptr == NULL)
@@ -45,6 +45,16 @@ int buf_grow(struct buf *b, size_t n)
     b->ptr = ptr;
     b->cap = cap;
     return 0;
+}
+
+int buf_grow(struct buf *b, size_t n)
+{
+    return grow(b, n, SIZE_MAX);
+}
+
+int buf_reserve_of(struct buf *b, size_t n, size_t whole)
+{
+    return n <= b->cap - b->len ? 0 : grow(b, n, whole < b->len + n ? SIZE_MAX : whole);
 }
 
 /*

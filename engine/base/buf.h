@@ -50,6 +50,12 @@ static ALWAYS_INLINE MUST_USE int buf_reserve(struct buf *b, size_t n)
     return buf_grow(b, n);
 }
 
+/*
+ * The same for a content that will be `whole` bytes long as far as is known: the block is not made
+ * longer than that, nor more than twice as long as what is there, unless `n` does not fit in it.
+ */
+MUST_USE int buf_reserve_of(struct buf *b, size_t n, size_t whole);
+
 /* Where the next byte goes; write at most what was reserved there, then buf_commit. */
 static inline uint8_t *buf_end(struct buf *b)
 {

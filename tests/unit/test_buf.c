@@ -54,6 +54,26 @@ static void the_limit_can_be_filled_but_not_passed(void **state UNUSED)
     buf_deinit(&b);
 }
 
+static void a_content_of_known_length_gets_no_more_room(void **state UNUSED)
+{
+    static const uint8_t piece[100];
+    struct buf b;
+
+    buf_init(&b, 1u << 20);
+    for (int i = 0; i < 9; i++) {
+        assert_int_equal(buf_reserve_of(&b, sizeof(piece), 900), 0);
+        assert_int_equal(buf_append(&b, piece, sizeof(piece)), 0);
+        /* Nobody is believed before the bytes are there. */
+        assert_true(b.cap <= 128 || b.cap < b.len * 2);
+    }
+    expect_u64(b.cap, 900);
+    /* What comes behind it doubles it, as ever. */
+    assert_int_equal(buf_reserve_of(&b, sizeof(piece), 900), 0);
+    expect_u64(b.cap, 1800);
+    assert_int_equal(buf_reserve_of(&b, 1u << 20, SIZE_MAX), -ERR_LIMIT);
+    buf_deinit(&b);
+}
+
 static void printing_can_end_exactly_at_the_limit(void **state UNUSED)
 {
     struct buf b;
@@ -210,6 +230,7 @@ int main(void)
         cmocka_unit_test(a_new_buffer_is_empty_and_owns_nothing),
         cmocka_unit_test(appended_parts_stand_in_order),
         cmocka_unit_test(the_limit_can_be_filled_but_not_passed),
+        cmocka_unit_test(a_content_of_known_length_gets_no_more_room),
         cmocka_unit_test(printing_can_end_exactly_at_the_limit),
         cmocka_unit_test(capacity_at_least_doubles),
         cmocka_unit_test(consuming_drops_from_the_front),

@@ -36,7 +36,7 @@ FLAGS = ['--durable', '--singledb', '--ignore-encoding', '--ignore-digest', '--t
 # The harness names a test that does nothing for so long, and gives up; one takes 90 at times.
 STALL_SECONDS = 180
 # Units that are about starts and files: the harness itself starts the servers.
-OWN_STARTS = ('unit/acl', 'unit/acl-v2')
+OWN_STARTS = ('unit/acl', 'unit/acl-v2', 'unit/client-eviction')
 # What src/redis-server is for them. The harness looks for the first line in what it prints.
 WRAPPER = '''#!/bin/sh
 echo " PID: $$"

@@ -1,0 +1,63 @@
+/*
+ * maxmemory-clients: the room that all clients take, and who is closed when it is too much.
+ *
+ * What a connection takes (conn_memory_bytes) is counted again when bytes have come or gone, at the
+ * end of a turn in which it has something to send, and every second. The connections stand in lists
+ * by powers of two of it, so that one of the largest is found at once. Without the directive
+ * nothing is counted.
+ *
+ * With several shards the limit is that of the node. At the end of a turn each shard publishes what
+ * its clients take and how large the largest is. When the sum is beyond the limit, the shard that
+ * has the largest closes it, and publishes again; the others wait, by their timer if nothing else
+ * wakes them. So it does not matter on which shard a client is, and none is closed in excess.
+ *
+ * As by Redis, a client with NO-EVICT counts and is not closed.
+ */
+#ifndef TIERRA_SERVER_CLIENT_ROOM_H
+#define TIERRA_SERVER_CLIENT_ROOM_H
+
+#include <stdint.h>
+
+#include "engine/base/list.h"
+
+struct config;
+struct conn;
+struct shard;
+
+/* List i has what takes less than 2^(i + CLIENT_ROOM_SHIFT) bytes; the last one has the rest. */
+#define CLIENT_ROOM_SHIFT 15
+#define CLIENT_ROOM_LISTS 19
+/* A limit is never below it: nobody could say a word, not even CONFIG SET. Bytes. */
+#define CLIENT_ROOM_BYTES_MIN (128u << 10)
+
+/* Of a shard. */
+struct client_room {
+    uint64_t limit; /* Of the node. Bytes; 0: none, and nothing is counted. */
+    uint64_t bytes; /* What the shard's clients take. */
+    struct list by_size[CLIENT_ROOM_LISTS];
+};
+
+void client_room_init(struct client_room *room);
+
+/* What the configuration says, in bytes; 0: no limit. */
+uint64_t client_room_limit(const struct config *cfg);
+
+/* The list of what takes so many bytes. */
+uint32_t client_room_list(uint64_t bytes);
+
+/* Takes the limit from the shard's configuration. */
+void client_room_follow(struct shard *sh);
+
+/* Counts the connection anew, if there is a limit. */
+void client_room_count(struct conn *c);
+
+/* Counts all of them. */
+void client_room_count_all(struct shard *sh);
+
+/* It is closed: counted no more. */
+void client_room_forget(struct conn *c);
+
+/* The end of a turn, if there is a limit: closes who is too much. */
+void client_room_turn(struct shard *sh);
+
+#endif
