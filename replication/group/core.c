@@ -670,6 +670,7 @@ void core_tick(struct core *core, const struct core_time *now)
         tick_peer(core, core->peers[i]);
     core_return_tick(core);
     core_seal_tick(core);
+    core_room_tick(core);
     core_resync_check(core);
     core_sync_tick(core);
     core_plan(core);

@@ -242,6 +242,7 @@ struct core {
     struct posv newest; /* Rows of a copy may hold what is up to here; empty: we have all that. */
     uint64_t stuck_ms;  /* Since when no log has what we lack; 0: it is not so. */
     enum core_room room;
+    uint64_t no_room_ms;        /* Since when there is none; 0: there is. */
     enum core_wait resync_wait; /* As of the last tick. */
     bool forked;
     bool went_back;
@@ -421,6 +422,8 @@ void core_resync_adopt(struct core *core, const struct posv *at);
 
 /* --- core_room.c --- */
 
+/* A resync that has waited in vain is given up. */
+void core_room_tick(struct core *core);
 /* What a peer says of its room. */
 void core_room_heard(struct core *core, struct peer *peer, bool full);
 /* A resync that has not begun to change anything is given up (core_resync.c). */

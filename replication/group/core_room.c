@@ -8,13 +8,35 @@
  *
  *     peers are told with each heartbeat, so that they can say why their logs grow
  *     no resync begins: it would need room for all rows once more, and takes the reads away
+ *     one that has begun, but not put rows aside, is given up when that lasts: what is here can be
+ *         read, and emptied, again
+ *
+ * A moment without room does not end a resync: where DRAM is scarce there is always one between its
+ * beginning and its first rows, and it would never come to them. The host waits with what it puts
+ * aside for a moment with room itself. And one that was given up is more patient the next time, up
+ * to a timeout of a link.
  */
+#include "engine/base/num.h"
+
 #include "replication/group/core_impl.h"
+
+#define LASTS_MS 1000u
 
 void core_set_room(struct core *core, enum core_room room)
 {
+    if (room == CORE_ROOM_OK)
+        core->no_room_ms = 0;
+    else if (core->no_room_ms == 0)
+        core->no_room_ms = u64_max(core->now.mono_ms, 1);
     core->room = room;
-    if (room != CORE_ROOM_OK)
+}
+
+void core_room_tick(struct core *core)
+{
+    const uint64_t lasts_ms =
+        u64_min((uint64_t)LASTS_MS << core->sync_in.failed, core->options.timeout_ms);
+
+    if (core->no_room_ms != 0 && core->now.mono_ms - core->no_room_ms >= lasts_ms)
         core_resync_put_off(core);
 }
 

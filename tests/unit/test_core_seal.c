@@ -268,7 +268,7 @@ static void rows_are_not_exchanged_without_room(void **state)
     assert_true(core_resyncing(f->core));
     assert_int_equal(core_resync_waits(f->core), CORE_WAIT_NOT);
     core_set_room(f->core, CORE_ROOM_NONE);
-    tick(f, 1);
+    tick(f, 1000);
     assert_int_equal(core_resync_waits(f->core), CORE_WAIT_EXCHANGE);
 }
 

@@ -639,6 +639,7 @@ static void a_resync_without_room_is_given_up_until_rows_are_put_aside(void **st
 
     come_to_put_aside(f);
     core_set_room(f->core, CORE_ROOM_NO_COPY);
+    wait_in_silence(f, 1000);
     assert_false(core_resyncing(f->core));
     assert_true(core_sync_stale(f->core));
     core_set_room(f->core, CORE_ROOM_OK);
@@ -653,6 +654,52 @@ static void a_resync_without_room_is_given_up_until_rows_are_put_aside(void **st
     expect_u64(f->begin_count, 1);
 }
 
+/* The host waits for a moment with room itself: none is needed from the beginning to the end. */
+static void moments_without_room_do_not_end_a_resync(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    for (unsigned i = 0; i < 200; i++) {
+        core_set_room(f->core, i % 2 == 0 ? CORE_ROOM_NO_COPY : CORE_ROOM_OK);
+        tick(f, 10);
+        assert_true(core_resyncing(f->core));
+    }
+    const uint8_t donor = asked(f, &ask);
+    head.id = ask.id;
+    head.last = true;
+    answer(f, donor, &head, NULL);
+    core_set_room(f->core, CORE_ROOM_NONE);
+    tick(f, 10);
+    assert_false(core_sync_stale(f->core));
+    core_set_room(f->core, CORE_ROOM_OK);
+    core_sync_entered(f->core);
+    core_sync_stored(f->core, 0);
+    expect_u64(f->sum_count, 1);
+}
+
+/* Each attempt that came to nothing lets the next one wait longer for a moment with room. */
+static void a_resync_that_was_given_up_is_more_patient(void **state)
+{
+    struct fixture *f = *state;
+
+    fall_behind(f);
+    for (unsigned attempt = 0; attempt < 6; attempt++) {
+        unsigned held_ms = 0;
+
+        core_set_room(f->core, CORE_ROOM_NO_COPY);
+        for (; core_resyncing(f->core) && held_ms < 20000; held_ms += 1000)
+            wait_in_silence(f, 1000);
+        expect_u64(held_ms, u32_min(1000u << attempt, CORE_TIMEOUT_MS_DEFAULT));
+        core_set_room(f->core, CORE_ROOM_OK);
+        for (unsigned i = 0; i < 100 && !core_resyncing(f->core); i++)
+            wait_in_silence(f, 1000);
+        assert_true(core_resyncing(f->core));
+    }
+}
+
 static void a_resync_that_has_put_rows_aside_is_not_given_up(void **state)
 {
     struct fixture *f = *state;
@@ -660,6 +707,7 @@ static void a_resync_that_has_put_rows_aside_is_not_given_up(void **state)
     come_to_put_aside(f);
     core_sync_entered(f->core);
     core_set_room(f->core, CORE_ROOM_NO_COPY);
+    wait_in_silence(f, 2 * CORE_TIMEOUT_MS_DEFAULT);
     assert_true(core_resyncing(f->core));
     assert_false(core_sync_stale(f->core));
 }
@@ -720,6 +768,8 @@ int main(void)
         CORE_TEST(a_checkpoint_that_is_gone_begins_the_copy_anew, setup),
         CORE_TEST(attempts_that_come_to_nothing_are_made_less_and_less_often, setup),
         CORE_TEST(a_resync_without_room_is_given_up_until_rows_are_put_aside, setup_behind),
+        CORE_TEST(moments_without_room_do_not_end_a_resync, setup_behind),
+        CORE_TEST(a_resync_that_was_given_up_is_more_patient, setup_behind),
         CORE_TEST(a_resync_that_has_put_rows_aside_is_not_given_up, setup_behind),
         CORE_TEST(rows_of_another_checkpoint_end_the_link, setup),
         CORE_TEST(an_only_donor_is_waited_for, setup),
