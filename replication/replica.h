@@ -90,8 +90,7 @@ MUST_USE int replica_look(struct store *store, struct replica_note *out);
  * What to store with the covered position of a new, empty store that takes the place of one that
  * has `copying`: at LSN 0, with these bytes.
  */
-#define REPLICA_NOTE_BYTES_MAX \
-    (2 * VV_BYTES_MAX + 6 + POSV_BYTES_MAX + 1 + CORE_PEERS_MAX * (1 + POSV_BYTES_MAX))
+#define REPLICA_NOTE_BYTES_MAX (2 * VV_BYTES_MAX + 6 + POSV_BYTES_MAX + ACKED_BYTES_MAX)
 size_t replica_empty_note(const struct replica_note *note, uint8_t *dst);
 
 /* What recovery found: for mut_create and replica_create. */

@@ -21,42 +21,13 @@
 _Static_assert(REPLICA_NOTE_BYTES_MAX - 2 * VV_BYTES_MAX <= KS_NOTE_BYTES_MAX,
                "the keyspace keeps it");
 
-static size_t acked_store(const struct core_acked *acked, uint8_t *dst)
-{
-    size_t len = 1;
-
-    dst[0] = acked->count;
-    for (unsigned i = 0; i < acked->count; i++) {
-        dst[len++] = acked->origin[i];
-        len += posv_encode(&acked->durable[i], dst + len);
-    }
-    return len;
-}
-
-static int acked_parse(struct bytes *in, struct core_acked *out)
-{
-    struct bytes head;
-
-    if (!bytes_take(in, 1, &head) || head.ptr[0] > CORE_PEERS_MAX)
-        return -ERR_CORRUPT;
-    out->count = head.ptr[0];
-    for (unsigned i = 0; i < out->count; i++) {
-        if (!bytes_take(in, 1, &head) || posv_decode(in, &out->durable[i]) != 0)
-            return -ERR_CORRUPT;
-        out->origin[i] = head.ptr[0];
-        if (i != 0 && out->origin[i] <= out->origin[i - 1])
-            return -ERR_CORRUPT;
-    }
-    return 0;
-}
-
 static size_t note_store(const struct replica_note *note, uint8_t *dst)
 {
     dst[0] = NOTE_VERSION;
     dst[1] = note->copying ? NOTE_F_COPYING : 0;
     le32_store(dst + 2, note->flush);
     const size_t len = NOTE_HEAD_BYTES + posv_encode(&note->newest, dst + NOTE_HEAD_BYTES);
-    return len + acked_store(&note->acked, dst + len);
+    return len + acked_encode(&note->acked, dst + len);
 }
 
 size_t replica_note_store(const struct replica *r, uint8_t *dst)
@@ -119,7 +90,7 @@ int replica_note_parse(struct bytes covered, struct replica_note *out)
         return -ERR_CORRUPT;
     out->copying = head.ptr[1] != 0;
     out->flush = le32_load(head.ptr + 2);
-    if (posv_decode(&covered, &out->newest) != 0 || acked_parse(&covered, &out->acked) != 0)
+    if (posv_decode(&covered, &out->newest) != 0 || acked_decode(&covered, &out->acked) != 0)
         return -ERR_CORRUPT;
     return covered.len == 0 ? 0 : -ERR_CORRUPT;
 }

@@ -325,7 +325,7 @@ static uint8_t judge_hello(struct core *core, struct peer *peer, const struct wi
     if (!core_note_own(core, peer, own))
         return WIRE_FORK;
     *out_detail = core_what_it_lost(peer, &hello->durable);
-    if (posv_leq(&peer->durable, &hello->durable))
+    if (core_return_has_all(peer, &hello->durable))
         return WIRE_OK;
     peer->met = true; /* It will not go on, and we need not wait for that. */
     return WIRE_WENT_BACK;

@@ -26,6 +26,7 @@
 #include "engine/value/op.h"
 #include "engine/value/vv.h"
 
+#include "replication/group/acked.h"
 #include "replication/group/members.h"
 #include "replication/group/posv.h"
 #include "replication/group/wire.h"
@@ -144,19 +145,6 @@ struct core_host {
     void (*sync_finish)(void *ctx, const struct posv *at, const struct posv *newest, bool joins);
 };
 
-/*
- * What each peer has acknowledged, durably at its side. Garbage is collected on the strength of
- * that, so it is to be kept, and given to the next core: a peer that has less then is an older copy
- * of itself, whoever else remembers it.
- */
-#define CORE_PEERS_MAX (MEMBERS_MAX - 1)
-
-struct core_acked {
-    uint8_t count;
-    uint8_t origin[CORE_PEERS_MAX]; /* Ascending. */
-    struct posv durable[CORE_PEERS_MAX];
-};
-
 /* --- limits; 0 means the default --- */
 
 struct core_options {
@@ -167,9 +155,9 @@ struct core_options {
     uint32_t flush;        /* Flush epoch. */
     struct posv recovered; /* Applied, and durable, after recovery. */
     uint64_t recovered_lsn;
-    struct core_acked acked;
-    struct posv newest;   /* Of a full sync: rows may hold what is up to here. */
-    uint64_t covered_lsn; /* At which the store is complete, with its vector. */
+    struct core_acked acked; /* By core_acked. */
+    struct posv newest;      /* Of a full sync: rows may hold what is up to here. */
+    uint64_t covered_lsn;    /* At which the store is complete, with its vector. */
     struct posv covered;
 
     size_t window_bytes;      /* In flight to one peer: 4 MiB. */
@@ -422,8 +410,11 @@ bool core_peer_info(const struct core *core, uint8_t origin, struct core_peer_in
 void core_position(const struct core *core, struct posv *out);
 
 /*
- * As it is now, for the next core. To be kept durably no later than the first effect of a garbage
- * collection with the horizons of core_horizons: ask for it before them.
+ * What each peer has acknowledged, durably at its side, to this member or to those whose rows it
+ * has taken: for the next core, so that a peer that has less then is known to be an older copy of
+ * itself, whoever else remembers it. To be kept durably no later than the first effect of a garbage
+ * collection with the horizons of core_horizons (ask for it before them), and with the end of a
+ * copy or resync (sync_finish).
  */
 void core_acked(const struct core *core, struct core_acked *out);
 

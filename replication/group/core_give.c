@@ -173,14 +173,18 @@ void core_sync_rows(struct core *core, uint8_t origin, uint32_t id, int err,
         return; /* It is asked for once more. */
     out->awaited = false;
     out->ended = piece->last && piece->end == KEY_SLOTS;
-    const struct wire_sync_rows head = {.id = id,
-                                        .turn = out->turn,
-                                        .last = piece->last,
-                                        .end = piece->end,
-                                        .differ = piece->differ,
-                                        .flush = out->flush,
-                                        .at = out->at,
-                                        .newest = out->newest};
+    struct wire_sync_rows head = {.id = id,
+                                  .turn = out->turn,
+                                  .last = piece->last,
+                                  .end = piece->end,
+                                  .differ = piece->differ,
+                                  .flush = out->flush,
+                                  .at = out->at,
+                                  .newest = out->newest};
+
+    /* As of now: no less than when the rows were what they are. */
+    if (out->ended)
+        core_acked(core, &head.acked);
     send_rows(core, peer, &head, piece);
 }
 

@@ -163,6 +163,7 @@ struct peer {
 
     /* The member. */
     struct posv durable; /* By its last ACK or HELLO. */
+    struct posv vouched; /* By those whose rows we took: it had acknowledged that to them. */
     struct posv trimmed;
     struct posv usable; /* By its last ACK that counts. */
     struct ack acks[ACKS_MAX];
@@ -385,6 +386,10 @@ void core_forked(struct core *core, const struct peer *peer);
 void core_went_back(struct core *core, const struct peer *peer, uint64_t detail);
 /* A new peer: what it had acknowledged before our start. */
 void core_return_peer(const struct core *core, struct peer *peer);
+/* What a member knows whose rows we take. */
+void core_return_vouched(struct core *core, const struct core_acked *acked);
+/* A peer that greets with `durable` has all that it is known to have acknowledged. */
+bool core_return_has_all(const struct peer *peer, const struct posv *durable);
 /* wire_lost of a peer that has only `durable` now. */
 uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable);
 

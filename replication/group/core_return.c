@@ -19,11 +19,18 @@
  * crash has lost with it what it had collected, and its rows and log are what they were before: to
  * it we are a member that was away, whose writes count as made beside all that it missed.
  *
+ * And whoever takes the rows of another (a copy, a resync) takes with them what that one has
+ * collected. So they come with what it knows of acknowledgements, as of their end, and both are
+ * kept by the same write. An ACK that was sent earlier than what the giver had heard may still be
+ * on its way to us: what was vouched for is held against greetings only, and a link on which less
+ * has been said ends, for a greeting that was sent afterwards.
+ *
  * That ends writes and leads to data set aside, so a peer's word alone does not do: it must have
  * greeted on this link as the member that it is; say which batch of which origin we had
  * acknowledged, which we do not have durably; and not have gone on after a greeting of ours since
  * our start, for what is durable here never goes back while we run. Else the link ends, no more.
  */
+#include "engine/base/check.h"
 #include "engine/base/num.h"
 
 #include "replication/group/core_impl.h"
@@ -79,6 +86,28 @@ void core_return_peer(const struct core *core, struct peer *peer)
     }
 }
 
+/* The end of a range that is not the last says nothing. */
+void core_return_vouched(struct core *core, const struct core_acked *acked)
+{
+    for (unsigned i = 0; i < acked->count; i++) {
+        struct peer *peer = core_peer_find(core, acked->origin[i]);
+        const struct posv *durable = &acked->durable[i];
+
+        if (peer == NULL)
+            continue; /* This member itself: who has gone back is told so with the greeting. */
+        for (unsigned j = 0; j < durable->count; j++)
+            CHECK(posv_raise(&peer->vouched, durable->origin[j], durable->at[j]) == 0);
+        if ((peer->state == CORE_LINK_UP || peer->state == CORE_LINK_GREETING) &&
+            !posv_leq(&peer->vouched, &peer->durable))
+            core_park(core, peer, WIRE_CLOSED, 0);
+    }
+}
+
+bool core_return_has_all(const struct peer *peer, const struct posv *durable)
+{
+    return posv_leq(&peer->durable, durable) && posv_leq(&peer->vouched, durable);
+}
+
 static void add_acked(struct core_acked *out, const struct peer *peer)
 {
     unsigned at = out->count++;
@@ -89,6 +118,8 @@ static void add_acked(struct core_acked *out, const struct peer *peer)
     }
     out->origin[at] = peer->origin;
     posv_copy(&out->durable[at], &peer->durable);
+    for (unsigned i = 0; i < peer->vouched.count; i++)
+        IGNORE_RESULT(posv_raise(&out->durable[at], peer->vouched.origin[i], peer->vouched.at[i]));
 }
 
 void core_acked(const struct core *core, struct core_acked *out)
@@ -99,19 +130,20 @@ void core_acked(const struct core *core, struct core_acked *out)
     }
     out->count = 0;
     for (unsigned i = 0; i < core->peers_count; i++) {
-        if (core->peers[i]->durable.count != 0)
+        if (core->peers[i]->durable.count != 0 || core->peers[i]->vouched.count != 0)
             add_acked(out, core->peers[i]);
     }
 }
 
 uint64_t core_what_it_lost(const struct peer *peer, const struct posv *durable)
 {
+    const struct posv *known = posv_leq(&peer->durable, durable) ? &peer->vouched : &peer->durable;
     uint8_t origin = peer->origin; /* Its own, if it lost of several. */
 
-    for (unsigned i = 0; i < peer->durable.count; i++) {
-        if (posv_get(&peer->durable, origin).seq > posv_get(durable, origin).seq)
+    for (unsigned i = 0; i < known->count; i++) {
+        if (posv_get(known, origin).seq > posv_get(durable, origin).seq)
             break;
-        origin = peer->durable.origin[i];
+        origin = known->origin[i];
     }
-    return wire_lost(origin, posv_get(&peer->durable, origin).seq);
+    return wire_lost(origin, posv_get(known, origin).seq);
 }

@@ -409,8 +409,12 @@ static uint8_t judge_rows(const struct core *core, const struct wire_sync_rows *
 {
     if (!is_asked_for(&core->sync_in, rows) || !are_behind(&core->sync_in, rows))
         return WIRE_DAMAGED;
-    const uint8_t reason = judge_vector(core, &rows->at, out_detail);
-    return reason != WIRE_OK ? reason : judge_vector(core, &rows->newest, out_detail);
+    uint8_t reason = judge_vector(core, &rows->at, out_detail);
+    if (reason == WIRE_OK)
+        reason = judge_vector(core, &rows->newest, out_detail);
+    for (unsigned i = 0; reason == WIRE_OK && i < rows->acked.count; i++)
+        reason = judge_vector(core, &rows->acked.durable[i], out_detail);
+    return reason;
 }
 
 /* All pieces of a checkpoint say the same of it. */
@@ -468,6 +472,7 @@ static uint8_t take_rows(struct core *core, const struct peer *peer, struct byte
         return WIRE_OK; /* No memory: asked for again after a while. */
     if (in->last)
         in->range.end = rows.end;
+    core_return_vouched(core, &rows.acked);
     in->storing = true;
     if (!in->begun)
         core->host->sync_begin(core->ctx);

@@ -37,8 +37,9 @@
  *                  slot beyond the last 2 | bits 1 | seed 8 | length varint | last row key that
  *                  is here | sums: 2^bits times 8; with bits 255: none
  *    10 SYNC_ROWS  id 4 | turn 4 | what 1: 0, 1 = last, 2 = gone | slot beyond the last 2 |
- *                  flush epoch 4 | count 4 | vector | newest vector | length varint | differ,
- *                  then count times length varint | row key | length varint | row
+ *                  flush epoch 4 | count 4 | vector | newest vector | acknowledged (acked.h) |
+ *                  length varint | differ, then count times length varint | row key | length varint
+ * | row
  *
  * HELLO is the first frame of either side. What it says of itself, `applied` of its own origin, is
  * the as-of seq of its durable vector (see ACK).
@@ -79,7 +80,9 @@
  * `differ` has a bit per bucket (bit i & 7 of byte i >> 3), set where the sums are not the same:
  * all rows of these were sent, none of the others. Without sums, or `last`, it is empty. With sums
  * the giver may end the range at an earlier slot than was asked for, so that what it compares at a
- * time is bounded: what it sends, and `differ`, are then of the slots before that.
+ * time is bounded: what it sends, and `differ`, are then of the slots before that. With the last
+ * rows of the last slot the giver says what it knows of what others have acknowledged: on the
+ * strength of that something may be gone from the rows. Otherwise that is empty.
  *
  * Nothing unknown is ever skipped: not a kind of frame, a flag, or a kind of op.
  */
@@ -96,13 +99,15 @@
 
 #include "engine/value/vv.h"
 
+#include "replication/group/acked.h"
 #include "replication/group/posv.h"
 
 struct pack;
 
 /* Raised when frames change, or what they mean: since 8, elements are bounded (apply.c), and a list
- * remembers its positions beyond a DEL (row_merge.c). */
-#define WIRE_PROTOCOL       8u
+ * remembers its positions beyond a DEL (row_merge.c); since 9, rows come with what the giver knows
+ * of acknowledgements. */
+#define WIRE_PROTOCOL       9u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */
@@ -328,7 +333,8 @@ struct wire_sync_rows {
     uint32_t flush;
     struct posv at;
     struct posv newest;
-    struct bytes differ; /* Of the last ones, if there were sums. */
+    struct core_acked acked; /* With the end of all: what its giver knows. */
+    struct bytes differ;     /* Of the last ones, if there were sums. */
     uint32_t count;
     uint32_t read;
     struct bytes left; /* What wire_sync_next has not read yet. */

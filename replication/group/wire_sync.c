@@ -84,7 +84,7 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     int err;
 
     buf_clear(body);
-    err = buf_reserve(body, ROWS_HEAD_BYTES + 2 * POSV_BYTES_MAX);
+    err = buf_reserve(body, ROWS_HEAD_BYTES + 2 * POSV_BYTES_MAX + ACKED_BYTES_MAX);
     if (err != 0)
         return err;
     uint8_t *at = buf_end(body);
@@ -98,6 +98,7 @@ int wire_build_sync_rows(struct buf *body, const struct wire_sync_rows *head,
     le32_store(at + 15, count);
     size_t len = ROWS_HEAD_BYTES + posv_encode(&head->at, at + ROWS_HEAD_BYTES);
     len += posv_encode(&head->newest, at + len);
+    len += acked_encode(&head->acked, at + len);
     buf_commit(body, len);
     err = codec_put_bytes(body, head->differ);
     for (uint32_t i = 0; err == 0 && i < count; i++) {
@@ -154,10 +155,12 @@ int wire_get_sync_rows(struct bytes body, struct wire_sync_rows *out)
         out->end > KEY_SLOTS || le32_get(&body, &out->flush) != 0 ||
         le32_get(&body, &out->count) != 0 || posv_decode(&body, &out->at) != 0 ||
         posv_decode(&body, &out->newest) != 0 || !posv_leq(&out->at, &out->newest) ||
+        acked_decode(&body, &out->acked) != 0 ||
         codec_get_bytes(&body, wire_sync_differ_bytes(WIRE_SYNC_BITS_MAX), &out->differ) != 0)
         return -ERR_CORRUPT;
     /* Whoever has more to give gives something. */
-    if ((what == ROWS_MORE && out->count == 0) || (what == ROWS_GONE && out->count != 0))
+    if ((what == ROWS_MORE && out->count == 0) || (what == ROWS_GONE && out->count != 0) ||
+        (out->acked.count != 0 && (what != ROWS_LAST || out->end != KEY_SLOTS)))
         return -ERR_CORRUPT;
     out->last = what == ROWS_LAST;
     out->gone = what == ROWS_GONE;

@@ -424,6 +424,18 @@ static void put_sync_ask(struct world *w, const struct peer *peer)
     CHECK(wire_put_body(&w->frame, WIRE_SYNC_ASK, buf_bytes(&w->body), w->pack) == 0);
 }
 
+static void some_acked(struct world *w, struct core_acked *out)
+{
+    uint8_t origin = 0;
+
+    out->count = (uint8_t)below(w, CORE_PEERS_MAX + 1);
+    for (unsigned i = 0; i < out->count; i++) {
+        origin = (uint8_t)(origin + 1 + seldom(w, 2));
+        out->origin[i] = origin;
+        some_vector(w, &out->durable[i]);
+    }
+}
+
 static void put_sync_rows(struct world *w)
 {
     static const uint8_t differ[1u << WIRE_SYNC_BITS_MAX];
@@ -453,6 +465,8 @@ static void put_sync_rows(struct world *w)
         some_vector(w, &head.at);
         posv_copy(&head.newest, &head.at);
     }
+    if (head.end == KEY_SLOTS && (head.last || !likely))
+        some_acked(w, &head.acked);
     const uint32_t count = head.gone || (head.last && seldom(w, 2)) ? 0 : 1;
     CHECK(wire_build_sync_rows(&w->body, &head, &row, count) == 0);
     CHECK(wire_put_body(&w->frame, WIRE_SYNC_ROWS, buf_bytes(&w->body), w->pack) == 0);

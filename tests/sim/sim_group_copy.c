@@ -338,6 +338,7 @@ static void finish(struct gs *gs, struct gs_member *m)
             m->hlc = u64_max(m->hlc, m->put_at.at[i].hlc);
         }
         posv_copy(&m->newest, &m->put_newest);
+        core_acked(m->core, &m->acked);
         m->seq = posv_get(&m->covered, GS_ORIGIN(m->index)).seq;
         m->covered_lsn = m->next_lsn - 1;
         for (unsigned i = 0; i < gs->rows_count; i++) {

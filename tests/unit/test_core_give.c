@@ -82,6 +82,28 @@ static void a_donor_reads_piece_by_piece_from_one_checkpoint(void **state)
     expect_bytes(bytes_of(f->read_after, f->read_after_len), BYTES_LIT("aa"));
 }
 
+/* On the strength of it something may be gone from the rows: as of their end. */
+static void the_last_rows_say_what_others_have_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    const struct core_piece part = {.last = true, .end = 7};
+    const struct core_piece end = {.last = true, .end = KEY_SLOTS};
+
+    link_peer(f, PEER);
+    link_peer(f, THIRD);
+    ask_for(f, PEER, 3, "");
+    core_sync_opened(f->core, PEER, 3, 0, own_vector(), 0);
+    core_sync_rows(f->core, PEER, 3, 0, &part);
+    expect_u64(given(f, PEER).acked.count, 0);
+    ask_for(f, PEER, 3, "aa");
+    send_ack(f, THIRD, 0, own_vector());
+    core_sync_rows(f->core, PEER, 3, 0, &end);
+    const struct wire_sync_rows rows = given(f, PEER);
+    expect_u64(rows.acked.count, 1);
+    expect_u64(rows.acked.origin[0], THIRD);
+    expect_u64(posv_get(&rows.acked.durable[0], SELF).seq, 10);
+}
+
 /* A checkpoint that is open, of which a piece is being read. */
 static void begin_to_give(struct fixture *f)
 {
@@ -259,6 +281,7 @@ static void a_joiner_is_no_donor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CORE_TEST(the_last_rows_say_what_others_have_acknowledged, setup_recovered),
         CORE_TEST(a_donor_reads_piece_by_piece_from_one_checkpoint, setup_recovered),
         CORE_TEST(a_checkpoint_outlives_a_broken_link, setup_recovered),
         CORE_TEST(a_checkpoint_that_nobody_reads_is_closed, setup_recovered),

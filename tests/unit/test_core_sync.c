@@ -712,6 +712,86 @@ static void a_resync_that_has_put_rows_aside_is_not_given_up(void **state)
     assert_false(core_sync_stale(f->core));
 }
 
+/* --- what the donor knows of acknowledgements --- */
+
+/* All of a resync, from a donor to whom FOURTH has acknowledged eight of PEER. */
+static uint8_t resync_with_acked(struct fixture *f)
+{
+    struct wire_sync_rows head = head_of_resync();
+    struct wire_sync_ask ask;
+
+    fall_behind(f);
+    const uint8_t donor = ask_for_two_buckets(f, &head, &ask);
+    head.differ = BYTES_LIT("\x03");
+    answer(f, donor, &head, "bb");
+    core_sync_stored(f->core, 0);
+    const struct wire_sync_range rest = {.first = 10, .end = KEY_SLOTS, .bits = WIRE_SYNC_ALL};
+    core_sync_summed(f->core, &rest);
+    head.differ = bytes_of(NULL, 0);
+    head.end = KEY_SLOTS;
+    head.acked = (struct core_acked){.count = 2, .origin = {SELF, FOURTH}};
+    head.acked.durable[0] = posv_with(SELF, (struct pos){10, HLC(-100)});
+    head.acked.durable[1] = posv_with(PEER, (struct pos){8, HLC(-10)});
+    answer(f, donor, &head, "kk");
+    core_sync_stored(f->core, 0);
+    expect_u64(f->finish_count, 1);
+    return donor;
+}
+
+/* It greets as if it had never been further than `seq`. */
+static void greet_with(struct fixture *f, uint64_t seq)
+{
+    struct wire_hello hello = hello_of(FOURTH);
+
+    hello.durable = posv_with(PEER, (struct pos){seq, HLC((int64_t)seq - 18)});
+    hello.applied = hello.durable;
+    greet(f, &hello);
+}
+
+/* What the donor has collected on the strength of it is not here either. */
+static void rows_come_with_what_their_giver_knows_of_acknowledgements(void **state)
+{
+    struct fixture *f = *state;
+    const struct members members = three_members(5);
+    struct wire_bye bye;
+    struct core_options options = {.origin = SELF, .incarnation = 11, .group_id = {7}};
+
+    (void)resync_with_acked(f);
+    core_acked(f->core, &options.acked); /* It is to be kept with the end of the resync. */
+    core_sync_finished(f->core);
+    greet_with(f, 7);
+    expect_bye(f, FOURTH, WIRE_WENT_BACK);
+    assert_int_equal(wire_get_bye(last_body(f, FOURTH, WIRE_BYE), &bye), 0);
+    expect_u64(bye.detail, wire_lost(PEER, 8));
+
+    core_destroy(f->core);
+    core_create(&options, &host, f, &f->core);
+    tick(f, 1);
+    core_set_members(f->core, &members);
+    greet_with(f, 7);
+    expect_bye(f, FOURTH, WIRE_WENT_BACK);
+    tick(f, 10000);
+    greet_with(f, 8);
+    assert_int_equal(f->events[f->events_count - 1].kind, CORE_LINK_READY);
+}
+
+/* What it has said may have been sent before what the donor heard. */
+static void who_is_linked_greets_again_if_more_is_known_of_it(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer_info info;
+
+    link_peer(f, FOURTH);
+    const uint8_t donor = resync_with_acked(f);
+    expect_bye(f, FOURTH, WIRE_CLOSED);
+    assert_true(core_peer_info(f->core, donor, &info));
+    assert_int_equal(info.state, CORE_LINK_UP);
+    core_sync_finished(f->core);
+    tick(f, 1000);
+    greet_with(f, 9);
+    assert_int_equal(f->events[f->events_count - 1].kind, CORE_LINK_READY);
+}
+
 /* --- beside it --- */
 
 /* One that has put rows aside can give none: of two that ask each other it goes first. */
@@ -793,6 +873,8 @@ int main(void)
         CORE_TEST(rows_that_do_not_say_what_differs_end_the_link, setup_behind),
         CORE_TEST(a_flush_while_rows_are_summed_up_begins_anew, setup_behind),
         CORE_TEST(own_rows_that_cannot_be_read_are_asked_for_whole, setup_behind),
+        CORE_TEST(rows_come_with_what_their_giver_knows_of_acknowledgements, setup_behind),
+        CORE_TEST(who_is_linked_greets_again_if_more_is_known_of_it, setup_behind),
         CORE_TEST(who_cannot_give_any_more_is_given_to, setup_behind),
         CORE_TEST(a_joiner_is_not_behind, setup_retention),
     };

@@ -470,14 +470,16 @@ static void pieces_of_a_copy_come_back(void **state)
     struct wire_row rows[3] = {{.key = BYTES_LIT("a"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("ab"), .row = bytes_of(row_bytes, 1)},
                                {.key = BYTES_LIT("b"), .row = bytes_of(row_bytes, 1)}};
-    const struct wire_sync_rows head = {.id = 3,
-                                        .turn = 70000,
-                                        .last = true,
-                                        .end = KEY_SLOTS,
-                                        .flush = 2,
-                                        .at = sample_posv(4),
-                                        .newest = sample_posv(5),
-                                        .differ = BYTES_LIT("\x05")};
+    struct wire_sync_rows head = {
+        .id = 3,
+        .turn = 70000,
+        .last = true,
+        .end = KEY_SLOTS,
+        .flush = 2,
+        .at = sample_posv(4),
+        .newest = sample_posv(5),
+        .acked = {.count = 2, .origin = {2, 4}, .durable = {sample_posv(3), sample_posv(1)}},
+        .differ = BYTES_LIT("\x05")};
     struct wire_sync_rows got;
     struct wire_row row;
 
@@ -491,6 +493,10 @@ static void pieces_of_a_copy_come_back(void **state)
     expect_u64(got.flush, 2);
     expect_posv(&got.at, &head.at);
     expect_posv(&got.newest, &head.newest);
+    expect_u64(got.acked.count, 2);
+    expect_u64(got.acked.origin[1], 4);
+    expect_posv(&got.acked.durable[0], &head.acked.durable[0]);
+    expect_posv(&got.acked.durable[1], &head.acked.durable[1]);
     expect_bytes(got.differ, head.differ);
     expect_bytes(got.first_key, rows[0].key);
     expect_bytes(got.last_key, rows[2].key);
@@ -502,6 +508,13 @@ static void pieces_of_a_copy_come_back(void **state)
     assert_false(wire_sync_next(&got, &row));
     for (size_t len = 0; len < f->batch.len; len++)
         assert_int_equal(wire_get_sync_rows(bytes_of(f->batch.ptr, len), &got), -ERR_CORRUPT);
+    le16_store(f->batch.ptr + 9, 7); /* With the end of all only. */
+    assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    head.acked.origin[1] = 2;
+    assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
+    assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
+    head.acked.origin[1] = 4;
+    assert_int_equal(wire_build_sync_rows(&f->batch, &head, rows, 3), 0);
     le16_store(f->batch.ptr + 9, KEY_SLOTS + 1);
     assert_int_equal(wire_get_sync_rows(buf_bytes(&f->batch), &got), -ERR_CORRUPT);
     rows[2].key = rows[1].key; /* Keys must rise: else resuming would lose rows. */
