@@ -186,14 +186,16 @@ static void create_core(struct replica *r)
 int replica_create(const struct replica_options *options, struct replica **out, char *why,
                    size_t why_len)
 {
-    struct replica *r = mem_zalloc(sizeof(*r));
-
     CHECK(options->origin != 0 && !options->state->note.copying);
+    int err = replica_check_origins(options->state, options->members, why, why_len);
+    if (err != 0)
+        return err;
+    struct replica *r = mem_zalloc(sizeof(*r));
     r->options = *options;
     r->flush = r->flush_wanted = options->state->note.flush;
     r->durable_lsn = options->state->lsn;
     posv_copy(&r->newest, &options->state->note.newest);
-    const int err = replica_lease_open(r, why, why_len);
+    err = replica_lease_open(r, why, why_len);
     if (err != 0) {
         replica_lease_close(r);
         mem_free(r);
@@ -207,6 +209,7 @@ int replica_create(const struct replica_options *options, struct replica **out, 
     create_core(r);
     replica_note_changed(r);
     r->options.state = NULL; /* It was copied. */
+    r->options.members = NULL;
     *out = r;
     return 0;
 }

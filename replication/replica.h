@@ -186,6 +186,7 @@ struct replica_options {
     uint64_t incarnation;
     uint8_t group_id[WIRE_GROUP_ID_BYTES];
     const struct replica_state *state; /* Copied. */
+    const struct members *members;     /* As of now: the rows are of nobody else. */
     const struct replica_host *host;
     void *ctx;
     /* Windows, bounds and times of the core; what else is in it is not looked at. NULL: defaults.
@@ -197,7 +198,8 @@ struct replica_options {
 
 /*
  * Reads the lease: blocks a little, and so may come from the start or the control state's answer.
- * 0; -ERR_CORRUPT, -errno: of the lease; `why` then names it.
+ * 0; -ERR_CORRUPT, -errno: of the lease; -ERR_CORRUPT: what was recovered has batches of origins
+ * that are not in the membership. `why` then names it.
  */
 MUST_USE int replica_create(const struct replica_options *options, struct replica **out, char *why,
                             size_t why_len);

@@ -208,6 +208,11 @@ void replica_note_changed(struct replica *r);
 /* What the store keeps; all but covered_lsn. 0 or -ERR_CORRUPT. */
 MUST_USE int replica_note_parse(struct bytes covered, struct replica_note *out);
 
+/* What was recovered is of members, whether or not they still are. 0, or -ERR_CORRUPT with `why`.
+ */
+MUST_USE int replica_check_origins(const struct replica_state *state, const struct members *members,
+                                   char *why, size_t why_len);
+
 /* --- replica_lease.c --- */
 
 MUST_USE int replica_lease_open(struct replica *r, char *why, size_t why_len);

@@ -193,3 +193,31 @@ int replica_recover(const struct replica_recovery *rec, struct replica_state *ou
     out->bytes = r.bytes;
     return 0;
 }
+
+/* The number of an origin of which `posv` has batches, and which no member ever had; 0: none. */
+static uint8_t find_stranger(const struct posv *posv, const struct members *members)
+{
+    for (unsigned i = 0; i < posv->count; i++) {
+        if (members_find(members, posv->origin[i]) == NULL)
+            return posv->origin[i];
+    }
+    return 0;
+}
+
+int replica_check_origins(const struct replica_state *state, const struct members *members,
+                          char *why, size_t why_len)
+{
+    uint8_t stranger = find_stranger(&state->applied, members);
+
+    if (stranger == 0)
+        stranger = find_stranger(&state->note.newest, members);
+    if (stranger == 0)
+        return 0;
+    (void)snprintf(
+        why, why_len,
+        "the rows and the log of this shard have writes of member number %u, which the "
+        "group never had: the directory is damaged, or put together from several. Delete "
+        "it and start again: this node then joins anew with a copy of a peer's data",
+        stranger);
+    return -ERR_CORRUPT;
+}

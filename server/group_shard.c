@@ -275,6 +275,7 @@ static void make_replica(struct group_shard *gs)
                                       .origin = gs->members.origin,
                                       .incarnation = gs->members.incarnation,
                                       .state = &gs->state,
+                                      .members = &gs->members.members,
                                       .host = &host,
                                       .ctx = gs,
                                       .limits = &limits};

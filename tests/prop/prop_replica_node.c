@@ -255,6 +255,7 @@ static void open_replica(struct node *n)
                                             .incarnation = 100u + n->m.origin,
                                             .group_id = {7},
                                             .state = &n->state,
+                                            .members = &n->members,
                                             .host = n->host,
                                             .ctx = n->ctx,
                                             .limits = &limits,

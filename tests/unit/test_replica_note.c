@@ -105,12 +105,35 @@ static void no_byte_is_trusted(void **state UNUSED)
     }
 }
 
+/* A note may be sound and yet no member's: the core has room for the origins of members only. */
+static void rows_of_no_member_are_refused(void **state UNUSED)
+{
+    struct replica_state recovered = {0};
+    struct members members = {.epoch = 5, .count = VV_ORIGINS_MAX};
+    char why[512] = "";
+
+    for (uint8_t i = 0; i < VV_ORIGINS_MAX; i++) {
+        members.at[i] = (struct member){.origin = (uint8_t)(i + 1), .state = MEMBER_SEALED};
+        assert_int_equal(
+            posv_raise(&recovered.applied, (uint8_t)(i + 1), (struct pos){i + 1u, 100u + i}), 0);
+    }
+    assert_int_equal(replica_check_origins(&recovered, &members, why, sizeof(why)), 0);
+    members.at[0].origin = VV_ORIGINS_MAX + 1; /* Its own, of which there is nothing. */
+    assert_int_equal(replica_check_origins(&recovered, &members, why, sizeof(why)), -ERR_CORRUPT);
+    assert_non_null(strstr(why, "member number 1,"));
+    posv_init(&recovered.applied);
+    assert_int_equal(replica_check_origins(&recovered, &members, why, sizeof(why)), 0);
+    assert_int_equal(posv_raise(&recovered.note.newest, 1, (struct pos){1, 100}), 0);
+    assert_int_equal(replica_check_origins(&recovered, &members, why, sizeof(why)), -ERR_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_peers_acknowledged_is_read_again),
         cmocka_unit_test(damaged_notes_are_refused),
         cmocka_unit_test(no_byte_is_trusted),
+        cmocka_unit_test(rows_of_no_member_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
