@@ -8,10 +8,13 @@
  * covered position on a crash replays the log, and a copy goes on, and both bring it once more,
  * upon rows of which more is collected by then. (An EXPIRE of what a DEL had removed, which its
  * maker had not seen, came back as a setting without its list: the clear vector had gone.) A few of
- * them wait at a time; if more come the last is replaced, so that the first one is never put off.
+ * them wait at a time: the first, which is never put off, the last, and of those between the ones
+ * that lie the furthest apart; so `stable` is behind the store by little more than that is behind
+ * its peers.
  *
- * A heartbeat of m counts for LST when the store covers every batch up to its seq. The same holds
- * of the end of a sealed history.
+ * A heartbeat of m counts for LST when every batch up to its seq is durable here: what is replayed
+ * then is in the row that expires, which is kept until all of it is stable, or was removed there by
+ * what has seen it. The end of a sealed history counts as an ACK does.
  */
 #include <string.h>
 
@@ -24,10 +27,11 @@
 
 static void settle(struct core *core, struct peer *peer)
 {
-    const uint64_t seq = posv_get(&core->covered, peer->origin).seq;
+    const uint64_t covered = posv_get(&core->covered, peer->origin).seq;
+    const uint64_t seq = core->origins[peer->index].durable.seq;
     unsigned done = 0;
 
-    while (done < peer->acks_count && peer->acks[done].as_of_seq <= seq)
+    while (done < peer->acks_count && peer->acks[done].as_of_seq <= covered)
         posv_copy(&peer->usable, &peer->acks[done++].durable);
     peer->acks_count -= done;
     memmove(peer->acks, peer->acks + done, peer->acks_count * sizeof(peer->acks[0]));
@@ -36,6 +40,20 @@ static void settle(struct core *core, struct peer *peer)
         peer->heard_hlc = u64_max(peer->heard_hlc, peer->heard[done++].hlc);
     peer->heard_count -= done;
     memmove(peer->heard, peer->heard + done, peer->heard_count * sizeof(peer->heard[0]));
+}
+
+/* Makes room for one: of those between the first and the last, where they lie closest. */
+static void thin_acks(struct peer *peer)
+{
+    unsigned at = 1;
+
+    for (unsigned i = 2; i + 1 < peer->acks_count; i++) {
+        if (peer->acks[i + 1].as_of_seq - peer->acks[i - 1].as_of_seq <
+            peer->acks[at + 1].as_of_seq - peer->acks[at - 1].as_of_seq)
+            at = i;
+    }
+    peer->acks_count--;
+    memmove(&peer->acks[at], &peer->acks[at + 1], (peer->acks_count - at) * sizeof(peer->acks[0]));
 }
 
 void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ack)
@@ -54,7 +72,7 @@ void core_on_ack(struct core *core, struct peer *peer, const struct wire_ack *ac
     core_log_acked(core, peer);
     core_sync_acked(core, peer);
     if (peer->acks_count == ACKS_MAX)
-        peer->acks_count--;
+        thin_acks(peer);
     struct ack *place = &peer->acks[peer->acks_count++];
     place->as_of_seq = ack->as_of_seq;
     posv_copy(&place->durable, &ack->durable);

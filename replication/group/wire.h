@@ -56,7 +56,7 @@
  * that was made without knowing what the vector covers can still arrive, or be replayed.
  *
  * HEARTBEAT: "every batch of mine with an HLC up to `hlc` has a seq up to `seq`, now and after any
- * crash". It counts when the store covers everything up to `seq`. `wall` is the sender's clock in
+ * crash". It counts when everything up to `seq` is here durably. `wall` is the sender's clock in
  * milliseconds, `sent` its monotonic one; `echo` returns the receiver's last `sent` (0: none yet),
  * and `held` says for how many milliseconds it was held. The flush epoch is there for members that
  * make no batch which could tell of it. `full` is 1 if the sender has no room to take batches.

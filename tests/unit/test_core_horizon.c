@@ -36,6 +36,35 @@ static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **st
     expect_u64(vv_get(&h.stable, PEER), 0);
 }
 
+/* The store is behind PEER, and both go on: what becomes stable is not long behind the store. */
+static void acknowledgements_that_wait_lie_apart(void **state)
+{
+    struct fixture *f = *state;
+    struct core_horizons h;
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+        link_peer(f, origin);
+    for (uint64_t i = 1; i <= 160; i++) {
+        const struct posv all = posv_with(SELF, (struct pos){10 + i, HLC(0) + 10 + i});
+
+        log_local(f, 10 + i);
+        for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+            send_ack(f, origin, origin == PEER ? 5 + i : 0, &all);
+        forget_sent(f);
+    }
+    core_durable(f->core, f->lsn);
+    for (uint64_t i = 1; i <= 160; i++) {
+        struct posv covered = posv_with(SELF, (struct pos){170, HLC(0) + 170});
+
+        assert_int_equal(posv_raise(&covered, PEER, (struct pos){5 + i, HLC(i)}), 0);
+        core_covered(f->core, 15 + i, &covered);
+        core_horizons(f->core, &h);
+        const uint64_t acked = vv_get(&h.stable, SELF) - HLC(0) - 10;
+        assert_in_range(acked, i < 40 ? 1 : i - 39, i);
+    }
+    expect_u64(vv_get(&h.stable, SELF), HLC(0) + 170);
+}
+
 /* PEER is gone: it has no say, but what it made may still be replayed. */
 static void an_end_counts_when_the_store_has_all_before_it(void **state)
 {
@@ -347,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
+        CORE_TEST(acknowledgements_that_wait_lie_apart, setup_recovered),
         CORE_TEST(an_end_counts_when_the_store_has_all_before_it, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
