@@ -25,6 +25,13 @@
  */
 #define REAP_ELEMS     512
 #define REAP_COLLS_MAX 64
+/*
+ * Elements of small collections that are freed at once in one turn: a millisecond. What one command
+ * drops beyond them, thousands of keys for example, is freed as large ones are, but for what is
+ * hardly more than its key.
+ */
+#define DROP_ELEMS 16384
+#define DROP_TINY  16
 
 /* --- life --- */
 
@@ -184,6 +191,20 @@ static void free_coll(struct keyspace *ks, struct coll *coll)
     mem_free_sized(coll, sizeof(*coll));
 }
 
+/* Whether it is freed in slices. */
+static bool drops_slowly(struct keyspace *ks, const struct coll *coll)
+{
+    const uint64_t left = elems_left(coll);
+
+    /* Replay has no turns to do it in, and what FLUSHALL has set aside is nobody's turn. */
+    if (coll->grouped || ks->recovering || ks->reap_above == UINT64_MAX)
+        return false;
+    if (left > ks->reap_above)
+        return true;
+    ks->dropped += left;
+    return ks->dropped > DROP_ELEMS && left > DROP_TINY;
+}
+
 void coll_destroy(struct keyspace *ks, struct coll *coll)
 {
     coll->obj = NULL;
@@ -193,8 +214,7 @@ void coll_destroy(struct keyspace *ks, struct coll *coll)
         return;
     }
     drop_rest(ks, coll);
-    /* Replay has no turns to do it in. */
-    if (elems_left(coll) <= ks->reap_above || coll->grouped || ks->recovering) {
+    if (!drops_slowly(ks, coll)) {
         free_coll(ks, coll);
         return;
     }
@@ -232,6 +252,7 @@ static uint32_t reap(struct keyspace *ks, struct coll *coll, uint32_t max)
 
 bool ks_reap_some(struct keyspace *ks, uint64_t slice_ns)
 {
+    ks->dropped = 0;
     if (likely(ks->retired_count == 0))
         return false;
     uint32_t left =

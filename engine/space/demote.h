@@ -42,7 +42,7 @@ void ks_demote_age(struct keyspace *ks);
 
 /*
  * A step of freeing the elements of large hashes, sets and sorted sets that were deleted or written
- * over; true if more are left. For each turn: the delete itself takes the same time for any number.
+ * over, and of small ones where these were many in one turn; true if more are left. For each turn: the delete itself takes the same time for any number.
  * It ends after `slice_ns`; 0: when its part of all that waits is done. ks_demote_some does so,
  * too, as memory is short then.
  */

@@ -160,6 +160,7 @@ struct keyspace {
     struct list retired; /* Dropped collections whose elements are being freed. */
     uint32_t retired_count;
     uint64_t reap_above;     /* Elements beyond which one gets there; fewer are freed at once. */
+    uint64_t dropped;        /* Elements of others that were freed at once in this turn. */
     uint64_t large_size;     /* Of all of them, by coll.c's measure. */
     uint64_t large_credit;   /* What their turn is behind that of the keys. */
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */

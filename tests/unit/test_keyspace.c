@@ -336,6 +336,38 @@ static void test_a_large_set_is_freed_while_it_is_written(void **state)
     core_deinit(&c);
 }
 
+/*
+ * What is small was freed at once, however much of it one command dropped: DEL of a thousand keys
+ * with a thousand members each took as long as that of one with a million.
+ */
+static void test_many_small_sets_are_freed_in_steps(void **state)
+{
+    static struct core c;
+    char name[16];
+    unsigned steps = 1;
+
+    (void)state;
+    core_init(&c);
+    ks_set_reap_above(c.ks, KS_REAP_ABOVE);
+    for (unsigned k = 0; k < STRINGS; k++) {
+        const struct ks_key key = key_of(k, name);
+        add_all(&c, &key);
+    }
+    const uint64_t before = hot_bytes(&c);
+    (void)ks_reap_some(c.ks, 0); /* A turn begins. */
+    for (unsigned k = 0; k < STRINGS; k++) {
+        const struct ks_key key = key_of(k, name);
+        delete (&c, &key);
+    }
+    assert_in_range(hot_bytes(&c), before / 2, before - before / 8);
+    for (; ks_reap_some(c.ks, 0); steps++) {
+    }
+    assert_in_range(steps, 2, STRINGS);
+    assert_true(hot_bytes(&c) < before / 2);
+    write_all_now(&c);
+    core_deinit(&c);
+}
+
 /* The members that the walk shows next, at most `max`. */
 static unsigned walk_on(struct coll_walk *w, unsigned max)
 {
@@ -666,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_keys_in_use_stay_while_a_large_set_is_written),
         cmocka_unit_test(test_a_large_set_is_freed_in_steps),
         cmocka_unit_test(test_a_large_set_is_freed_while_it_is_written),
+        cmocka_unit_test(test_many_small_sets_are_freed_in_steps),
         cmocka_unit_test(test_a_set_stays_while_it_is_walked_over),
         cmocka_unit_test(test_a_walk_notices_a_change),
         cmocka_unit_test(test_removed_members_are_not_drawn_from),
