@@ -252,6 +252,12 @@ void coll_zset_shed(struct coll *coll)
     }
 }
 
+void coll_zset_uncover(struct coll *coll)
+{
+    for (uint32_t i = 0; coll->side != NULL && i < ZSET_RANGES_MAX; i++)
+        coll->side->range[i].covers = false;
+}
+
 bool coll_zset_rank(const struct coll *coll, uint64_t rank, uint64_t *out)
 {
     const uint64_t resident = zorder_count(&coll->order);

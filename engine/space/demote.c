@@ -17,6 +17,8 @@
 /* Large collections have a good part of DRAM: this share, with so much for an element. */
 #define LARGE_SHARE      4
 #define LARGE_ELEM_BYTES 64
+/* A sorted set of more members than this does not leave as a whole. */
+#define ZSET_WHOLE_SIZE 8192
 /* Parts of a turn of the hand, in which the turn of the large collections is counted. */
 #define TURN_BITS   32
 #define CURSOR_BITS (KEYTAB_CURSOR_HASH_BITS + 14)
@@ -161,6 +163,21 @@ static bool goes_in_parts(const struct obj *obj)
     return (coll->type == VT_HASH || coll->type == VT_SET) && !coll->grouped;
 }
 
+/*
+ * A sorted set leaves as a whole, as it keeps the members of ranges that were read: but not one
+ * that is so large, every member of which would be looked at first. Nobody uses it: it keeps no
+ * range any more and shrinks until it is small enough.
+ */
+static bool shrinks_first(const struct obj *obj)
+{
+    struct coll *coll = obj_coll(obj);
+
+    if (coll->type != VT_ZSET || coll->grouped || coll->large_size <= ZSET_WHOLE_SIZE)
+        return false;
+    coll_zset_uncover(coll);
+    return true;
+}
+
 static void visit(void *ctx, const struct keytab_entry *entry)
 {
     struct hand *h = ctx;
@@ -184,7 +201,7 @@ static void visit(void *ctx, const struct keytab_entry *entry)
             obj->heat--;
         return;
     }
-    if (obj->h.dirty == 0 && !(large && goes_in_parts(obj)))
+    if (obj->h.dirty == 0 && !(large && (goes_in_parts(obj) || shrinks_first(obj))))
         (void)ks_demote(h->ks, &entry->ref, false);
 }
 

@@ -10,7 +10,8 @@
  * A collection that is large in DRAM is not left to that hand, which would meet it once a turn: all
  * of these stand in a list, and each in turn lets some of its elements go, as many in all as keep
  * step with the hand, or as the time allows where the hand meets cold keys only. Hashes and sets
- * shrink that way until they are large no more; then the key goes as others do.
+ * shrink that way until they are large no more, sorted sets until they have 8,192 members; then the
+ * key goes as others do.
  *
  * While large collections wait for the write-back, and have a good part of DRAM, keys lose a touch
  * a second at most (ks_demote_age): the hand finds little then and comes round all the time.
@@ -42,9 +43,9 @@ void ks_demote_age(struct keyspace *ks);
 
 /*
  * A step of freeing the elements of large hashes, sets and sorted sets that were deleted or written
- * over, and of small ones where these were many in one turn; true if more are left. For each turn: the delete itself takes the same time for any number.
- * It ends after `slice_ns`; 0: when its part of all that waits is done. ks_demote_some does so,
- * too, as memory is short then.
+ * over, and of small ones where these were many in one turn; true if more are left. For each turn:
+ * the delete itself takes the same time for any number. It ends after `slice_ns`; 0: when its part
+ * of all that waits is done. ks_demote_some does so, too, as memory is short then.
  */
 bool ks_reap_some(struct keyspace *ks, uint64_t slice_ns);
 /* Collections of more elements than this are freed that way. Default KS_REAP_ABOVE. */

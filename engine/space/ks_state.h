@@ -363,6 +363,8 @@ void coll_zset_cover(struct keyspace *ks, struct coll *coll, const struct coll_z
 bool coll_zset_keeps(const struct coll *coll, const struct elem *elem, uint8_t *room);
 /* Memory is short: gives long and old ranges up. */
 void coll_zset_shed(struct coll *coll);
+/* Gives all ranges up. */
+void coll_zset_uncover(struct coll *coll);
 
 /* --- flight.c --- */
 

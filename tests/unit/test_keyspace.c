@@ -225,6 +225,39 @@ static void test_a_large_set_among_cold_keys_leaves_at_once(void **state)
     core_deinit(&c);
 }
 
+/*
+ * A sorted set that nobody used any more left as a whole, after all its members had been looked at:
+ * 100 ms for half a million.
+ */
+static void test_a_large_sorted_set_leaves_in_parts(void **state)
+{
+    static struct core c;
+    char name[16], member[16];
+    uint8_t score[ROW_SCORE_BYTES];
+    unsigned steps = 0;
+
+    (void)state;
+    core_init(&c);
+    const struct ks_key key = key_of(1, name);
+    mut_begin(c.mut, NOW_MS);
+    struct coll *coll = mut_coll(c.mut, &key, VT_ZSET);
+    for (unsigned i = 0; i < 5 * MANY; i++) {
+        const int len = snprintf(member, sizeof(member), "member:%u", i);
+        row_score_store(score, (double)i);
+        (void)mut_elem_set(c.mut, coll, bytes_of(member, (size_t)len),
+                           bytes_of(score, sizeof(score)));
+    }
+    (void)mut_end(c.mut);
+    write_all_now(&c);
+    for (; ks_peek_coll(c.ks, &key) != NULL; steps++) {
+        assert_in_range(steps, 0, 10 * MANY);
+        (void)ks_demote_some(c.ks, 1, SECOND);
+    }
+    assert_in_range(steps, MANY / 100, 10 * MANY);
+    chill(&c);
+    core_deinit(&c);
+}
+
 static unsigned hot_strings(struct core *c, unsigned count)
 {
     char name[16];
@@ -695,6 +728,7 @@ int main(void)
         cmocka_unit_test(test_no_slice_beside_the_callers_writes),
         cmocka_unit_test(test_a_lost_row_is_an_error),
         cmocka_unit_test(test_a_large_set_among_cold_keys_leaves_at_once),
+        cmocka_unit_test(test_a_large_sorted_set_leaves_in_parts),
         cmocka_unit_test(test_keys_in_use_stay_while_a_large_set_is_written),
         cmocka_unit_test(test_a_large_set_is_freed_in_steps),
         cmocka_unit_test(test_a_large_set_is_freed_while_it_is_written),
