@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_outline.h"
 #include "engine/value/row_plain.h"
 #include "engine/value/row_state.h"
 
@@ -238,12 +239,17 @@ int row_clip(struct bytes row, const struct vv *clear, struct buf *out)
 
 int row_clear(struct bytes row, struct vv *out)
 {
+    struct row_outline outline;
     struct row_state *state;
     int err;
 
     vv_init(out);
     if (is_simple(row))
         return 0;
+    if (row_outline_open(row, &outline)) {
+        row_outline_clear(&outline, out);
+        return 0;
+    }
     state = state_create();
     err = row_decode(row, state);
     if (err == 0 && state->poison != 0)

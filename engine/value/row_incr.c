@@ -15,6 +15,7 @@
 
 #include "engine/base/mem.h"
 
+#include "engine/value/row_outline.h"
 #include "engine/value/row_state.h"
 
 /* What all increments share. */
@@ -228,6 +229,28 @@ static int incr_int_fast(struct bytes row, int64_t delta, struct tag tag, struct
     return 1;
 }
 
+/* The own run of a number that was set, or has other runs, too. As above. */
+static int incr_int_outline(struct bytes row, int64_t delta, struct tag tag, struct buf *out,
+                            struct row_incr *result)
+{
+    struct row_outline outline;
+    struct row_outline_run old, run;
+    int64_t sum;
+
+    if (!row_outline_open(row, &outline) || (outline.parts & (PART_TYPES | PART_CTX)) != 0 ||
+        !row_outline_run(&outline, tag.origin, &old) || !row_outline_sum(&outline, &sum) ||
+        old.hlc > tag.hlc)
+        return 0;
+    run = old;
+    run.hlc = tag.hlc;
+    if (__builtin_add_overflow(sum, delta, &sum) ||
+        __builtin_add_overflow(old.isum, delta, &run.isum))
+        return 0;
+    const int err = row_outline_put_run(&outline, &old, &run, out);
+    *result = (struct row_incr){.start = run.start, .isum = run.isum, .visible = sum};
+    return err == 0 ? 1 : err;
+}
+
 int row_incr_int(struct bytes row, uint64_t now_ms, int64_t delta, struct tag tag, struct buf *out,
                  struct row_incr *out_incr)
 {
@@ -235,6 +258,8 @@ int row_incr_int(struct bytes row, uint64_t now_ms, int64_t delta, struct tag ta
     struct edit edit;
     int err = incr_int_fast(row, delta, tag, out, &result);
 
+    if (err == 0)
+        err = incr_int_outline(row, delta, tag, out, &result);
     if (err != 0) {
         if (err < 0)
             return err;

@@ -6,6 +6,7 @@
 #include "engine/base/codec.h"
 #include "engine/base/le.h"
 
+#include "engine/value/row_outline.h"
 #include "engine/value/row_state.h"
 
 #define PARTS_REMOVES (PART_RCTX | PART_RCTX_IS_CTX)
@@ -73,35 +74,10 @@ struct plain {
     uint64_t at_ms;
 };
 
-static bool vector_take(struct bytes *in, struct bytes *out)
-{
-    if (in->len < 1 || in->ptr[0] == 0 || in->ptr[0] > VV_ORIGINS_MAX)
-        return false;
-    const size_t len = (size_t)in->ptr[0] * TAG_BYTES;
-    *in = bytes_from(*in, 1);
-    if (!bytes_take(in, len, out))
-        return false;
-    for (size_t at = 0; at < len; at += TAG_BYTES) {
-        if (le64_load(out->ptr + at + 1) == 0 ||
-            (at != 0 && out->ptr[at] <= out->ptr[at - TAG_BYTES]))
-            return false;
-    }
-    return true;
-}
-
-static uint64_t vector_get(struct bytes vector, uint8_t origin)
-{
-    for (size_t at = 0; at < vector.len; at += TAG_BYTES) {
-        if (vector.ptr[at] == origin)
-            return le64_load(vector.ptr + at + 1);
-    }
-    return 0;
-}
-
 static bool vector_leq(struct bytes a, struct bytes b)
 {
     for (size_t at = 0; at < a.len; at += TAG_BYTES) {
-        if (le64_load(a.ptr + at + 1) > vector_get(b, a.ptr[at]))
+        if (le64_load(a.ptr + at + 1) > row_vector_get(b, a.ptr[at]))
             return false;
     }
     return true;
@@ -115,7 +91,7 @@ static bool value_take(struct bytes *in, struct plain *out)
     if (!bytes_take(in, SIB_HEAD_BYTES, &head) || head.ptr[0] != 1 || head.ptr[1 + TAG_BYTES] != 0)
         return false;
     out->tag = tag_load(head.ptr + 1);
-    if (tag_is_none(out->tag) || out->tag.hlc <= vector_get(out->ctx, out->tag.origin))
+    if (tag_is_none(out->tag) || out->tag.hlc <= row_vector_get(out->ctx, out->tag.origin))
         return false;
     const size_t left = in->len;
     if (varint_get(in, &len) != 0 || len % 2 != 0 || left - in->len != varint_size(len) ||
@@ -151,7 +127,7 @@ static bool plain_open(struct bytes row, struct plain *out)
         (clears != 0 && clears != PARTS_CLEARS) || (parts & (PART_SIBS | PART_EXPS)) == PART_EXPS)
         return false;
     row = bytes_from(row, ROW_GENERAL_HEAD_BYTES);
-    return vector_take(&row, &out->ctx) && (clears == 0 || vector_take(&row, &out->by)) &&
+    return row_vector_take(&row, &out->ctx) && (clears == 0 || row_vector_take(&row, &out->by)) &&
            ((parts & PART_SIBS) == 0 || value_take(&row, out)) &&
            ((parts & PART_EXPS) == 0 || expiry_take(&row, out)) && row.len == 0;
 }
@@ -186,10 +162,10 @@ static bool covers(const struct plain *p, struct bytes row)
         return true;
     if (is_value(row)) {
         const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
-        return !tag_is_none(tag) && tag.hlc <= vector_get(p->ctx, tag.origin);
+        return !tag_is_none(tag) && tag.hlc <= row_vector_get(p->ctx, tag.origin);
     }
     return is_count(row) && (p->parts & PART_RCTX) != 0 &&
-           le64_load(row.ptr + ROW_COUNT_HLC_AT) <= vector_get(p->ctx, row.ptr[1]);
+           le64_load(row.ptr + ROW_COUNT_HLC_AT) <= row_vector_get(p->ctx, row.ptr[1]);
 }
 
 static int append_value(const struct plain *p, struct buf *out)
@@ -208,6 +184,33 @@ static int append(struct bytes row, struct buf *out)
     return err == 0 ? 1 : err;
 }
 
+static bool is_coll(struct bytes row)
+{
+    return row.len == ROW_COLL_BYTES && row.ptr[0] == ROW_COLL && row.ptr[1] > VT_STRING &&
+           row.ptr[1] < VT_END && !tag_is_none(tag_load(row.ptr + ROW_COLL_TAG_AT));
+}
+
+static struct row_outline_run run_of_count(struct bytes row)
+{
+    return (struct row_outline_run){.origin = row.ptr[1],
+                                    .start = le64_load(row.ptr + ROW_COUNT_START_AT),
+                                    .hlc = le64_load(row.ptr + ROW_COUNT_HLC_AT),
+                                    .isum = (int64_t)le64_load(row.ptr + ROW_COUNT_SUM_AT)};
+}
+
+/* A GENERAL row with a count or an assertion of which it has an earlier one. */
+static int join_outline(const struct row_outline *o, struct bytes row, struct buf *out)
+{
+    if (is_count(row)) {
+        const struct row_outline_run run = run_of_count(row);
+        return row_outline_join_run(o, &run, out);
+    }
+    if (!is_coll(row) || le64_load(row.ptr + ROW_COLL_LSN_AT) != 0 ||
+        le64_load(row.ptr + ROW_COLL_COUNT_AT) != 0)
+        return 0;
+    return row_outline_join_type(o, row.ptr[1], tag_load(row.ptr + ROW_COLL_TAG_AT), out);
+}
+
 /* Of two states of one run the later one. */
 static int join_counts(struct bytes a, struct bytes b, struct buf *out)
 {
@@ -223,12 +226,6 @@ static int join_counts(struct bytes a, struct bytes b, struct buf *out)
     }
     const int64_t sum_a = (int64_t)le64_load(a.ptr + ROW_COUNT_SUM_AT);
     return append(sum_a < (int64_t)le64_load(b.ptr + ROW_COUNT_SUM_AT) ? b : a, out);
-}
-
-static bool is_coll(struct bytes row)
-{
-    return row.len == ROW_COLL_BYTES && row.ptr[0] == ROW_COLL && row.ptr[1] > VT_STRING &&
-           row.ptr[1] < VT_END && !tag_is_none(tag_load(row.ptr + ROW_COLL_TAG_AT));
 }
 
 /* Of two assertions the later tag, and of two counts the later one. */
@@ -256,6 +253,7 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
 {
     static const uint8_t dead_row[1] = {ROW_DEAD};
     const struct bytes dead = bytes_of(dead_row, sizeof(dead_row));
+    struct row_outline o;
     struct plain p;
 
     if (is_dead(existing) && (is_count(operand) || is_coll(operand)))
@@ -268,9 +266,12 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
             return 0;
         return (p.parts & PART_SIBS) != 0 ? append_value(&p, out) : append(dead, out);
     case ROW_COUNT:
-        return join_counts(existing, operand, out);
     case ROW_COLL:
-        return join_colls(existing, operand, out);
+        /* A full row has no contexts. */
+        if (row_outline_open(existing, &o))
+            return (o.parts & PART_CTX) == 0 ? join_outline(&o, operand, out) : 0;
+        return operand.ptr[0] == ROW_COUNT ? join_counts(existing, operand, out)
+                                           : join_colls(existing, operand, out);
     case ROW_DEAD:
     case ROW_VALUE:
     case ROW_VALUE_TTL:
@@ -291,15 +292,18 @@ static bool says_more(const struct plain *newer, const struct plain *older)
     return (older->parts & marks & ~newer->parts) == 0 && vector_leq(older->ctx, newer->ctx) &&
            vector_leq(older->by, newer->by) &&
            ((older->parts & PART_SIBS) == 0 ||
-            older->tag.hlc <= vector_get(newer->ctx, older->tag.origin));
+            older->tag.hlc <= row_vector_get(newer->ctx, older->tag.origin));
 }
 
 int row_plain_join(struct bytes older, struct bytes newer, struct buf *out)
 {
+    struct row_outline o;
     struct plain a, b;
 
-    if (older.len == 0 || newer.len == 0 || older.ptr[0] != newer.ptr[0])
+    if (older.len == 0 || newer.len == 0)
         return 0;
+    if (older.ptr[0] != newer.ptr[0])
+        return row_outline_open(older, &o) ? join_outline(&o, newer, out) : 0;
     if (newer.ptr[0] == ROW_COUNT)
         return join_counts(older, newer, out);
     if (newer.ptr[0] == ROW_COLL)

@@ -11,7 +11,8 @@
  *
  * Joined to a full row that is a value or a counter which its contexts cover, or nothing, it leaves
  * its value alone. Likewise two states of one counter run leave the later one, and two assertions
- * of one origin that a key is a collection of one type. These make up nearly all joins that there
+ * of one origin that a key is a collection of one type; beside other parts, too, if the row has an
+ * outline (row_outline.h). These make up nearly all joins that there
  * are; whatever else there is takes the way by states (row_merge.c), with the same result
  * (prop_value_laws compares the two).
  */

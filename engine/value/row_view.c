@@ -17,6 +17,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_outline.h"
 #include "engine/value/row_state.h"
 
 void row_state_cover(const struct row_state *s, const struct row_sib *base, uint8_t origin,
@@ -217,6 +218,10 @@ static void view_state(const struct row_state *s, uint64_t now_ms, struct row_vi
 
 int row_view_general(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
+    struct row_outline outline;
+
+    if (row_outline_open(row, &outline) && row_outline_view(&outline, out))
+        return 0;
     if (row_is_chunk(row))
         return view_chunk(row, out);
     struct row_state *state = mem_alloc(sizeof(*state));

@@ -12,6 +12,7 @@
 #include "engine/value/hll.h"
 #include "engine/value/op.h"
 #include "engine/value/row.h"
+#include "engine/value/row_outline.h"
 #include "engine/value/row_plain.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
@@ -545,6 +546,127 @@ static void rows_join_as_bytes_as_they_do_as_states(void **unused)
     assert_true(joined > 40);
 }
 
+/* --- rows that are read as bytes (row_outline.h) --- */
+
+/* The row with a part that changes nothing of what it shows, and for which it takes a state. */
+static struct buf without_outline(struct bytes row)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+    struct buf out = new_buf();
+    struct row_outline outline;
+    const struct row_floor floor = {.cut = {.origin = ORIGINS + 1, .hlc = 1},
+                                    .del_tag = tag_of(1, ORIGINS + 1)};
+
+    assert_int_equal(row_decode(row, state), 0);
+    assert_int_equal(row_add_floor(state, &floor), 0);
+    assert_int_equal(row_encode(state, &out), 0);
+    assert_false(row_outline_open(buf_bytes(&out), &outline));
+    mem_free(state);
+    return out;
+}
+
+static void expect_same_view(struct bytes row, struct bytes other)
+{
+    struct row_view a, b;
+    struct vv clear_a, clear_b;
+    const int err = row_view(other, 50, &b);
+
+    assert_int_equal(row_view(row, 50, &a), err);
+    expect_bytes(a.value, b.value);
+    assert_true(a.present == b.present && a.expired == b.expired && a.type == b.type &&
+                a.kind == b.kind && a.target_type == b.target_type);
+    assert_true(tag_eq(a.tag, b.tag) && tag_eq(a.target, b.target) &&
+                tag_eq(a.generation, b.generation));
+    assert_true(a.i == b.i && a.f == b.f && a.count == b.count && a.count_lsn == b.count_lsn &&
+                a.expire_at_ms == b.expire_at_ms);
+    assert_int_equal(row_clear(row, &clear_a), 0);
+    assert_int_equal(row_clear(other, &clear_b), 0);
+    assert_true(vv_equal(&clear_a, &clear_b));
+}
+
+static void expect_same_incr(struct laws *laws, struct bytes row, struct bytes other)
+{
+    const struct tag tag = tag_of(HLC_MAX + pick(laws, 2), (uint8_t)(1 + pick(laws, ORIGINS)));
+    const int64_t delta = pick(laws, 8) == 0 ? INT64_MAX - 3 : (int64_t)pick(laws, 200) - 100;
+    struct row_incr a, b;
+    struct buf out = new_buf(), out_other = new_buf();
+    const int err = row_incr_int(other, 50, delta, tag, &out_other, &b);
+
+    assert_int_equal(row_incr_int(row, 50, delta, tag, &out, &a), err);
+    if (err == 0) {
+        assert_true(a.start == b.start && a.isum == b.isum && a.visible == b.visible &&
+                    a.fresh == b.fresh && a.fsum.hi == b.fsum.hi && a.fsum.lo == b.fsum.lo);
+        struct buf again = without_outline(buf_bytes(&out));
+        expect_bytes(buf_bytes(&again), buf_bytes(&out_other));
+        buf_deinit(&again);
+    }
+    buf_deinit(&out);
+    buf_deinit(&out_other);
+}
+
+/* Joined with a count and with an assertion of some origin. */
+static unsigned expect_same_folds(struct laws *laws, struct bytes row)
+{
+    uint8_t raw[2][ROW_COLL_BYTES];
+    unsigned folded = 0;
+
+    for (unsigned i = 0; i < 2; i++) {
+        const struct tag tag = tag_of(1 + pick(laws, HLC_MAX + 2), (uint8_t)(1 + pick(laws, 4)));
+        const size_t len =
+            i == 0 ? row_count_store(raw[i], 1 + pick(laws, (unsigned)tag.hlc), tag,
+                                     (int64_t)pick(laws, 300) - 150)
+                   : row_coll_store(raw[i], pick(laws, 2) == 0 ? VT_HASH : VT_SET, tag, 0, 0);
+        struct buf expected = by_states(row, bytes_of(raw[i], len), true);
+        struct buf out = new_buf();
+        if (row_plain_fold(row, bytes_of(raw[i], len), &out) == 1) {
+            expect_bytes(buf_bytes(&out), buf_bytes(&expected));
+            folded++;
+        }
+        buf_deinit(&out);
+        buf_deinit(&expected);
+    }
+    return folded;
+}
+
+static unsigned expect_same_outline(struct laws *laws, struct bytes row)
+{
+    struct buf other = without_outline(row);
+    const unsigned folded = expect_same_folds(laws, row);
+
+    expect_same_view(row, buf_bytes(&other));
+    expect_same_incr(laws, row, buf_bytes(&other));
+    buf_deinit(&other);
+    return folded;
+}
+
+static void rows_are_read_as_bytes_as_they_are_as_states(void **unused)
+{
+    static struct laws laws;
+    struct row_outline outline;
+    unsigned outlines = 0, folded = 0;
+
+    (void)unused;
+    seed_rng(&laws.rng, 7);
+    for (unsigned run = 0; run < 4000; run++) {
+        struct buf full = new_buf();
+        make_rows(&laws, ROWS_MAX);
+        for (unsigned i = 0; i < laws.count; i++) {
+            struct buf next = by_states(buf_bytes(&full), buf_bytes(&laws.rows[i]), true);
+            buf_deinit(&full);
+            full = next;
+            if (!row_outline_open(buf_bytes(&full), &outline))
+                continue;
+            outlines++;
+            folded += expect_same_outline(&laws, buf_bytes(&full));
+        }
+        buf_deinit(&full);
+        drop_rows(&laws);
+    }
+    /* 5,500 and 700 as a rule. */
+    assert_true(outlines > 2000);
+    assert_true(folded > 300);
+}
+
 /* What a plain op means, part by part. */
 static void plain_state(const struct op *op, const struct batch *batch, bool is_key, uint64_t lsn,
                         struct row_state *out)
@@ -647,6 +769,7 @@ int main(void)
         cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
         cmocka_unit_test(poison_absorbs_everything),
         cmocka_unit_test(rows_join_as_bytes_as_they_do_as_states),
+        cmocka_unit_test(rows_are_read_as_bytes_as_they_are_as_states),
         cmocka_unit_test(plain_ops_have_the_operands_that_states_have),
     };
 
