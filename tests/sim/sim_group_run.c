@@ -474,7 +474,8 @@ static bool has_all(const struct gs *gs, const struct gs_member *m)
         if (!gs->lost[i] && !vv_covers(core_applied_vv(m->core), gs->history.batches[i].tag))
             return false;
     }
-    return m->durable_lsn + 1 == m->next_lsn;
+    /* Rows that hold more than a seal are still to be exchanged. */
+    return m->durable_lsn + 1 == m->next_lsn && core_may_write(m->core) != CORE_WRITE_JOINING;
 }
 
 static void trace_lacking(const struct gs *gs, const struct gs_member *m)
