@@ -369,8 +369,9 @@ MUST_USE int row_reconcile(const struct row_seen_by *a, const struct row_seen_by
  * persistently, from where replay starts, must reach beyond all of these.
  */
 struct row_horizons {
-    const struct vv *stable; /* Every member has all ops up to here. */
-    uint64_t lst;            /* HLC: every op of every origin up to here is in this row. */
+    /* Every member has all ops up to here, and all that have not seen all of these. */
+    const struct vv *stable;
+    uint64_t lst; /* HLC: every op of every origin up to here is in this row. */
     uint64_t now_ms;
     bool swept; /* The element rows that the clear vector covers are physically gone. */
     /* Of an element row: row_clearing of its key row. */

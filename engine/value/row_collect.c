@@ -3,7 +3,8 @@
  *
  * `stable` is what every member has durably. An op made after its origin had all of it has seen all
  * of it, and every op made before has arrived here, and does not come again with a replay, because
- * acknowledgements travel behind the ops of their member. So:
+ * acknowledgements travel behind the ops of their member. All other members have these by now, too:
+ * what such an op removed here, nobody shows and builds upon. So:
  *
  *     losing value        dropped when it and a greater value are stable: whatever removes the
  *                         greater one from now on has seen both. Where several are HyperLogLogs:

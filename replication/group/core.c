@@ -551,6 +551,8 @@ void core_set_members(struct core *core, const struct members *members)
     const struct member *self = members_find(members, core->options.origin);
     const bool is_new = members->epoch != core->members.epoch;
 
+    if (is_new)
+        core->firm = (struct firm){.waits = false};
     core->members = *members;
     core->self_state = self == NULL ? (uint8_t)MEMBER_SEALED : self->state;
     for (unsigned i = core->peers_count; i-- > 0;) {

@@ -12,6 +12,14 @@
  * that lie the furthest apart; so `stable` is behind the store by little more than that is behind
  * its peers.
  *
+ * What is stable by that is given out only when all peers have acknowledged, too, what was applied
+ * here when it became so: among that is every batch that had been made without it. Else a member
+ * may still show what such a batch removes. (A string E had expired, and was stable. Beside it
+ * another member had written a greater one, and removed that, before it heard of E. A third one
+ * had both values, and not yet the DEL: it showed the greater one, and an INCR on that says nothing
+ * of E. Here the DEL had come, so that E was what showed, and went; with the INCR the key came
+ * back, without a deadline.)
+ *
  * A heartbeat of m counts for LST when every batch up to its seq is durable here: what is replayed
  * then is in the row that expires, which is kept until all of it is stable, or was removed there by
  * what has seen it. The end of a sealed history counts as an ACK does.
@@ -156,9 +164,43 @@ static bool is_complete(const struct core *core, const struct member *member)
     return posv_get(&core->covered, member->origin).seq >= member->sealed_seq;
 }
 
+/* What the peer has, when nothing that it made before can still arrive; it may be replayed. */
+static const struct posv *acked_by(const struct core *core, const struct peer *peer)
+{
+    const uint64_t seq = core->origins[peer->index].durable.seq;
+    const struct posv *acked = &peer->usable;
+
+    for (unsigned i = 0; i < peer->acks_count && peer->acks[i].as_of_seq <= seq; i++)
+        acked = &peer->acks[i].durable;
+    return acked;
+}
+
+/*
+ * Leaves of `stable` what was so at a moment of which all that had been applied here is
+ * acknowledged by all peers by now: `acked` is what they all have. That need not wait for the
+ * store: what is replayed was in the row, and what shows goes only when all of it is stable.
+ */
+static void firm_up(struct core *core, const struct vv *acked, struct vv *stable)
+{
+    struct firm *firm = &core->firm;
+
+    /* Twice: in a quiet group what is stable now is firm at once. */
+    for (unsigned i = 0; i < 2; i++) {
+        if (firm->waits && !vv_leq(&firm->needs, acked))
+            break;
+        if (firm->waits)
+            vv_copy(&firm->now, &firm->next);
+        vv_copy(&firm->next, stable);
+        vv_copy(&firm->needs, &core->applied_vv);
+        firm->waits = true;
+    }
+    vv_meet(stable, &firm->now);
+}
+
 void core_horizons(struct core *core, struct core_horizons *out)
 {
     struct posv durable;
+    struct vv acked;
     struct vv vv;
 
     if (core->members.count == 0) {
@@ -172,12 +214,15 @@ void core_horizons(struct core *core, struct core_horizons *out)
     posv_to_vv(&durable, &vv);
     vv_meet(&out->stable, &vv);
     out->lst = core->now.hlc;
+    vv_copy(&acked, &core->applied_vv);
     for (unsigned i = 0; i < core->peers_count; i++) {
         struct peer *peer = core->peers[i];
 
         settle(core, peer);
         posv_to_vv(&peer->usable, &vv);
         vv_meet(&out->stable, &vv);
+        posv_to_vv(acked_by(core, peer), &vv);
+        vv_meet(&acked, &vv);
         out->lst = u64_min(out->lst, peer->heard_hlc);
     }
     for (unsigned i = 0; i < core->members.count; i++) {
@@ -189,5 +234,6 @@ void core_horizons(struct core *core, struct core_horizons *out)
             vv_init(&out->stable);
         }
     }
+    firm_up(core, &acked, &out->stable);
     out->trim_lsn = core_log_trim(core);
 }

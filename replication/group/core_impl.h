@@ -219,6 +219,14 @@ struct shared_frame {
     struct buf bytes;
 };
 
+/* What all members have, together with all that was made without it (core_horizon.c). */
+struct firm {
+    struct vv now;
+    bool waits;
+    struct vv next;  /* It will be `now` */
+    struct vv needs; /* when all peers have acknowledged this. */
+};
+
 struct core {
     struct core_options options;
     const struct core_host *host;
@@ -262,6 +270,7 @@ struct core {
     uint64_t durable_lsn;
     uint64_t covered_lsn;
     struct posv covered;
+    struct firm firm;
     struct sync syncs[SYNCS_MAX]; /* A ring. */
     unsigned syncs_first;
     unsigned syncs_count;

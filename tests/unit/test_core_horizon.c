@@ -3,19 +3,27 @@
  */
 #include "tests/unit/test_core_fixture.h"
 
+/* So much of SELF, and of PEER. */
+static struct posv all_up_to(uint64_t own_seq, uint64_t own_hlc, uint64_t seq, uint64_t hlc)
+{
+    struct posv all = posv_with(SELF, (struct pos){own_seq, own_hlc});
+
+    assert_int_equal(posv_raise(&all, PEER, (struct pos){seq, hlc}), 0);
+    return all;
+}
+
 /* The store covers so much of PEER, and what was recovered of SELF. */
 static void cover_peer(struct fixture *f, uint64_t lsn, uint64_t seq, uint64_t hlc)
 {
-    struct posv covered = posv_with(SELF, (struct pos){10, HLC(-100)});
+    const struct posv covered = all_up_to(10, HLC(-100), seq, hlc);
 
-    assert_int_equal(posv_raise(&covered, PEER, (struct pos){seq, hlc}), 0);
     core_covered(f->core, lsn, &covered);
 }
 
 static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **state)
 {
     struct fixture *f = *state;
-    struct posv all = posv_with(SELF, (struct pos){10, HLC(-100)});
+    const struct posv all = all_up_to(10, HLC(-100), 6, HLC(1));
     struct core_horizons h;
 
     for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
@@ -33,7 +41,41 @@ static void an_acknowledgement_counts_when_what_came_before_it_is_here(void **st
     cover_peer(f, 16, 6, HLC(1));
     core_horizons(f->core, &h);
     expect_u64(vv_get(&h.stable, SELF), HLC(-100));
-    expect_u64(vv_get(&h.stable, PEER), 0);
+    expect_u64(vv_get(&h.stable, PEER), HLC(1));
+}
+
+/*
+ * SELF writes a value, PEER a DEL that has not seen it, of a greater value beside it. As long as
+ * THIRD lacks the DEL it may count upon the greater value: nothing of what it lies above may go.
+ */
+static void what_all_have_counts_when_they_have_what_was_made_without_it(void **state)
+{
+    struct fixture *f = *state;
+    const struct posv before = all_up_to(10, HLC(-100), 5, HLC(-50));
+    struct core_horizons h;
+
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        link_peer(f, origin);
+        send_ack(f, origin, origin == PEER ? 5 : 0, &before);
+    }
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), HLC(-100)); /* At once: there is nothing else. */
+    log_local(f, 11);
+    send_batch(f, 6, HLC(1), tag_of(0, 0));
+    core_durable(f->core, f->lsn);
+    const struct posv all = all_up_to(11, HLC(0) + 11, 6, HLC(1));
+    const struct posv no_del = all_up_to(11, HLC(0) + 11, 5, HLC(-50));
+    core_covered(f->core, f->lsn, &all);
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++)
+        send_ack(f, origin, origin == PEER ? 6 : 0, origin == THIRD ? &no_del : &all);
+    for (unsigned i = 0; i < 2; i++) {
+        core_horizons(f->core, &h);
+        expect_u64(vv_get(&h.stable, SELF), HLC(-100));
+    }
+    send_ack(f, THIRD, 0, &all);
+    core_horizons(f->core, &h);
+    expect_u64(vv_get(&h.stable, SELF), HLC(0) + 11);
+    expect_u64(vv_get(&h.stable, PEER), HLC(1));
 }
 
 /* The store is behind PEER, and both go on: what becomes stable is not long behind the store. */
@@ -45,19 +87,19 @@ static void acknowledgements_that_wait_lie_apart(void **state)
     for (uint8_t origin = PEER; origin <= FOURTH; origin++)
         link_peer(f, origin);
     for (uint64_t i = 1; i <= 160; i++) {
-        const struct posv all = posv_with(SELF, (struct pos){10 + i, HLC(0) + 10 + i});
+        const struct posv all = all_up_to(10 + i, HLC(0) + 10 + i, 5 + i, HLC(i));
 
         log_local(f, 10 + i);
+        send_batch(f, 5 + i, HLC(i), tag_of(0, 0));
         for (uint8_t origin = PEER; origin <= FOURTH; origin++)
             send_ack(f, origin, origin == PEER ? 5 + i : 0, &all);
         forget_sent(f);
     }
     core_durable(f->core, f->lsn);
     for (uint64_t i = 1; i <= 160; i++) {
-        struct posv covered = posv_with(SELF, (struct pos){170, HLC(0) + 170});
+        const struct posv covered = all_up_to(170, HLC(0) + 170, 5 + i, HLC(i));
 
-        assert_int_equal(posv_raise(&covered, PEER, (struct pos){5 + i, HLC(i)}), 0);
-        core_covered(f->core, 15 + i, &covered);
+        core_covered(f->core, 15 + 2 * i, &covered);
         core_horizons(f->core, &h);
         const uint64_t acked = vv_get(&h.stable, SELF) - HLC(0) - 10;
         assert_in_range(acked, i < 40 ? 1 : i - 39, i);
@@ -70,7 +112,7 @@ static void an_end_counts_when_the_store_has_all_before_it(void **state)
 {
     struct fixture *f = *state;
     struct members members = three_members(6);
-    const struct posv all = posv_with(SELF, (struct pos){10, HLC(-100)});
+    const struct posv all = all_up_to(10, HLC(-100), 6, HLC(1));
     struct core_horizons h;
 
     members.at[1].state = MEMBER_SEALED;
@@ -377,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(an_acknowledgement_counts_when_what_came_before_it_is_here, setup_recovered),
         CORE_TEST(acknowledgements_that_wait_lie_apart, setup_recovered),
+        CORE_TEST(what_all_have_counts_when_they_have_what_was_made_without_it, setup_recovered),
         CORE_TEST(an_end_counts_when_the_store_has_all_before_it, setup_recovered),
         CORE_TEST(lst_is_what_all_have_promised, setup),
         CORE_TEST(nothing_is_dropped_before_the_members_are_known, setup),
