@@ -4,8 +4,8 @@
  * Few keys, all of them hot, are deleted one by one, in one batch of the log. Else the shard gets a
  * new, empty store whose covered position says that it has everything up to now; what the log
  * holds before is thereby without effect. In between the command waits, in this order, until the
- * log is durable and nothing is on its way to or from the old store. Within MULTI EXEC waits for
- * that before it begins.
+ * new store is open, the log is durable and nothing is on its way to or from the old one. Within
+ * MULTI EXEC waits for that before it begins.
  */
 #include "server/conn.h"
 #include "server/handlers.h"

@@ -565,6 +565,7 @@ int shard_close(struct shard *sh)
         (void)mailbox_drain(&sh->mailbox, MAILS_MAX);
     group_shard_destroy(sh->group);
     ks_destroy(sh->ks);
+    shard_store_drop_next(sh);
     store_close(sh->kept);
     store_close(sh->store);
     mailbox_deinit(&sh->mailbox);

@@ -41,6 +41,7 @@
 #include "server/mend.h"
 #include "server/request.h"
 #include "server/save.h"
+#include "server/shard_store.h"
 #include "server/stats.h"
 #include "server/window.h"
 
@@ -157,6 +158,7 @@ struct shard {
     char dir[4200];
     char log_dir[4300];
     uint64_t store_number;
+    struct shard_next_store next_store;
     struct pool_class retire_class; /* Closes and deletes what FLUSHALL has replaced. */
     struct pool_job retire_job;
     struct store *kept; /* Delta resync: ours, while a peer's rows come to `store`. NULL: none. */

@@ -83,8 +83,8 @@ static bool flush_small(struct shard *sh)
 static bool is_quiet(const struct shard *sh)
 {
     return !ks_busy(sh->ks) && ks_walks(sh->ks) == 0 && sh->retired == NULL &&
-           !sh->persisted_busy && !sh->save.busy && !sh->relief.busy && !sh->mend.busy &&
-           oplog_durable_lsn(sh->log) >= oplog_applied_lsn(sh->log);
+           !sh->next_store.busy && !sh->persisted_busy && !sh->save.busy && !sh->relief.busy &&
+           !sh->mend.busy && oplog_durable_lsn(sh->log) >= oplog_applied_lsn(sh->log);
 }
 
 static void await_quiet(struct shard *sh)
@@ -150,8 +150,10 @@ int shard_keep_new(struct shard *sh)
 
 bool shard_flush_ready(struct shard *sh)
 {
-    const bool ready = is_small(sh) || is_quiet(sh);
-
+    if (is_small(sh))
+        return true;
+    const bool prepared = shard_store_prepare(sh);
+    const bool ready = is_quiet(sh) && prepared;
     if (!ready)
         await_quiet(sh);
     return ready;
@@ -168,7 +170,8 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
     if (flush_small(sh))
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
-    const bool quiet = is_quiet(sh);
+    const bool prepared = must || shard_store_prepare(sh);
+    const bool quiet = is_quiet(sh) && prepared;
     if (!quiet && must) {
         (void)snprintf(why, why_len,
                        "FLUSHALL of a large data set is not possible within MULTI behind a "

@@ -53,13 +53,10 @@ static int current_write(struct shard *sh, uint64_t number)
     return file_write_atomic(path, bytes_of(line, datadir_current_print(line, number)));
 }
 
-static int open_number(struct shard *sh, uint64_t number, bool must_exist, struct store **out,
-                       char *why, size_t why_len)
+/* `dir`: the path of the store of that number. */
+static struct store_options options_of(const struct shard *sh, const char *dir, bool must_exist)
 {
-    char dir[PATH_ROOM];
-
-    store_path(sh, number, dir);
-    const struct store_options options = {
+    return (struct store_options){
         .dir = dir,
         .merge = {.merge = shard_merge_rows},
         .cache = sh->node->cache,
@@ -67,6 +64,15 @@ static int open_number(struct shard *sh, uint64_t number, bool must_exist, struc
         .buffered_reads = !sh->cfg->store_direct_reads,
         .must_exist = must_exist,
     };
+}
+
+static int open_number(struct shard *sh, uint64_t number, bool must_exist, struct store **out,
+                       char *why, size_t why_len)
+{
+    char dir[PATH_ROOM];
+
+    store_path(sh, number, dir);
+    const struct store_options options = options_of(sh, dir, must_exist);
     return store_open(&options, out, why, why_len);
 }
 
@@ -136,13 +142,74 @@ struct position {
     struct bytes covered;
 };
 
+/* --- the next one, opened in the background --- */
+
+/* Maintenance thread. */
+static void open_next(void *ctx, struct pool_job **jobs, uint32_t n)
+{
+    struct shard_next_store *next = ctx;
+    char why[STORE_WHY_BYTES];
+
+    (void)jobs;
+    CHECK(n == 1);
+    next->err = store_open(&next->options, &next->store, why, sizeof(why));
+}
+
+static void on_opened(struct mail *mail)
+{
+    struct pool_job *job = container_of(mail, struct pool_job, mail);
+
+    container_of(job, struct shard_next_store, job)->busy = false;
+}
+
+bool shard_store_prepare(struct shard *sh)
+{
+    struct shard_next_store *next = &sh->next_store;
+
+    if (next->busy || next->store != NULL || next->err != 0)
+        return !next->busy;
+    next->number = sh->store_number + 1;
+    store_path(sh, next->number, next->dir);
+    next->options = options_of(sh, next->dir, false);
+    next->busy = true;
+    pool_submit(&next->open_class, &next->job);
+    return false;
+}
+
+void shard_store_drop_next(struct shard *sh)
+{
+    struct shard_next_store *next = &sh->next_store;
+
+    if (next->store == NULL)
+        return;
+    store_close(next->store);
+    next->store = NULL;
+    IGNORE_RESULT(file_remove_tree(next->dir)); /* Removed at the next start if it stays. */
+}
+
+/* The store of this number: the one that is open already, or opens it here. */
+static int open_empty(struct shard *sh, uint64_t number, struct store **out, char *why,
+                      size_t why_len)
+{
+    struct shard_next_store *next = &sh->next_store;
+
+    CHECK(!next->busy);
+    next->err = 0;
+    if (next->store == NULL)
+        return open_number(sh, number, false, out, why, why_len);
+    CHECK(next->number == number);
+    *out = next->store;
+    next->store = NULL;
+    return 0;
+}
+
 /* An empty store that is persistent, with its covered position. */
 static int make_empty(struct shard *sh, uint64_t number, const struct position *at,
                       struct store **out, char *why, size_t why_len)
 {
     struct store_batch batch;
 
-    int err = open_number(sh, number, false, out, why, why_len);
+    int err = open_empty(sh, number, out, why, why_len);
     if (err != 0)
         return err;
     struct keylog_head head = {0};
@@ -320,6 +387,13 @@ void shard_store_init(struct shard *sh)
                                            .batch_max = 1,
                                            .run_batch = retire,
                                            .ctx = sh};
+    sh->next_store.open_class = (struct pool_class){.name = "next-store",
+                                                    .priority = POOL_BACKGROUND,
+                                                    .batch_max = 1,
+                                                    .run_batch = open_next,
+                                                    .ctx = &sh->next_store};
+    pool_add_class(sh->maintainer, &sh->next_store.open_class);
+    sh->next_store.job = (struct pool_job){.mail = {.fn = on_opened}, .reply_to = &sh->mailbox};
     pool_add_class(sh->maintainer, &sh->retire_class);
     sh->retire_job = (struct pool_job){.mail = {.fn = on_retired}, .reply_to = &sh->mailbox};
 }

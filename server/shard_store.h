@@ -12,13 +12,29 @@
 #ifndef TIERRA_SERVER_SHARD_STORE_H
 #define TIERRA_SERVER_SHARD_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "engine/base/attr.h"
 #include "engine/base/bytes.h"
 
+#include "engine/io/pool.h"
+#include "engine/store/store.h"
+
 struct shard;
+
+/* The empty store that FLUSHALL is to take, opened in the background. Fields are the module's. */
+struct shard_next_store {
+    struct pool_class open_class;
+    struct pool_job job;
+    struct store_options options;
+    struct store *store; /* NULL: none is open. */
+    uint64_t number;
+    char dir[4400];
+    int err;   /* Of the last attempt. */
+    bool busy; /* The job is under way. */
+};
 
 /* Before the others; the maintenance pool is there. */
 void shard_store_init(struct shard *sh);
@@ -42,10 +58,20 @@ MUST_USE int shard_store_keep(struct shard *sh, char *why, size_t why_len);
 MUST_USE int shard_store_restart(struct shard *sh, struct bytes covered, char *why, size_t why_len);
 
 /*
+ * Has the empty store that shard_store_renew will take opened by the maintenance thread, which
+ * takes tens of milliseconds. True: that is done, or was tried in vain, so that renew is to say
+ * why.
+ */
+bool shard_store_prepare(struct shard *sh);
+/* At the end, without a maintenance thread: closes it if it was not used. */
+void shard_store_drop_next(struct shard *sh);
+
+/*
  * Makes an empty store that covers the log up to `lsn` (`covered`: what stands with the position),
  * and from then on the one that counts; the keyspace forgets its keys. After an error nothing has
- * changed. Nothing may be under way, no retired store either. Blocks for the start of an empty
- * store; the old one is closed and deleted in the background (shard.retired).
+ * changed. Nothing may be under way, no retired store either. Blocks until the position is
+ * persistent, and for the start of an empty store if none is prepared; the old one is closed and
+ * deleted in the background (shard.retired).
  */
 MUST_USE int shard_store_renew(struct shard *sh, uint64_t lsn, struct bytes covered, char *why,
                                size_t why_len);
