@@ -268,6 +268,9 @@ void replica_tick(struct replica *r, uint64_t mono_ms, uint64_t wall_ms)
     const struct core_time time = {
         .mono_ms = mono_ms, .wall_ms = wall_ms, .hlc = replica_lease_hlc(r)};
     core_tick(r->core, &time);
+    /* Whatever others take for heard is before what is written here. */
+    if (unlikely(!core_has_begun(r->core)))
+        mut_observe(r->options.mut, core_promised_hlc(r->core));
     r->clock_ms = core_clock_ms(r->core, mono_ms, wall_ms);
     /* An idle member's promise goes on with its clock: not before the core has looked at that. */
     if (core_clock_promises(r->core)) {
@@ -372,7 +375,7 @@ void replica_set_members(struct replica *r, const struct members *members)
 {
     r->has_members = true;
     core_set_members(r->core, members);
-    /* Whatever others take for heard is before what is written here from now on. */
+    /* Also where it makes this member active. */
     mut_observe(r->options.mut, core_promised_hlc(r->core));
 }
 

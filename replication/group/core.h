@@ -349,10 +349,13 @@ void core_set_retention(struct core *core, uint64_t bytes, uint64_t ms);
 bool core_may_link(const struct core *core, uint8_t origin);
 
 /*
- * The highest HLC that any peer has promised not to use again. The HLC of a member that becomes
- * active must have observed it, or its first batches would be older than what counts as heard.
+ * The highest HLC that any peer has promised not to use again, as far as was heard since the start.
+ * The HLC of a member must have observed it before its first batch, or that would be older than
+ * what counts as heard: at each tick until it has begun, since a start forgets it.
  */
 uint64_t core_promised_hlc(const struct core *core);
+/* This member has made a batch. */
+bool core_has_begun(const struct core *core);
 
 /*
  * The time that this member goes by: its wall clock, unless that was stepped and nobody has

@@ -6,7 +6,8 @@
  * write is allowed after a start until every peer has greeted, and thereby said how many of our
  * batches it has, and gone on after our greeting; or until those that can be reached had `ask_ms`
  * to do so: a member whose peers are all away goes on after that, as it must. What is known to be
- * lost is fetched (own_lost).
+ * lost is fetched (own_lost). One that has no batch yet waits for what they promise, too: it may
+ * have restarted between that and its first batch, which must come after it.
  *
  * A peer knows even more: what we had acknowledged to it. If that is beyond what we have, floors
  * and clear vectors that we have not seen may be gone everywhere (`stable` was made of that
@@ -35,12 +36,22 @@
 
 #include "replication/group/core_impl.h"
 
+bool core_has_begun(const struct core *core)
+{
+    return core->origins[core->self].applied.seq != 0;
+}
+
+/* Who has not begun yet needs to know from when on it may (core_promised_hlc). */
 static unsigned unmet(const struct core *core)
 {
+    const bool begun = core_has_begun(core);
     unsigned count = 0;
 
-    for (unsigned i = 0; i < core->peers_count; i++)
-        count += core->peers[i]->met ? 0 : 1;
+    for (unsigned i = 0; i < core->peers_count; i++) {
+        const struct peer *peer = core->peers[i];
+
+        count += peer->met && (begun || peer->promised_hlc != 0) ? 0 : 1;
+    }
     return count;
 }
 

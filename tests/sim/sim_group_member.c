@@ -401,6 +401,8 @@ void gs_member_tick(struct gs *gs, struct gs_member *m)
 
     core_set_room(m->core, m->refuses ? CORE_ROOM_NONE : CORE_ROOM_OK);
     core_tick(m->core, &now);
+    if (!core_has_begun(m->core))
+        m->hlc = u64_max(m->hlc, core_promised_hlc(m->core));
     if (core_clock_promises(m->core) || gs->fault == GS_BLIND_CLOCK) {
         const uint64_t clock_ms = gs_clock_ms(gs, m);
 

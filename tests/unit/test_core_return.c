@@ -77,6 +77,40 @@ static void a_start_writes_when_all_peers_have_said_what_they_have_of_it(void **
     log_local(f, 11);
 }
 
+static int setup_silent(void **state)
+{
+    const struct core_options options = {
+        .origin = SELF, .incarnation = 11, .group_id = {7}, .ask_ms = 3000};
+
+    return setup_with(state, &options);
+}
+
+/* It may have become active, and heard what the others promised, before it restarted. */
+static void who_has_made_no_batch_waits_for_what_others_promise(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_heartbeat hb = {.sent_ms = 1};
+
+    assert_false(core_has_begun(f->core));
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        link_peer(f, origin);
+        go_on(f, origin);
+    }
+    tick(f, 10);
+    assert_int_equal(core_may_write(f->core), CORE_WRITE_ASKING);
+    for (uint8_t origin = PEER; origin <= FOURTH; origin++) {
+        hb.hlc = HLC(origin);
+        hb.wall_ms = f->now.wall_ms;
+        assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+        deliver(f, origin);
+    }
+    tick(f, 10);
+    expect_asked(f, 0);
+    expect_u64(core_promised_hlc(f->core), HLC(FOURTH));
+    log_local(f, 1);
+    assert_true(core_has_begun(f->core));
+}
+
 static void a_start_waits_for_peers_that_are_away_but_not_for_ever(void **state)
 {
     struct fixture *f = *state;
@@ -337,6 +371,7 @@ int main(void)
         CORE_TEST(a_start_writes_when_all_peers_have_said_what_they_have_of_it, setup_returned),
         CORE_TEST(a_start_waits_for_peers_that_are_away_but_not_for_ever, setup_returned),
         CORE_TEST(a_start_on_an_older_copy_uses_no_seq_twice, setup_returned),
+        CORE_TEST(who_has_made_no_batch_waits_for_what_others_promise, setup_silent),
         CORE_TEST(what_is_lost_of_ours_is_not_drained, setup_returned),
         CORE_TEST(nobody_ends_an_incarnation_before_he_has_greeted, setup_recovered),
         CORE_TEST(who_lacks_nothing_that_is_named_has_not_gone_back, setup_recovered),
