@@ -288,10 +288,10 @@ static void set_gate(struct conn *c)
     const bool out = c->doomed || (!c->authenticated && !acl_users_open(c->sh->users));
 
     c->allowed = c->allowed || has_begun(c);
-    /* Of one that is closed the last reply may be of any length. */
-    if (out != ((c->gate & ACL_GATE_AUTH) != 0))
-        conn_limit_output(c, out && !c->doomed);
+    const bool was_out = (c->gate & ACL_GATE_AUTH) != 0;
     c->gate = (uint8_t)((out ? ACL_GATE_AUTH : 0) | (c->user->unrestricted ? 0 : ACL_GATE_USER));
+    if (out != was_out)
+        conn_follow_limits(c);
 }
 
 static void set_user(struct conn *c, struct acl_user *user)

@@ -52,6 +52,7 @@ void config_follow_shard(struct shard *sh)
 {
     oplog_set_policy(sh->log, config_sync_policy(sh->cfg));
     client_room_follow(sh);
+    shard_follow_limits(sh);
 }
 
 /* --- budgets --- */
@@ -112,6 +113,16 @@ static bool apply_requirepass(void *ctx, const struct config *cfg, const char **
     return false;
 }
 
+static bool apply_client_limits(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    const struct node *node = ctx;
+
+    (void)cfg;
+    (void)out_reason;
+    shard_follow_limits(node->shards[0]);
+    return true;
+}
+
 static bool apply_maxclients(void *ctx, const struct config *cfg, const char **out_reason)
 {
     struct rlimit limit;
@@ -166,6 +177,8 @@ void config_hooks_register(struct node *node)
         {CONFIG_ID_lfu_log_factor, apply_eviction},
         {CONFIG_ID_lfu_decay_time, apply_eviction},
         {CONFIG_ID_requirepass, apply_requirepass},
+        {CONFIG_ID_client_output_buffer_limit, apply_client_limits},
+        {CONFIG_ID_client_query_buffer_limit, apply_client_limits},
         {CONFIG_ID_maxmemory_clients, apply_clients_room},
         {CONFIG_ID_maxclients, apply_maxclients},
         {CONFIG_ID_port, apply_listen},

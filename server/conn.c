@@ -466,14 +466,18 @@ static void on_sent(struct reactor_sock *s, int err)
     count_room(c);
 }
 
-void conn_limit_output(struct conn *c, bool stranger)
+void conn_follow_limits(struct conn *c)
 {
     /* What is there already, before RESET, may leave. The two buffers change places. */
     const size_t waiting = c->out.out.len + c->sending.len;
-    const size_t all = size_max(shard_output_bytes_max(c->sh), waiting);
+    /* Of one that is closed the last reply may be of any length. */
+    const bool stranger = (c->gate & ACL_GATE_AUTH) != 0 && !c->doomed;
+    /* The limits of listeners are looked at for each message. */
+    const size_t all = pubsub_listens(c) ? UINT32_MAX : shard_output_bytes_max(c->sh);
 
-    c->out.out.limit = stranger ? waiting + CONN_STRANGER_OUTPUT_BYTES_MAX : all;
+    c->out.out.limit = stranger ? waiting + CONN_STRANGER_OUTPUT_BYTES_MAX : size_max(all, waiting);
     c->sending.limit = c->out.out.limit;
+    c->in.limit = size_max(shard_query_bytes_max(c->sh), c->in.len);
 }
 
 /* --- life --- */

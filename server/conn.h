@@ -180,8 +180,11 @@ void conn_stop_waiting(struct conn *c);
 /* Makes sure that the replies leave at the end of this turn. */
 void conn_touch(struct conn *c);
 
-/* How much output may wait from now on: little while nobody has logged in. */
-void conn_limit_output(struct conn *c, bool stranger);
+/*
+ * How much input and output may wait from now on, by the configuration and by who it is: little
+ * while nobody has logged in. What waits already stays.
+ */
+void conn_follow_limits(struct conn *c);
 
 /*
  * End of the turn: sends what may leave. `hold_lsn`: what was collected by now must wait until the

@@ -350,6 +350,9 @@ static void on_return(struct mail *mail)
 static void set_session(struct conn *agent, const struct conn *c)
 {
     agent->out.proto = c->out.proto;
+    /* Of a connection before this one a reply may have been too long. */
+    agent->out.out.limit = shard_output_bytes_max(c->sh);
+    agent->out.failed = false;
     acl_lend(agent, c);
     agent->reply_mode = CONN_REPLY_ON;
     if (agent->name == NULL && c->name == NULL)

@@ -13,8 +13,10 @@
 #include "server/conn.h"
 #include "server/forward.h"
 #include "server/glob.h"
+#include "server/monitor.h"
 #include "server/node.h"
 #include "server/shard.h"
+#include "server/tracking.h"
 
 #define BUCKETS_MIN 64u
 
@@ -128,7 +130,7 @@ static struct pubsub_client *client_of(struct conn *c)
         c->pubsub = mem_zalloc(sizeof(*c->pubsub));
         for (int i = 0; i < PUBSUB_KINDS_COUNT; i++)
             list_init(&c->pubsub->subs[i]);
-        reply_init(&c->pubsub->held, shard_output_bytes_max(c->sh), NULL);
+        reply_init(&c->pubsub->held, UINT32_MAX, NULL);
     }
     return c->pubsub;
 }
@@ -181,7 +183,10 @@ bool pubsub_subscribe(struct conn *c, enum pubsub_kind kind, struct bytes name)
     list_push_back(&topic->subs, &sub->topic_link);
     list_push_back(&client->subs[kind], &sub->conn_link);
     topic->count++;
+    const bool first = !pubsub_listens(c);
     client->count[kind]++;
+    if (first)
+        conn_follow_limits(c);
     client->bytes += sizeof(*sub) + sizeof(*topic) + name.len;
     atomic_fetch_add(&c->sh->pubsub->subs[kind], 1);
     return true;
@@ -212,6 +217,8 @@ bool pubsub_unsubscribe(struct conn *c, enum pubsub_kind kind, struct bytes name
     if (sub == NULL)
         return false;
     remove_sub(sub);
+    if (!pubsub_listens(c))
+        conn_follow_limits(c);
     return true;
 }
 
@@ -228,6 +235,8 @@ void pubsub_leave(struct conn *c)
     reply_deinit(&c->pubsub->held);
     mem_free(c->pubsub);
     c->pubsub = NULL;
+    if (!c->closed)
+        conn_follow_limits(c);
 }
 
 uint64_t pubsub_count(const struct conn *c, enum pubsub_kind kind)
@@ -249,14 +258,14 @@ size_t pubsub_memory_bytes(const struct conn *c)
 
 /* --- messages --- */
 
-static bool over_limit(struct conn *c)
+static bool over_limit(struct conn *c, enum config_limit_class class)
 {
-    const struct config_limit *limit =
-        &c->sh->cfg->client_output_buffer_limit.class[CONFIG_LIMIT_PUBSUB];
-    const uint64_t bytes = c->out.out.len + c->sending.len + c->pubsub->held.out.len;
+    const struct config_limit *limit = &c->sh->cfg->client_output_buffer_limit.class[class];
+    const struct reply *held = c->pubsub == NULL ? NULL : &c->pubsub->held;
+    const uint64_t bytes = c->out.out.len + c->sending.len + (held == NULL ? 0 : held->out.len);
     const uint64_t now_ms = reactor_now_ms(c->sh->reactor);
 
-    if (c->out.failed || c->pubsub->held.failed ||
+    if (c->out.failed || (held != NULL && held->failed) ||
         (limit->hard_bytes != 0 && bytes > limit->hard_bytes))
         return true;
     if (limit->soft_bytes == 0 || bytes <= limit->soft_bytes) {
@@ -273,7 +282,7 @@ static bool over_limit(struct conn *c)
 static void close_slow(struct conn *c)
 {
     if (!c->out.failed)
-        LOG_NOTICE("server", "client closed: it does not read its messages id=%llu",
+        LOG_NOTICE("server", "client closed: it does not read what it is sent id=%llu",
                    (unsigned long long)c->id);
     c->out.failed = true;
     if (!c->running)
@@ -284,7 +293,7 @@ void pubsub_wrote(struct conn *c)
 {
     if (c->closed)
         return;
-    if (unlikely(over_limit(c))) {
+    if (unlikely(over_limit(c, CONFIG_LIMIT_PUBSUB))) {
         close_slow(c);
         return;
     }
@@ -297,7 +306,9 @@ void pubsub_wrote(struct conn *c)
 
 void pubsub_check_limit(struct conn *c)
 {
-    if (pubsub_listens(c) && over_limit(c))
+    const bool pushed = pubsub_listens(c) || monitor_is(c) || tracking_of(c)->on;
+
+    if (over_limit(c, pushed ? CONFIG_LIMIT_PUBSUB : CONFIG_LIMIT_NORMAL))
         close_slow(c);
 }
 

@@ -138,7 +138,10 @@ void pubsub_release(struct conn *c);
  */
 void pubsub_wrote(struct conn *c);
 
-/* Closes a connection that has been above its soft limit for too long. The timer asks. */
+/*
+ * Closes a connection, of any kind, that has been above the soft limit of its class for too long,
+ * or is above the hard one. The timer asks.
+ */
 void pubsub_check_limit(struct conn *c);
 
 /* Messages that were dropped. */

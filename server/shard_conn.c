@@ -50,6 +50,12 @@ size_t shard_output_bytes_max(const struct shard *sh)
     return hard == 0 ? UINT32_MAX : hard;
 }
 
+void shard_follow_limits(struct shard *sh)
+{
+    LIST_FOR_EACH(link, &sh->conns)
+        conn_follow_limits(LIST_ITEM(link, struct conn, link));
+}
+
 uint64_t shard_bulk_bytes_max(const struct shard *sh)
 {
     return sh->cfg->proto_max_bulk_len;
