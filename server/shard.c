@@ -509,7 +509,8 @@ static int write_rest(const struct shard *sh)
                    sh->id, ks_flush_backlog(sh->ks), seconds);
     while (err == 0 && ks_flush_needed(sh->ks) && may_write(sh, until_ns))
         err = ks_flush_batch_now(sh->ks);
-    if (err == 0 && may_write(sh, seconds == 0 ? 0 : UINT64_MAX))
+    const bool flushes = err == 0 && may_write(sh, seconds == 0 ? 0 : UINT64_MAX);
+    if (flushes)
         err = store_flush(sh->store);
     /* One that failed may stall as well, and then nothing was tried. */
     if (err == 0)
@@ -520,6 +521,9 @@ static int write_rest(const struct shard *sh)
     else if (ks_flush_needed(sh->ks))
         LOG_NOTICE("server", "the next start replays the rest shard=%u bytes=%" PRIu64, sh->id,
                    ks_flush_backlog(sh->ks));
+    else if (!flushes)
+        LOG_NOTICE("server", "the next start replays what is in the store's write buffers shard=%u",
+                   sh->id);
     return err;
 }
 

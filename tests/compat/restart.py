@@ -26,6 +26,7 @@ MANY_KEYS = 40000
 # A bound that is never reached.
 LONG = 1000000
 REST = 'the next start replays the rest'
+BUFFERS = "the next start replays what is in the store's write buffers"
 WRITES_BACK = 'writing back before the end'
 
 
@@ -120,6 +121,25 @@ def check_ends(place):
         place.check(what + ': the end of the start after it', place.end(conn, 'SAVE'), 0)
 
 
+def check_buffers(place):
+    """The store has every row, but not on disk: an end that writes nothing says so."""
+    for how, told in (['NOSAVE'], True), (['SAVE'], False):
+        conn = place.start(shutdown_timeout=LONG)
+        fill(conn, b'buffers')
+        end = time.monotonic() + WAIT_SECONDS_MAX
+        while b'dirty_rows:0\r' not in conn.call('INFO', 'tiering'):
+            if time.monotonic() > end:
+                raise SystemExit('rows are not written back')
+            time.sleep(0.05)
+        place.check('end %r' % how, place.end(conn, *how), 0)
+        log = place.server.log_text()
+        place.check('what is told at %r' % how, (BUFFERS in log, REST in log), (told, False))
+        conn = place.start()
+        place.check('replayed', place.replayed() > 0, told)
+        place.check('keys', differs(conn, b'buffers'), 0)
+        place.check('the end', place.end(conn, 'SAVE'), 0)
+
+
 def check_signals_at_once(place):
     """More than one while connections close, or while the log does."""
     for number in range(3):
@@ -161,6 +181,7 @@ def main():
     place = Place(sys.argv[1])
     try:
         check_ends(place)
+        check_buffers(place)
         check_signals_at_once(place)
         check_second_signal(place)
     finally:
