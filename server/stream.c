@@ -610,6 +610,9 @@ void stream_look(struct shard *sh)
 
     LIST_FOR_EACH_SAFE(link, &sh->streams) {
         struct stream *st = LIST_ITEM(link, struct stream, link);
+        /* Held back by CLIENT PAUSE it would take more. */
+        if (st->conn->postponed)
+            st->moved_ms = now_ms;
         const bool stalls = now_ms - st->moved_ms >= STREAM_STALL_MS;
         if (stream_walks(st) && (wanted || stalls))
             stream_walk_hurry(st);
