@@ -8,6 +8,7 @@
 #include "server/handlers.h"
 #include "server/monitor.h"
 #include "server/pubsub.h"
+#include "server/req_range.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -126,10 +127,8 @@ void cmd_select(struct request *rq)
 {
     int64_t index;
 
-    if (!num_parse_i64(rq->argv[1], &index)) {
-        reply_error(rq->out, "ERR value is not an integer or out of range");
+    if (!req_db(rq, 1, &index))
         return;
-    }
     if (index == 0)
         reply_ok(rq->out);
     else if (rq->sh->cluster)

@@ -9,6 +9,7 @@
 #include "server/handlers.h"
 #include "server/keycopy.h"
 #include "server/node.h"
+#include "server/req_range.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/txn.h"
@@ -157,7 +158,7 @@ static void expire_generic(struct request *rq, int64_t unit_ms, bool absolute)
     unsigned flags;
     const struct ks_key key = req_key(rq, 1);
 
-    if (!req_i64(rq, 2, &value) || !expire_flags(rq, &flags))
+    if (!expire_flags(rq, &flags) || !req_i64(rq, 2, &value))
         return;
     if (__builtin_mul_overflow(value, unit_ms, &at_ms) ||
         (!absolute && __builtin_add_overflow(at_ms, req_now_for_ttl(rq), &at_ms))) {
@@ -300,10 +301,8 @@ void cmd_copy(struct request *rq)
             replace = true;
         } else if (req_is(rq, i, "DB") && i + 1 < rq->argc) {
             i++;
-            if (!num_parse_i64(rq->argv[i], &db)) {
-                reply_err_not_integer(rq->out);
+            if (!req_db(rq, i, &db))
                 return;
-            }
             if (db != 0) {
                 if (rq->sh->cluster)
                     reply_error(rq->out, "ERR Copying to another database is not allowed in "

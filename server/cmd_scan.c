@@ -5,6 +5,7 @@
 #include "engine/space/resident.h"
 #include "engine/space/scan.h"
 
+#include "server/collscan.h"
 #include "server/conn.h"
 #include "server/glob.h"
 #include "server/handlers.h"
@@ -152,11 +153,7 @@ void cmd_scan(struct request *rq)
     int64_t count = 10;
     char text[NUM_I64_BYTES];
 
-    if (!num_parse_u64(rq->argv[1], &cursor)) {
-        reply_err_cursor(rq->out);
-        return;
-    }
-    if (!scan_options(rq, &k, &count))
+    if (!collscan_cursor(rq->out, rq->argv[1], &cursor) || !scan_options(rq, &k, &count))
         return;
     const uint32_t some = (uint32_t)i64_min(count, SCAN_COUNT_MAX);
     const struct ks_scan step = scan_step(rq, some, keep_key, &k);

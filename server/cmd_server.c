@@ -12,6 +12,7 @@
 #include "server/info.h"
 #include "server/monitor.h"
 #include "server/node.h"
+#include "server/req_range.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -187,8 +188,8 @@ void cmd_move(struct request *rq)
 
     if (rq->sh->cluster)
         reply_error(rq->out, "ERR MOVE is not allowed in cluster mode");
-    else if (!parse_db(rq->argv[2], &db))
-        reply_err_not_integer(rq->out);
+    else if (!req_db(rq, 2, &db))
+        return;
     else if (db != 0)
         reply_err_db_index(rq->out);
     else

@@ -70,37 +70,6 @@ void cmd_getdel(struct request *rq)
         mut_del(rq->mut, &key);
 }
 
-/* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
-void cmd_getex(struct request *rq)
-{
-    const struct ks_key key = req_key(rq, 1);
-    uint64_t at_ms = 0;
-    bool change = false;
-    if (rq->argc == 3 && req_is(rq, 2, "PERSIST")) {
-        change = true;
-    } else if (rq->argc == 4) {
-        const bool ex = req_is(rq, 2, "EX"), px = req_is(rq, 2, "PX");
-        const bool exat = req_is(rq, 2, "EXAT"), pxat = req_is(rq, 2, "PXAT");
-        if (!ex && !px && !exat && !pxat) {
-            reply_err_syntax(rq->out);
-            return;
-        }
-        if (!req_deadline(rq, 3, ex || exat ? 1000 : 1, exat || pxat, &at_ms))
-            return;
-        change = true;
-    } else if (rq->argc != 2) {
-        reply_err_syntax(rq->out);
-        return;
-    }
-    const bool exists = req_get(rq, &key) != NULL;
-    if (!get_generic(rq, &key) || !exists || !change)
-        return;
-    if (at_ms != 0 && at_ms <= rq->now_ms)
-        mut_del(rq->mut, &key);
-    else
-        mut_expire(rq->mut, &key, at_ms);
-}
-
 /* GETRANGE and SUBSTR: both ends count, negative ones from the end. */
 void cmd_getrange(struct request *rq)
 {
@@ -129,60 +98,103 @@ static bool exists(const struct request *rq, const struct ks_key *key)
     return ks_find(rq->ks, key, rq->now_ms, &obj, NULL) != KS_ABSENT;
 }
 
-struct set_options {
-    uint64_t expire_at_ms;
-    bool nx, xx, get, keepttl, expires;
+enum expiry_form {
+    NO_FORM,
+    FORM_EX,
+    FORM_PX,
+    FORM_EXAT,
+    FORM_PXAT
 };
 
-/* One EX, PX, EXAT or PXAT at argument `*i`; false if it is none of them. */
-static bool set_expiry(struct request *rq, uint32_t *i, struct set_options *o, bool *failed)
-{
-    static const struct {
-        const char *word;
-        int64_t unit_ms;
-        bool absolute;
-    } forms[] = {{"EX", 1000, false}, {"PX", 1, false}, {"EXAT", 1000, true}, {"PXAT", 1, true}};
+/* What SET and GETEX are told besides. */
+struct set_options {
+    enum expiry_form form;
+    uint32_t form_at; /* Its number's index. */
+    uint64_t expire_at_ms;
+    bool nx, xx, get, keepttl, persist;
+};
 
-    for (size_t f = 0; f < ARRAY_COUNT(forms); f++) {
-        if (!req_is(rq, *i, forms[f].word))
+/* One EX, PX, EXAT or PXAT at argument `*i`, which may come again, and then counts; false if it is
+ * none of them. */
+static bool form_parse(struct request *rq, uint32_t *i, struct set_options *o)
+{
+    static const char *const words[] = {NULL, "EX", "PX", "EXAT", "PXAT"};
+
+    for (unsigned f = FORM_EX; f <= FORM_PXAT; f++) {
+        if (!req_is(rq, *i, words[f]))
             continue;
-        if (o->expires || o->keepttl || *i + 1 >= rq->argc)
+        if ((o->form != NO_FORM && o->form != f) || o->keepttl || o->persist || *i + 1 >= rq->argc)
             return false;
-        o->expires = true;
-        (*i)++;
-        *failed = !req_deadline(rq, *i, forms[f].unit_ms, forms[f].absolute, &o->expire_at_ms);
+        o->form = (enum expiry_form)f;
+        o->form_at = ++*i;
         return true;
     }
     return false;
 }
 
-/* False after an error reply. */
-static bool set_parse(struct request *rq, struct set_options *o)
+static bool set_word(struct request *rq, uint32_t *i, struct set_options *o)
 {
-    bool failed = false;
-    uint32_t expiry_at = 0;
-
-    for (uint32_t i = 3; i < rq->argc; i++) {
-        if (req_is(rq, i, "NX") && !o->xx) {
-            o->nx = true;
-        } else if (req_is(rq, i, "XX") && !o->nx) {
-            o->xx = true;
-        } else if (req_is(rq, i, "GET")) {
-            o->get = true;
-        } else if (req_is(rq, i, "KEEPTTL") && !o->expires) {
-            o->keepttl = true;
-        } else {
-            expiry_at = i;
-            if (!set_expiry(rq, &expiry_at, o, &failed)) {
-                reply_err_syntax(rq->out);
-                return false;
-            }
-            if (failed)
-                return false;
-            i = expiry_at;
-        }
-    }
+    if (req_is(rq, *i, "NX") && !o->xx)
+        o->nx = true;
+    else if (req_is(rq, *i, "XX") && !o->nx)
+        o->xx = true;
+    else if (req_is(rq, *i, "GET"))
+        o->get = true;
+    else if (req_is(rq, *i, "KEEPTTL") && o->form == NO_FORM)
+        o->keepttl = true;
+    else
+        return form_parse(rq, i, o);
     return true;
+}
+
+static bool getex_word(struct request *rq, uint32_t *i, struct set_options *o)
+{
+    if (!req_is(rq, *i, "PERSIST") || o->form != NO_FORM)
+        return form_parse(rq, i, o);
+    o->persist = true;
+    return true;
+}
+
+/* False after an error reply. */
+static bool words_parse(struct request *rq, uint32_t first, struct set_options *o,
+                        bool (*word)(struct request *, uint32_t *, struct set_options *))
+{
+    for (uint32_t i = first; i < rq->argc; i++)
+        if (!word(rq, &i, o)) {
+            reply_err_syntax(rq->out);
+            return false;
+        }
+    return true;
+}
+
+/* False after an error reply. It comes after all words, as Redis does it. */
+static bool form_deadline(struct request *rq, struct set_options *o)
+{
+    const bool absolute = o->form == FORM_EXAT || o->form == FORM_PXAT;
+    const int64_t unit_ms = o->form == FORM_EX || o->form == FORM_EXAT ? 1000 : 1;
+
+    return o->form == NO_FORM || req_deadline(rq, o->form_at, unit_ms, absolute, &o->expire_at_ms);
+}
+
+/* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]: the number is of no interest where there
+ * is no string. */
+void cmd_getex(struct request *rq)
+{
+    struct set_options o = {0};
+    const struct ks_key key = req_key(rq, 1);
+
+    if (!words_parse(rq, 2, &o, getex_word))
+        return;
+    struct obj *obj = req_get(rq, &key);
+    if (obj != NULL && (!req_type_ok(rq, obj, VT_STRING) || !form_deadline(rq, &o)))
+        return;
+    get_generic(rq, &key);
+    if (obj == NULL || (o.form == NO_FORM && !o.persist))
+        return;
+    if (o.expire_at_ms != 0 && o.expire_at_ms <= rq->now_ms)
+        mut_del(rq->mut, &key);
+    else
+        mut_expire(rq->mut, &key, o.expire_at_ms);
 }
 
 void cmd_set(struct request *rq)
@@ -195,7 +207,7 @@ void cmd_set(struct request *rq)
         reply_ok(rq->out);
         return;
     }
-    if (!set_parse(rq, &o))
+    if (!words_parse(rq, 3, &o, set_word) || !form_deadline(rq, &o))
         return;
     if (o.nx || o.xx || o.get || o.keepttl) {
         /* Cold, unless GET or KEEPTTL have asked for it. */
@@ -211,7 +223,7 @@ void cmd_set(struct request *rq)
         if (o.keepttl && obj != NULL)
             o.expire_at_ms = ks_expire_at(obj);
     }
-    if (o.expires && o.expire_at_ms <= rq->now_ms) {
+    if (o.form != NO_FORM && o.expire_at_ms <= rq->now_ms) {
         if (exists(rq, &key))
             mut_del(rq->mut, &key);
     } else {

@@ -22,8 +22,7 @@ struct collscan {
     uint64_t shown;
 };
 
-/* As strtoul takes it: a sign may stand before it, nothing at all is 0, no blanks, no rest. */
-static bool parse_cursor(struct bytes text, uint64_t *out)
+bool collscan_parse_cursor(struct bytes text, uint64_t *out)
 {
     const bool negative = text.len != 0 && text.ptr[0] == '-';
     size_t i = negative || (text.len != 0 && text.ptr[0] == '+');
@@ -43,7 +42,7 @@ static bool parse_cursor(struct bytes text, uint64_t *out)
 
 bool collscan_cursor(struct reply *out, struct bytes text, uint64_t *cursor)
 {
-    if (parse_cursor(text, cursor))
+    if (collscan_parse_cursor(text, cursor))
         return true;
     reply_err_cursor(out);
     return false;

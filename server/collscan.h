@@ -32,7 +32,10 @@ struct collscan_options {
     uint32_t count;
 };
 
-/* Argument 2; false after an error reply. */
+/* As strtoul takes it: a sign may stand before it, nothing at all is 0, no blanks, no rest. */
+MUST_USE bool collscan_parse_cursor(struct bytes text, uint64_t *out);
+
+/* The same; false after an error reply. */
 MUST_USE bool collscan_cursor(struct reply *out, struct bytes text, uint64_t *cursor);
 
 /* Arguments from 3 on; false after an error reply. */

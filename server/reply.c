@@ -377,8 +377,10 @@ void reply_execabort_because(struct reply *r)
     while (at > 0 && out->ptr[at - 1] != '\n')
         at--;
     CHECK(out->ptr[at] == '-');
+    const bool err = out->len - at > 5 && memcmp(out->ptr + at + 1, "ERR ", 4) == 0;
+    const size_t why = at + 1 + (err ? 4 : 0);
     const int len = snprintf(text, sizeof(text), "EXECABORT Transaction discarded because of: %.*s",
-                             (int)(out->len - 2 - at - 1), (const char *)out->ptr + at + 1);
+                             (int)(out->len - 2 - why), (const char *)out->ptr + why);
     CHECK(len >= 0);
     buf_truncate(out, at);
     reply_line(r, '-', bytes_of(text, size_min((size_t)len, sizeof(text) - 1)));
@@ -393,7 +395,10 @@ void reply_error(struct reply *r, const char *format, ...)
     const int len = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     CHECK(len >= 0);
-    reply_error_bytes(r, bytes_of(text, size_min((size_t)len, sizeof(text) - 1)));
+    size_t shown = size_min((size_t)len, sizeof(text) - 1);
+    while (shown > 0 && (text[shown - 1] == '\r' || text[shown - 1] == '\n'))
+        shown--;
+    reply_error_bytes(r, bytes_of(text, shown));
 }
 
 #define REPLY_ERROR_DEFINE(name, text)            \

@@ -109,11 +109,13 @@ void reply_help(struct reply *r, const char *container, const char *const *lines
 /* --- Errors --- */
 
 /*
- * "-<text>\r\n": the text starts with the code, as "ERR syntax error". CR and LF become blanks.
+ * "-<text>\r\n": the text starts with the code, as "ERR syntax error". CR and LF become blanks;
+ * at the end of what is formatted they are left out.
  */
 void reply_error(struct reply *r, const char *format, ...) PRINTF_LIKE(2, 3);
 void reply_error_bytes(struct reply *r, struct bytes text);
-/* The error that was replied last, and nothing after it, becomes the end of "EXECABORT ...". */
+/* The error that was replied last, and nothing after it, becomes the end of "EXECABORT ...",
+ * without an "ERR ". */
 void reply_execabort_because(struct reply *r);
 
 /* Errors with a fixed text: a function for each, reply_err_<name>(r). */

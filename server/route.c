@@ -1,10 +1,9 @@
 /* Which shard runs a command; route.h has the rules. */
 #include "server/route.h"
 
-#include "engine/base/num.h"
-
 #include "engine/space/keytab.h"
 
+#include "server/collscan.h"
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/figures.h"
@@ -178,7 +177,7 @@ static uint32_t scan_owner(const struct conn *c, struct bytes text)
 {
     uint64_t cursor;
 
-    if (!num_parse_u64(text, &cursor))
+    if (!collscan_parse_cursor(text, &cursor))
         return c->sh->id; /* An error. */
     const uint64_t slot = u64_min(cursor >> KEYTAB_CURSOR_HASH_BITS, KEY_SLOTS - 1);
     return route_shard_of((uint16_t)slot, c->sh->node->shards_count);
@@ -277,6 +276,14 @@ static enum route_result blocking(struct conn *c, const struct cmd *cmd, const s
     return result;
 }
 
+/* A last key without its value is an error, which any shard can reply. */
+static bool keys_whole(const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    const uint32_t step = (uint32_t)cmd->key_step, words = (uint32_t)rc->argc - 1;
+
+    return words % step == 0;
+}
+
 enum route_result route(struct conn *c, const struct resp_cmd *rc, const struct dispatch_plan *plan)
 {
     const struct cmd *cmd = plan->cmd;
@@ -295,7 +302,7 @@ enum route_result route(struct conn *c, const struct resp_cmd *rc, const struct 
         return cross_slot(c, cmd);
     if (unlikely((cmd->flags & CMD_BLOCKING) != 0))
         return blocking(c, cmd, rc, w.owner);
-    if (w.one_shard)
+    if (w.one_shard || !keys_whole(cmd, rc))
         return to_owner(c, cmd, rc, w.owner);
     if (forward_full(c))
         return wait_for_replies(c);
