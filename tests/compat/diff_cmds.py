@@ -10,6 +10,9 @@ Before they are compared, replies pass the normalisation that the generator name
     MEMBERS   random elements: the same number, and each one of the candidates that the second
               server itself gives (by the command the generator names) before the command
     SCAN      a walk from cursor 0 to its end: as a sorted list
+    TIMES     a number that depends on now is "some"
+    EXPIRES   as they are; what expires within a millisecond is gone before the next command
+    BATCH     a transaction in one pipeline, reply by reply
 
 A command that removes at random (SPOP) is followed by what makes both servers equal again.
 
@@ -33,13 +36,21 @@ import sys
 import tempfile
 import time
 
+import gen_keys
 import gen_long
+import gen_odd
 import gen_types
 import gen_zset_list
 
 EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
+TIMES, EXPIRES, BATCH = 'times', 'expires', 'batch'
+EXPIRES_SECONDS = 0.004
+FAR_TIMES = {str(t * unit).encode() for t in gen_keys.FAR for unit in (1, 1000)}
 SKIP = 77
+# One database, as there is one here.
+REDIS_ARGS = ['--save', '', '--appendonly', 'no', '--databases', '1']
 MINIMISE_SECONDS = 60
+SHOWN_MAX = 40
 # For what hangs, not for what is slow.
 CALL_SECONDS_MAX = 100
 REFUSALS_MAX = 5000
@@ -119,6 +130,8 @@ class Conn:
 
 def normalise(reply, how):
     kind, value = reply
+    if how == TIMES and kind == ':' and int(value) > 0 and value not in FAR_TIMES:
+        return (kind, b'some')
     if not isinstance(value, list):
         # The result of PFCOUNT, which Tierra does not keep there while memory is short.
         if kind == '$' and value is not None and value.startswith(b'HYLL'):
@@ -140,10 +153,12 @@ class Gen:
     KEYS = 6
     TAGS = 0  # Hash tags; 0: keys have none.
     PIPELINES = True  # With tags.
+    WITHOUT = set()  # Commands that are not generated.
 
     def __init__(self, rng):
         self.rng = rng
         self.tag = ''
+        self.one_tag = False  # In a transaction.
 
     def new_command(self):
         """The keys of one command have one tag."""
@@ -160,7 +175,8 @@ class Gen:
 
     def any_key(self, family):
         """For commands whose keys may be anywhere."""
-        self.tag = self.new_tag()
+        if not self.one_tag:
+            self.tag = self.new_tag()
         return self.key(family)
 
     def sub(self):
@@ -231,12 +247,19 @@ class Gen:
 
 class Cmd:
     """How to compare; `pool`: the command whose reply holds all that MEMBERS may show; `heal`: what
-    makes both servers equal again, from what is left on either."""
+    makes both servers equal again, from what is left on either; `batch`: the commands of a
+    transaction."""
 
-    def __init__(self, args, how=EXACT, pool=None, heal=None, pairs=False):
+    def __init__(self, args, how=EXACT, pool=None, heal=None, pairs=False, batch=()):
         self.args, self.how, self.pool, self.heal, self.pairs = list(args), how, pool, heal, pairs
+        self.batch = list(batch)
+
+    def all(self):
+        return self.batch or [self]
 
     def __repr__(self):
+        if self.batch:
+            return '; '.join(repr(cmd) for cmd in self.batch)
         words = [str(a) for a in self.args]
         words = [w if len(w) < 200 else '%s..(%d bytes)' % (w[:40], len(a))
                  for w, a in zip(words, self.args)]
@@ -352,7 +375,7 @@ def gen_scan(g, name, key):
         options += g.rng.choice([['COUNT'], ['BAD', '1'], ['TYPE', 'hash']])
     cursor = '0'
     if g.rng.random() > 0.93:
-        cursor = g.rng.choice(['x', '-', '18446744073709551616', '1 ', ' 0'])
+        cursor = g.rng.choice(['x', '-', '18446744073709551616', '1 ', ' 0', '', '+0', '-0'])
     return Cmd([name, key, cursor] + options, SCAN, pairs=name != 'SSCAN')
 
 
@@ -361,8 +384,19 @@ GENERATORS.update(gen_zset_list.generators(Cmd, gen_scan))
 GENERATORS.update(gen_types.generators(Cmd))
 GENERATORS['long'] = lambda g: gen_long.gen_long(g, Cmd)
 GENERATORS['bits'] = lambda g: gen_long.gen_bits(g, Cmd)
+
+
+def draw_of(without):
+    """Commands of all generators but these."""
+    return lambda g: GENERATORS[g.rng.choice([n for n in GENERATORS for _ in range(WEIGHTS[n])
+                                              if n not in without])](g)
+
+
+GENERATORS.update(gen_keys.generators(Cmd, draw_of(('txn',))))
+GENERATORS['odd'] = lambda g: gen_odd.gen_odd(g, draw_of(('txn', 'odd')))
 WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'bits': 4, 'key': 1,
-           'geo': 6, 'hll': 4, 'lcs': 2, 'dump': 2, 'sort': 5}
+           'geo': 6, 'hll': 4, 'lcs': 2, 'dump': 2, 'sort': 5, 'ttl': 5, 'names': 3, 'odd': 8,
+           'txn': 2}
 FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
@@ -384,12 +418,12 @@ def generate(seed, count):
     """The commands."""
     rng = random.Random(seed)
     g = Gen(rng)
-    names = [n for n in GENERATORS for _ in range(WEIGHTS[n])]
-    cmds = []
+    draw, cmds = draw_of(()), []
     while len(cmds) < count:
         g.new_command()
-        cmd = GENERATORS[rng.choice(names)](g)
-        if not g.TAGS or names_own_keys(cmd.args):
+        cmd = draw(g)
+        if not any(one.args[0] in g.WITHOUT or (g.TAGS and not names_own_keys(one.args))
+                   for one in cmd.all()):
             cmds.append(cmd)
     return cmds
 
@@ -398,6 +432,7 @@ def generate(seed, count):
 
 def scan_all(conn, args):
     args, seen, steps = list(args), [], 0
+    at = 1 if args[0] == 'SCAN' else 2
     while True:
         kind, value = reply = conn.call(*args)
         if not isinstance(value, list) or steps > 10000:
@@ -406,7 +441,7 @@ def scan_all(conn, args):
         steps += 1
         if value[0][1] == b'0':
             return (value[1][0], seen)
-        args[2] = value[0][1]
+        args[at] = value[0][1]
 
 
 def flat(reply):
@@ -429,7 +464,7 @@ def check_members(cmd, reply, pool):
         return None
     candidates = flat(pool)
     got = flat(reply)
-    if cmd.args[0] == 'HRANDFIELD':
+    if cmd.args[0] in ('HRANDFIELD', 'ZRANDMEMBER'):
         pairs = {(candidates[i], candidates[i + 1]) for i in range(0, len(candidates) - 1, 2)}
         if len(cmd.args) == 4:
             got = list(zip(got[::2], got[1::2]))
@@ -444,8 +479,27 @@ def check_members(cmd, reply, pool):
     return None
 
 
+def run_batch(conn, cmd):
+    """The replies; those of commands that were queued are normalised as they would be alone."""
+    conn.send([one.args for one in cmd.batch])
+    out, queued = [], []
+    for one in cmd.batch:
+        reply = conn.read()
+        if reply == ('+', b'QUEUED'):
+            queued.append(one.how)
+        elif one.args[0] == 'EXEC' and isinstance(reply[1], list):
+            reply = (reply[0], [normalise(r, how) for r, how in zip(reply[1], queued)])
+        else:
+            reply = normalise(reply, one.how)
+        out.append(reply)
+    return out
+
+
 def step(a, b, cmd):
     """Runs one command on both; None if they agree, else what differs."""
+    if cmd.how == BATCH:
+        ra, rb = run_batch(a, cmd), run_batch(b, cmd)
+        return next(((x, y) for x, y in zip(ra, rb) if x != y), None)
     if cmd.how == SCAN:
         ra, rb = scan_all(a, cmd.args), scan_all(b, cmd.args)
         how = PAIRS if cmd.pairs else UNORDERED
@@ -453,6 +507,8 @@ def step(a, b, cmd):
         return None if na == nb else (na, nb)
     if cmd.how != MEMBERS:
         ra, rb = a.call(*cmd.args), b.call(*cmd.args)
+        if cmd.how == EXPIRES:
+            time.sleep(EXPIRES_SECONDS)
         na, nb = normalise(ra, cmd.how), normalise(rb, cmd.how)
         return None if na == nb else (na, nb)
     pool = b.call(*cmd.pool)
@@ -574,9 +630,25 @@ def run(place_a, place_b, cmds, cold=False, protos=(2, 3)):
             b.close()
 
 
+def related(cmds):
+    """Those that name a key of the last one, or a key of one of those."""
+    words = lambda cmd: {w for one in cmd.all() for w in one.args[1:]
+                         if isinstance(w, str) and ':' in w}
+    keys, kept = words(cmds[-1]), [cmds[-1]]
+    for cmd in reversed(cmds[:-1]):
+        if words(cmd) & keys:
+            keys |= words(cmd)
+            kept.insert(0, cmd)
+    return kept
+
+
 def minimise(place_a, place_b, cmds, cold):
-    """Leaves out what the failure does not need, in halves, quarters, ..."""
+    """Leaves out what the failure does not need: other keys, then halves, quarters, ..."""
     deadline = time.monotonic() + MINIMISE_SECONDS
+    fewer = related(cmds)
+    found = run(place_a, place_b, fewer, cold)
+    if found is not None:
+        cmds = fewer[:found[0] + 1]
     size = len(cmds) // 2
     while size >= 1 and time.monotonic() < deadline:
         at = 0
@@ -657,7 +729,10 @@ def compare(args, place_a, place_b):
     print('  redis:  %s\n  tierra: %s' % (str(wrong[0])[:1000], str(wrong[1])[:1000]))
     if not args.no_minimise:
         print('shortest that fails:')
-        for cmd in minimise(place_a, place_b, cmds[:at + 1], args.cold):
+        left = minimise(place_a, place_b, cmds[:at + 1], args.cold)
+        if len(left) > SHOWN_MAX:
+            print('   (%d commands before these)' % (len(left) - SHOWN_MAX))
+        for cmd in left[-SHOWN_MAX:]:
             print('  ', cmd)
     return 1
 
@@ -698,7 +773,7 @@ def main():
     try:
         place_a, place_b = args.port_a, args.port_b
         if place_a is None:
-            started.append(spawn([redis, '--save', '', '--appendonly', 'no'] +
+            started.append(spawn([redis, *REDIS_ARGS] +
                                  sorted_sets(args.seed), 'redis-server'))
             place_a = started[-1][2]
         if place_b is None:

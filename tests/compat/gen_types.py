@@ -30,7 +30,7 @@ class GeoDraw(Draw):
 
     def geo_key(self):
         """Not one that may be a sorted set with members at one place."""
-        family = 'geo' if self.rng.random() < 0.95 else 'hll'
+        family = 'geo' if self.rng.random() < 0.95 else 'lcs'
         return '%s:%d%s' % (family, self.rng.randrange(self.g.KEYS), self.g.tag)
 
     def distance_key(self):

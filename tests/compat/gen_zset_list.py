@@ -108,6 +108,7 @@ def several(d, family):
 def gen_zset(g, Cmd, scan):
     d, k, r = Draw(g), g.key('zset'), g.rng
     lex = d.lex_key()
+    random_of = d.one([], [g.signed()], [g.signed(), g.case('WITHSCORES')], [g.signed(), 'bad'])
     return r.choice([
         lambda: Cmd(['ZADD', k] + members(d, 4)),
         lambda: Cmd(['ZADD', k] + members(d, 12)),
@@ -147,6 +148,8 @@ def gen_zset(g, Cmd, scan):
         lambda: Cmd([d.one('BZPOPMIN', 'BZPOPMAX')] + several(d, 'zset')[1:] + ['0.001']),
         lambda: Cmd(['BZMPOP', '0.001'] + several(d, 'zset') +
                     [d.one('MIN', 'max', 'MAX', 'bad')] + d.count()),
+        lambda: Cmd(['ZRANDMEMBER', k] + random_of, 'members',
+                    pool=['ZRANGE', k, '0', '-1', 'WITHSCORES']),
         lambda: scan(g, 'ZSCAN', k),
     ])()
 

@@ -177,7 +177,7 @@ def main():
     started, status = [], 2
     more = diff_cmds.sorted_sets(args.seed)
     try:
-        started.append(spawn([redis, '--save', '', '--appendonly', 'no'] + more, 'redis-server'))
+        started.append(spawn([redis, *diff_cmds.REDIS_ARGS] + more, 'redis-server'))
         started.append(spawn([args.server] + more, 'tierra-server'))
         status = (run(args.seed, args.count, started[0][2], started[1][2]) or
                   run_sides(args.seed, started[1][2]))

@@ -19,6 +19,8 @@ sys.path.insert(0, os.path.join(HERE, '..', 'compat'))
 import diff_cmds  # noqa: E402  pylint: disable=C0413
 
 PAUSE_SECONDS = 0.05
+# Refused.
+NOT_IN_A_GROUP = {'SWAPDB', 'MOVE'}
 
 
 class Cooler(threading.Thread):
@@ -71,13 +73,14 @@ def run(args):
     # As with an even seed: a negative zero is 0, in redis-server's compact encoding; so it is here
     # as a sum of increments.
     sorted_sets = diff_cmds.sorted_sets(0)
+    diff_cmds.Gen.WITHOUT = NOT_IN_A_GROUP
     diff_cmds.Gen.TAGS = 4 * args.shards  # With tags, what can be goes in pipelines.
     options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     options.update({name[2:]: value for name, value in zip(sorted_sets[::2], sorted_sets[1::2])})
     if args.shards > 1:
         options.update({'clustering-policy': 'enterprise', 'shards': args.shards})
     process, directory, place = diff_cmds.spawn(
-        [redis, '--save', '', '--appendonly', 'no'] + sorted_sets, 'redis-server')
+        [redis, *diff_cmds.REDIS_ARGS] + sorted_sets, 'redis-server')
     try:
         with Group(args.server, args.work, options) as group:
             for m in group.make(['a', 'b', 'c', 'd', 'e'][:args.members]):
