@@ -199,7 +199,10 @@ void cmd_move(struct request *rq)
 void cmd_lolwut(struct request *rq)
 {
     static const char text[] = "Redis ver. " SESSION_REDIS_VERSION "\n";
+    int64_t version;
 
+    if (rq->argc >= 3 && req_is(rq, 1, "VERSION") && !req_i64(rq, 2, &version))
+        return;
     reply_verbatim(rq->out, bytes_cstr(text), "txt");
 }
 

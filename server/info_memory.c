@@ -103,6 +103,9 @@ static void write_scripts(struct buf *out)
 
     for (size_t i = 0; i < sizeof(zeros) / sizeof(zeros[0]); i++)
         INFO_PRINT(out, "%s:0\r\n", zeros[i]);
+    INFO_PRINT(out, "used_memory_lua_human:0B\r\n"
+                    "used_memory_vm_total_human:0B\r\n"
+                    "used_memory_scripts_human:0B\r\n");
 }
 
 void info_memory(const struct shard *sh, const struct figures *f, struct buf *out)
@@ -156,6 +159,19 @@ static void write_save(const struct save_figures *save, enum save_kind kind,
     write_seconds(out, now_s, running ? clock_wall_ms() / 1000 - save->started_s : UINT64_MAX);
 }
 
+/* No process is forked: nothing is copied on write. */
+static void write_forks(struct buf *out)
+{
+    INFO_U64(out, "current_cow_peak", 0);
+    INFO_U64(out, "current_cow_size", 0);
+    INFO_U64(out, "current_cow_size_age", 0);
+    INFO_PRINT(out, "current_fork_perc:0.00\r\n");
+    INFO_U64(out, "rdb_last_cow_size", 0);
+    INFO_U64(out, "aof_last_cow_size", 0);
+    INFO_U64(out, "module_fork_in_progress", 0);
+    INFO_U64(out, "module_fork_last_cow_size", 0);
+}
+
 void info_persistence(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     const struct save_figures *save = &f->save;
@@ -177,7 +193,7 @@ void info_persistence(const struct shard *sh, const struct figures *f, struct bu
                save->kind_err[SAVE_FLUSH] == 0 ? "ok" : "err");
     INFO_U64(out, "aof_rewrites", save->kind_count[SAVE_FLUSH]);
     INFO_PRINT(out, "aof_last_write_status:%s\r\n", f->fenced ? "err" : "ok");
-    INFO_U64(out, "module_fork_in_progress", 0);
+    write_forks(out);
     INFO_U64(out, "aof_current_size", f->log_bytes);
     INFO_U64(out, "aof_pending_rewrite", save->flush_scheduled);
     INFO_U64(out, "aof_buffer_length", f->log_buffer_bytes);

@@ -34,6 +34,7 @@ static void write_versions(const struct shard *sh, struct buf *out)
                "os:%s %s %s\r\n"
                "arch_bits:%d\r\n"
                "multiplexing_api:%s\r\n"
+               "monotonic_clock:POSIX clock_gettime\r\n"
                "atomicvar_api:c11-builtin\r\n"
                "gcc_version:%d.%d.%d\r\n",
                sh->cluster ? "cluster" : "standalone", name.sysname, name.release, name.machine,
@@ -94,6 +95,20 @@ static void write_rates(const struct figures *f, struct buf *out)
                (double)f->rate_in / 1024, (double)f->rate_out / 1024);
 }
 
+/* The allocator's memory is not moved, threads of no kind read for others, and there are no copies
+ * of masters that could expire keys. */
+static void write_absent(struct buf *out)
+{
+    static const char *const zeros[] = {
+        "total_active_defrag_time",   "current_active_defrag_time",  "active_defrag_hits",
+        "active_defrag_misses",       "active_defrag_key_hits",      "active_defrag_key_misses",
+        "slave_expires_tracked_keys", "io_threaded_reads_processed", "io_threaded_writes_processed",
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(zeros); i++)
+        INFO_PRINT(out, "%s:0\r\n", zeros[i]);
+}
+
 void info_stats(const struct shard *sh, const struct figures *f, struct buf *out)
 {
     (void)sh;
@@ -126,6 +141,7 @@ void info_stats(const struct shard *sh, const struct figures *f, struct buf *out
     INFO_U64(out, "total_error_replies", f->stats.error_replies);
     INFO_U64(out, "total_reads_processed", f->stats.reads);
     INFO_U64(out, "total_writes_processed", f->stats.writes);
+    write_absent(out);
 }
 
 /* Written on shard 0's thread, as it is shard 0's. */

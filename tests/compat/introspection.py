@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""What clients and tools read of a server itself, against redis-server 7.0.15: the names of INFO's
+fields, of CONFIG GET's options and of CLIENT LIST's fields, what HELLO, COMMAND DOCS and MEMORY
+STATS have, and the replies of administrative commands to words that are wrong or missing.
+
+Each difference stands below with its reason; one that is gone fails the test, too.
+
+usage: introspection.py --server SERVER
+"""
+
+import argparse
+import shutil
+import sys
+
+from diff_cmds import SKIP, Conn, spawn, stop
+
+SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
+            'keyspace', 'modules', 'nosuch')
+NO_AOF_FORK = 'the op log is neither rewritten by a process nor loaded from an RDB'
+INFO_MISSING = {
+    'aof_rewrites_consecutive_failures': NO_AOF_FORK, 'current_save_keys_processed': NO_AOF_FORK,
+    'current_save_keys_total': NO_AOF_FORK, 'rdb_last_load_keys_expired': NO_AOF_FORK,
+    'rdb_last_load_keys_loaded': NO_AOF_FORK,
+    'dump_payload_sanitizations': 'every payload is looked through',
+    'expire_cycle_cpu_milliseconds': 'what expired is found by an index, without a cycle',
+    'expired_stale_perc': 'likewise', 'expired_time_cap_reached_count': 'likewise',
+    'reply_buffer_shrinks': 'buffers are sized otherwise', 'reply_buffer_expands': 'likewise',
+}
+INFO_OURS = {'shards', 'tierra_version', 'aof_buffer_length', 'aof_current_size',
+             'aof_pending_rewrite', 'pubsub_messages_dropped'}
+# By the starts of their names.
+CONFIG_MISSING = {
+    'active-defrag-': 'memory is not moved', 'bind-source-addr': 'no connections to masters',
+    'masterauth': 'likewise', 'masteruser': 'likewise',
+    'replica-': 'replication is that of a group', 'slave-announce-': 'likewise',
+    'propagation-error-behavior': 'likewise', 'tls-': 'no TLS',
+}
+CONFIG_OURS = {'accept-loss', 'clustering-policy', 'group-bind', 'group-nickname',
+               'group-restart-wait', 'group-secret-file', 'io-backend', 'key-checkpoint-changes',
+               'linked-databases', 'maxflash', 'member-name', 'oplog-retention-bytes',
+               'oplog-retention-time', 'oplog-segment-bytes', 'reader-threads',
+               'replication-oom-threshold-percent', 'shards', 'store-block-cache',
+               'store-direct-reads', 'store-memtable-bytes'}
+# Values that are not the same at first.
+CONFIG_VALUES = {'appendonly': 'the op log', 'dir': '', 'unixsocket': '', 'shutdown-timeout': ''}
+
+REPLIES = '''
+HELLO 4;HELLO x;HELLO 3 AUTH;HELLO 2 BAD;HELLO 2 AUTH nosuch x;AUTH x;AUTH a b;AUTH a b c;MEMORY
+MEMORY USAGE nokey;MEMORY USAGE k SAMPLES;MEMORY USAGE k SAMPLES -1;MEMORY USAGE k BAD 1
+MEMORY HELP;MEMORY PURGE;MEMORY NOSUCH;LATENCY HELP;LATENCY LATEST;LATENCY HISTORY x
+LATENCY GRAPH x;LATENCY HISTOGRAM nosuch;LATENCY RESET x;SLOWLOG GET 0;SLOWLOG GET -2
+SLOWLOG GET x;SLOWLOG HELP;OBJECT HELP;OBJECT NOSUCH k;OBJECT FREQ k;OBJECT ENCODING k
+OBJECT REFCOUNT nokey;CLIENT NO-EVICT x;CLIENT KILL x;CLIENT KILL ID 99999;CLIENT KILL TYPE x
+CLIENT KILL ID x;CLIENT LIST TYPE x;CLIENT LIST ID;CLIENT LIST ID x;CLIENT LIST ID 99999
+CLIENT LIST BAD;CLIENT GETNAME;CLIENT REPLY x;CLIENT UNBLOCK 999;CLIENT UNBLOCK x
+CLIENT UNBLOCK 9 BAD;CLIENT NOSUCH;CLIENT PAUSE x;CLIENT PAUSE -1;CLIENT PAUSE 0 BAD
+CLIENT TRACKING x;CLIENT TRACKING on BCAST OPTIN;CLIENT TRACKING on PREFIX x;CLIENT CACHING yes
+CLIENT TRACKINGINFO;CLIENT GETREDIR;CLIENT SETINFO a b;CONFIG HELP;CONFIG GET;CONFIG GET nosuch
+CONFIG SET nosuch 1;CONFIG SET a;CONFIG SET maxmemory x;CONFIG SET timeout -1
+CONFIG SET timeout 1 timeout 2;CONFIG SET appendfsync x;CONFIG SET hz x;CONFIG SET save x
+CONFIG SET databases 5;CONFIG SET loglevel x;CONFIG SET notify-keyspace-events Q
+CONFIG SET client-output-buffer-limit x;CONFIG SET maxmemory-policy x;CONFIG RESETSTAT x
+CONFIG SET slowlog-log-slower-than x;CONFIG SET hash-max-listpack-entries -1;CONFIG REWRITE
+COMMAND HELP;COMMAND COUNT x;COMMAND GETKEYS;COMMAND GETKEYS nosuch;COMMAND GETKEYS get
+COMMAND GETKEYS ping;COMMAND GETKEYS mset a 1 b 2;COMMAND GETKEYSANDFLAGS set a b
+COMMAND INFO nosuch;COMMAND DOCS nosuch;COMMAND LIST FILTERBY x
+COMMAND LIST FILTERBY PATTERN h*y;PUBSUB HELP;PUBSUB NUMSUB;PUBSUB NUMSUB a b
+PUBSUB SHARDNUMSUB a;PUBSUB CHANNELS x y;SUBSCRIBE;ACL HELP;ACL WHOAMI;ACL GETUSER default
+ACL GETUSER no;ACL LIST;ACL USERS;ACL CAT x;ACL GENPASS x;ACL GENPASS 0;ACL DELUSER default
+ACL SETUSER u x;ACL LOG x;ACL LOG RESET;ACL LOG;ACL LOAD;ACL SAVE;ACL DRYRUN no get a
+CLUSTER HELP;CLUSTER INFO;READONLY;ASKING;WAIT x 1;WAIT 1 x;RESET x;SHUTDOWN x
+SHUTDOWN SAVE NOSAVE;SHUTDOWN ABORT;LOLWUT;LOLWUT VERSION x;LOLWUT VERSION;SAVE x;BGSAVE x
+MONITOR x;PFSELFTEST;PFSELFTEST x;FLUSHALL x;FLUSHDB x;FLUSHALL ASYNC;FLUSHDB sync;SWAPDB 0 0
+DEBUG;DEBUG JMAP;DEBUG NOSUCH;DEBUG SLEEP 0;DEBUG OBJECT nokey;DEBUG SET-ACTIVE-EXPIRE 1
+DEBUG ERROR a;DEBUG PROTOCOL double;DEBUG PROTOCOL attrib;DEBUG PROTOCOL map
+DEBUG PROTOCOL bignum;DEBUG PROTOCOL x;DEBUG STRINGMATCH-LEN 10;DEBUG LOG x;DEBUG RELOAD
+DEBUG QUICKLIST-PACKED-THRESHOLD 100b
+'''
+
+
+class Check:
+    def __init__(self):
+        self.failed = 0
+
+    def same(self, what, got, wanted):
+        if got != wanted:
+            self.failed += 1
+            print('%s: %.600s, redis-server %.600s' % (what, got, wanted))
+
+    def names(self, what, ours, theirs, known):
+        """`known`: (names that are only here, names that are only there)."""
+        self.same(what + ', only here', sorted(ours - theirs), sorted(known[0]))
+        self.same(what + ', only there', sorted(theirs - ours), sorted(known[1]))
+
+
+def info_fields(conn, section):
+    return {line.split(':')[0] for line in conn.call('INFO', section)[1].decode().split('\r\n')}
+
+
+def compare_info(check, ours, theirs):
+    found = [set().union(*(info_fields(conn, s) for s in SECTIONS)) for conn in (ours, theirs)]
+    check.names('INFO', *found, (INFO_OURS, INFO_MISSING))
+
+
+def config_of(conn):
+    pairs = [x[1] for x in conn.call('CONFIG', 'GET', '*')[1]]
+    return {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2])}
+
+
+def compare_config(check, ours, theirs):
+    a, b = config_of(ours), config_of(theirs)
+    gone = {n for n in set(b) - set(a) if n.startswith(tuple(CONFIG_MISSING))}
+    check.names('CONFIG', set(a), set(b), (CONFIG_OURS, gone))
+    for name in sorted((set(a) & set(b)) - set(CONFIG_VALUES)):
+        check.same('CONFIG ' + name, a[name], b[name])
+
+
+def client_fields(reply):
+    return [word.split('=')[0] for word in reply[1].decode().split('\n')[0].split()]
+
+
+def tree(reply):
+    """Maps and sets have no order."""
+    kind, value = reply
+    if kind == '%':
+        return {str(value[i][1]): tree(value[i + 1]) for i in range(0, len(value), 2)}
+    if isinstance(value, list):
+        elements = [tree(v) for v in value]
+        return sorted(elements, key=repr) if kind == '~' else elements
+    return value
+
+
+def compare_docs(check, ours, theirs):
+    """Of what is on both sides."""
+    a, b = (tree(conn.call('COMMAND', 'DOCS')) for conn in (ours, theirs))
+    inner = "b'subcommands'"
+    for name in sorted(set(a) & set(b)):
+        subs = a[name].pop(inner, {}), b[name].pop(inner, {})
+        check.same('COMMAND DOCS ' + name, a[name], b[name])
+        for sub in sorted(set(subs[0]) & set(subs[1])):
+            check.same('COMMAND DOCS ' + sub, subs[0][sub], subs[1][sub])
+
+
+def compare_replies(check, ours, theirs):
+    for words in REPLIES.replace('\n', ';').split(';'):
+        if words:
+            check.same(words, *(conn.call(*words.split(' ')) for conn in (ours, theirs)))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--server', required=True)
+    args = p.parse_args()
+    redis = shutil.which('redis-server')
+    if redis is None:
+        print('SKIP: there is no redis-server')
+        return SKIP
+    check, started = Check(), []
+    debug = ['--enable-debug-command', 'yes']
+    try:
+        started.append(spawn([args.server] + debug, 'tierra-server'))
+        started.append(spawn([redis, '--save', '', '--appendonly', 'no'] + debug, 'redis-server'))
+        for proto in ('2', '3'):
+            ours, theirs = (Conn(place[2]) for place in started)
+            hello = [conn.call('HELLO', proto)[1] for conn in (ours, theirs)]
+            check.same('HELLO ' + proto, [x for x in hello[0] if x[0] != ':'],
+                       [x for x in hello[1] if x[0] != ':'])
+            for conn in (ours, theirs):
+                conn.call('SET', 'k', 'v')
+            compare_info(check, ours, theirs)
+            compare_config(check, ours, theirs)
+            for words in (('CLIENT', 'LIST'), ('CLIENT', 'INFO')):
+                check.same(words, *(client_fields(c.call(*words)) for c in (ours, theirs)))
+            stats = [set(tree(c.call('MEMORY', 'STATS'))) if proto == '3' else set()
+                     for c in (ours, theirs)]
+            check.names('MEMORY STATS', *stats, (set(), set()))
+            if proto == '3':
+                compare_docs(check, ours, theirs)
+            compare_replies(check, ours, theirs)
+            ours.close()
+            theirs.close()
+    finally:
+        for process, directory, _ in started:
+            stop(process, directory, keep=False)
+    print('%d differences' % check.failed)
+    return int(check.failed != 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
