@@ -94,7 +94,8 @@ void core_on_heartbeat(struct core *core, struct peer *peer, const struct wire_h
     core_flush(core, hb->flush);
     peer->echo_ms = hb->sent_ms;
     peer->echo_at_ms = core->now.mono_ms;
-    if (hlc_ms(hb->hlc) <= PROMISE_MS_MAX)
+    /* Nobody takes for heard what is ahead of his own clock: it is a clock gone wrong. */
+    if (hlc_ms(hb->hlc) <= PROMISE_MS_MAX && !core_is_ahead(core, hb->hlc))
         peer->promised_hlc = u64_max(peer->promised_hlc, hb->hlc);
     core_clock_sample(core, peer, hb);
     core_room_heard(core, peer, hb->full);

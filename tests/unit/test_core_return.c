@@ -111,6 +111,26 @@ static void who_has_made_no_batch_waits_for_what_others_promise(void **state)
     assert_true(core_has_begun(f->core));
 }
 
+/* All that it writes would be refused by the others, who do not follow such a clock. */
+static void a_promise_from_a_clock_that_is_ahead_is_not_followed(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t limit_ms = f->now.wall_ms + CORE_AHEAD_MS_MAX;
+    struct wire_heartbeat hb = {.sent_ms = 1, .wall_ms = f->now.wall_ms};
+
+    link_peer(f, PEER);
+    go_on(f, PEER);
+    tick(f, 0);
+    hb.hlc = limit_ms << 16;
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, PEER);
+    expect_u64(core_promised_hlc(f->core), limit_ms << 16);
+    hb.hlc = (limit_ms + 1) << 16;
+    assert_int_equal(wire_put_heartbeat(&f->out, &hb), 0);
+    deliver(f, PEER);
+    expect_u64(core_promised_hlc(f->core), limit_ms << 16);
+}
+
 static void a_start_waits_for_peers_that_are_away_but_not_for_ever(void **state)
 {
     struct fixture *f = *state;
@@ -372,6 +392,7 @@ int main(void)
         CORE_TEST(a_start_waits_for_peers_that_are_away_but_not_for_ever, setup_returned),
         CORE_TEST(a_start_on_an_older_copy_uses_no_seq_twice, setup_returned),
         CORE_TEST(who_has_made_no_batch_waits_for_what_others_promise, setup_silent),
+        CORE_TEST(a_promise_from_a_clock_that_is_ahead_is_not_followed, setup_silent),
         CORE_TEST(what_is_lost_of_ours_is_not_drained, setup_returned),
         CORE_TEST(nobody_ends_an_incarnation_before_he_has_greeted, setup_recovered),
         CORE_TEST(who_lacks_nothing_that_is_named_has_not_gone_back, setup_recovered),
