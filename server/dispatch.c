@@ -554,8 +554,6 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     }
     if (unlikely(sh->group != NULL) && !group_admits(c, cmd, rc))
         return DISPATCH_DONE;
-    if (unlikely(sh->streams_shut != 0) && held_back(c, plan, rc))
-        return DISPATCH_PARKED;
     if (unlikely((flags_of(c, cmd) & CMD_DENYOOM) != 0) &&
         !fuses_ok(c, cmd, request_bytes(rc, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
@@ -563,6 +561,8 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
         queue(c, cmd, rc);
         return DISPATCH_DONE;
     }
+    if (unlikely(sh->streams_shut != 0) && held_back(c, plan, rc))
+        return DISPATCH_PARKED;
     if (((cmd->flags & CMD_WRITE) != 0 || cmd->id == CMD_ID_exec) &&
         !log_ready(c, cmd, log_bytes(rc, plan, c), &parked))
         return parked ? DISPATCH_PARKED : DISPATCH_DONE;
