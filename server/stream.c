@@ -251,7 +251,7 @@ void stream_reply_head(struct conn *c, const struct cmd *cmd)
         reply_array(&c->out, n);
 }
 
-void stream_reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
+static void reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem)
 {
     char text[REQ_TEXT_BYTES];
 
@@ -430,7 +430,7 @@ enum stream_result stream_flow(struct conn *c, const struct cmd *cmd)
         return break_off(c, ks_stream_err(st->rows));
     while (st->left != 0 && c->out.out.len <= 2 * STREAM_OUT_BYTES_MAX &&
            ks_stream_next(st->rows, &elem)) {
-        stream_reply_elem(c, cmd, &elem);
+        reply_elem(c, cmd, &elem);
         st->left--;
     }
     if (st->left == 0) {
@@ -502,7 +502,7 @@ enum stream_result stream_step(struct conn *c, const struct dispatch_plan *plan,
 {
     if (stream_walks(c->stream)) {
         *fixed = false; /* Since it began. */
-        return stream_walk_step(c, plan->cmd);
+        return stream_walk_step(c);
     }
     const bool opening = c->stream->stage == STAGE_OPENING;
     const struct dispatch_plan own = plan_of(c->sh, plan, rc);

@@ -52,6 +52,7 @@ struct stream {
     uint32_t tries;
     uint32_t keys_count;
     uint8_t stage; /* enum stream_stage */
+    uint8_t form;  /* WALKING: what is shown of each element (stream_walk.c). */
     bool full;     /* It waits for room. */
     bool storing;  /* It keeps the whole result, to store it, */
     bool keeping;  /* or to sort and show it. */
@@ -87,9 +88,8 @@ enum stream_shows {
 enum stream_result stream_counted(struct conn *c, const struct cmd *cmd, bool ended,
                                   enum stream_shows shows);
 
-/* The head of the reply, and an element of it. */
+/* The head of the reply. */
 void stream_reply_head(struct conn *c, const struct cmd *cmd);
-void stream_reply_elem(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);
 
 /* The slice that has come, and the next one. */
 enum stream_result stream_flow(struct conn *c, const struct cmd *cmd);
@@ -148,7 +148,7 @@ void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_
 
 bool stream_walks(const struct stream *st);
 /* The next slice. */
-enum stream_result stream_walk_step(struct conn *c, const struct cmd *cmd);
+enum stream_result stream_walk_step(struct conn *c);
 /* It is to end soon; as a write waits for it. */
 void stream_walk_hurry(struct stream *st);
 void stream_walk_want(struct stream *st);

@@ -17,6 +17,7 @@
 #include "engine/base/mem.h"
 
 #include "engine/space/collwalk.h"
+#include "engine/value/row.h"
 
 #include "server/conn.h"
 #include "server/request.h"
@@ -25,7 +26,7 @@
 #include "server/tracking.h"
 #include "server/zset.h"
 
-/* Of all walks together in one turn: a quarter of a millisecond. */
+/* Of all walks together in one turn. */
 #define SLICE_ELEMS 2048
 /* But each does so many at least, */
 #define SLICE_ELEMS_MIN 128
@@ -34,6 +35,27 @@
 /* Two tries of a write that is held back lie less apart. */
 #define WANTED_MS      5
 #define WANTED_LOOK_MS 2
+
+/* What is shown of each element, which is decided once: there are many. */
+enum walk_form {
+    WALK_NAMES,  /* Of a hash or set, */
+    WALK_VALUES, /* a hash, */
+    WALK_PAIRS,
+    WALK_LIST,
+    WALK_MEMBERS, /* a sorted set. */
+    WALK_SCORES
+};
+
+static enum walk_form form_of(const struct cmd *cmd, const struct coll *coll, bool scores)
+{
+    if (coll->type == VT_LIST)
+        return WALK_LIST;
+    if (coll->type == VT_ZSET)
+        return scores ? WALK_SCORES : WALK_MEMBERS;
+    if (cmd->id == CMD_ID_hgetall)
+        return WALK_PAIRS;
+    return cmd->id == CMD_ID_hvals ? WALK_VALUES : WALK_NAMES;
+}
 
 static bool may_walk(const struct request *rq, const struct coll *coll)
 {
@@ -70,6 +92,7 @@ bool stream_walk_begin(struct request *rq, struct coll *coll, const struct strea
     st->left = range->n;
     st->scores = range->scores;
     st->stage = STAGE_WALKING;
+    st->form = (uint8_t)form_of(rq->cmd, coll, range->scores);
     coll_walk_begin(rq->ks, coll, range->skip, range->back, &st->walk);
     c->stream = st;
     list_push_back(&sh->streams, &st->link);
@@ -112,12 +135,86 @@ static enum stream_result break_off(struct conn *c)
     return STREAM_DONE;
 }
 
-enum stream_result stream_walk_step(struct conn *c, const struct cmd *cmd)
+/* --- elements: each function writes up to `n`, until `r` has `bytes`, and returns how many not ---
+ */
+
+static ALWAYS_INLINE void reply_row(struct reply *r, struct bytes row)
+{
+    struct row_view view;
+    char text[ROW_TEXT_BYTES];
+
+    if (likely(row.len >= ROW_VALUE_AT && row.ptr[0] == ROW_VALUE)) {
+        reply_bulk(r, bytes_of(row.ptr + ROW_VALUE_AT, row.len - ROW_VALUE_AT));
+        return;
+    }
+    /* Rows are checked when they are installed. */
+    CHECK(row_view(row, 0, &view) == 0);
+    reply_bulk(r, row_text(&view, text));
+}
+
+static ALWAYS_INLINE uint64_t reply_table(struct reply *r, struct coll_walk *w, uint64_t n,
+                                          size_t bytes, bool names, bool values)
+{
+    for (; n != 0 && r->out.len < bytes; n--) {
+        const struct elem *elem = coll_walk_elem(w);
+        CHECK(elem != NULL);
+        if (names)
+            reply_bulk(r, elem_sub(elem));
+        if (values)
+            reply_row(r, elem_row(elem));
+    }
+    return n;
+}
+
+static uint64_t reply_list(struct reply *r, struct coll_walk *w, uint64_t n, size_t bytes)
+{
+    struct bytes row;
+
+    for (; n != 0 && r->out.len < bytes; n--) {
+        CHECK(coll_walk_row(w, &row));
+        reply_row(r, row);
+    }
+    return n;
+}
+
+static ALWAYS_INLINE uint64_t reply_order(struct reply *r, struct coll_walk *w, uint64_t n,
+                                          size_t bytes, bool scores)
+{
+    const bool nested = scores && r->proto == 3;
+    double score;
+
+    for (; n != 0 && r->out.len < bytes; n--) {
+        const struct elem *elem = coll_walk_scored(w, &score);
+        CHECK(elem != NULL);
+        zset_reply(r, elem_sub(elem), score, scores, nested);
+    }
+    return n;
+}
+
+static uint64_t reply_some(struct reply *r, struct stream *st, uint64_t n, size_t bytes)
+{
+    switch ((enum walk_form)st->form) {
+    case WALK_NAMES:
+        return reply_table(r, &st->walk, n, bytes, true, false);
+    case WALK_VALUES:
+        return reply_table(r, &st->walk, n, bytes, false, true);
+    case WALK_PAIRS:
+        return reply_table(r, &st->walk, n, bytes, true, true);
+    case WALK_LIST:
+        return reply_list(r, &st->walk, n, bytes);
+    case WALK_MEMBERS:
+        return reply_order(r, &st->walk, n, bytes, false);
+    case WALK_SCORES:
+        return reply_order(r, &st->walk, n, bytes, true);
+    }
+    UNREACHABLE();
+}
+
+enum stream_result stream_walk_step(struct conn *c)
 {
     struct stream *st = c->stream;
-    struct ks_stream_elem elem;
     const uint64_t share = SLICE_ELEMS / ks_walks(c->sh->ks);
-    uint64_t n = u64_min(st->left, u64_max(share, SLICE_ELEMS_MIN));
+    const uint64_t n = u64_min(st->left, u64_max(share, SLICE_ELEMS_MIN));
     const size_t bytes_max = c->out.out.len + SLICE_BYTES;
 
     if (!coll_walk_holds(&st->walk))
@@ -127,12 +224,7 @@ enum stream_result stream_walk_step(struct conn *c, const struct cmd *cmd)
         return STREAM_PARKED;
     }
     st->moved_ms = reactor_now_ms(c->sh->reactor);
-    st->left -= n;
-    for (; n != 0 && c->out.out.len < bytes_max; n--) {
-        CHECK(coll_walk_next(&st->walk, &elem));
-        stream_reply_elem(c, cmd, &elem);
-    }
-    st->left += n;
+    st->left -= n - reply_some(&c->out, st, n, bytes_max);
     if (st->left == 0 || c->out.failed) {
         stream_drop(c);
         return STREAM_DONE;

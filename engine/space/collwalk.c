@@ -30,58 +30,36 @@ bool coll_walk_holds(const struct coll_walk *w)
     return w->coll->retired || w->coll->lsn == w->lsn;
 }
 
-static void show_row(struct bytes row, struct ks_stream_elem *out)
+const struct elem *coll_walk_elem(struct coll_walk *w)
 {
-    /* Rows are checked when they are installed. */
-    CHECK(row_view(row, 0, &out->view) == 0);
+    return coll_iter_next(&w->at.all);
 }
 
-static bool next_of_all(struct coll_walk *w, struct ks_stream_elem *out)
-{
-    const struct elem *elem = coll_iter_next(&w->at.all);
-
-    if (elem == NULL)
-        return false;
-    out->sub = elem_sub(elem);
-    if (w->coll->type == VT_HASH)
-        show_row(elem_row(elem), out);
-    return true;
-}
-
-static void next_of_list(struct coll_walk *w, struct ks_stream_elem *out)
+bool coll_walk_row(struct coll_walk *w, struct bytes *out)
 {
     struct listq_at *at = &w->at.list;
 
-    show_row(at->row, out);
+    if (!w->any)
+        return false;
+    *out = at->row;
     if (w->back)
         listq_prev(&w->coll->seq, at);
     else
         listq_next(&w->coll->seq, at);
     w->any = listq_valid(at);
+    return true;
 }
 
-static void next_of_order(struct coll_walk *w, struct ks_stream_elem *out)
+const struct elem *coll_walk_scored(struct coll_walk *w, double *score)
 {
     struct zorder_pos *at = &w->at.order;
+    const struct elem *elem = at->elem;
 
-    out->sub = elem_sub(at->elem);
-    out->score = at->score;
-    w->any = w->back ? zorder_prev(at) : zorder_next(at);
-}
-
-bool coll_walk_next(struct coll_walk *w, struct ks_stream_elem *out)
-{
-    const uint8_t type = w->coll->type;
-
-    if (type == VT_HASH || type == VT_SET)
-        return next_of_all(w, out);
     if (!w->any)
-        return false;
-    if (type == VT_LIST)
-        next_of_list(w, out);
-    else
-        next_of_order(w, out);
-    return true;
+        return NULL;
+    *score = at->score;
+    w->any = w->back ? zorder_prev(at) : zorder_next(at);
+    return elem;
 }
 
 void coll_walk_end(struct keyspace *ks, struct coll_walk *w)

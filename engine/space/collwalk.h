@@ -17,9 +17,9 @@
 #include <stdint.h>
 
 #include "engine/base/attr.h"
+#include "engine/base/bytes.h"
 
 #include "engine/space/coll.h"
-#include "engine/space/collstream.h"
 
 struct keyspace;
 
@@ -46,8 +46,13 @@ void coll_walk_begin(struct keyspace *ks, struct coll *coll, uint64_t skip, bool
 /* False: it was changed meanwhile, and the walk can only end. */
 bool coll_walk_holds(const struct coll_walk *w);
 
-/* The next element, valid until the walk ends; false behind the last. */
-MUST_USE bool coll_walk_next(struct coll_walk *w, struct ks_stream_elem *out);
+/*
+ * The next element of a hash or set; of a list, its row; of a sorted set, with its score. Valid
+ * until the walk ends; NULL or false behind the last.
+ */
+MUST_USE const struct elem *coll_walk_elem(struct coll_walk *w);
+MUST_USE bool coll_walk_row(struct coll_walk *w, struct bytes *out);
+MUST_USE const struct elem *coll_walk_scored(struct coll_walk *w, double *score);
 
 /* Nothing happens if there is none. */
 void coll_walk_end(struct keyspace *ks, struct coll_walk *w);

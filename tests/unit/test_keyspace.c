@@ -404,11 +404,11 @@ static void test_many_small_sets_are_freed_in_steps(void **state)
 /* The members that the walk shows next, at most `max`. */
 static unsigned walk_on(struct coll_walk *w, unsigned max)
 {
-    struct ks_stream_elem elem;
+    const struct elem *elem;
     unsigned n = 0;
 
-    for (; n < max && coll_walk_next(w, &elem); n++)
-        assert_true(elem.sub.len > sizeof("member:") - 1);
+    for (; n < max && (elem = coll_walk_elem(w)) != NULL; n++)
+        assert_true(elem_sub(elem).len > sizeof("member:") - 1);
     return n;
 }
 
