@@ -14,6 +14,7 @@
 
 struct change {
     enum config_id id;
+    const char *name; /* The option's, or the alias by which it was asked for. */
     const struct config_option *opt;
     union config_value value; /* New before the exchange, old after. */
     bool same;                /* The value is the one that is there already. */
@@ -49,17 +50,18 @@ static int find_options(const struct config *cfg, const struct bytes *pairs, siz
         const struct bytes name = pairs[2 * i];
         struct change *change = &changes[i];
 
-        if (!config_find(name, &change->id))
+        change->name = config_find_name(name, &change->id);
+        if (change->name == NULL)
             return config_fail(err, "Unknown option or number of arguments for CONFIG SET - '%.*s'",
                                (int)size_min(name.len, ECHO_BYTES_MAX), (const char *)name.ptr);
         change->opt = config_option(change->id);
         if ((change->opt->flags & CONFIG_FROZEN) != 0)
-            return set_fail(err, change->opt->name, "can't set immutable config");
+            return set_fail(err, change->name, "can't set immutable config");
         if ((change->opt->flags & CONFIG_PROTECTED) != 0 && !protected_allowed(cfg, local))
-            return set_fail(err, change->opt->name, "can't set protected config");
+            return set_fail(err, change->name, "can't set protected config");
         for (size_t k = 0; k < i; k++) {
             if (changes[k].id == change->id)
-                return set_fail(err, change->opt->name, "duplicate parameter");
+                return set_fail(err, change->name, "duplicate parameter");
         }
     }
     return 0;
@@ -74,10 +76,10 @@ static int parse_values(const struct config *cfg, const struct bytes *pairs, siz
 
         change->value = config_value_copy(cfg, change->opt);
         if (config_value_parse_text(change->opt, pairs[2 * i + 1], &change->value, err) != 0)
-            return set_fail_reason(err, change->opt->name);
+            return set_fail_reason(err, change->name);
         change->same = config_value_eq(change->opt, &change->value, &now);
         if ((change->opt->flags & CONFIG_START) != 0 && !change->same)
-            return set_fail(err, change->opt->name, "can't set immutable config");
+            return set_fail(err, change->name, "can't set immutable config");
     }
     return 0;
 }
@@ -107,7 +109,7 @@ static int apply(struct config *cfg, struct change *changes, size_t count, struc
     }
     if (i < count) {
         exchange(cfg, changes, count);
-        return set_fail(err, changes[i].opt->name, reason);
+        return set_fail(err, changes[i].name, reason);
     }
     for (i = 0; i < count; i++) {
         const struct config_hook *hook = &cfg->hook[changes[i].id];
@@ -124,7 +126,7 @@ static int apply(struct config *cfg, struct change *changes, size_t count, struc
         if (!changes[k].same && hook->apply != NULL)
             CHECK(hook->apply(hook->ctx, cfg, &ignored) || k == i);
     }
-    return set_fail(err, changes[i].opt->name, reason);
+    return set_fail(err, changes[i].name, reason);
 }
 
 static int set_all(struct config *cfg, const struct bytes *pairs, size_t count,
@@ -166,6 +168,7 @@ int config_set_one(struct config *cfg, enum config_id id, struct bytes value,
     struct change *change = mem_zalloc_array(1, sizeof(*change));
 
     change->id = id;
+    change->name = config_name(id);
     change->opt = config_option(id);
     const int failed = set_all(cfg, pair, 1, change, err);
     free_changes(change, 1);

@@ -75,21 +75,26 @@ const char *config_next_alias(enum config_id id, size_t *at)
     return NULL;
 }
 
-bool config_find(struct bytes name, enum config_id *out)
+const char *config_find_name(struct bytes name, enum config_id *out)
 {
     for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
         if (bytes_eq_nocase(name, options[i].name)) {
             *out = (enum config_id)i;
-            return true;
+            return options[i].name;
         }
     }
     for (size_t i = 0; i < ARRAY_COUNT(aliases); i++) {
         if (bytes_eq_nocase(name, aliases[i].name)) {
             *out = aliases[i].id;
-            return true;
+            return aliases[i].name;
         }
     }
-    return false;
+    return NULL;
+}
+
+bool config_find(struct bytes name, enum config_id *out)
+{
+    return config_find_name(name, out) != NULL;
 }
 
 /* How many bytes must be inserted, removed or changed (Levenshtein), in any case. */

@@ -61,6 +61,8 @@ const struct config_option *config_option(enum config_id id);
 
 /* The aliases of an option: NULL after the last. `*at` starts as 0. */
 const char *config_next_alias(enum config_id id, size_t *at);
+/* By name or alias, any case: the one of the two that it was, in our spelling; NULL: none. */
+MUST_USE const char *config_find_name(struct bytes name, enum config_id *out);
 
 /* The known name that is most like `name`, or NULL if none is. */
 const char *config_nearest(struct bytes name);
