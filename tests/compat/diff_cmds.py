@@ -12,7 +12,7 @@ Before they are compared, replies pass the normalisation that the generator name
     SCAN      a walk from cursor 0 to its end: as a sorted list
     TIMES     a number that depends on now is "some"
     EXPIRES   as they are; what expires within a millisecond is gone before the next command
-    BATCH     a transaction in one pipeline, reply by reply
+    BATCH     a transaction in one pipeline, or commands that belong together, reply by reply
 
 A command that removes at random (SPOP) is followed by what makes both servers equal again.
 
@@ -248,7 +248,7 @@ class Gen:
 class Cmd:
     """How to compare; `pool`: the command whose reply holds all that MEMBERS may show; `heal`: what
     makes both servers equal again, from what is left on either; `batch`: the commands of a
-    transaction."""
+    transaction, or what belongs together."""
 
     def __init__(self, args, how=EXACT, pool=None, heal=None, pairs=False, batch=()):
         self.args, self.how, self.pool, self.heal, self.pairs = list(args), how, pool, heal, pairs
@@ -481,6 +481,8 @@ def check_members(cmd, reply, pool):
 
 def run_batch(conn, cmd):
     """The replies; those of commands that were queued are normalised as they would be alone."""
+    if not any(one.args[0] == 'MULTI' for one in cmd.batch):
+        return [normalise(conn.call(*one.args), one.how) for one in cmd.batch]
     conn.send([one.args for one in cmd.batch])
     out, queued = [], []
     for one in cmd.batch:

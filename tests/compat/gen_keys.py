@@ -137,12 +137,13 @@ def gen_txn(g, Cmd, draw):
     cmds = []
     g.one_tag = True
     plain = lambda: next(c for c in iter(lambda: draw(g), None)
-                         if c.how not in ALONE and c.args[0] not in NOT_QUEUED)
+                         if c.how not in ALONE and c.args[0] not in NOT_QUEUED).all()
     if r.random() < 0.3:
-        cmds += [Cmd(['WATCH', d.key(), d.key()])] + [plain() for _ in range(r.randrange(3))]
+        cmds += [Cmd(['WATCH', d.key(), d.key()])]
+        cmds += sum((plain() for _ in range(r.randrange(3))), [])
         cmds += [Cmd(['UNWATCH'])] if r.random() < 0.1 else []
     cmds.append(Cmd(['MULTI']))
-    queued = [plain() for _ in range(r.randint(0, 8))]
+    queued = sum((plain() for _ in range(r.randint(0, 8))), [])
     if r.random() < 0.12:
         queued.insert(r.randint(0, len(queued)), Cmd(r.choice(BAD)))
     g.one_tag = False

@@ -17,7 +17,7 @@ NEVER = ('BLPOP', 'BRPOP', 'BLMOVE', 'BRPOPLPUSH', 'BLMPOP', 'BZPOPMIN', 'BZPOPM
          'SORT', 'SORT_RO', 'OBJECT', 'TIME', 'DBSIZE', 'LASTSAVE')
 # Whose words may be keys, or make keys of others.
 SPREAD = ('GEORADIUS', 'GEORADIUSBYMEMBER', 'LCS', 'OBJECT', 'PFCOUNT', 'PFMERGE',
-          'MSETNX')
+          'MSET', 'MSETNX')
 # Only of keys whose scores are all equal.
 BY_MEMBER = ('ZRANGEBYLEX', 'ZREVRANGEBYLEX', 'ZLEXCOUNT', 'ZREMRANGEBYLEX', 'ZRANGE',
              'ZRANGESTORE')
