@@ -83,8 +83,8 @@ struct shard {
     struct conn *flush_conn;         /* Whose FLUSHALL waits until it can be done; NULL: none's. */
     struct scan_places *scan_places; /* Of walks over sorted sets on flash; NULL until one. */
     uint32_t conns_count;
-    struct client_room room;      /* What they take. */
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */
+    struct client_room room;      /* What they take. */
 
     struct forward_shard forward;   /* Commands from and to other shards. */
     struct config *own_cfg;         /* What `cfg` is, unless it is the node's. */
@@ -180,9 +180,9 @@ struct shard {
     bool cluster;            /* It is a node of a cluster: clustering-policy oss (cluster.h). */
     bool unblocking;         /* unblock_serve is on the stack. */
     bool stopping;
+    bool flushing; /* FLUSHALL waits: nothing new may be started on the store. */
     bool finished; /* shard_close need not wait for anything any more. */
     int finish_err;
-    bool flushing; /* FLUSHALL waits: nothing new may be started on the store. */
 };
 
 /* --- used by connections --- */

@@ -185,7 +185,7 @@ void stream_drop(struct conn *c)
         return;
     stream_set_stage(st, STAGE_FLOWING);
     ks_stream_destroy(st->rows);
-    coll_walk_end(c->sh->ks, &st->walk);
+    stream_walk_end(st);
     list_remove(&st->link);
     mem_free(st);
     c->stream = NULL;
@@ -533,7 +533,7 @@ static bool is_shut(const struct shard *sh, const struct ks_key *key, uint64_t b
 
     LIST_FOR_EACH(link, &sh->streams) {
         struct stream *st = LIST_ITEM(link, struct stream, link);
-        if (!shuts(st->stage) || !names(st, key))
+        if (!shuts(st->stage) || !names(st, key) || stream_walk_lost(st))
             continue;
         if (stream_walks(st))
             stream_walk_want(st);

@@ -152,6 +152,10 @@ enum stream_result stream_walk_step(struct conn *c);
 /* It is to end soon; as a write waits for it. */
 void stream_walk_hurry(struct stream *st);
 void stream_walk_want(struct stream *st);
+/* The key has another value by now, or none: it expired, or was evicted. */
+bool stream_walk_lost(const struct stream *st);
+/* Nothing happens if it is none. */
+void stream_walk_end(struct stream *st);
 
 /* --- stream_sets.c --- */
 

@@ -9,8 +9,10 @@
  * and what it shows waits to be sent. So it is where a client takes nothing for STREAM_STALL_MS,
  * and before FLUSHALL. Deletion by expiry or eviction does not wait.
  *
- * No new walk of a collection begins while one is hurried, and for WANTED_MS after the last time
- * that a write had to wait: or readers, one behind the other, would hold writers back for ever.
+ * No new walk of a collection begins while a write waits: or readers, one behind the other, would
+ * hold writers back for ever. It has waited when the collection is another one, or for WANTED_MS
+ * after its last try and the end of the last walk that held it back; then its client has gone, or
+ * it changed nothing.
  */
 #include "engine/base/check.h"
 #include "engine/base/log.h"
@@ -32,8 +34,8 @@
 #define SLICE_ELEMS_MIN 128
 /* and no more bytes than that. */
 #define SLICE_BYTES (64u << 10)
-/* Two tries of a write that is held back lie less apart. */
-#define WANTED_MS      5
+/* A write that is held back tries again sooner, also where the thread has to wait for a core. */
+#define WANTED_MS      100
 #define WANTED_LOOK_MS 2
 
 /* What is shown of each element, which is decided once: there are many. */
@@ -66,9 +68,16 @@ static bool may_walk(const struct request *rq, const struct coll *coll)
            !c->sh->stopping;
 }
 
-static bool is_wanted(const struct coll *coll, uint64_t now_ms)
+/* Low bits; not 0, which is never. */
+static uint32_t time_now(const struct shard *sh)
 {
-    return coll->wanted_ms != 0 && (uint32_t)now_ms - coll->wanted_ms < WANTED_MS;
+    return (uint32_t)reactor_now_ms(sh->reactor) | 1;
+}
+
+static bool is_wanted(const struct shard *sh, const struct coll *coll)
+{
+    return coll->wanted_ms != 0 && coll->wanted_lsn == (uint32_t)coll->lsn &&
+           time_now(sh) - coll->wanted_ms < WANTED_MS;
 }
 
 bool stream_walk_begin(struct request *rq, struct coll *coll, const struct stream_walk_range *range)
@@ -79,7 +88,7 @@ bool stream_walk_begin(struct request *rq, struct coll *coll, const struct strea
     if (!may_walk(rq, coll))
         return false;
     rq->parked = true;
-    if (is_wanted(coll, reactor_now_ms(sh->reactor))) {
+    if (is_wanted(sh, coll)) {
         rq->stats->keyspace_hits--; /* It is looked up again. */
         shard_retry_after(sh, c, WANTED_LOOK_MS);
         return true;
@@ -104,9 +113,26 @@ bool stream_walk_begin(struct request *rq, struct coll *coll, const struct strea
     return true;
 }
 
+void stream_walk_end(struct stream *st)
+{
+    struct shard *sh = st->conn->sh;
+    struct coll *coll = st->walk.coll;
+
+    if (coll == NULL)
+        return;
+    if (is_wanted(sh, coll))
+        coll->wanted_ms = time_now(sh);
+    coll_walk_end(sh->ks, &st->walk);
+}
+
 bool stream_walks(const struct stream *st)
 {
     return st->stage == STAGE_WALKING;
+}
+
+bool stream_walk_lost(const struct stream *st)
+{
+    return stream_walks(st) && st->walk.coll->retired;
 }
 
 void stream_walk_hurry(struct stream *st)
@@ -120,8 +146,10 @@ void stream_walk_hurry(struct stream *st)
 
 void stream_walk_want(struct stream *st)
 {
-    /* 0: never. */
-    st->walk.coll->wanted_ms = (uint32_t)reactor_now_ms(st->conn->sh->reactor) | 1;
+    struct coll *coll = st->walk.coll;
+
+    coll->wanted_ms = time_now(st->conn->sh);
+    coll->wanted_lsn = (uint32_t)coll->lsn;
     stream_walk_hurry(st);
 }
 

@@ -134,7 +134,8 @@ struct coll {
     struct tag generation;  /* Likewise. */
     uint64_t noted_ms;      /* In a group: the expiry that expire.c was told. */
     uint32_t walks;         /* Under way (collwalk.h). */
-    uint32_t wanted_ms;     /* When a walk held a change back last, low bits; for who sees to it. */
+    uint32_t wanted_ms;     /* When a walk held a change back last, low bits, 0: never; and */
+    uint32_t wanted_lsn;    /* `lsn` then, likewise: for who sees to it. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

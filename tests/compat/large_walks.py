@@ -5,7 +5,8 @@ redis-server.
 Both servers get the same data. Replies must be the same, in RESP2 and RESP3. Then a client asks
 and takes nothing of the reply while others change, rename, replace and delete the key, while it
 expires, or while FLUSHALL runs: what comes is what the collection was when the command ran, nobody
-waits for that client, and what waits to be sent is little until then. At last readers and writers
+waits for that client, and what waits to be sent is little until then. Writes have their turn beside
+clients that ask again and again. At last readers and writers
 meet all the time, and every reply must be one of a moment.
 """
 
@@ -215,6 +216,34 @@ def meet(path, tierra, rng, rounds):
     assert not failed, 'one reply of several moments: %r' % (failed[0],)
 
 
+def not_starved(path, tierra):
+    """Writes do not wait until clients that ask again and again have all of their replies."""
+    asked, clients, writes = 100, 3, 10
+    keys = [key[1] for key in tierra.call('HKEYS', 'hash')[1]]
+    reply = len('*%d\r\n' % len(keys)) + sum(len('$%d\r\n\r\n' % len(k)) + len(k) for k in keys)
+    expected = reply * asked
+    taken = [0] * clients
+
+    def read(i, conn):
+        while taken[i] < expected:
+            taken[i] += len(conn.sock.recv(1 << 20))
+
+    conns = [Conn(path) for _ in range(clients)]
+    for conn in conns:
+        conn.send([('HKEYS', 'hash')] * asked)
+    readers = [threading.Thread(target=read, args=item) for item in enumerate(conns)]
+    for t in readers:
+        t.start()
+    for i in range(writes):
+        assert tierra.call('HSET', 'hash', name(0), i)[1] == b'0'
+    part = sum(taken) / (expected * clients)
+    for t in readers:
+        t.join()
+    for conn in conns:
+        conn.close()
+    assert part < 0.5, 'writers waited for %d of 100 replies' % (part * 100)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n', maxsplit=1)[0])
     p.add_argument('--server', required=True)
@@ -235,6 +264,7 @@ def main():
         fill((redis, tierra), args.elements)
         compare(redis, tierra, args.elements)
         tierra.call('HELLO', '2')
+        not_starved(path, tierra)
         slow_reader(path, tierra, args.elements)
         for key in KEYS:
             expires_under_way(path, tierra, key, args.elements)
