@@ -435,11 +435,11 @@ void flash_relief_step(struct shard *sh)
     const enum flash_level level = flash_level(f);
 
     follow_evicted(sh);
-    if (level == FLASH_FREE || r->busy || sh->flushing || sh->mend.ailing ||
+    if ((level == FLASH_FREE && !r->log_long) || r->busy || sh->flushing || sh->mend.ailing ||
         now_ms - r->began_ms < (level == FLASH_FULL ? RELIEF_FULL_MS : RELIEF_TIGHT_MS))
         return;
     const uint64_t covered = ks_flush_covered(sh->ks);
-    const enum garbage dead = garbage(sh, level);
+    const enum garbage dead = level == FLASH_FREE ? GARBAGE_LITTLE : garbage(sh, level);
     r->compact = dead == GARBAGE_MUCH;
     const bool needed = r->compact || covered > sh->persisted_lsn;
     if (r->stage == FLASH_EVICTED_MARKED && covered >= r->marked_lsn && dead != GARBAGE_UNKNOWN)

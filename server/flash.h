@@ -82,7 +82,11 @@ struct flash {
     _Atomic(const char *) why;   /* Of FLASH_FULL; static text. */
 };
 
-/* Relief of one shard: store_flush and compaction on its maintenance thread. */
+/*
+ * Relief of one shard: store_flush and compaction on its maintenance thread, when flash is short;
+ * and store_flush when the log is long only because what it holds is overwritten again and again:
+ * that fills no memtable, so that the store would not become persistent by itself for days.
+ */
 enum flash_evicted {
     FLASH_EVICTED_NONE,
     FLASH_EVICTED_MARKED,  /* The store may lack their deletes. */
@@ -94,8 +98,11 @@ struct flash_relief {
     struct pool_class cls;
     struct pool_job job;
     bool busy;
-    bool compact; /* Asked of the job. */
-    int err;      /* Of the job. */
+    bool compact;          /* Asked of the job. */
+    bool log_long;         /* Set by look_after_log: of the log too much waits for the store. */
+    uint64_t log_seen;     /* Bytes that had been logged when the store had become */
+    uint64_t log_seen_lsn; /* persistent up to here. */
+    int err;               /* Of the job. */
     uint64_t began_ms;
     uint64_t evicted;    /* Bytes evicted since the mark; */
     uint64_t marked;     /* those before it, */

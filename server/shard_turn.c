@@ -46,6 +46,8 @@
 #define LOG_TAIL_BYTES_MAX  (256u << 20)
 #define LOG_TAIL_BYTES_MIN  (4u << 20)
 #define LOG_TAIL_DRAM_SHARE 4
+/* And what the store has, but would lose in a crash, in multiples of that. */
+#define LOG_TAILS_MAX 2
 /* Rows that wait longer than this are written even without need. Milliseconds. */
 #define FLUSH_IDLE_MS 2000
 
@@ -288,6 +290,18 @@ static void close_idle(struct shard *sh)
     }
 }
 
+/* Of the log more than that waits for the store to become persistent: flash_relief_step. */
+static bool log_is_long(struct shard *sh, uint64_t bytes)
+{
+    struct flash_relief *r = &sh->relief;
+
+    if (sh->persisted_lsn != r->log_seen_lsn) {
+        r->log_seen_lsn = sh->persisted_lsn;
+        r->log_seen = bytes;
+    }
+    return bytes - r->log_seen > LOG_TAILS_MAX * log_tail_bytes(sh);
+}
+
 /* How much of the log a restart would replay, and what can be dropped. */
 static void look_after_log(struct shard *sh)
 {
@@ -299,6 +313,7 @@ static void look_after_log(struct shard *sh)
         sh->covered_bytes_before = sh->covered_bytes;
         sh->covered_bytes = bytes;
     }
+    sh->relief.log_long = log_is_long(sh, bytes);
     sh->log_bytes_since_covered = ks_flush_needed(sh->ks) ? bytes - sh->covered_bytes_before : 0;
     const uint64_t needed = sh->group != NULL ? group_shard_trim_lsn(sh->group) : UINT64_MAX;
     if (sh->persisted_lsn > 1)
