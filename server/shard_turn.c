@@ -46,7 +46,7 @@
 #define LOG_TAIL_BYTES_MAX  (256u << 20)
 #define LOG_TAIL_BYTES_MIN  (4u << 20)
 #define LOG_TAIL_DRAM_SHARE 4
-/* And what the store has, but would lose in a crash, in multiples of that. */
+/* What the store has, too, but would lose in a crash may be so many times as long. */
 #define LOG_TAILS_MAX 2
 /* Rows that wait longer than this are written even without need. Milliseconds. */
 #define FLUSH_IDLE_MS 2000

@@ -5,13 +5,10 @@ the largest clients are closed first and no more of them than needed, wherever t
 usage: client_room.py SERVER
 """
 
-import shutil
 import sys
-import tempfile
 import time
 
-from smoke_shards import POLICY, Node, check, info, value
-import smoke_shards
+from smoke_shards import POLICY, Node, check, info, main_of, value
 
 WAIT_SECONDS_MAX = 60
 KIB = 1024
@@ -172,16 +169,5 @@ def run(node, *more):
     check('exit status', node.end(), 0)
 
 
-def main():
-    for more in ([], [*POLICY, '--shards', '4'], ['--io-backend', 'epoll']):
-        directory = tempfile.mkdtemp(prefix='tierra-client-room-')
-        try:
-            run(Node(sys.argv[1], directory), *more)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-    print('%d failed' % smoke_shards.failed if smoke_shards.failed else 'passed')
-    return smoke_shards.failed != 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main_of(run, [], [*POLICY, '--shards', '4'], ['--io-backend', 'epoll']))

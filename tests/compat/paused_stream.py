@@ -7,12 +7,9 @@ Takes the time of the pause.
 usage: paused_stream.py SERVER
 """
 
-import shutil
 import sys
-import tempfile
 
-from smoke_shards import Node, check, info, value
-import smoke_shards
+from smoke_shards import Node, check, info, main_of, value
 
 FIELDS, PAD = 120000, b'v' * 200
 # A client that takes nothing of a reply is let go after 30 s.
@@ -52,15 +49,5 @@ def run(node):
     check('exit status', node.end(), 0)
 
 
-def main():
-    directory = tempfile.mkdtemp(prefix='tierra-paused-')
-    try:
-        run(Node(sys.argv[1], directory))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    print('%d failed' % smoke_shards.failed if smoke_shards.failed else 'passed')
-    return smoke_shards.failed != 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main_of(run, []))

@@ -6,13 +6,10 @@ that are there.
 usage: pubsub_limits.py SERVER
 """
 
-import shutil
 import sys
-import tempfile
 import time
 
-from smoke_shards import POLICY, Node, check, info, value
-import smoke_shards
+from smoke_shards import POLICY, Node, check, info, main_of, value
 
 WAIT_SECONDS_MAX = 60
 MESSAGE = b'm' * 65536
@@ -133,16 +130,5 @@ def run(node, *more):
     check('exit status', node.end(), 0)
 
 
-def main():
-    for more in ([], [*POLICY, '--shards', '4']):
-        directory = tempfile.mkdtemp(prefix='tierra-pubsub-')
-        try:
-            run(Node(sys.argv[1], directory), *more)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-    print('%d failed' % smoke_shards.failed if smoke_shards.failed else 'passed')
-    return smoke_shards.failed != 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main_of(run, [], [*POLICY, '--shards', '4']))

@@ -324,6 +324,19 @@ def check_budget(node, directory):
     check('exit status', node.end(), 0)
 
 
+def main_of(run_node, *ways):
+    """For the command line of tests that check here: `run_node` at a node, with each of the ways of
+    starting it."""
+    for more in ways:
+        directory = tempfile.mkdtemp(prefix='tierra-node-')
+        try:
+            run_node(Node(sys.argv[1], directory), *more)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    print('%d failed' % failed if failed else 'passed')
+    return failed != 0
+
+
 def main():
     directory = tempfile.mkdtemp(prefix='tierra-shards-')
     try:
