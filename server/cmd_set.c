@@ -1,6 +1,9 @@
 /* Sets: the handlers of the set group, but for those of several sets (cmd_set_algebra.c). */
 #include "engine/base/mem.h"
 
+#include "engine/space/coll.h"
+#include "engine/space/collstream.h"
+
 #include "server/collpick.h"
 #include "server/collscan.h"
 #include "server/draw.h"
@@ -175,6 +178,51 @@ static void pop_some(struct request *rq, struct coll *set, uint64_t n)
     mem_free(elems);
 }
 
+/* Whether the members that were read are as many as were announced, and all are resident. */
+static bool drawn_ok(struct ks_stream *rows, struct coll *set, uint64_t *n, size_t *bytes)
+{
+    struct ks_stream_elem elem;
+    bool ok = true;
+
+    *n = 0;
+    *bytes = 0;
+    ks_stream_install(rows, set);
+    while (ks_stream_next(rows, &elem)) {
+        ok = ok && coll_find(set, elem.sub) != NULL;
+        ++*n;
+        *bytes += elem.sub.len;
+    }
+    ks_stream_show_again(rows);
+    return ok;
+}
+
+/* Of a set that is too large to be loaded; those that go were drawn on flash (stream_random.c). */
+static void pop_drawn(struct request *rq, struct coll *set, struct ks_stream *rows)
+{
+    const struct ks_key key = req_key(rq, 1);
+    struct ks_stream_elem elem;
+    uint64_t n;
+    size_t bytes;
+
+    if (!drawn_ok(rows, set, &n, &bytes)) {
+        reply_error(rq->out, "ERR members of this set on flash are not those that it has in DRAM; "
+                             "run tierra-inspect verify");
+        return;
+    }
+    const bool whole = n == set->count;
+    if (!whole && !req_log_room(rq, n, bytes))
+        return;
+    if (rq->argc == 3)
+        reply_set(rq->out, n);
+    while (ks_stream_next(rows, &elem)) {
+        reply_bulk(rq->out, elem.sub);
+        if (!whole)
+            (void)mut_elem_del(rq->mut, set, elem.sub);
+    }
+    if (whole)
+        mut_del(rq->mut, &key);
+}
+
 void cmd_spop(struct request *rq)
 {
     struct coll *set;
@@ -190,7 +238,9 @@ void cmd_spop(struct request *rq)
     }
     if (!set_find(rq, &key, &set))
         return;
-    if (rq->argc == 2 && set == NULL) {
+    if (unlikely(set != NULL && stream_result(rq->conn) != NULL)) {
+        pop_drawn(rq, set, stream_result(rq->conn));
+    } else if (rq->argc == 2 && set == NULL) {
         reply_null(rq->out);
     } else if (rq->argc == 2) {
         pop_one(rq, set);

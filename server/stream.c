@@ -42,9 +42,10 @@ bool stream_serves(const struct conn *c, const struct cmd *cmd)
 
     if (c->is_agent || c->sh->group != NULL || c->reply_mode != CONN_REPLY_ON)
         return false;
-    return stream_is_page(cmd) || ((named || stream_is_of_sets(cmd) || stream_is_of_order(cmd) ||
-                                    stream_is_of_random(cmd)) &&
-                                   c->fw == NULL);
+    return stream_is_page(cmd) || stream_is_pop(cmd) ||
+           ((named || stream_is_of_sets(cmd) || stream_is_of_order(cmd) ||
+             stream_is_of_random(cmd)) &&
+            c->fw == NULL);
 }
 
 bool stream_is_ready(const struct conn *c, const struct cmd *cmd)
@@ -147,6 +148,7 @@ bool stream_begin(struct conn *c, const struct dispatch_plan *plan, const struct
     st->conn = c;
     st->seq = ++c->sh->streams_seq;
     st->lsn = oplog_applied_lsn(c->sh->log);
+    st->pops = stream_is_pop(plan->cmd);
     c->stream = st;
     list_push_back(&c->sh->streams, &st->link);
     c->sh->streams_shut++;
@@ -308,7 +310,8 @@ enum stream_result stream_again(struct conn *c)
 {
     struct stream *st = c->stream;
 
-    if (++st->tries == TRIES_MAX)
+    /* Those whose writes hit one that pops came before it, and are only so many. */
+    if (!st->pops && ++st->tries == TRIES_MAX)
         return stream_refuse(c, "it changes all the time");
     ks_stream_destroy(st->rows);
     st->rows = NULL;
@@ -361,7 +364,7 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
 
     if (stream_forbidden(sh) != NULL)
         return stream_refuse(c, stream_forbidden(sh));
-    if (coll->lsn > st->lsn)
+    if (coll->lsn > st->lsn || (st->pops && stream_pops_before(st)))
         return stream_again(c);
     if (!stream_is_stored(c))
         return STREAM_PARKED;
@@ -488,7 +491,7 @@ static enum stream_result step(struct conn *c, const struct dispatch_plan *plan,
         return stream_page_step(c, plan, rc);
     if (stream_is_of_order(plan->cmd))
         return stream_order_step(c, plan->cmd);
-    if (stream_is_of_random(plan->cmd) && st->keeping)
+    if (stream_is_of_random(plan->cmd) && (st->keeping || st->pops))
         return stream_random_step(c, plan->cmd);
     if (ks_stream_err(st->rows) != 0)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
@@ -521,6 +524,18 @@ static bool names(const struct stream *st, const struct ks_key *key)
 {
     for (uint32_t i = 0; i < st->keys_count; i++) {
         if (st->keys[i].hash == key->hash && st->keys[i].slot == key->slot)
+            return true;
+    }
+    return false;
+}
+
+bool stream_pops_before(const struct stream *st)
+{
+    const struct ks_key key = {.hash = st->keys[0].hash, .slot = st->keys[0].slot};
+
+    LIST_FOR_EACH(link, &st->conn->sh->streams) {
+        const struct stream *other = LIST_ITEM(link, struct stream, link);
+        if (other->pops && other->seq < st->seq && names(other, &key))
             return true;
     }
     return false;

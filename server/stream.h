@@ -22,7 +22,8 @@
  *
  * HSCAN, SSCAN and ZSCAN of such a collection end with the first slice: it is the page that they
  * show (stream_page.c), unless ZSCAN has to look for its place first. Random elements are drawn or
- * picked from its rows (stream_random.c).
+ * picked from its rows (stream_random.c). SPOP draws likewise, and removes what it drew before
+ * writers of the key may go on: it is one itself, and waits for nobody but those that pop, too.
  *
  * Not within MULTI, not for a key of another shard than the connection's, and not in a group, whose
  * rows are no elements until they are joined: there the refusal stands.
@@ -64,6 +65,9 @@ bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struc
 
 /* Whether the command names sets that are read together: then stream_need_sets asks for them. */
 bool stream_is_of_sets(const struct cmd *cmd);
+
+/* Whether it removes elements at random. */
+bool stream_is_pop(const struct cmd *cmd);
 
 /* Whether it shows elements at random; and with these arguments asks for some at all. */
 bool stream_is_of_random(const struct cmd *cmd);

@@ -61,10 +61,14 @@ struct stream {
     bool alone;    /* A random element that is no array. */
     bool hurried;  /* It does not wait for the client any more. */
     bool anew;     /* A page: its place was not found, the walk begins again. */
+    bool pops;     /* What it draws is removed from the key. */
     struct stream_key keys[];
 };
 
 void stream_set_stage(struct stream *st, enum stream_stage stage);
+
+/* Whether one that began before removes what it draws from the same key: it is to end first. */
+bool stream_pops_before(const struct stream *st);
 
 /* Ends it with an error. */
 enum stream_result stream_refuse(struct conn *c, const char *why);
@@ -139,7 +143,7 @@ void stream_order_reply(struct conn *c, const struct ks_stream_elem *elem);
 /* The store has all of it: draws or picks. */
 enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
                                        const struct dispatch_plan *plan, const struct resp_cmd *rc);
-/* What was drawn is kept until all rows have been looked through. */
+/* What was drawn is kept until all of it is there. */
 enum stream_result stream_random_step(struct conn *c, const struct cmd *cmd);
 void stream_random_head(struct conn *c);
 void stream_random_reply(struct conn *c, const struct cmd *cmd, const struct ks_stream_elem *elem);

@@ -1,5 +1,5 @@
 /*
- * SRANDMEMBER, HRANDFIELD and ZRANDMEMBER of a collection that is too large to be loaded.
+ * SRANDMEMBER, SPOP, HRANDFIELD and ZRANDMEMBER of a collection that is too large to be loaded.
  *
  * Of a hash or set elements are drawn by the hashes of their rows (engine/space/colldraw.h), which
  * costs some rows each. Where many different ones are wanted, and of sorted sets, whose rows have
@@ -7,6 +7,10 @@
  * order of the rows, as Redis promises none. With a negative count elements may come several times,
  * in any order: those of a sorted set are counted out in one pass, kept, an eighth of maxmemory at
  * most, and shuffled.
+ *
+ * What SPOP draws is kept, too, likewise bounded. When all of it is there, and the set is still
+ * what it was, the members become resident and the handler removes them. Writers wait until then,
+ * so nobody can have changed the set between; one that pops the same set waits for its turn.
  */
 #include "engine/base/err.h"
 #include "engine/base/rng.h"
@@ -26,6 +30,9 @@
 /* As many different ones are drawn as are one part in so many of all; more are picked. */
 #define DRAW_PART 64
 
+/* What a member that is popped takes beside its name and row, roughly: resident, and logged. */
+#define POP_BYTES 96u
+
 /* What the arguments ask for. */
 struct asked {
     uint64_t n;   /* 0: nothing, or the handler will refuse it. */
@@ -37,18 +44,24 @@ struct asked {
 bool stream_is_of_random(const struct cmd *cmd)
 {
     return cmd->id == CMD_ID_srandmember || cmd->id == CMD_ID_hrandfield ||
-           cmd->id == CMD_ID_zrandmember;
+           cmd->id == CMD_ID_zrandmember || stream_is_pop(cmd);
+}
+
+bool stream_is_pop(const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_spop;
 }
 
 static struct asked ask_of(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
 {
     const char *const word = cmd->id == CMD_ID_hrandfield ? "WITHVALUES" : "WITHSCORES";
-    const uint32_t argc_max = cmd->id == CMD_ID_srandmember ? 3 : 4;
+    const uint32_t argc_max = cmd->id == CMD_ID_srandmember || stream_is_pop(cmd) ? 3 : 4;
+    const int64_t count_min = stream_is_pop(cmd) ? 0 : -(int64_t)DRAWS_MAX;
     int64_t count = 1;
 
     if (argc > argc_max || (argc == 4 && !bytes_eq_nocase(argv[3], word)) ||
         (argc > 2 && !num_parse_i64(argv[2], &count)) || (argc == 4 && count > INT64_MAX / 2) ||
-        count < -(int64_t)DRAWS_MAX)
+        count < count_min)
         return (struct asked){.n = 0};
     return (struct asked){.n = (uint64_t)(count < 0 ? -count : count),
                           .alone = argc == 2,
@@ -59,6 +72,17 @@ static struct asked ask_of(const struct cmd *cmd, uint32_t argc, const struct by
 bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes *argv)
 {
     return ask_of(cmd, argc, argv).n != 0;
+}
+
+static void draw_or_pick(struct stream *st, const struct coll *coll, const struct asked *asked,
+                         uint64_t n, uint64_t seed)
+{
+    const bool few = n <= COLLDRAW_DISTINCT_MAX && n <= coll->count / DRAW_PART;
+
+    if (coll->type != VT_ZSET && (asked->repeats || few))
+        ks_stream_draw(st->rows, coll->count, n, seed, !asked->repeats);
+    else
+        ks_stream_pick(st->rows, coll->count, n, seed);
 }
 
 enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
@@ -72,6 +96,9 @@ enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
 
     if (n == 0)
         return STREAM_GONE;
+    /* Told at once: the rows need not be read for that. */
+    if (st->pops && n > stream_kept_max(c->sh) / POP_BYTES)
+        return stream_refuse_kept(c);
     st->keeping = false;
     if (asked.repeats && coll->type == VT_ZSET && stream_shows_others(c->sh))
         return stream_refuse(c, "too many others are");
@@ -87,12 +114,11 @@ enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
                                               .beside = STREAM_SCORED_BYTES};
         ks_stream_draw_scored(st->rows, &drawn);
         st->keeping = true;
-    } else if (asked.repeats || (coll->type != VT_ZSET && n <= COLLDRAW_DISTINCT_MAX &&
-                                 n <= coll->count / DRAW_PART)) {
-        ks_stream_draw(st->rows, coll->count, n, seed, !asked.repeats);
     } else {
-        ks_stream_pick(st->rows, coll->count, n, seed);
+        draw_or_pick(st, coll, &asked, n, seed);
     }
+    if (st->pops)
+        ks_stream_gather(st->rows, stream_kept_max(c->sh), POP_BYTES);
     stream_set_stage(st, STAGE_OPENING);
     ks_stream_read(st->rows, &c->wait);
     return STREAM_PARKED;
@@ -109,11 +135,14 @@ enum stream_result stream_random_step(struct conn *c, const struct cmd *cmd)
         return stream_refuse(c, err_str(ks_stream_err(st->rows)));
     if (!ks_stream_kept(st->rows))
         return stream_refuse_kept(c);
-    stream_set_stage(st, STAGE_COUNTING);
+    if (!st->pops)
+        stream_set_stage(st, STAGE_COUNTING);
     if (!ks_stream_end(st->rows)) {
         ks_stream_read(st->rows, &c->wait);
         return STREAM_PARKED;
     }
+    if (st->pops)
+        return STREAM_RUN;
     stream_set_stage(st, STAGE_FLOWING);
     stream_random_head(c);
     return stream_flow(c, cmd);

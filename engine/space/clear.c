@@ -109,6 +109,7 @@ void ks_clear(struct keyspace *ks)
     ks->hot_ttl = 0;
     ks->tombstones = 0;
     ks->clock_hand = 0;
+    ks_too_large_clear(ks);
     ks_scan_deinit(ks);
     ks_sweep_deinit(ks);
     ks_group_clear(ks);

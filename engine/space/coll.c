@@ -500,7 +500,6 @@ void ks_apply_elem_del(struct keyspace *ks, struct coll *coll, struct bytes sub,
         coll_index_gone(coll, elem, coll_score(elem));
     }
     coll->count--;
-    coll->too_large_for = 0;
     if ((elem->h.flags & BLK_STORED) == 0 && coll->reads == 0) {
         elem_remove(ks, coll, elem);
     } else {

@@ -117,8 +117,7 @@ struct coll {
     struct list_run run;    /* Of a list: our own runs at its ends; hlc 0: none. */
     int64_t rank_min;       /* Of all positions it ever had, if `ranked`. */
     int64_t rank_max;
-    uint64_t too_large_for; /* A load of all has met this limit, and none has left since. Bytes. */
-    uint64_t unsaved;       /* Bytes of its changes that wait for the store, roughly. */
+    uint64_t unsaved; /* Bytes of its changes that wait for the store, roughly. */
     bool ranked;
     bool retired; /* Dropped, without an object; its elements are being freed (ks_reap_some), or
                      wait for the end of the walks. */

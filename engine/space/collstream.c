@@ -32,6 +32,7 @@ struct ks_stream {
     struct collkeep *keep;   /* What is kept to be shown in another order, or NULL: */
     struct buf rows;
     size_t at;         /* What was taken of them. */
+    size_t slice_at;   /* Where the slice begins, if those before are kept. */
     uint64_t counted;  /* Elements, if `counting`; */
     uint64_t max;      /* no more than these, or 0, */
     uint64_t kept;     /* bytes that what is kept of them counts for, */
@@ -61,6 +62,7 @@ struct ks_stream {
     bool hides;
     bool counting;
     bool keeping;
+    bool gathers; /* Slices are kept, if `keeping`; what is kept has no room else. */
     bool reading;
     bool end;
     bool rewinding; /* The job is to begin anew, */
@@ -102,6 +104,24 @@ static bool count_row(struct ks_stream *s, struct bytes sub, struct bytes row)
     if (s->keeping)
         s->err = append(s, sub, row);
     return s->err == 0 && s->counted != s->max; /* Never 0 now. */
+}
+
+/* Adds one to the slice. False: it is the last, as there is no room for what is gathered. */
+static bool add_row(struct ks_stream *s, struct bytes sub, struct bytes row)
+{
+    s->kept += sub.len + s->beside;
+    if (s->gathers && s->kept > s->keep_max) {
+        s->keeping = false;
+        buf_clear(&s->rows);
+        return false;
+    }
+    s->err = append(s, sub, row);
+    return s->err == 0;
+}
+
+static bool slice_is_full(const struct ks_stream *s)
+{
+    return s->rows.len - s->slice_at >= SLICE_BYTES;
 }
 
 /* Of a sorted set: 0 and the score that the row shows, or why it shows none. */
@@ -209,8 +229,7 @@ static bool take_row(struct ks_stream *s)
     if (s->picks && !is_picked(s))
         return s->err == 0;
     s->page_count++;
-    s->err = append(s, rk.sub, row);
-    return s->err == 0 && !(s->picks && s->pick_n == 0);
+    return add_row(s, rk.sub, row) && !(s->picks && s->pick_n == 0);
 }
 
 /* The hash bytes of an element row. */
@@ -249,7 +268,7 @@ static bool slice_ends(struct ks_stream *s, uint32_t rows)
 {
     if (s->page_max != 0)
         return page_ends(s, rows);
-    return rows == SLICE_ROWS || (!s->counting && s->rows.len >= SLICE_BYTES);
+    return rows == SLICE_ROWS || (!s->counting && slice_is_full(s));
 }
 
 /* Pages and draws want some rows only. */
@@ -381,13 +400,12 @@ static void read_drawn(struct ks_stream *s)
 
     if (s->it == NULL)
         open_cursor(s);
-    while (s->err == 0 && s->rows.len < SLICE_BYTES && colldraw_left(s->draw) != 0) {
+    while (s->err == 0 && !slice_is_full(s) && colldraw_left(s->draw) != 0) {
         result = colldraw_next(s->draw, s->it, &cost, &found, &s->err);
-        if (result != COLLDRAW_ROW)
+        if (result != COLLDRAW_ROW || !add_row(s, found.sub, found.row))
             break;
-        s->err = append(s, found.sub, found.row);
     }
-    s->end = s->err != 0 || colldraw_left(s->draw) == 0;
+    s->end = s->err != 0 || colldraw_left(s->draw) == 0 || (s->gathers && !s->keeping);
 }
 
 static void read_slice(struct ks_stream *s)
@@ -567,7 +585,7 @@ uint64_t ks_stream_counted(const struct ks_stream *s)
 
 bool ks_stream_kept(const struct ks_stream *s)
 {
-    CHECK(!s->reading && s->counting);
+    CHECK(!s->reading && (s->counting || s->gathers));
     return s->keep != NULL ? !collkeep_lacks(s->keep) : s->keeping;
 }
 
@@ -658,6 +676,24 @@ void ks_stream_draw_scored(struct ks_stream *s, const struct ks_stream_drawn *dr
     draw_next(s, 0);
 }
 
+void ks_stream_gather(struct ks_stream *s, uint64_t keep, uint32_t beside)
+{
+    CHECK(!s->reading && !s->counting && (s->picks || s->draw != NULL) && !is_zset(s));
+    s->gathers = s->keeping = true;
+    s->keep_max = keep;
+    s->beside = beside;
+}
+
+void ks_stream_install(struct ks_stream *s, struct coll *coll)
+{
+    struct ks_stream_elem elem;
+
+    ks_stream_show_again(s);
+    while (ks_stream_next(s, &elem))
+        coll_install(s->ks, coll, elem.sub, elem.row);
+    ks_stream_show_again(s);
+}
+
 uint64_t ks_stream_place(const struct keyspace *ks, struct bytes member)
 {
     const uint64_t place = hash64(member.ptr, member.len, ks->options.seed) >> 16;
@@ -681,8 +717,9 @@ bool ks_stream_page_next(const struct ks_stream *s, struct bytes *member)
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait)
 {
     CHECK(!s->reading && !s->end && s->err == 0);
-    if (!s->counting)
+    if (!s->counting && !s->gathers)
         buf_clear(&s->rows);
+    s->slice_at = s->rows.len;
     s->at = 0;
     ks_wait_on(&s->waiters, wait);
     submit(s);
@@ -708,6 +745,7 @@ bool ks_stream_next(struct ks_stream *s, struct ks_stream_elem *out)
     CHECK(bytes_take(&in, sub_len, &out->sub));
     CHECK(in.len >= row_len);
     row = bytes_of(in.ptr, row_len);
+    out->row = row;
     s->at += HEAD_BYTES + sub_len + row_len;
     /* It was looked at when it was read. */
     CHECK(row_view(row, 0, &out->view) == 0);

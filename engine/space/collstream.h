@@ -155,6 +155,19 @@ struct ks_stream_drawn {
 };
 void ks_stream_draw_scored(struct ks_stream *s, const struct ks_stream_drawn *drawn);
 
+/*
+ * Before the first read: what is picked or drawn is kept through all reads, as long as it takes no
+ * more than `keep` bytes, each element with `beside` bytes beside its name; beyond that it ends
+ * with none (ks_stream_kept). At the end all of them are the next elements.
+ */
+void ks_stream_gather(struct ks_stream *s, uint64_t keep, uint32_t beside);
+
+/*
+ * At the end, of what was gathered: the elements become resident. `coll` is the collection that
+ * they were read of, and has not changed since.
+ */
+void ks_stream_install(struct ks_stream *s, struct coll *coll);
+
 /* The next slice is asked for; `wait` is ready when it is there. */
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait);
 bool ks_stream_reading(const struct ks_stream *s);
@@ -162,6 +175,7 @@ bool ks_stream_reading(const struct ks_stream *s);
 /* The next element of the slice, valid until the next read; false: there is none. */
 struct ks_stream_elem {
     struct bytes sub; /* Field, member or position. */
+    struct bytes row; /* What `view` shows. */
     struct row_view view;
     double score; /* Of a sorted set, or a join of scores. */
 };

@@ -533,6 +533,7 @@ static int install_slice(struct flight *f, struct coll *coll)
             return f->err;
         if (bytes_empty(row))
             continue;
+        f->scanned_rows++;
         if (f->err != 0)
             return f->err;
         if (coll->type == VT_STRING)
@@ -580,7 +581,8 @@ static void on_scanned(struct mail *mail)
             strval_span_done(coll, flight_sub(f));
         else
             coll->complete = coll->complete || err == 0;
-        coll->too_large_for = err == -ERR_LIMIT ? f->ks->scan_bytes_max : 0;
+        if (err == -ERR_LIMIT)
+            ks_too_large_note(f->ks, coll, f->scanned_rows);
         coll_account(f->ks, coll);
     }
     flight_land(f);
@@ -746,7 +748,7 @@ int ks_need_whole(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
         return ks_need_list(ks, key, coll->count, 0, wait);
     if (coll->type == VT_STRING && coll->count > ks->scan_bytes_max)
         return -ERR_LIMIT;
-    if (coll->too_large_for >= ks->scan_bytes_max)
+    if (ks_too_large(ks, coll))
         return -ERR_LIMIT; /* Once is enough to find out. */
     return ks_need_scan(ks, key, bytes_of(NULL, 0), coll, wait);
 }

@@ -52,6 +52,7 @@ struct flight {
     struct buf far;           /* Of parts of a collection: the other bound, likewise. */
     struct buf last;          /* Of a sorted set: the place that was read last. */
     uint64_t scanned_bytes;
+    uint64_t scanned_rows;
     uint32_t rows_max; /* Of parts of a collection. */
     uint32_t range;    /* Of a sorted set: which one of its ranges becomes longer. */
     bool near_in;      /* The bounds are rows to be read. */

@@ -108,6 +108,15 @@ struct ks_use {
     struct rng rng;
 };
 
+/* Some that a load of all has found to be too large (toolarge.c), by the hash of the key. */
+#define KS_TOO_LARGE 64u
+struct ks_too_large {
+    uint64_t hash;
+    uint64_t limit;  /* That was met. Bytes; 0: there is none here. */
+    uint64_t loaded; /* Elements until then. */
+    uint32_t asks;   /* Since then. */
+};
+
 struct keyspace {
     struct ks_options options;
     struct keytab *tab;
@@ -164,6 +173,7 @@ struct keyspace {
     uint64_t large_size;     /* Of all of them, by coll.c's measure. */
     uint64_t large_credit;   /* What their turn is behind that of the keys. */
     uint64_t scan_bytes_max; /* Largest collection that is loaded whole. */
+    struct ks_too_large too_large[KS_TOO_LARGE];
     uint64_t applied_lsn;
     bool clock_ages;      /* The present turn of the clock's hand takes touches away. */
     bool clock_may_age;   /* The next one does in any case. */
@@ -189,6 +199,17 @@ static inline uint8_t ks_obj_state(const struct obj *obj)
 {
     return (uint8_t)(ks_obj_table_type(obj) << 1 | ((obj->h.flags & BLK_TTL) != 0));
 }
+
+/* --- toolarge.c --- */
+
+/* A load of all of it was given up after so many elements. */
+void ks_too_large_note(struct keyspace *ks, const struct coll *coll, uint64_t loaded);
+/* That was so, and another load is likely to be given up, too. */
+bool ks_too_large(struct keyspace *ks, const struct coll *coll);
+/* The collection of this name has gone. */
+void ks_too_large_forget(struct keyspace *ks, const struct ks_key *key);
+/* All have. */
+void ks_too_large_clear(struct keyspace *ks);
 
 /* --- keyspace.c --- */
 

@@ -161,6 +161,7 @@ void ks_sweep_add(struct keyspace *ks, const struct ks_key *key, struct tag tag)
 {
     struct sweep *s = find(ks, key);
 
+    ks_too_large_forget(ks, key);
     if (s == NULL)
         s = sweep_new(ks, key);
     s->limit = tag_of(tag.hlc - 1, tag.origin);

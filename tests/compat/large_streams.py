@@ -318,8 +318,11 @@ class Servers:
         """Upon a store that has it all: an end by a signal leaves what takes long to the log."""
         self.pair.b.send([['SHUTDOWN', 'SAVE']])
         assert self.tierra.wait() == 0, self.log()
-        self.tierra, self.dir, path = start(self.args, self.dir, MEMORY_MB)
-        self.pair.b = Plain(path)
+        self.start_again()
+
+    def start_again(self):
+        self.tierra, self.dir, self.path = start(self.args, self.dir, MEMORY_MB)
+        self.pair.b = Plain(self.path)
         self.pair.pid = self.tierra.pid
         self.pair.rss = 0 if self.fresh else self.pair.rss  # That one had no limit.
         self.fresh = False
