@@ -22,6 +22,7 @@
 #include "server/node.h"
 #include "server/request.h"
 #include "server/shard.h"
+#include "server/txn.h"
 
 /* How far the estimate of the self test may be off: four standard errors, 1.04 / sqrt(16384). */
 #define SELF_TEST_ERROR        0.0325
@@ -180,12 +181,13 @@ static bool merge_keys(struct request *rq, struct hll_registers *registers, bool
 }
 
 /* Whether a read may write the value that it has found. */
-static bool may_keep(const struct request *rq, size_t len)
+static bool may_keep(const struct request *rq, const struct ks_key *key, size_t len)
 {
     const char *why;
     uint32_t delay_ms;
 
-    return mut_check(rq->mut, len) == 0 && mut_room(rq->mut, len) == 0 &&
+    return !watch_holds(rq->sh->watches, key) && mut_check(rq->mut, len) == 0 &&
+           mut_room(rq->mut, len) == 0 &&
            node_growth(rq->sh, len, &why, &delay_ms) == NODE_GROWTH_OK;
 }
 
@@ -199,7 +201,7 @@ static void keep_count(struct request *rq, const struct ks_key *key, const struc
 {
     struct hll h;
 
-    if (rq->sh->group != NULL || !may_keep(rq, key->name.len + value.len + VALUE_OP_BYTES) ||
+    if (rq->sh->group != NULL || !may_keep(rq, key, key->name.len + value.len + VALUE_OP_BYTES) ||
         hll_init(&h, value) != 0)
         return;
     hll_keep_count(&h, count);

@@ -172,7 +172,9 @@ static void derive_key_range(struct cmd *cmd)
     }
     for (uint8_t i = 0; i < cmd->key_specs_count; i++) {
         const struct cmd_key_spec *spec = &specs[i];
-        if (spec->begin != KEY_BEGIN_INDEX || spec->find != KEY_FIND_RANGE || spec->step != 1 ||
+        const bool at_index = spec->begin == KEY_BEGIN_INDEX ||
+                              (spec->begin == KEY_BEGIN_MIGRATE && spec->keyword == NULL);
+        if (!at_index || spec->find != KEY_FIND_RANGE || spec->step != 1 ||
             (cmd->key_last != 0 && cmd->key_last != spec->index - 1)) {
             movable = true;
             continue;
@@ -456,8 +458,9 @@ static uint16_t flags_of_bitfield(uint32_t argc, const struct bytes *argv)
 static uint16_t flags_of_key(const struct cmd *cmd, const struct cmd_key_spec *spec, uint32_t argc,
                              const struct bytes *argv)
 {
+    /* What is incomplete in a specification is found all the same. */
     if (likely((spec->flags & KEY_VARIABLE_FLAGS) == 0))
-        return spec->flags;
+        return spec->flags & (uint16_t)~KEY_INCOMPLETE;
     if (cmd->id == CMD_ID_set)
         return flags_of_set(argc, argv);
     return cmd->id == CMD_ID_bitfield ? flags_of_bitfield(argc, argv) : spec->flags;

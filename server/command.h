@@ -51,6 +51,7 @@ typedef void (*cmd_fn)(struct request *rq);
     X(PROTECTED,         "")            /* Needs enable-debug-command or the like. */              \
     X(CONTAINER,         "")            /* Has subcommands. Derived. */                            \
     X(ABSENT,            "")            /* Of Redis, and not here. */                              \
+    X(WAITS,             "")            /* For others; its connection runs nothing beside it. */   \
     X(SPANS_SHARDS,      "")            /* May name keys of several shards. */                     \
     X(EVERY_SHARD,       "")            /* Every shard runs it; the replies are joined. */         \
     X(FIRST_SHARD,       "")            /* Shard 0 runs it. */                                     \
@@ -156,7 +157,8 @@ enum cmd_key_begin {
     KEY_BEGIN_INDEX,
     KEY_BEGIN_KEYWORD,
     KEY_BEGIN_UNKNOWN, /* Of SORT: behind its option `keyword`; NULL: no argument is a key. */
-    KEY_BEGIN_MIGRATE, /* Of MIGRATE: its one key, or (INCOMPLETE) those that it lists. */
+    KEY_BEGIN_MIGRATE, /* Of MIGRATE: its one key, or (INCOMPLETE) those that it lists. COMMAND
+                          INFO shows the one as INDEX, the others as KEYWORD. */
 };
 enum cmd_key_find {
     KEY_FIND_RANGE,

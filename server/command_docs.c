@@ -195,7 +195,7 @@ static void reply_arg(struct reply *r, const struct arg_item *item)
 {
     static const char *const names[] = {"optional", "multiple", "multiple_token"};
 
-    reply_map(r, 2u + (item->key_spec >= 0) + (item->token.len != 0) + (item->since.len != 0) +
+    reply_map(r, 2u + (item->key_spec >= 0) + (item->token.ptr != NULL) + (item->since.len != 0) +
                      (item->deprecated_since.len != 0) + (item->flags != 0) + item->nested);
     reply_text_pair(r, "name", item->name);
     reply_text_pair(r, "type", bytes_cstr(item->type));
@@ -203,7 +203,11 @@ static void reply_arg(struct reply *r, const struct arg_item *item)
         reply_bulk_cstr(r, "key_spec_index");
         reply_i64(r, item->key_spec);
     }
-    reply_text_pair(r, "token", item->token);
+    if (item->token.ptr != NULL) {
+        /* It may be empty. */
+        reply_bulk_cstr(r, "token");
+        reply_bulk(r, item->token);
+    }
     reply_text_pair(r, "since", item->since);
     reply_text_pair(r, "deprecated_since", item->deprecated_since);
     if (item->flags != 0) {
@@ -272,7 +276,8 @@ static void reply_key_spec(struct reply *r, const struct cmd_key_spec *spec)
         reply_text_pair(r, "notes", bytes_cstr(spec->notes));
     reply_bulk_cstr(r, "flags");
     reply_flags(r, spec->flags, key_flag_names, ARRAY_COUNT(key_flag_names));
-    if (spec->begin == KEY_BEGIN_KEYWORD) {
+    if (spec->begin == KEY_BEGIN_KEYWORD ||
+        (spec->begin == KEY_BEGIN_MIGRATE && spec->keyword != NULL)) {
         reply_spec_head(r, "begin_search", "keyword", 2);
         reply_text_pair(r, "keyword", bytes_cstr(spec->keyword));
         reply_number_pair(r, "startfrom", spec->index);

@@ -14,6 +14,7 @@
 #include "server/dispatch.h"
 #include "server/figures.h"
 #include "server/forward.h"
+#include "server/migrate.h"
 #include "server/monitor.h"
 #include "server/pubsub.h"
 #include "server/shard.h"
@@ -532,6 +533,7 @@ void conn_close(struct conn *c)
     c->closing = true;
     conn_stop_waiting(c);
     acl_file_drop(c);
+    migrate_drop(c);
     stream_drop(c);
     if (c->sh->flush_conn == c)
         shard_flush_cancel(c->sh);
@@ -599,5 +601,6 @@ size_t conn_memory_bytes(const struct conn *c)
 {
     return sizeof(*c) + c->in.cap + c->out.out.cap + c->sending.cap +
            c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) + txn_memory_bytes(c) +
-           unblock_memory_bytes(c) + pubsub_memory_bytes(c) + tracking_memory_bytes(c);
+           unblock_memory_bytes(c) + migrate_memory_bytes(c) + pubsub_memory_bytes(c) +
+           tracking_memory_bytes(c);
 }

@@ -35,6 +35,7 @@
 struct acl_file_job;
 struct acl_user;
 struct forward_home;
+struct migrate;
 struct pubsub_client;
 struct shard;
 struct stream;
@@ -87,6 +88,7 @@ struct conn {
     struct sort_walk sort_walk; /* It is a SORT that looks for what its patterns lead to. */
     bool waited;                /* The parked command has waited for cold data. */
     bool postponed;             /* It waits for the end of CLIENT PAUSE. */
+    struct migrate *migrate;    /* It is MIGRATE, and has begun; NULL: it is not. */
     struct unblock *block;  /* It is BLPOP or a relative, and waits for keys; NULL: it is not. */
     uint64_t save_ticket;   /* It waits for this save; 0: for none. */
     uint64_t digest_ticket; /* Likewise for a digest of the group. */

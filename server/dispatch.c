@@ -19,6 +19,7 @@
 #include "server/group_refuse.h"
 #include "server/group_shard.h"
 #include "server/latency.h"
+#include "server/migrate.h"
 #include "server/monitor.h"
 #include "server/needs.h"
 #include "server/node.h"
@@ -101,6 +102,7 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
     if (c->sh->flush_conn == c)
         shard_flush_cancel(c->sh);
+    migrate_drop(c);
     /* A refused EXEC ends the transaction: what follows is meant to run, not to be queued. */
     if (cmd != NULL && cmd->id == CMD_ID_exec) {
         txn_reset(c);

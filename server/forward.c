@@ -13,6 +13,7 @@
 #include "server/dispatch.h"
 #include "server/forward_batch.h"
 #include "server/join.h"
+#include "server/migrate.h"
 #include "server/node.h"
 #include "server/session.h"
 #include "server/shard.h"
@@ -207,6 +208,7 @@ void forward_abandon(struct conn *agent)
     agent->parked = false;
     conn_stop_waiting(agent);
     unblock_forget(agent);
+    migrate_drop(agent);
     acl_file_drop(agent);
     if (list_linked(&agent->retry_link))
         list_remove(&agent->retry_link);
@@ -647,6 +649,7 @@ static void on_abandoned(struct mail *mail)
     struct abandon_mail *m = container_of(mail, struct abandon_mail, mail);
 
     unblock_abandon(m->owner, m->id);
+    migrate_abandon(m->owner, m->id);
     mem_free(m);
 }
 

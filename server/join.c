@@ -155,7 +155,11 @@ static struct bytes one_for_all(const struct join *j)
         return part_of(j, (good != 0 ? good : bad) - 1);
     if (bad != 0)
         return part_of(j, bad - 1);
-    return j->kind == JOIN_FIRST ? part_of(j, 0) : bytes_of(NULL, 0);
+    for (uint32_t i = 0; j->kind == JOIN_OK && i < j->parts_count; i++) {
+        if (bytes_eq(part_of(j, i), BYTES_LIT("+OK\r\n")))
+            return part_of(j, i);
+    }
+    return j->kind == JOIN_FIRST || j->kind == JOIN_OK ? part_of(j, 0) : bytes_of(NULL, 0);
 }
 
 static void reply_number(const struct join *j, struct reply *out)
@@ -413,6 +417,7 @@ void join_reply(struct join *j, struct reply *out)
         reply_newest(j, out);
         return;
     case JOIN_FIRST:
+    case JOIN_OK:
     case JOIN_ANY:
         return;
     }

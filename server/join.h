@@ -19,6 +19,7 @@ struct reply;
 
 enum join_kind {
     JOIN_FIRST,  /* They are the same: "OK". */
+    JOIN_OK,     /* "OK", unless all are the same other text. */
     JOIN_ANY,    /* Errors count only if all are errors. */
     JOIN_SUM,    /* Integers. */
     JOIN_MAX,    /* Integers: the greatest. */

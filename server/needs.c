@@ -9,6 +9,7 @@
 
 #include "server/conn.h"
 #include "server/dispatch.h"
+#include "server/migrate.h"
 #include "server/need_list.h"
 #include "server/need_sort.h"
 #include "server/need_zset.h"
@@ -189,13 +190,21 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     UNREACHABLE();
 }
 
+/* MIGRATE that has begun, which asks for one key after the other. */
+static bool asks_itself(const struct needs *n, const struct cmd *cmd)
+{
+    return cmd->id == CMD_ID_migrate && n->wait != NULL &&
+           container_of(n->wait, struct conn, wait)->migrate != NULL;
+}
+
 /* Several keys, or ones whose place depends on the arguments. */
 static void need_keys(struct needs *n, struct shard *sh, const struct cmd *cmd, uint32_t argc,
                       const struct bytes *argv)
 {
     struct ks_ahead ahead[KS_AHEAD_MAX];
 
-    if (cmd->key_specs_count == 0 || command_keys(cmd, argc, argv, &sh->keys) != 0)
+    if (cmd->key_specs_count == 0 || asks_itself(n, cmd) ||
+        command_keys(cmd, argc, argv, &sh->keys) != 0)
         return;
     for (uint32_t from = 0; from < sh->keys.count; from += KS_AHEAD_MAX) {
         const struct cmd_key *keys = &sh->keys.key[from];
@@ -255,7 +264,7 @@ bool needs_resident(struct conn *c, const struct dispatch_plan *plan, uint32_t a
     *err = c->wait.err;
     c->wait.err = 0;
     if (*err != 0)
-        return false;
+        return c->migrate != NULL && migrate_keeps(c, err);
     for (uint32_t i = 0; exec && i < c->txn->cmds_count; i++) {
         const struct txn_cmd *q = &c->txn->cmds[i];
         if ((q->cmd->acl & ACL_LIST) != 0)

@@ -73,6 +73,8 @@ static const struct event events[] = {
     {CMD_ID_bitop, 0, HOW_STORES, EVENT_STRING, 0, "set"},
     {CMD_ID_del, 0, HOW_PLAIN, EVENT_GENERIC, 0, "del"},
     {CMD_ID_unlink, 0, HOW_PLAIN, EVENT_GENERIC, 0, "del"},
+    {CMD_ID_migrate, 0, HOW_PLAIN, EVENT_GENERIC, 0, "del"},
+    {CMD_ID_migrate, 1, HOW_PLAIN, EVENT_GENERIC, 0, "del"},
     {CMD_ID_rename, 0, HOW_PLAIN, EVENT_GENERIC, 0, "rename_from"},
     {CMD_ID_rename, 1, HOW_PLAIN, EVENT_GENERIC, 0, "rename_to"},
     {CMD_ID_renamenx, 0, HOW_PLAIN, EVENT_GENERIC, 0, "rename_from"},

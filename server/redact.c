@@ -17,6 +17,25 @@ static bool hello_secret(uint32_t argc, const struct bytes *argv, uint32_t index
     return false;
 }
 
+/* MIGRATE with AUTH password, or AUTH2 name password. */
+static bool migrate_secret(uint32_t argc, const struct bytes *argv, uint32_t index)
+{
+    for (uint32_t i = 6; i < argc && i < index; i++) {
+        uint32_t values = 0;
+
+        if (bytes_eq_nocase(argv[i], "keys"))
+            return false;
+        if (bytes_eq_nocase(argv[i], "auth"))
+            values = 1;
+        else if (bytes_eq_nocase(argv[i], "auth2"))
+            values = 2;
+        if (index <= i + values)
+            return true;
+        i += values;
+    }
+    return false;
+}
+
 static bool config_secret(const struct bytes *argv, uint32_t index)
 {
     enum config_id id;
@@ -34,6 +53,8 @@ bool redact_arg(const struct cmd *cmd, uint32_t argc, const struct bytes *argv, 
         return index >= 2;
     case CMD_ID_hello:
         return hello_secret(argc, argv, index);
+    case CMD_ID_migrate:
+        return migrate_secret(argc, argv, index);
     case CMD_ID_config_set:
         return config_secret(argv, index);
     default:

@@ -266,11 +266,18 @@ static enum route_result keyless(struct conn *c, const struct cmd *cmd, const st
 
 /* Nothing of the connection runs beside it, at whatever shard, while it may wait. */
 static enum route_result blocking(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
-                                  uint32_t owner)
+                                  const struct where *w)
 {
+    enum route_result result = ROUTE_DONE;
+
     if (forward_pending(c))
         return wait_for_replies(c);
-    const enum route_result result = to_owner(c, cmd, rc, owner);
+    if (w->one_shard) {
+        result = to_owner(c, cmd, rc, w->owner);
+    } else {
+        note(c, cmd, rc);
+        scatter_migrate(c, cmd, rc);
+    }
     if (result == ROUTE_DONE)
         forward_set_blocking(c);
     return result;
@@ -300,8 +307,8 @@ enum route_result route(struct conn *c, const struct resp_cmd *rc, const struct 
         return keyless(c, cmd, rc);
     if (!w.one_slot && (cmd->flags & CMD_SPANS_SHARDS) == 0)
         return cross_slot(c, cmd);
-    if (unlikely((cmd->flags & CMD_BLOCKING) != 0))
-        return blocking(c, cmd, rc, w.owner);
+    if (unlikely((cmd->flags & (CMD_BLOCKING | CMD_WAITS)) != 0))
+        return blocking(c, cmd, rc, &w);
     if (w.one_shard || !keys_whole(cmd, rc))
         return to_owner(c, cmd, rc, w.owner);
     if (forward_full(c))

@@ -1,6 +1,9 @@
 /* Commands for several shards; scatter.h tells. */
 #include "server/scatter.h"
 
+#include <string.h>
+
+#include "engine/base/check.h"
 #include "engine/base/mem.h"
 #include "engine/base/num.h"
 
@@ -83,6 +86,34 @@ void scatter_keys(struct conn *c, const struct cmd *cmd, const struct resp_cmd *
             join_place(join, s->part);
     }
     struct forward_slot *slot = forward_slot_add(c, join);
+    for (uint32_t s = 0; s < n; s++) {
+        if (shares[s].argc != 0)
+            forward_put(c, slot, shares[s].part, s, shares[s].argc, shares[s].argv);
+        mem_free(shares[s].argv);
+    }
+    mem_free(shares);
+}
+
+void scatter_migrate(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
+    const uint32_t n = c->sh->node->shards_count;
+    struct share *shares = mem_zalloc_array(n, sizeof(*shares));
+    struct cmd_keys *keys = &c->sh->keys;
+    uint32_t parts = 0;
+
+    CHECK(command_keys(cmd, rc->argc, rc->argv, keys) == 0 && keys->count != 0); /* As before. */
+    const uint32_t first = keys->key[0].pos;
+    for (uint32_t i = first; i < rc->argc; i++) {
+        struct share *s = &shares[owner_of(c, rc->argv[i])];
+        if (s->argv == NULL) {
+            s->argv = mem_zalloc_array(rc->argc, sizeof(*s->argv));
+            memcpy(s->argv, rc->argv, first * sizeof(*s->argv));
+            s->argc = first;
+            s->part = parts++;
+        }
+        s->argv[s->argc++] = rc->argv[i];
+    }
+    struct forward_slot *slot = forward_slot_add(c, join_create(JOIN_OK, parts));
     for (uint32_t s = 0; s < n; s++) {
         if (shares[s].argc != 0)
             forward_put(c, slot, shares[s].part, s, shares[s].argc, shares[s].argv);

@@ -20,6 +20,9 @@ void scatter_one(struct conn *c, const struct resp_cmd *rc, uint32_t owner);
 /* SPANS_SHARDS: each shard gets the keys that it owns, with their values. */
 void scatter_keys(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);
 
+/* MIGRATE with keys of several shards, likewise; these are its last arguments. */
+void scatter_migrate(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);
+
 /* EVERY_SHARD: the same command for all. */
 void scatter_all(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc);
 

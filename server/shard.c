@@ -282,6 +282,7 @@ static void init_lists(struct shard *sh)
     list_init(&sh->held_conns);
     list_init(&sh->retry_conns);
     list_init(&sh->streams);
+    list_init(&sh->migrates.all);
     client_room_init(&sh->room);
     window_init(&sh->window);
     forward_shard_init(&sh->forward, sh->node->shards_count);
@@ -455,7 +456,7 @@ static void drain(struct shard *sh)
     while (sh->group != NULL && !group_shard_stop(sh->group))
         one_more_turn(sh);
     forward_stop(sh);
-    while (atomic_load(&sh->conns_given) != 0)
+    while (atomic_load(&sh->conns_given) != 0 || sh->migrates.links != 0)
         one_more_turn(sh);
     if (atomic_load(&node->shards_serving) != 0)
         atomic_fetch_sub(&node->shards_serving, 1);
@@ -565,6 +566,7 @@ int shard_close(struct shard *sh)
         err = oplog_close(sh->log);
     mut_destroy(sh->mut);
     pool_destroy(sh->maintainer);
+    pool_destroy(sh->migrates.names);
     while (sh->reactor != NULL && !mailbox_empty(&sh->mailbox))
         (void)mailbox_drain(&sh->mailbox, MAILS_MAX);
     group_shard_destroy(sh->group);

@@ -39,6 +39,7 @@
 #include "server/forward.h"
 #include "server/group_shard.h"
 #include "server/mend.h"
+#include "server/migrate.h"
 #include "server/request.h"
 #include "server/save.h"
 #include "server/shard_store.h"
@@ -73,12 +74,13 @@ struct shard {
     struct rng rng;
 
     bool fenced;           /* The log is, and who waited for it has been told. */
-    uint32_t streams_shut; /* Streams that hold writers of their key back. */
+    uint32_t streams_shut; /* Streams, and keys of MIGRATE, that hold writers back. */
     uint64_t streams_seq;  /* Counts the streams that began, and the writers held back. */
     struct list conns;
     struct list turn_conns;          /* Have replies to send at the end of this turn. */
     struct list held_conns;          /* Have replies that wait for the log. */
     struct list retry_conns;         /* Have a command to try again at the end of this turn. */
+    struct migrate_shard migrates;   /* Keys on their way to other nodes. */
     struct list streams;             /* Replies that are sent while they are read (stream.h). */
     struct conn *flush_conn;         /* Whose FLUSHALL waits until it can be done; NULL: none's. */
     struct scan_places *scan_places; /* Of walks over sorted sets on flash; NULL until one. */

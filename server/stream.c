@@ -541,10 +541,10 @@ bool stream_pops_before(const struct stream *st)
     return false;
 }
 
-/* By a stream that began before, or a walk, which then is hurried. */
+/* By a stream that began before, a walk, which then is hurried, or a MIGRATE. */
 static bool is_shut(const struct shard *sh, const struct ks_key *key, uint64_t before)
 {
-    bool shut = false;
+    bool shut = watch_holds(sh->watches, key);
 
     LIST_FOR_EACH(link, &sh->streams) {
         struct stream *st = LIST_ITEM(link, struct stream, link);
@@ -599,7 +599,8 @@ bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const s
     const bool again = c->held_command == c->commands + 1;
 
     /* It does not wait for itself. */
-    if (c->stream != NULL || !names_any_shut(c, plan, rc, again ? c->held_seq : UINT64_MAX))
+    if (c->stream != NULL || c->migrate != NULL ||
+        !names_any_shut(c, plan, rc, again ? c->held_seq : UINT64_MAX))
         return false;
     if (!again) {
         c->held_command = c->commands + 1;

@@ -127,7 +127,8 @@ bool stream_of_dram(const struct conn *c);
 /* What the handler is to store: the members that were read. NULL: it finds its sets in DRAM. */
 struct ks_stream *stream_result(const struct conn *c);
 
-/* Whether a write has to wait as a stream of one of its keys does not stand yet. */
+/* Whether a write has to wait as a stream of one of its keys does not stand yet, or as MIGRATE has
+ * sent it. */
 bool stream_holds_back(struct conn *c, const struct dispatch_plan *plan, const struct resp_cmd *rc);
 
 /* Replies have left. */

@@ -16,15 +16,16 @@
 /* Commands queued by one MULTI. */
 #define QUEUE_COMMANDS_MAX (1u << 20)
 
-/* One key watched by one connection. */
+/* One key watched by one connection, or sent by a MIGRATE. */
 struct watch {
     struct list_link txn_link;
     struct list_link bucket_link;
-    struct txn *txn;
+    _Atomic bool *dirty; /* Set when the key is changed. */
     uint64_t hash;
     uint16_t slot;
     uint16_t name_len;
     bool existed; /* When it was watched, and had not expired. */
+    bool holds;   /* Writers of the key have to wait. */
     uint8_t name[];
 };
 
@@ -32,6 +33,7 @@ struct watch_table {
     struct list *buckets;
     uint32_t buckets_count;
     uint64_t count;
+    uint64_t holds; /* Of these, those that hold writers back. */
 };
 
 /* --- watches --- */
@@ -87,7 +89,7 @@ void watch_touch(struct watch_table *t, const struct ks_key *key)
     LIST_FOR_EACH(link, bucket_of(t, key->hash)) {
         struct watch *w = LIST_ITEM(link, struct watch, bucket_link);
         if (w->hash == key->hash && bytes_eq(bytes_of(w->name, w->name_len), key->name))
-            w->txn->dirty = true;
+            *w->dirty = true;
     }
 }
 
@@ -97,20 +99,65 @@ void watch_touch_all(struct watch_table *t)
         LIST_FOR_EACH(link, &t->buckets[i]) {
             struct watch *w = LIST_ITEM(link, struct watch, bucket_link);
             if (w->existed)
-                w->txn->dirty = true;
+                *w->dirty = true;
         }
     }
 }
 
 uint64_t watch_count(const struct watch_table *t)
 {
-    return t->count;
+    return t->count - t->holds;
+}
+
+static struct watch *add(struct watch_table *t, const struct ks_key *key, _Atomic bool *dirty)
+{
+    if (t->count >= t->buckets_count)
+        grow(t);
+    struct watch *w = mem_zalloc(sizeof(*w) + key->name.len);
+    w->dirty = dirty;
+    w->hash = key->hash;
+    w->slot = key->slot;
+    w->name_len = (uint16_t)key->name.len;
+    if (key->name.len != 0)
+        memcpy(w->name, key->name.ptr, key->name.len);
+    list_push_back(bucket_of(t, w->hash), &w->bucket_link);
+    t->count++;
+    return w;
+}
+
+struct watch *watch_hold(struct watch_table *t, const struct ks_key *key, _Atomic bool *changed)
+{
+    struct watch *w = add(t, key, changed);
+
+    w->existed = true;
+    w->holds = true;
+    t->holds++;
+    return w;
+}
+
+void watch_release(struct watch_table *t, struct watch *w)
+{
+    list_remove(&w->bucket_link);
+    t->count--;
+    t->holds--;
+    mem_free(w);
+}
+
+bool watch_holds(const struct watch_table *t, const struct ks_key *key)
+{
+    if (t->holds == 0)
+        return false;
+    LIST_FOR_EACH(link, bucket_of(t, key->hash)) {
+        const struct watch *w = LIST_ITEM(link, struct watch, bucket_link);
+        if (w->holds && w->hash == key->hash && bytes_eq(bytes_of(w->name, w->name_len), key->name))
+            return true;
+    }
+    return false;
 }
 
 void txn_watch(struct conn *c, const struct ks_key *key, uint64_t now_ms)
 {
     struct txn *txn = txn_of(c);
-    struct watch_table *t = c->sh->watches;
     struct obj *obj;
 
     LIST_FOR_EACH(link, &txn->watches) {
@@ -118,19 +165,9 @@ void txn_watch(struct conn *c, const struct ks_key *key, uint64_t now_ms)
         if (w->hash == key->hash && bytes_eq(bytes_of(w->name, w->name_len), key->name))
             return;
     }
-    if (t->count >= t->buckets_count)
-        grow(t);
-    struct watch *w = mem_zalloc(sizeof(*w) + key->name.len);
-    w->txn = txn;
-    w->hash = key->hash;
-    w->slot = key->slot;
-    w->name_len = (uint16_t)key->name.len;
-    if (key->name.len != 0)
-        memcpy(w->name, key->name.ptr, key->name.len);
+    struct watch *w = add(c->sh->watches, key, &txn->dirty);
     w->existed = ks_find(c->sh->ks, key, now_ms, &obj, NULL) != KS_ABSENT;
     list_push_back(&txn->watches, &w->txn_link);
-    list_push_back(bucket_of(t, w->hash), &w->bucket_link);
-    t->count++;
     txn->watches_bytes += sizeof(*w) + key->name.len;
 }
 

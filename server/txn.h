@@ -81,6 +81,17 @@ void watch_table_destroy(struct watch_table *table);
 void watch_touch(struct watch_table *table, const struct ks_key *key);
 /* All keys were removed: FLUSHALL. */
 void watch_touch_all(struct watch_table *table);
-uint64_t watch_count(const struct watch_table *table);
+uint64_t watch_count(const struct watch_table *table); /* By WATCH. */
+
+/*
+ * For MIGRATE: from now on `*changed` becomes true when the key is changed or removed, by whatever
+ * way, and watch_holds tells that commands which write it have to wait. Who holds one counts in
+ * sh->streams_shut (stream_holds_back).
+ */
+struct watch;
+struct watch *watch_hold(struct watch_table *table, const struct ks_key *key,
+                         _Atomic bool *changed);
+void watch_release(struct watch_table *table, struct watch *watch);
+bool watch_holds(const struct watch_table *table, const struct ks_key *key);
 
 #endif

@@ -24,6 +24,7 @@ SETS = ('flags', 'categories', 'tips')
 DIFFERENCES = {
     ('acl|load', 'flags'): ({'no_multi'}, set(), 'it is read on another thread meanwhile'),
     ('acl|save', 'flags'): ({'no_multi'}, set(), 'it is written on another thread meanwhile'),
+    ('migrate', 'flags'): ({'no_multi'}, set(), 'others are served while it waits for its target'),
 }
 
 # Of Tierra alone, by the start of their names.
@@ -34,7 +35,7 @@ MISSING = {
     'eval': 'scripts', 'fcall': 'scripts', 'function': 'scripts', 'script': 'scripts',
     'x': 'streams',
     'module': 'there are no modules',
-    'migrate': 'nodes exchange no keys', 'restore-asking': 'nodes exchange no keys',
+    'restore-asking': 'nodes exchange no keys',
     'failover': 'replication is that of a group', 'psync': 'replication is that of a group',
     'replconf': 'replication is that of a group', 'replicaof': 'replication is that of a group',
     'slaveof': 'replication is that of a group', 'sync': 'replication is that of a group',

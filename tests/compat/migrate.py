@@ -1,0 +1,573 @@
+#!/usr/bin/env python3
+"""MIGRATE between redis-server and tierra-server.
+
+The same commands run with every pair of them as source and target, and as many shards: replies, and
+what is left at both ends, must be those of two redis-servers. Then targets that are none: they do
+not answer, break off, answer nonsense, or errors for some keys; what they have not accepted must
+stay. What is written meanwhile must not be lost, others must be served, and clients that are killed
+and a server that is shut down leave nothing behind.
+
+usage: migrate.py --server SERVER [--seed N]
+"""
+
+import argparse
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import dump_restore
+from clusterlib import free_ports, wait_until
+from diff_cmds import SKIP, Conn, dump, stop, wait_ready
+
+NOWHERE = 1  # Nobody listens there.
+LONG_MS = '60000'
+PASSWORD = 'a-secret'
+ON_THEIR_WAY = 128  # MIGRATE_KEYS_MAX
+
+
+class Server:
+    def __init__(self, command):
+        self.what = ' '.join(command)
+        self.port = free_ports(1)[0]
+        self.directory = tempfile.mkdtemp(prefix='tierra-migrate-')
+        with open(os.path.join(self.directory, 'log'), 'wb') as log:
+            self.process = subprocess.Popen(
+                command + ['--port', str(self.port), '--dir', self.directory], stdout=log,
+                stderr=log)
+        wait_ready(self.port, self.process, command[0])
+        self.conns = []
+        self.c = self.connect()
+
+    def connect(self):
+        self.conns.append(Conn(self.port))
+        return self.conns[-1]
+
+    def stop(self):
+        for conn in self.conns:
+            conn.close()
+        stop(self.process, self.directory, keep=False)
+
+
+class Fake:
+    """A target that answers the n-th command of a connection by answer(n, words): bytes, None
+    (nothing), or False: it hangs up."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.sock = socket.socket()
+        self.sock.bind(('127.0.0.1', 0))
+        self.sock.listen()
+        self.port = self.sock.getsockname()[1]
+        self.got = []
+        self.news = threading.Condition()
+        self.peers = []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                peer = self.sock.accept()[0]
+            except OSError:
+                return
+            self.peers.append(peer)
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        file = peer.makefile('rb')
+        try:
+            for n in range(1 << 30):
+                line = file.readline()
+                if not line:
+                    break
+                words = []
+                for _ in range(int(line[1:])):
+                    words.append(file.read(int(file.readline()[1:]) + 2)[:-2])
+                with self.news:
+                    self.got.append(words)
+                    self.news.notify_all()
+                reply = self.answer(n, words)
+                if reply is False:
+                    # What it has said before arrives: it takes all that is still sent.
+                    peer.shutdown(socket.SHUT_WR)
+                    while file.read(65536):
+                        pass
+                    break
+                if reply:
+                    peer.sendall(reply)
+        except (OSError, ValueError):
+            pass
+        file.close()
+        peer.close()
+
+    def wait(self, word, count=1):
+        """Until it has got so many of these commands."""
+        with self.news:
+            assert self.news.wait_for(
+                lambda: sum(w[0] == word for w in self.got) >= count, 60), self.got
+
+    def close(self):
+        self.sock.close()
+        for peer in self.peers:
+            try:
+                peer.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def greets(then):
+    """A fake that lets in: the rest is up to then(n of RESTORE, words)."""
+    def answer(n, words):
+        if words[0] in (b'AUTH', b'SELECT'):
+            return b'+OK\r\n'
+        return then(n - 1, words)
+    return Fake(answer)
+
+
+def migrate(conn, port, *rest, host='127.0.0.1'):
+    return conn.call('MIGRATE', host, port, *rest)
+
+
+# --- the same as two redis-servers ---
+
+def cases(port):
+    """(What the source has, what the target has, MIGRATE)."""
+    one = [['SET', 'a', '1'], ['RPUSH', 'b', 'x', 'y'], ['HSET', 'h', 'f', 'v'],
+           ['SET', 't', 'v', 'PX', '1000000']]
+    busy = [['SET', 'a', 'there'], ['SADD', 'b', 'm']]
+    here = ('127.0.0.1', port)
+    for options in ([], ['COPY'], ['REPLACE'], ['copy', 'replace'], ['REPLACE', 'COPY', 'COPY']):
+        for target in ([], busy):
+            for key in 'abt-':
+                yield one, target, [*here, key, '0', LONG_MS, *options]
+            yield one, target, [*here, '', '0', LONG_MS, *options, 'KEYS', 'a', 'b', 'h', 't', '-']
+            yield one, target, [*here, '', '0', LONG_MS, *options, 'keys', '-', 'b']
+            yield one, target, [*here, '', '0', LONG_MS, *options, 'keys', 'h', 'h', 't']
+    for rest in (['a', '0', '0'], ['a', '0', '-1'], ['a', 'x', '5'], ['a', '0', 'x'], ['a', '0'],
+                 ['a', '0', '5', 'BAD'], ['a', '0', '5', 'AUTH'], ['a', '0', '5', 'AUTH2', 'x'],
+                 ['a', '0', '5', 'KEYS', 'b'], ['', '0', '5'], ['', '0', '5', 'KEYS'],
+                 ['a', '0', '5', 'COPY', 'x', 'AUTH', 'y'], ['', 'x', '5', 'KEYS'],
+                 ['a', '99999999999999999999', '5'], ['a', '0', '99999999999999999999'],
+                 ['a', '1', LONG_MS], ['a', '-2', LONG_MS], ['', '77', LONG_MS, 'KEYS', 'a', 'b'],
+                 ['a', '0', LONG_MS, 'AUTH', 'nobody asked'],
+                 ['a', '0', LONG_MS, 'AUTH2', 'nobody', 'asked'],
+                 ['a', '0', LONG_MS, 'AUTH2', 'default', 'any'],
+                 ['-', '0', LONG_MS, 'AUTH', 'x'], ['-', '0', LONG_MS, 'BAD']):
+        yield one, [], [*here, *rest]
+    yield one, [], ['127.0.0.1', str(NOWHERE), 'a', '0', LONG_MS]
+    yield one, [], ['127.0.0.1', 'port', 'a', '0', LONG_MS]
+    yield one, [], ['no.such.host.invalid', port, 'a', '0', LONG_MS]
+    yield one, [], ['no such host', port, 'a', '0', LONG_MS]
+    yield one, [], ['localhost', port, 'a', '0', LONG_MS]
+
+
+def outcome(source, target, case):
+    for conn, cmds in ((source.c, case[0]), (target.c, case[1])):
+        conn.call('FLUSHALL')
+        for cmd in cmds:
+            conn.call(*cmd)
+    reply = source.c.call('MIGRATE', *case[2])
+    return reply, dump(source.c), dump(target.c)
+
+
+def compare(redises, others):
+    wanted = [outcome(*redises, case) for case in cases(redises[1].port)]
+    pairs = [(a, b) for a in others + redises[:1] for b in others + redises[1:] if a is not b]
+    for source, target in pairs:
+        for case, want in zip(cases(target.port), wanted):
+            got = outcome(source, target, case)
+            # redis-server sends the keys although its AUTH or SELECT was refused.
+            if any(text in want[0][1] for text in (b'DB index', b'AUTH <pass', b'WRONGPASS')):
+                assert got[2] == {} or source is redises[0], (source.what, target.what, case, got)
+                got, want = got[:2], want[:2]
+            assert got == want, (source.what, target.what, case, got, want)
+    print('%d cases with %d pairs of servers' % (len(wanted), len(pairs)))
+
+
+def secrets(source, target):
+    """AUTH and AUTH2, which stand in no log."""
+    target.c.call('ACL', 'SETUSER', 'mover', 'on', '>' + PASSWORD, '~*', '+@all')
+    target.c.call('CONFIG', 'SET', 'requirepass', PASSWORD)
+    source.c.call('CONFIG', 'SET', 'slowlog-log-slower-than', '0')
+    for how, want in (([], b'NOAUTH Authentication required.'),
+                      (['AUTH', 'wrong'], b'WRONGPASS invalid username-password pair or user is '
+                                          b'disabled.'),
+                      (['AUTH2', 'mover', 'wrong'], b'WRONGPASS invalid username-password pair or '
+                                                    b'user is disabled.'),
+                      (['AUTH', PASSWORD], None), (['AUTH2', 'mover', PASSWORD], None)):
+        if not how and 'redis-server' in source.what:
+            continue  # It has a connection from before.
+        source.c.call('SET', 'a', '1')
+        reply = migrate(source.c, target.port, 'a', '0', LONG_MS, 'REPLACE', *how)
+        if want is None:
+            assert reply == ('+', b'OK'), reply
+        else:
+            assert reply == ('-', b'ERR Target instance replied with error: ' + want), reply
+        assert source.c.call('EXISTS', 'a')[1] == (b'0' if want is None else b'1')
+    log = repr(source.c.call('SLOWLOG', 'GET', '128'))
+    assert PASSWORD not in log and 'redacted' in log, log
+    target.c.call('CONFIG', 'SET', 'requirepass', '')
+    source.c.call('CONFIG', 'SET', 'slowlog-log-slower-than', '10000')
+    target.c.call('ACL', 'DELUSER', 'mover')
+
+
+# --- values ---
+
+def values(source, target, rng, count):
+    """Of all types and sizes, hot and cold, all in one command."""
+    for conn in (source.c, target.c):
+        conn.call('FLUSHALL')
+    keys = ['k%d' % i for i in range(count)]
+    for key in keys:
+        source.c.call(*dump_restore.value(rng, key))
+        if rng.random() < 0.2:
+            source.c.call('PEXPIRE', key, 1000000)
+    want = dump(source.c)
+    if rng.random() < 0.7:
+        source.c.call('DEBUG', 'COLD')
+    rng.shuffle(keys)
+    reply = migrate(source.c, target.port, '', '0', LONG_MS, 'KEYS', *keys)
+    assert reply == ('+', b'OK'), reply
+    assert dump(target.c) == want
+    assert source.c.call('DBSIZE') == (':', b'0'), source.c.call('DBSIZE')
+
+
+def large(source, target):
+    """Values of many megabytes, whole."""
+    for conn in (source.c, target.c):
+        conn.call('FLUSHALL')
+    text = bytes(range(256)) * (40 << 12)
+    source.c.call('SET', 's', text)
+    for first in range(0, 60000, 1000):
+        part = range(first, first + 1000)
+        source.c.call('HSET', 'h', *(x for i in part for x in ('f%d' % i, 'v' * (i % 300))))
+        source.c.call('ZADD', 'z', *(x for i in part for x in (i * 7 % 1000, 'm%d' % i)))
+        source.c.call('RPUSH', 'l', *('e%d' % i for i in part))
+        source.c.call('SADD', 'm', *('e%d' % i for i in part))
+    want = dump(source.c)
+    keys = ('s', 'h', 'z', 'l', 'm')
+    for key in keys:
+        source.c.call('PEXPIRE', key, '10000000')
+    for option in ('COPY', 'REPLACE'):
+        reply = migrate(source.c, target.port, '', '0', LONG_MS, option, 'KEYS', *keys)
+        assert reply == ('+', b'OK'), reply
+        for key in keys:
+            assert 0 < int(target.c.call('PTTL', key)[1]) <= 10000000
+            target.c.call('PERSIST', key)
+        assert dump(target.c) == want
+    assert source.c.call('DBSIZE') == (':', b'0')
+
+
+def many(source, target, count):
+    """Keys on flash, of all shards, beside others that stay."""
+    for conn in (source.c, target.c):
+        conn.call('FLUSHALL')
+    for first in range(0, count, 1000):
+        source.c.call('MSET', *(x for i in range(first, first + 1000)
+                                for x in ('k%d' % i, 'v%d' % i * 20)))
+    source.c.call('DEBUG', 'COLD')
+    reply = migrate(source.c, target.port, '', '0', LONG_MS, 'KEYS',
+                    *('k%d' % i for i in range(0, count, 2)))
+    assert reply == ('+', b'OK'), reply
+    for conn, rest in ((source.c, 1), (target.c, 0)):
+        assert conn.call('DBSIZE')[1] == b'%d' % (count // 2)
+        for i in range(rest, count, 98):
+            assert conn.call('GET', 'k%d' % i)[1] == b'v%d' % i * 20
+
+
+def events(source, target):
+    """What was moved is told of as deleted."""
+    source.c.call('CONFIG', 'SET', 'notify-keyspace-events', 'EA')
+    source.c.call('MSET', 'a', '1', 'b', '2')
+    listener = source.connect()
+    listener.call('SUBSCRIBE', '__keyevent@0__:del')
+    assert migrate(source.c, target.port, '', '0', LONG_MS, 'REPLACE', 'KEYS', 'a', '-',
+                   'b') == ('+', b'OK')
+    told = {listener.read()[1][2][1] for _ in range(2)}
+    assert told == {b'a', b'b'}, told
+    source.c.call('CONFIG', 'SET', 'notify-keyspace-events', '')
+
+
+# --- targets that are none ---
+
+KEYS = ['{x}%d' % i for i in range(300)]
+
+
+def refill(source):
+    source.c.call('FLUSHALL')
+    source.c.call('MSET', *(x for key in KEYS for x in (key, 'v')))
+
+
+def left(source, gone, what):
+    for key in KEYS:
+        want = b'0' if key in gone else b'1'
+        assert source.c.call('EXISTS', key)[1] == want, (what, key)
+
+
+def odd_targets(source):
+    reading = b'IOERR error or timeout reading to target instance'
+    nonsense = (b'ERR Target instance replied with what is neither +OK nor an error; keys that it '
+                b'has not accepted stay here')
+    error = b'ERR Target instance replied with error: '
+
+    def odd(n, words):
+        return b'-ERR not this one\r\n' if int(words[1][3:]) % 3 == 1 else b'+OK\r\n'
+    targets = (
+        # What it does, when a client waits how long, the reply, the keys that are gone.
+        ('silent', Fake(lambda n, words: None), '200', reading, 0),
+        ('silent later', greets(lambda n, words: b'+OK\r\n' if n < 5 else None), '300', reading, 5),
+        ('hangs up', Fake(lambda n, words: False), LONG_MS, reading, 0),
+        ('hangs up later', greets(lambda n, words: n < 7 and b'+OK\r\n'), LONG_MS, reading, 7),
+        ('HTTP', Fake(lambda n, words: b'HTTP/1.0 400 Bad Request\r\n'), LONG_MS, nonsense, 0),
+        ('a number', greets(lambda n, words: b':1\r\n'), LONG_MS, nonsense, 0),
+        ('an array', greets(lambda n, words: b'+OK\r\n' if n < 3 else b'*1\r\n+OK\r\n'), LONG_MS,
+         nonsense, 3),
+        ('no words', greets(lambda n, words: b'\r\n\n\n'), LONG_MS, nonsense, 0),
+        ('zeros', greets(lambda n, words: bytes(100) + b'\n'), LONG_MS, nonsense, 0),
+        ('no end', Fake(lambda n, words: b'x' * 100000), '300', reading, 0),
+        ('a long error', Fake(lambda n, words: b'-' + b'y' * 100000 + b'\r\n'), LONG_MS,
+         error + b'y' * 900, 0),
+        ('errors', greets(odd), LONG_MS, error + b'ERR not this one',
+         [key for i, key in enumerate(KEYS) if i % 3 != 1]),
+    )
+    for what, fake, timeout, want, gone in targets:
+        refill(source)
+        gone = KEYS[:gone] if isinstance(gone, int) else gone
+        reply = migrate(source.c, fake.port, '', '0', timeout, 'KEYS', *KEYS)
+        # A long one is cut.
+        assert reply == ('-', want) or (what == 'a long error' and reply[1].startswith(want) and
+                                        len(reply[1]) < 1200), (what, reply)
+        left(source, gone, what)
+        reply = migrate(source.c, fake.port, '', '0', timeout, 'COPY', 'KEYS', *KEYS)
+        left(source, gone, what)
+        assert source.c.call('SET', KEYS[-1], 'w') == ('+', b'OK')
+        fake.close()
+    # More than it was asked for, at once: it is believed as far as it was asked.
+    fake = greets(lambda n, words: b'+OK\r\n' * 1000)
+    refill(source)
+    reply = migrate(source.c, fake.port, '', '0', LONG_MS, 'KEYS', *KEYS)
+    assert reply[0] == '-' and reply[1].startswith(b'ERR Target instance replied with '), reply
+    assert int(source.c.call('EXISTS', *KEYS)[1]) >= len(KEYS) - ON_THEIR_WAY
+    fake.close()
+    # One that takes no connection: its queue is full.
+    full = socket.socket()
+    full.bind(('127.0.0.1', 0))
+    full.listen(0)
+    waiting = []
+    for _ in range(4):
+        waiting.append(socket.socket())
+        waiting[-1].setblocking(False)
+        waiting[-1].connect_ex(full.getsockname())
+    refill(source)
+    reply = migrate(source.c, full.getsockname()[1], KEYS[0], '0', '300')
+    assert reply == ('-', b'IOERR error or timeout connecting to the client'), reply
+    for sock in waiting + [full]:
+        sock.close()
+
+
+# --- meanwhile ---
+
+def started(source, fake, *rest):
+    """A client whose MIGRATE has got to where its target has to answer."""
+    client = source.connect()
+    client.send([['MIGRATE', '127.0.0.1', fake.port, *rest], ['PING']])
+    fake.wait(b'RESTORE')
+    return client
+
+
+def meanwhile(source):
+    for verdict in (b'+OK\r\n', b'-ERR no\r\n', False):
+        go = threading.Event()
+
+        def then(_, words, go=go, verdict=verdict):
+            go.wait(60)
+            return verdict
+        fake = greets(then)
+        source.c.call('FLUSHALL')
+        source.c.call('MSET', '{k}1', 'old', '{k}2', 'x')
+        client = started(source, fake, '{k}1', '0', LONG_MS)
+        # Everybody is served, and the key is read; but who would write it waits.
+        writer = source.connect()
+        writer.send([['APPEND', '{k}1', 'new'], ['GET', '{k}1']])
+        for _ in range(20):
+            assert source.c.call('GET', '{k}1')[1] == b'old'
+            assert source.c.call('SET', '{k}2', 'y') == ('+', b'OK')
+            assert source.c.call('MGET', '{k}2', '{k}1')[1] == [('$', b'y'), ('$', b'old')]
+        go.set()
+        want = {b'+OK\r\n': ('+', b'OK'),
+                b'-ERR no\r\n': ('-', b'ERR Target instance replied with error: ERR no'),
+                False: ('-', b'IOERR error or timeout reading to target instance')}[verdict]
+        assert client.read() == want
+        assert client.read() == ('+', b'PONG')
+        value = b'new' if want[0] == '+' else b'oldnew'
+        assert writer.read() == (':', b'%d' % len(value))
+        assert writer.read() == ('$', value)
+        fake.close()
+    fake, go = None, threading.Event()
+
+    def answer(_, words):
+        go.wait(60)
+        return b'+OK\r\n'
+    # COPY holds nobody.
+    fake = greets(answer)
+    source.c.call('SET', 'c', 'old')
+    client = started(source, fake, 'c', '0', LONG_MS, 'COPY')
+    assert source.c.call('SET', 'c', 'new') == ('+', b'OK')
+    go.set()
+    assert client.read() == ('+', b'OK')
+    assert source.c.call('GET', 'c')[1] == b'new'
+    fake.close()
+    # What goes by itself is gone; and what takes its place stays.
+    go.clear()
+    fake = greets(answer)
+    source.c.call('SET', 'e', 'v', 'PX', '300')
+    client = started(source, fake, 'e', '0', LONG_MS)
+    wait_until('expiry', lambda: source.c.call('EXISTS', 'e')[1] == b'0')
+    go.set()
+    assert client.read() == ('+', b'OK')
+    go.clear()
+    source.c.call('SET', 'f', 'v')
+    client = source.connect()
+    client.send([['MIGRATE', '127.0.0.1', fake.port, 'f', '0', LONG_MS]])
+    fake.wait(b'RESTORE', 2)
+    assert source.c.call('FLUSHALL') == ('+', b'OK')
+    go.set()
+    assert client.read() == ('+', b'OK')
+    assert source.c.call('SET', 'f', 'w') == ('+', b'OK')
+    fake.close()
+
+
+def killed(source):
+    """Clients of both kinds of ends, whose keys are everybody's again."""
+    for how in ('close', 'kill'):
+        for key in ('k1', 'k2', 'k3', 'k4', 'k5'):  # Of several shards.
+            fake = greets(lambda n, words: None)
+            source.c.call('SET', key, 'v')
+            client = source.connect()
+            client.call('CLIENT', 'SETNAME', 'mover')
+            number = client.call('CLIENT', 'ID')[1]
+            client.send([['MIGRATE', '127.0.0.1', fake.port, key, '0', LONG_MS]])
+            fake.wait(b'RESTORE')
+            writer = source.connect()
+            writer.send([['APPEND', key, 'w']])
+            if how == 'close':
+                # As for all commands, the end of what it sends is no end of what it waits for.
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+                client.file.close()
+                client.sock.close()
+                source.conns.remove(client)
+            else:
+                assert source.c.call('CLIENT', 'KILL', 'ID', number) == (':', b'1')
+            assert writer.read() == (':', b'2'), (how, key)
+            assert source.c.call('GET', key)[1] == b'vw'
+            fake.close()
+    wait_until('no client', lambda: b'mover' not in source.c.call('CLIENT', 'LIST')[1])
+
+
+def rights(source, fake):
+    source.c.call('ACL', 'SETUSER', 'u', 'on', 'nopass', '~a*', '%R~b*', '+@all')
+    user = source.connect()
+    user.call('AUTH', 'u', 'x')
+    source.c.call('MSET', 'a', '1', 'b', '1', 'c', '1')
+    noperm = ('-', b'NOPERM this user has no permissions to access one of the keys used as '
+                   b'arguments')
+    assert migrate(user, fake.port, 'b', '0', LONG_MS) == noperm
+    assert migrate(user, fake.port, '', '0', LONG_MS, 'KEYS', 'a', 'b') == noperm
+    assert migrate(user, fake.port, 'a', '0', LONG_MS) == ('+', b'OK')
+    source.c.call('ACL', 'SETUSER', 'u', '-@dangerous')
+    assert migrate(user, fake.port, 'a', '0', LONG_MS)[1].startswith(b'NOPERM this user has no '
+                                                                     b'permissions to run')
+    source.c.call('ACL', 'DELUSER', 'u')
+    # It cannot wait within a transaction.
+    assert source.c.call('MULTI') == ('+', b'OK')
+    assert migrate(source.c, fake.port, 'c', '0', LONG_MS) == (
+        '-', b'ERR Command not allowed inside a transaction')
+    assert source.c.call('EXEC')[1].startswith(b'EXECABORT')
+    assert source.c.call('EXISTS', 'c')[1] == b'1'
+
+
+def bounds(source, target):
+    """What is too long is told, and stays; the rest goes."""
+    for conn in (source.c, target.c):
+        conn.call('FLUSHALL')
+    source.c.call('CONFIG', 'SET', 'proto-max-bulk-len', 2 << 20)
+    for key in ('h1', 'h3'):
+        for i in range(4):
+            source.c.call('HSET', key, 'f%d' % i, 'v' * (1 << (20 if key == 'h1' else 10)))
+    source.c.call('SET', 'h2', 'v')
+    reply = migrate(source.c, target.port, '', '0', LONG_MS, 'KEYS', 'h2', 'h1', 'h3')
+    assert reply[0] == '-' and b'proto-max-bulk-len' in reply[1], reply
+    assert source.c.call('KEYS', '*')[1] == [('$', b'h1')]
+    assert target.c.call('DBSIZE')[1] == b'2'
+    source.c.call('CONFIG', 'SET', 'proto-max-bulk-len', 512 << 20)
+    assert migrate(source.c, target.port, 'h1', '0', LONG_MS) == ('+', b'OK')
+
+
+def shut_down(source):
+    """While targets are silent, and a name is looked up."""
+    fake = greets(lambda n, words: None)
+    source.c.call('MSET', 'k1', 'v', 'k2', 'v', 'k3', 'v')
+    for key in ('k1', 'k2', 'k3'):
+        source.connect().send([['MIGRATE', '127.0.0.1', fake.port, key, '0', LONG_MS]])
+    fake.wait(b'RESTORE', 3)
+    source.c.send([['SHUTDOWN', 'NOSAVE']])
+    assert source.process.wait(60) == 0
+    fake.close()
+
+
+def alone(source, target):
+    """What only a Tierra promises."""
+    odd_targets(source)
+    meanwhile(source)
+    killed(source)
+    fake = greets(lambda n, words: b'+OK\r\n')
+    rights(source, fake)
+    fake.close()
+    bounds(source, target)
+    shut_down(source)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--server', required=True)
+    p.add_argument('--seed', type=int, default=random.randrange(1 << 32))
+    args = p.parse_args()
+    redis = shutil.which('redis-server')
+    if redis is None:
+        print('SKIP: there is no redis-server')
+        return SKIP
+    print('seed %d' % args.seed)
+    rng = random.Random(args.seed)
+    ours = [args.server, '--enable-debug-command', 'yes']
+    shards = ['--clustering-policy', 'enterprise', '--shards', '4']
+    theirs = [redis, '--save', '', '--databases', '1', '--enable-debug-command', 'yes']
+    servers = []
+    try:
+        for command in (theirs, theirs, ours, ours + shards):
+            servers.append(Server(command))
+        first, second, one, four = servers
+        compare([first, second], [one, four])
+        for source, target in ((one, second), (first, one), (one, four), (four, one),
+                               (four, second)):
+            secrets(source, target)
+            values(source, target, rng, 150)
+            events(source, target)
+            if source is not first:
+                many(source, target, 6000)
+        large(one, second)
+        large(four, one)
+        alone(four, one)
+        alone(one, second)
+    finally:
+        for server in servers:
+            server.stop()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
