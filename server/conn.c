@@ -105,6 +105,7 @@ static void ahead_consume(struct conn *c, size_t len)
 struct run {
     struct bytes rest; /* What was not consumed yet. */
     uint32_t count;    /* Commands so far. */
+    uint64_t began_ns; /* shard_go_begin */
 };
 
 /* True while the connection may run another command. */
@@ -131,7 +132,8 @@ static void run_command(struct conn *c, struct run *r, const struct resp_cmd *cm
     if (unlikely(c->ahead_bytes != 0))
         ahead_consume(c, cmd->consumed);
     r->rest = bytes_from(r->rest, cmd->consumed);
-    if (unlikely(++r->count == RUN_COMMANDS_MAX)) {
+    r->count++;
+    if (unlikely(r->count == RUN_COMMANDS_MAX || shard_go_is_long(c->sh, r->began_ns))) {
         c->parked = true;
         shard_retry_next_turn(c->sh, c);
     }
@@ -191,7 +193,7 @@ static bool run_parsed(struct conn *c, struct run *r)
  */
 static size_t conn_run(struct conn *c, struct bytes in)
 {
-    struct run r = {.rest = in};
+    struct run r = {.rest = in, .began_ns = shard_go_begin(c->sh)};
 
     c->running = true;
     while (may_run(c) && !bytes_empty(r.rest)) {

@@ -126,8 +126,14 @@ static void ran(struct forward *f)
 static void run(struct forward *f)
 {
     struct conn *agent = &f->agent;
+    const uint64_t began_ns = shard_go_begin(agent->sh);
 
     while (f->done < f->batch.count) {
+        if (unlikely(shard_go_is_long(agent->sh, began_ns))) {
+            agent->parked = true;
+            shard_retry_next_turn(agent->sh, agent);
+            return;
+        }
         forward_batch_get(&f->batch, f->pos, &agent->cmd);
         struct dispatch_plan plan;
         dispatch_plan(agent->sh, &agent->cmd, &plan);

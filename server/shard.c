@@ -326,7 +326,7 @@ static int open_reactor(struct shard *sh, char *why, size_t why_len)
 
 static int open_pools(struct shard *sh, char *why, size_t why_len)
 {
-    const struct pool_options options = {.name = "flash", .threads = 1};
+    const struct pool_options options = {.name = "flash", .threads = 1, .low = true};
 
     const int err = pool_create(&options, &sh->maintainer);
     if (err != 0) {

@@ -209,6 +209,13 @@ void shard_conn_gone(struct shard *sh, struct conn *c);
 /* conn_resume(c) at the end of this turn. */
 void shard_retry_next_turn(struct shard *sh, struct conn *c);
 
+/*
+ * One connection's commands in one go, from when it began: if those that ran have taken too long,
+ * the others have their turn first. Costs no look at the clock: each command's end is accounted.
+ */
+uint64_t shard_go_begin(const struct shard *sh);
+bool shard_go_is_long(const struct shard *sh, uint64_t began_ns);
+
 /* CLIENT PAUSE: commands wait until then. Longer and stricter than what holds already, or none. */
 void shard_pause(struct shard *sh, uint64_t until_ms, bool all);
 void shard_unpause(struct shard *sh);

@@ -20,6 +20,8 @@
 /* But one client's within these. Bytes. */
 #define INPUT_BYTES_MIN (16u << 10)
 #define INPUT_BYTES_MAX (1u << 20)
+/* Of one connection in one go, where a command does not take longer by itself. Nanoseconds. */
+#define GO_NS_MAX 500000
 
 struct resp_limits shard_resp_limits(const struct shard *sh, const struct conn *c)
 {
@@ -90,6 +92,16 @@ void shard_conn_gone(struct shard *sh, struct conn *c)
     shard_set_input_bytes_max(sh);
     atomic_fetch_sub(&sh->conns_given, 1);
     atomic_fetch_sub(&sh->node->conns_count, 1);
+}
+
+uint64_t shard_go_begin(const struct shard *sh)
+{
+    return u64_max(sh->stats.last_ns, reactor_now_ns(sh->reactor));
+}
+
+bool shard_go_is_long(const struct shard *sh, uint64_t began_ns)
+{
+    return sh->stats.last_ns > began_ns + GO_NS_MAX;
 }
 
 void shard_retry_next_turn(struct shard *sh, struct conn *c)

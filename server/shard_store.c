@@ -66,14 +66,39 @@ static struct store_options options_of(const struct shard *sh, const char *dir, 
     };
 }
 
+struct opening {
+    struct store_options options;
+    struct store **out;
+    char *why;
+    size_t why_len;
+    int err;
+};
+
+static void open_lowered(void *arg)
+{
+    struct opening *o = arg;
+
+    thread_lower_self();
+    o->err = store_open(&o->options, o->out, o->why, o->why_len);
+}
+
+/* The store's own threads, which compact and flush, have the priority of the one that opens it. */
 static int open_number(struct shard *sh, uint64_t number, bool must_exist, struct store **out,
                        char *why, size_t why_len)
 {
     char dir[PATH_ROOM];
+    struct thread thread = {0};
 
     store_path(sh, number, dir);
-    const struct store_options options = options_of(sh, dir, must_exist);
-    return store_open(&options, out, why, why_len);
+    struct opening opening = {
+        .options = options_of(sh, dir, must_exist), .out = out, .why = why, .why_len = why_len};
+    const int err = thread_start(&thread, "flash-open", open_lowered, &opening);
+    if (err != 0) {
+        (void)snprintf(why, why_len, "cannot start a thread: %s", err_str(err));
+        return err;
+    }
+    thread_join(&thread);
+    return opening.err;
 }
 
 /* Removes the stores that do not count. */

@@ -8,12 +8,16 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "engine/base/check.h"
 #include "engine/base/clock.h"
+
+/* Steps of nice: a tenth of the CPU time beside a thread that wants all of it. */
+#define LOWER_NICE 10
 
 static void *thread_main(void *arg)
 {
@@ -62,6 +66,14 @@ int thread_pin_self(uint32_t cpu)
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
     return -pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+void thread_lower_self(void)
+{
+    const id_t self = (id_t)syscall(SYS_gettid);
+
+    /* Of a thread on Linux. What cannot be lowered runs as before. */
+    (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + LOWER_NICE);
 }
 
 uint32_t thread_cpu_count(void)

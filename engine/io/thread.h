@@ -37,6 +37,12 @@ void thread_join(struct thread *t);
 /* Ties the calling thread to one CPU. Returns 0 or -errno. */
 MUST_USE int thread_pin_self(uint32_t cpu);
 
+/*
+ * The calling thread, and those that it starts from now on, yield the CPUs to the others of the
+ * process: 10 steps of nice. It cannot be taken back.
+ */
+void thread_lower_self(void);
+
 /* CPUs that this process may use; at least 1. */
 uint32_t thread_cpu_count(void);
 
