@@ -379,6 +379,95 @@ void cmd_lset(struct request *rq)
     reply_ok(rq->out);
 }
 
+/* The values of `n` elements from index `start` on, each behind its length, 4 bytes. */
+static int copy_values(const struct request *rq, const struct coll *coll, uint64_t start,
+                       uint64_t n, struct buf *out)
+{
+    char text[ROW_TEXT_BYTES];
+    struct listq_at at;
+    uint8_t len[4];
+    int err = 0;
+
+    coll_list_at(coll, start, &at);
+    for (; n != 0 && err == 0; n--) {
+        CHECK(listq_valid(&at));
+        const struct bytes value = value_at(rq, &at, text);
+        le32_store(len, (uint32_t)value.len);
+        err = buf_append(out, len, sizeof(len));
+        if (err == 0)
+            err = buf_append_bytes(out, value);
+        listq_next(&coll->seq, &at);
+    }
+    return err;
+}
+
+/* The list becomes these values, and `one` before index `place`; its expiry stays. */
+static void list_anew(struct request *rq, const struct ks_key *key, const struct coll *coll,
+                      struct bytes values, const struct bytes *one, uint64_t place)
+{
+    struct bytes head, value;
+    uint64_t n = 0;
+    const uint64_t expire_at_ms = ks_expire_at(coll->obj);
+
+    mut_del(rq->mut, key);
+    struct coll *to = mut_coll(rq->mut, key, VT_LIST);
+    for (; bytes_take(&values, 4, &head) && bytes_take(&values, le32_load(head.ptr), &value); n++) {
+        if (one != NULL && n == place)
+            mut_list_push(rq->mut, to, *one, false);
+        mut_list_push(rq->mut, to, value, false);
+    }
+    if (one != NULL && n == place)
+        mut_list_push(rq->mut, to, *one, false);
+    if (expire_at_ms != 0)
+        mut_expire(rq->mut, key, expire_at_ms);
+}
+
+/*
+ * Little stays of a list of which most is on flash, and need not be read to go. False after an
+ * error, or if it has to wait.
+ */
+static bool trim_anew(struct request *rq, const struct ks_key *key, const struct coll *coll,
+                      uint64_t from, uint64_t n)
+{
+    struct buf stay;
+    bool done = false;
+
+    buf_init(&stay, SIZE_MAX / 2);
+    if (copy_values(rq, coll, from, n, &stay) != 0) {
+        reply_err_oom(rq->out, "what stays of the list does not fit into memory twice");
+    } else if (room_for(rq, key, n + 1, stay.len)) {
+        list_anew(rq, key, coll, buf_bytes(&stay), NULL, 0);
+        done = true;
+    }
+    buf_deinit(&stay);
+    return done;
+}
+
+/* The same if what goes is in DRAM. */
+static bool trim_ends(struct request *rq, const struct ks_key *key, struct coll *coll,
+                      uint64_t from, uint64_t behind)
+{
+    if (!room_for(rq, key, from + behind, 0))
+        return false;
+    drop_end(rq, key, coll, from, true);
+    drop_end(rq, key, coll, behind, false);
+    return true;
+}
+
+static bool trim(struct request *rq, const struct ks_key *key, struct coll *coll, uint64_t from,
+                 uint64_t n)
+{
+    const uint64_t behind = coll->count - n - from;
+
+    if (n == 0) {
+        mut_del(rq->mut, key);
+        return true;
+    }
+    if (coll->gap != NULL && (from > coll_list_front(coll) || behind > coll_list_back(coll)))
+        return trim_anew(rq, key, coll, from, n);
+    return trim_ends(rq, key, coll, from, behind);
+}
+
 void cmd_ltrim(struct request *rq)
 {
     bool ok;
@@ -393,15 +482,8 @@ void cmd_ltrim(struct request *rq)
         return;
     if (coll != NULL) {
         const uint64_t n = range_of(coll, start, end, &from);
-        if (n == 0) {
-            mut_del(rq->mut, &key);
-        } else {
-            const uint64_t behind = coll->count - n - from;
-            if (!room_for(rq, &key, from + behind, 0))
-                return;
-            drop_end(rq, &key, coll, from, true);
-            drop_end(rq, &key, coll, behind, false);
-        }
+        if (!trim(rq, &key, coll, from, n))
+            return;
     }
     reply_ok(rq->out);
 }
@@ -507,40 +589,15 @@ static bool find_first(const struct request *rq, const struct coll *coll, struct
 static void insert_anew(struct request *rq, const struct ks_key *key, struct coll *coll,
                         uint64_t place, struct bytes value)
 {
-    char text[ROW_TEXT_BYTES];
-    struct listq_at at;
     struct buf all;
-    struct bytes head, element;
-    uint8_t len[4];
-    int err = 0;
-    uint64_t n = 0;
-    const uint64_t expire_at_ms = ks_expire_at(coll->obj);
+    const uint64_t n = coll->count + 1;
 
     buf_init(&all, SIZE_MAX / 2);
-    for (listq_first(&coll->seq, &at); listq_valid(&at) && err == 0; listq_next(&coll->seq, &at)) {
-        element = value_at(rq, &at, text);
-        le32_store(len, (uint32_t)element.len);
-        err = buf_append(&all, len, sizeof(len));
-        if (err == 0)
-            err = buf_append_bytes(&all, element);
-    }
-    if (err != 0) {
+    if (copy_values(rq, coll, 0, coll->count, &all) != 0) {
         reply_err_oom(rq->out, "the list does not fit into memory twice");
-    } else if (room_for(rq, key, coll->count + 1, all.len + value.len)) {
-        struct bytes rest = buf_bytes(&all);
-        mut_del(rq->mut, key);
-        coll = mut_coll(rq->mut, key, VT_LIST);
-        for (; bytes_take(&rest, 4, &head) && bytes_take(&rest, le32_load(head.ptr), &element);
-             n++) {
-            if (n == place)
-                mut_list_push(rq->mut, coll, value, false);
-            mut_list_push(rq->mut, coll, element, false);
-        }
-        if (n == place)
-            mut_list_push(rq->mut, coll, value, false);
-        if (expire_at_ms != 0)
-            mut_expire(rq->mut, key, expire_at_ms);
-        reply_u64(rq->out, n + 1);
+    } else if (room_for(rq, key, n, all.len + value.len)) {
+        list_anew(rq, key, coll, buf_bytes(&all), &value, place);
+        reply_u64(rq->out, n);
     }
     buf_deinit(&all);
 }

@@ -233,6 +233,12 @@ static void zremrange_generic(struct request *rq)
     if (!range_get(rq, &range, &coll))
         return;
     const struct ks_key key = req_key(rq, 1);
+    /* The members need not be there for that. */
+    if (coll != NULL && !coll->complete && zrange_is_all(&range, coll->count)) {
+        reply_u64(rq->out, coll->count);
+        mut_del(rq->mut, &key);
+        return;
+    }
     const uint64_t n = coll == NULL ? 0 : rank_range(coll, &range, &start);
     if (n != 0) {
         if (!zset_can_remove(rq, &key, coll, start, n))

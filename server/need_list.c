@@ -61,12 +61,34 @@ static bool range_at(const struct coll *coll, const struct bytes *start, const s
     return *out_first <= *out_last;
 }
 
-/* LTRIM: what is to go. */
+/*
+ * LTRIM: what is to go or, if that is more than has to be read for what stays, all up to there. Not
+ * within a transaction, after whose other commands it may be the other way round.
+ */
 static struct list_need of_ltrim(const struct coll *coll, int64_t first, int64_t last,
                                  uint64_t slack)
 {
-    return (struct list_need){.front = (uint64_t)first + slack,
-                              .back = coll->count - (uint64_t)last - 1 + slack};
+    const uint64_t before = (uint64_t)first, behind = coll->count - (uint64_t)last - 1;
+    const uint64_t stays = coll->count - before - behind;
+
+    if (slack == 0 && stays + u64_min(before, behind) < (before + behind) / 2)
+        return of_span(coll, before, (uint64_t)last, 0);
+    return (struct list_need){.front = before + slack, .back = behind + slack};
+}
+
+/* LPOS: all, unless MAXLEN tells how far it goes, from the end that RANK tells. */
+static struct list_need of_lpos(uint32_t argc, const struct bytes *argv, uint64_t slack)
+{
+    uint64_t len = UINT64_MAX;
+    bool front = true;
+
+    for (uint32_t i = 3; i + 1 < argc; i += 2) {
+        if (bytes_eq_nocase(argv[i], "RANK"))
+            front = argv[i + 1].len == 0 || argv[i + 1].ptr[0] != '-';
+        else if (bytes_eq_nocase(argv[i], "MAXLEN"))
+            len = count_at(i + 1, argc, argv, 0);
+    }
+    return at_end(front, len != 0 ? len : UINT64_MAX, slack);
 }
 
 struct list_need list_need(const struct cmd *cmd, uint32_t spec, uint32_t argc,
@@ -104,6 +126,8 @@ struct list_need list_need(const struct cmd *cmd, uint32_t spec, uint32_t argc,
         if (range_at(coll, &argv[2], &argv[3], &first, &last))
             return of_ltrim(coll, first, last, slack);
         break;
+    case CMD_ID_lpos:
+        return of_lpos(argc, argv, slack);
     default:
         return (struct list_need){.front = coll->count};
     }

@@ -173,6 +173,15 @@ bool need_zset_is_part(const struct cmd *cmd)
     }
 }
 
+static bool removes_all(const struct zset_asked *a, const struct zrange *range, uint64_t size)
+{
+    const bool removes = a->cmd->id == CMD_ID_zremrangebyrank ||
+                         a->cmd->id == CMD_ID_zremrangebyscore ||
+                         a->cmd->id == CMD_ID_zremrangebylex;
+
+    return removes && a->moved == 0 && zrange_is_all(range, size);
+}
+
 int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *coll,
               const struct zset_asked *a, struct ks_wait *wait)
 {
@@ -198,6 +207,8 @@ int need_zset(struct keyspace *ks, const struct ks_key *key, const struct coll *
     }
     /* The handler will say what is wrong. */
     if (zrange_parse(a->cmd, a->argc, a->argv, &range) != ZRANGE_OK)
+        return 0;
+    if (removes_all(a, &range, coll->count))
         return 0;
     const struct ask ask = {.ks = ks, .key = key, .coll = coll, .asked = a, .wait = wait};
     if (range.by != BY_RANK)

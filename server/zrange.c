@@ -189,3 +189,19 @@ uint64_t zrange_positions(const struct zrange *range, uint64_t size, uint64_t *o
     *out_start = (uint64_t)start;
     return start > end || start >= count ? 0 : (uint64_t)(end - start) + 1;
 }
+
+bool zrange_is_all(const struct zrange *range, uint64_t size)
+{
+    const struct zrange_bound *min = &range->min, *max = &range->max;
+    uint64_t start;
+
+    switch (range->by) {
+    case BY_RANK:
+        return zrange_positions(range, size, &start) == size;
+    case BY_SCORE:
+        return !min->exclusive && isinf(min->score) && min->score < 0 && !max->exclusive &&
+               isinf(max->score) && max->score > 0;
+    default:
+        return min->infinite < 0 && max->infinite > 0;
+    }
+}

@@ -69,4 +69,7 @@ void zrange_reply_error(struct reply *r, enum zrange_error why);
  */
 uint64_t zrange_positions(const struct zrange *range, uint64_t size, uint64_t *out_start);
 
+/* Whether it has all members of a set of that size, whatever they are. */
+bool zrange_is_all(const struct zrange *range, uint64_t size);
+
 #endif
