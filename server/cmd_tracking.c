@@ -3,14 +3,12 @@
 
 #include "server/conn.h"
 #include "server/handlers.h"
+#include "server/prefixtree.h"
 #include "server/request.h"
 #include "server/tracking.h"
 
 /* In an error. */
 #define SHOWN_BYTES 256
-
-/* Each change is held against each of them. */
-#define PREFIXES_MAX 1024u
 
 /* --- options --- */
 
@@ -79,24 +77,48 @@ static bool overlap(struct request *rq, struct bytes prefix, const char *with, s
     return false;
 }
 
+/* The first prefix that overlaps with one of the client's, or with one that follows it. */
+static bool find_overlap(const struct request *rq, const struct tracking_options *o, uint32_t *out)
+{
+    struct prefixtree later = {0};
+    struct bytes other;
+    bool found = false;
+
+    for (uint32_t i = o->prefixes_count; i-- > 0;) {
+        const struct bytes *prefix = o->prefixes[i];
+        struct prefixtree_heads heads = prefixtree_heads(&later, *prefix);
+        if (tracking_overlaps(rq->conn, *prefix, &other) || prefixtree_heads_next(&heads) != NULL ||
+            prefixtree_first_of(&later, *prefix) != NULL) {
+            found = true;
+            *out = i;
+        }
+        if (prefixtree_get(&later, *prefix) == NULL)
+            prefixtree_add(&later, *prefix, &o->prefixes[i]);
+    }
+    prefixtree_deinit(&later);
+    return found;
+}
+
 /* False after an error reply. */
 static bool prefixes_fit(struct request *rq, const struct tracking_options *o)
 {
     struct bytes other;
+    uint32_t at;
 
-    if (tracking_of(rq->conn)->prefixes_count + o->prefixes_count > PREFIXES_MAX) {
-        reply_error(rq->out, "ERR a client may have at most %u prefixes", PREFIXES_MAX);
+    if (!tracking_prefixes_fit(rq->conn, o)) {
+        reply_error(rq->out, "OOM prefixes of clients take a sixteenth of maxmemory: raise it, or "
+                             "use fewer of them");
         return false;
     }
-    for (uint32_t i = 0; i < o->prefixes_count; i++) {
-        const struct bytes prefix = *o->prefixes[i];
-        if (tracking_overlaps(rq->conn, prefix, &other))
-            return overlap(rq, prefix, "an existing", other);
-        for (uint32_t k = i + 1; k < o->prefixes_count; k++) {
-            other = *o->prefixes[k];
-            if (bytes_starts(prefix, other) || bytes_starts(other, prefix))
-                return overlap(rq, prefix, "another provided", other);
-        }
+    if (!find_overlap(rq, o, &at))
+        return true;
+    const struct bytes prefix = *o->prefixes[at];
+    if (tracking_overlaps(rq->conn, prefix, &other))
+        return overlap(rq, prefix, "an existing", other);
+    for (uint32_t k = at + 1; k < o->prefixes_count; k++) {
+        other = *o->prefixes[k];
+        if (bytes_starts(prefix, other) || bytes_starts(other, prefix))
+            return overlap(rq, prefix, "another provided", other);
     }
     return true;
 }
@@ -232,6 +254,6 @@ void cmd_client_trackinginfo(struct request *rq)
     reply_bulk_cstr(rq->out, "redirect");
     reply_redirect(rq);
     reply_bulk_cstr(rq->out, "prefixes");
-    reply_array(rq->out, now->prefixes_count);
+    reply_array(rq->out, now->prefixes.count);
     tracking_each_prefix(rq->conn, reply_prefix, rq->out);
 }

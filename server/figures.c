@@ -83,7 +83,7 @@ static void add_conns(struct figures *f, const struct shard *sh)
     f->tracking_clients += sh->tracking->clients_on;
     f->tracking_keys += sh->tracking->keys.count;
     f->tracking_items += sh->tracking->keys.items;
-    f->tracking_prefixes += sh->tracking->prefixes_count;
+    f->tracking_prefixes += sh->tracking->prefixes.count;
     f->conns_blocked += blocked_count(sh->blocked);
     f->conns_timed += unblock_timed_count(sh);
     LIST_FOR_EACH(link, &sh->conns) {

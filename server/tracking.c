@@ -2,8 +2,6 @@
 #include "server/tracking.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
@@ -15,11 +13,12 @@
 #include "server/node.h"
 #include "server/pubsub.h"
 #include "server/shard.h"
+#include "server/tracking_bcast.h"
 #include "server/tracking_send.h"
 #include "server/txn.h"
 
 #define CLIENT_BUCKETS 256u
-/* The table takes at most this part of maxmemory. */
+/* The table takes at most this part of maxmemory, and so do all prefixes. */
 #define TABLE_SHARE 16
 /* Keys are forgotten for the limit's sake in a turn, times the turns in a row. As Redis. */
 #define FORGET_EFFORT 100u
@@ -27,30 +26,8 @@
 #define CHANGED_BYTES_MAX (1u << 20)
 /* What a client may be told of its own command. Bytes. */
 #define OWN_BYTES_MAX (256u << 20)
-/* Head of a changed key: writer 8, length 2. */
-#define CHANGED_HEAD_BYTES 10u
 
 /* --- clients --- */
-
-/* A prefix of this shard's clients. */
-struct prefix {
-    struct list_link link;
-    struct list subs;
-    size_t len;
-    uint8_t text[];
-};
-
-struct prefix_sub {
-    struct list_link prefix_link;
-    struct list_link client_link;
-    struct prefix *prefix;
-    struct tracking_client *client;
-};
-
-static struct bytes text_of(const struct prefix *p)
-{
-    return bytes_of(p->text, p->len);
-}
 
 struct tracking *tracking_create(void)
 {
@@ -59,8 +36,7 @@ struct tracking *tracking_create(void)
     t->clients = mem_alloc(CLIENT_BUCKETS * sizeof(*t->clients));
     for (uint32_t i = 0; i < CLIENT_BUCKETS; i++)
         list_init(&t->clients[i]);
-    list_init(&t->prefixes);
-    buf_init(&t->changed, CHANGED_BYTES_MAX + KS_NAME_BYTES_MAX + CHANGED_HEAD_BYTES);
+    buf_init(&t->changed, CHANGED_BYTES_MAX + KS_NAME_BYTES_MAX + TRACKING_CHANGED_HEAD_BYTES);
     buf_init(&t->own, OWN_BYTES_MAX);
     return t;
 }
@@ -69,7 +45,7 @@ void tracking_destroy(struct tracking *t)
 {
     if (t == NULL)
         return;
-    CHECK(t->prefixes_count == 0);
+    CHECK(t->prefixes.count == 0);
     tracktab_deinit(&t->keys);
     buf_deinit(&t->changed);
     buf_deinit(&t->own);
@@ -101,7 +77,7 @@ static struct tracking_client *client_of(struct conn *c)
     if (c->tracking == NULL) {
         c->tracking = mem_zalloc(sizeof(*c->tracking));
         c->tracking->conn = c;
-        list_init(&c->tracking->prefixes);
+        list_init(&c->tracking->subs);
         list_push_back(bucket_of(t, c->id), &c->tracking->link);
     }
     return c->tracking;
@@ -137,90 +113,6 @@ static void count(struct tracking_client *tc, bool listened)
         atomic_fetch_sub(listeners, 1);
 }
 
-/* --- prefixes --- */
-
-static struct prefix *prefix_of(struct tracking *t, struct bytes text)
-{
-    LIST_FOR_EACH(link, &t->prefixes) {
-        struct prefix *p = LIST_ITEM(link, struct prefix, link);
-        if (bytes_eq(text_of(p), text))
-            return p;
-    }
-    struct prefix *p = mem_zalloc(sizeof(*p) + text.len);
-    list_init(&p->subs);
-    p->len = text.len;
-    if (text.len != 0)
-        memcpy(p->text, text.ptr, text.len);
-    list_push_back(&t->prefixes, &p->link);
-    t->prefixes_count++;
-    return p;
-}
-
-static bool has_prefix(const struct tracking_client *tc, struct bytes text)
-{
-    LIST_FOR_EACH(link, &tc->prefixes) {
-        if (bytes_eq(text_of(LIST_ITEM(link, struct prefix_sub, client_link)->prefix), text))
-            return true;
-    }
-    return false;
-}
-
-static void add_prefix(struct tracking_client *tc, struct bytes text)
-{
-    if (has_prefix(tc, text))
-        return;
-    struct prefix_sub *sub = mem_zalloc(sizeof(*sub));
-    sub->client = tc;
-    sub->prefix = prefix_of(tc->conn->sh->tracking, text);
-    list_push_back(&sub->prefix->subs, &sub->prefix_link);
-    list_push_back(&tc->prefixes, &sub->client_link);
-    tc->prefixes_count++;
-    tc->bytes += sizeof(*sub) + sizeof(struct prefix) + text.len;
-}
-
-static void drop_prefixes(struct tracking_client *tc)
-{
-    struct tracking *t = tc->conn->sh->tracking;
-    struct list_link *link;
-
-    while ((link = list_pop_front(&tc->prefixes)) != NULL) {
-        struct prefix_sub *sub = LIST_ITEM(link, struct prefix_sub, client_link);
-        struct prefix *p = sub->prefix;
-        list_remove(&sub->prefix_link);
-        mem_free(sub);
-        if (!list_empty(&p->subs))
-            continue;
-        list_remove(&p->link);
-        mem_free(p);
-        t->prefixes_count--;
-    }
-    tc->prefixes_count = 0;
-    tc->bytes = 0;
-}
-
-bool tracking_overlaps(const struct conn *c, struct bytes prefix, struct bytes *out)
-{
-    if (c->tracking == NULL)
-        return false;
-    LIST_FOR_EACH(link, &c->tracking->prefixes) {
-        const struct bytes text = text_of(LIST_ITEM(link, struct prefix_sub, client_link)->prefix);
-        if (!bytes_starts(text, prefix) && !bytes_starts(prefix, text))
-            continue;
-        *out = text;
-        return true;
-    }
-    return false;
-}
-
-void tracking_each_prefix(const struct conn *c, void (*fn)(void *ctx, struct bytes prefix),
-                          void *ctx)
-{
-    if (c->tracking == NULL)
-        return;
-    LIST_FOR_EACH(link, &c->tracking->prefixes)
-        fn(ctx, text_of(LIST_ITEM(link, struct prefix_sub, client_link)->prefix));
-}
-
 /* --- on and off --- */
 
 static void set_bcast(struct tracking_client *tc, bool bcast)
@@ -251,9 +143,9 @@ void tracking_enable(struct conn *c, const struct tracking_options *o)
     tc->redirect = o->redirect;
     set_bcast(tc, o->bcast);
     if (o->bcast && o->prefixes_count == 0)
-        add_prefix(tc, bytes_of(NULL, 0));
+        tracking_bcast_add(tc, bytes_of(NULL, 0));
     for (uint32_t i = 0; o->bcast && i < o->prefixes_count; i++)
-        add_prefix(tc, *o->prefixes[i]);
+        tracking_bcast_add(tc, *o->prefixes[i]);
     set_tracks(tc);
     count(tc, listened);
 }
@@ -264,7 +156,7 @@ void tracking_disable(struct conn *c)
 
     if (tc == NULL || !tc->on)
         return;
-    drop_prefixes(tc);
+    tracking_bcast_drop(tc);
     set_bcast(tc, false);
     c->sh->tracking->clients_on--;
     tc->on = false;
@@ -313,7 +205,7 @@ void tracking_leave(struct conn *c)
 
 size_t tracking_memory_bytes(const struct conn *c)
 {
-    return c->tracking == NULL ? 0 : sizeof(*c->tracking) + c->tracking->bytes;
+    return c->tracking == NULL ? 0 : sizeof(*c->tracking) + tracking_bcast_bytes(c->tracking);
 }
 
 /* --- whom clients redirect to --- */
@@ -373,15 +265,6 @@ void tracking_remember(struct shard *sh, const struct conn *c, const struct cmd 
     }
 }
 
-static void append_key(struct buf *to, struct bytes name)
-{
-    char head[32];
-    const int len = snprintf(head, sizeof(head), "$%zu\r\n", name.len);
-
-    CHECK(len > 0 && buf_append(to, head, (size_t)len) == 0);
-    CHECK(buf_append_bytes(to, name) == 0 && buf_append(to, "\r\n", 2) == 0);
-}
-
 void tracking_on_key(struct shard *sh, uint64_t id, uint64_t writer, struct bytes name)
 {
     struct tracking_client *tc = tracking_client_find(sh->tracking, id);
@@ -392,7 +275,7 @@ void tracking_on_key(struct shard *sh, uint64_t id, uint64_t writer, struct byte
         return;
     buf_init(&keys, KS_NAME_BYTES_MAX + 64);
     CHECK(buf_append(&keys, "*1\r\n", 4) == 0);
-    append_key(&keys, name);
+    tracking_append_key(&keys, name);
     tracking_tell(sh, tc, buf_bytes(&keys));
     buf_deinit(&keys);
 }
@@ -426,7 +309,7 @@ void tracking_changed(struct shard *sh, const struct ks_key *key)
 {
     struct tracking *t = sh->tracking;
     const uint64_t writer = sh->current == NULL ? 0 : sh->current->id;
-    uint8_t head[CHANGED_HEAD_BYTES];
+    uint8_t head[TRACKING_CHANGED_HEAD_BYTES];
 
     if (t->muted)
         return;
@@ -443,101 +326,6 @@ void tracking_changed(struct shard *sh, const struct ks_key *key)
     CHECK(buf_append_bytes(&t->changed, key->name) == 0);
     if (t->changed.len > CHANGED_BYTES_MAX)
         distribute(sh);
-}
-
-/* --- BCAST --- */
-
-struct changed_key {
-    struct bytes name;
-    uint64_t writer;
-    size_t place;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    const struct changed_key *x = a, *y = b;
-    const int order = bytes_cmp(x->name, y->name);
-
-    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
-}
-
-/* In the order of their names, each once with its last writer. Returns how many. */
-static size_t read_changed(struct bytes list, struct changed_key *out)
-{
-    size_t n = 0, kept = 0;
-    struct bytes name;
-
-    while (list.len >= CHANGED_HEAD_BYTES) {
-        const uint64_t writer = le64_load(list.ptr);
-        const size_t len = le16_load(list.ptr + 8);
-        list = bytes_from(list, CHANGED_HEAD_BYTES);
-        CHECK(bytes_take(&list, len, &name));
-        out[n] = (struct changed_key){.name = name, .writer = writer, .place = n};
-        n++;
-    }
-    qsort(out, n, sizeof(*out), by_name);
-    for (size_t i = 0; i < n; i++) {
-        if (kept != 0 && bytes_eq(out[kept - 1].name, out[i].name))
-            kept--;
-        out[kept++] = out[i];
-    }
-    return kept;
-}
-
-/* The keys with the prefix, but those of `but` (0: nobody); false: there are none. */
-static bool array_of(const struct changed_key *keys, size_t n, struct bytes prefix, uint64_t but,
-                     struct buf *out)
-{
-    uint64_t found = 0;
-    struct buf names;
-    char head[32];
-
-    buf_clear(out);
-    buf_init(&names, out->limit - sizeof(head));
-    for (size_t i = 0; i < n; i++) {
-        if (!bytes_starts(keys[i].name, prefix) || (but != 0 && keys[i].writer == but))
-            continue;
-        append_key(&names, keys[i].name);
-        found++;
-    }
-    const int len = snprintf(head, sizeof(head), "*%llu\r\n", (unsigned long long)found);
-    CHECK(len > 0 && buf_append(out, head, (size_t)len) == 0);
-    CHECK(buf_append_bytes(out, buf_bytes(&names)) == 0);
-    buf_deinit(&names);
-    return found != 0;
-}
-
-static void tell_prefix(struct shard *sh, const struct prefix *p, const struct changed_key *keys,
-                        size_t n, size_t bytes_max)
-{
-    struct buf all, some;
-
-    buf_init(&all, bytes_max);
-    buf_init(&some, bytes_max);
-    const bool any = array_of(keys, n, text_of(p), 0, &all);
-    LIST_FOR_EACH(link, &p->subs) {
-        struct tracking_client *tc = LIST_ITEM(link, struct prefix_sub, prefix_link)->client;
-        if (!any)
-            break;
-        if (!tc->noloop)
-            tracking_tell(sh, tc, buf_bytes(&all));
-        else if (array_of(keys, n, text_of(p), tc->conn->id, &some))
-            tracking_tell(sh, tc, buf_bytes(&some));
-    }
-    buf_deinit(&all);
-    buf_deinit(&some);
-}
-
-void tracking_on_changed(struct shard *sh, struct bytes list)
-{
-    struct changed_key *keys =
-        mem_alloc((list.len / CHANGED_HEAD_BYTES + 1) * sizeof(struct changed_key));
-    const size_t n = read_changed(list, keys);
-
-    /* A name takes 16 bytes more in RESP, at most. */
-    LIST_FOR_EACH(link, &sh->tracking->prefixes)
-        tell_prefix(sh, LIST_ITEM(link, struct prefix, link), keys, n, list.len + n * 16 + 64);
-    mem_free(keys);
 }
 
 /* --- all keys --- */
@@ -586,12 +374,17 @@ void tracking_follow(struct conn *c)
     tracking_tell_own(c);
 }
 
+uint64_t tracking_bytes_max(const struct shard *sh)
+{
+    return sh->cfg->maxmemory / TABLE_SHARE / sh->node->shards_count;
+}
+
 static bool over_limit(const struct shard *sh)
 {
     const struct tracktab *keys = &sh->tracking->keys;
     const uint64_t shards = sh->node->shards_count;
     const uint64_t keys_max = (uint64_t)sh->cfg->tracking_table_max_keys;
-    const uint64_t bytes_max = sh->cfg->maxmemory / TABLE_SHARE / shards;
+    const uint64_t bytes_max = tracking_bytes_max(sh);
 
     return (keys_max != 0 && keys->count > (keys_max + shards - 1) / shards) ||
            (bytes_max != 0 && keys->bytes > bytes_max && keys->count != 0);

@@ -17,9 +17,11 @@
  * (tracking_shard_of).
  *
  * Limits: tracking-table-max-keys, of all shards together, and TABLE_SHARE of maxmemory; beyond,
- * keys at random are invalidated and forgotten. Messages under way to one shard are bounded too:
- * beyond, its clients are told that all keys are invalid. A client that does not read them is
- * closed by the limits of class pubsub of client-output-buffer-limit.
+ * keys at random are invalidated and forgotten. Prefixes count for their client
+ * (maxmemory-clients), and are refused when those of all clients take TABLE_SHARE of maxmemory.
+ * Messages under way to one shard are bounded too: beyond, its clients are told that all keys are
+ * invalid. A client that does not read them is closed by the limits of class pubsub of
+ * client-output-buffer-limit.
  *
  * While nobody tracks, a change costs two loads, a command one.
  *
@@ -37,6 +39,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/list.h"
 
+#include "server/prefixtree.h"
 #include "server/tracktab.h"
 
 struct cmd;
@@ -49,10 +52,10 @@ struct shard;
 struct tracking_client {
     struct list_link link; /* In the table by number. */
     struct conn *conn;
-    uint64_t redirect; /* Number of the client that gets the messages; 0: this one. */
-    struct list prefixes;
-    uint64_t prefixes_count;
-    size_t bytes; /* Of these. */
+    uint64_t redirect;          /* Number of the client that gets the messages; 0: this one. */
+    struct prefixtree prefixes; /* Of BCAST (tracking_bcast.h). */
+    struct list subs;           /* The same. */
+    size_t subs_bytes;
     bool on;
     bool bcast;
     bool optin;
@@ -71,8 +74,8 @@ struct tracking_client {
 struct tracking {
     struct tracktab keys;
     struct list *clients; /* Buckets, by number. */
-    struct list prefixes;
-    uint64_t prefixes_count;
+    struct prefixtree prefixes;
+    size_t prefixes_bytes; /* What they take, as each client has them. */
     uint64_t clients_on;
     struct buf changed;             /* Of this turn: writer 8, length 2, name. */
     struct buf own;                 /* For the client whose command runs: length 4, keys. */
@@ -156,6 +159,9 @@ int tracking_find_target(struct conn *c, uint64_t id, bool *out_found);
 /* What it does now; `on` is false if it does not. */
 const struct tracking_client *tracking_of(const struct conn *c);
 
+/* Whether there is room for the prefixes. */
+bool tracking_prefixes_fit(const struct conn *c, const struct tracking_options *options);
+
 /* A prefix of the client that begins like this one, or is its begin. False: none. */
 bool tracking_overlaps(const struct conn *c, struct bytes prefix, struct bytes *out);
 
@@ -167,5 +173,8 @@ void tracking_each_prefix(const struct conn *c, void (*fn)(void *ctx, struct byt
 void tracking_leave(struct conn *c);
 
 size_t tracking_memory_bytes(const struct conn *c);
+
+/* What the keys of this shard's table may take, and the prefixes of its clients; 0: any. */
+uint64_t tracking_bytes_max(const struct shard *sh);
 
 #endif

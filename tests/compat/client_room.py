@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""maxmemory-clients: input, queues, watched keys, subscriptions and replies nobody reads count;
-the largest clients are closed first and no more of them than needed, wherever they are; NO-EVICT.
+"""maxmemory-clients: input, queues, watched keys, subscriptions, prefixes and replies nobody reads
+count; the largest clients are closed first and no more of them than needed, wherever they are;
+NO-EVICT. What bounds prefixes without it.
 
 usage: client_room.py SERVER
 """
@@ -104,6 +105,9 @@ def check_kinds(node, c):
     set_limit(c, 400000)
     conn = named(node, 'subscriber')
     ends('subscriptions', conn, lambda i: conn.call('SUBSCRIBE', 'channel%d' % i))
+    conn = named(node, 'tracker')
+    ends('prefixes', conn, lambda i: conn.call('CLIENT', 'TRACKING', 'ON', 'BCAST', 'PREFIX',
+                                               '%d:' % i, 'PREFIX', '%dx' % i))
     if int(info(c)['shards']) == 1:
         conn = named(node, 'watcher')
         ends('watched keys', conn, lambda i: conn.call('WATCH', 'key%d' % i))
@@ -124,6 +128,28 @@ def check_kinds(node, c):
     ends('output', conn, ask)
     names = clients(c)
     check('closed', [n for n in ('input', 'queue', 'subscriber', 'deaf') if n in names], [])
+
+
+def check_prefixes(node, c):
+    """Without maxmemory-clients a sixteenth of maxmemory is for all of them."""
+    set_limit(c, 0)
+    check('CONFIG SET', value(c, 'CONFIG', 'SET', 'maxmemory', '64mb'), b'OK')
+    conns = [named(node, 'tracker%d' % i) for i in range(2)]
+    names, refused = 0, []
+    while not refused and names < 1000000:
+        for conn in conns:
+            words = [w for i in range(500) for w in ('PREFIX', '%d:' % (names + i))]
+            conn.send([['CLIENT', 'TRACKING', 'ON', 'BCAST', *words]])
+            reply = conn.read()  # call() would try it again.
+            refused += [reply] if reply[0] == '-' else []
+        names += 500
+    check('refused', refused[0][1][:3], b'OOM')
+    check('many', names > 2000, True)
+    check('OFF', value(conns[0], 'CLIENT', 'TRACKING', 'OFF'), b'OK')
+    check('room again', value(conns[1], 'CLIENT', 'TRACKING', 'ON', 'BCAST', 'PREFIX', 'a'), b'OK')
+    for conn in conns:
+        conn.close()
+    wait_for('gone', lambda: info(c)['tracking_total_prefixes'] == '0')
 
 
 def check_no_evict(node, c):
@@ -165,6 +191,7 @@ def run(node, *more):
     check_no_evict(node, c)
     check_order(node, c)
     check_percent(node, c)
+    check_prefixes(node, c)
     node.process.terminate()
     check('exit status', node.end(), 0)
 
