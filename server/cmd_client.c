@@ -98,27 +98,60 @@ static void flags_text(const struct conn *c, char out[16])
     *p = '\0';
 }
 
-static size_t args_bytes(const struct conn *c)
+/* Where the bytes of a client's input are. */
+struct input {
+    size_t query; /* Not taken apart yet, or of the command that runs. */
+    size_t args;  /* Arguments of the command that runs, waits or is incomplete. */
+};
+
+static size_t sum_of(const struct resp_cmd *cmd)
 {
     size_t bytes = 0;
 
-    if (c->now == NULL)
-        return c->parked_bytes;
-    for (uint32_t i = 0; i < c->now->argc; i++)
-        bytes += c->now->argv[i].len;
+    for (uint32_t i = 0; i < cmd->argc; i++)
+        bytes += cmd->argv[i].len;
     return bytes;
 }
 
-/* With the command that is running, wherever its bytes lie. */
-static size_t query_bytes(const struct conn *c)
+/* The command that waits is taken apart again: only its length is known. */
+static struct input parked_input(const struct conn *c)
 {
-    return c->now == NULL ? c->in.len : size_max(c->in.len, c->now->consumed);
+    const struct resp_limits limits = {.bulk_bytes_max = UINT64_MAX, .args_max = RESP_ARGS_MAX};
+    struct input in = {.query = c->in.len - size_min(c->in.len, c->parked_bytes)};
+    struct resp_parser parser;
+    struct resp_cmd cmd;
+
+    resp_parser_init(&parser);
+    resp_cmd_init(&cmd);
+    if (resp_parse(&parser, &limits, bytes_of(c->in.ptr, c->in.len - in.query), &cmd) == RESP_READY)
+        in.args = sum_of(&cmd);
+    resp_cmd_deinit(&cmd);
+    return in;
+}
+
+/*
+ * As Redis counts: what stands before a long argument that is under way has been taken apart and
+ * belongs to the arguments, though here it is kept with it.
+ */
+static struct input input_of(const struct conn *c)
+{
+    /* The command that is running may lie in the buffer of the socket. */
+    if (c->now != NULL)
+        return (struct input){.query = size_max(c->in.len, c->now->consumed),
+                              .args = sum_of(c->now)};
+    if (c->parked)
+        return parked_input(c);
+    if (c->parser.args_left == 0)
+        return (struct input){.query = c->in.len};
+    return (struct input){.query = c->in.len - size_min(c->in.len, c->parser.pos),
+                          .args = sum_of(&c->cmd)};
 }
 
 void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms, struct buf *out)
 {
     char flags[16];
     const size_t waiting = c->out.out.len + c->sending.len;
+    const struct input in = input_of(c);
 
     flags_text(c, flags);
     IGNORE_RESULT(buf_printf(
@@ -133,10 +166,9 @@ void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms,
         (unsigned long long)pubsub_count(c, PUBSUB_CHANNEL),
         (unsigned long long)pubsub_count(c, PUBSUB_PATTERN),
         (unsigned long long)pubsub_count(c, PUBSUB_SHARD),
-        txn_active(c) ? (int)c->txn->cmds_count : -1, query_bytes(c), c->in.cap - c->in.len,
-        c->id == self->id || c->parked ? args_bytes(c) : 0, c->txn == NULL ? 0 : c->txn->bytes,
-        c->out.out.cap, c->out.out.cap, waiting, c->sending.len, conn_memory_bytes(c),
-        waiting != 0 && c->id != self->id ? "rw" : "r",
+        txn_active(c) ? (int)c->txn->cmds_count : -1, in.query, c->in.cap - c->in.len, in.args,
+        c->txn == NULL ? 0 : c->txn->bytes, c->out.out.cap, c->out.out.cap, waiting, c->sending.len,
+        conn_memory_bytes(c), waiting != 0 && c->id != self->id ? "rw" : "r",
         c->last_cmd == NULL ? "NULL" : c->last_cmd->name, (int)c->user->name_len,
         (const char *)c->user->name,
         tracking_of(c)->on ? (long long)tracking_of(c)->redirect : -1LL, c->out.proto));

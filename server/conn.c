@@ -135,6 +135,7 @@ static void run_command(struct conn *c, struct run *r, const struct resp_cmd *cm
     r->count++;
     if (unlikely(r->count == RUN_COMMANDS_MAX || shard_go_is_long(c->sh, r->began_ns))) {
         c->parked = true;
+        c->parked_bytes = 0;
         shard_retry_next_turn(c->sh, c);
     }
 }
@@ -294,6 +295,7 @@ bool conn_try_parked(struct conn *c)
     resp_cmd_ran(&c->cmd);
     ahead_consume(c, c->parked_bytes);
     buf_consume(&c->in, c->parked_bytes);
+    c->parked_bytes = 0; /* What is behind it waits for the next turn. */
     if (unlikely(c->fw != NULL))
         forward_keep(c);
     if (c->out.failed) {

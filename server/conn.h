@@ -78,7 +78,7 @@ struct conn {
     struct reactor_timer retry;  /* Of a command that waits for time or for room. */
     struct list_link retry_link; /* Waits for the end of the turn. */
     bool parked;
-    size_t parked_bytes;      /* Length of that command. */
+    size_t parked_bytes;      /* Length of that command; 0: it has run, what is behind it waits. */
     size_t ahead_bytes;       /* Of the input, from it on: looked at by looking ahead, */
     uint32_t ahead_count;     /* and how many commands behind it these are. */
     bool admitted;            /* The parked command has passed the fuses, or will after a delay. */

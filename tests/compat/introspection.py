@@ -11,9 +11,11 @@ usage: introspection.py --server SERVER
 import argparse
 import shutil
 import sys
+import time
 
 from diff_cmds import SKIP, Conn, spawn, stop
 
+WAIT_SECONDS_MAX = 10
 SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
             'keyspace', 'modules', 'nosuch')
 NO_AOF_FORK = 'the op log is neither rewritten by a process nor loaded from an RDB'
@@ -141,6 +143,37 @@ def compare_docs(check, ours, theirs):
             check.same('COMMAND DOCS ' + sub, subs[0][sub], subs[1][sub])
 
 
+def memory_of(conn, name, fields):
+    for line in conn.call('CLIENT', 'LIST')[1].decode().splitlines():
+        words = dict(word.split('=', 1) for word in line.split(' ') if '=' in word)
+        if words.get('name') == name:
+            return {field: words[field] for field in fields}
+    return None
+
+
+def compare_inputs(check, places, watchers):
+    """What CLIENT LIST says of a client whose command is incomplete, or waits."""
+    long_bytes = b'v' * 100000
+    inputs = [b'*2\r\n$3\r\nGE', b'*3\r\n$3\r\nSET\r\n$1\r\nk\r\n', b'*3\r\n$3\r\nSET\r\n$1',
+              b'*3\r\n$3\r\nSET\r\n$2\r\nkk\r\n$10\r\nabc', b'*1\r\n$100000\r\n' + long_bytes,
+              b'*2\r\n$3\r\nSET\r\n$200000\r\n' + long_bytes, b'SET k', b'*',
+              b'*3\r\n$5\r\nBLPOP\r\n$4\r\nlist\r\n$1\r\n0\r\n']
+    for data in inputs:
+        fields = ['qbuf', 'argv-mem'] if data[:1] == b'*' else ['qbuf']
+        conns = [Conn(place) for place in places]
+        for conn in conns:
+            conn.call('CLIENT', 'SETNAME', 'input')
+            conn.sock.sendall(data)
+        wanted, got, end = None, None, time.monotonic() + WAIT_SECONDS_MAX
+        while (got is None or got != wanted or set(got.values()) == {'0'}) \
+                and time.monotonic() < end:
+            time.sleep(0.01)
+            got, wanted = (memory_of(conn, 'input', fields) for conn in watchers)
+        check.same(data[:40], got, wanted)
+        for conn in conns:
+            conn.close()
+
+
 def compare_replies(check, ours, theirs):
     for words in REPLIES.replace('\n', ';').split(';'):
         if words:
@@ -177,6 +210,7 @@ def main():
             if proto == '3':
                 compare_docs(check, ours, theirs)
             compare_replies(check, ours, theirs)
+            compare_inputs(check, [place[2] for place in started], (ours, theirs))
             ours.close()
             theirs.close()
     finally:
