@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "engine/base/check.h"
 #include "engine/base/mem.h"
 
 #include "server/rdb.h"
@@ -91,4 +92,100 @@ int dump_value(const struct request *rq, const struct obj *obj, struct buf *out)
     else
         err = dump_elems(rq, coll, out);
     return err != 0 ? err : rdb_write_footer(out);
+}
+
+/* --- in slices --- */
+
+/* Collections with fewer elements are dumped at once. */
+#define LONG_ELEMS 4096
+
+bool dump_is_long_string(const struct obj *obj)
+{
+    return obj_is_chunked(obj) && strval_len(obj) > DUMP_SLICE_BYTES;
+}
+
+bool dump_is_long(const struct obj *obj)
+{
+    if ((obj->h.flags & BLK_COLL) == 0 || obj->h.type == VT_STRING)
+        return dump_is_long_string(obj);
+    const struct coll *coll = obj_coll(obj);
+    return coll->complete && !coll->grouped && coll->count > LONG_ELEMS;
+}
+
+int dump_begin(struct keyspace *ks, const struct obj *obj, struct dump *d, struct buf *out)
+{
+    struct coll *coll = obj_coll(obj);
+    int err = rdb_write_head(out, obj->h.type, coll->count);
+
+    *d = (struct dump){.type = obj->h.type, .left = coll->count};
+    if (err == 0 && d->type == VT_STRING) {
+        err = rdb_write_length(out, d->left);
+        /* So that it need not be moved when it grows. */
+        return err != 0 ? err : buf_reserve(out, (size_t)d->left + RDB_FOOTER_BYTES);
+    }
+    if (err == 0)
+        coll_walk_begin(ks, coll, 0, d->type == VT_ZSET, &d->walk);
+    return err;
+}
+
+static int slice_of_string(struct dump *d, const struct obj *obj, struct buf *out)
+{
+    const uint64_t n = u64_min(d->left, DUMP_SLICE_BYTES);
+    const int err = buf_reserve(out, (size_t)n);
+
+    if (err != 0)
+        return err;
+    strval_copy(obj_coll(obj), d->at, buf_end(out), n);
+    buf_commit(out, (size_t)n);
+    d->at += n;
+    d->left -= n;
+    return 0;
+}
+
+static int dump_next(const struct request *rq, struct dump *d, struct buf *out)
+{
+    struct bytes row;
+    double score;
+
+    if (d->type == VT_LIST) {
+        CHECK(coll_walk_row(&d->walk, &row));
+        return dump_row(rq, row, out);
+    }
+    const struct elem *elem =
+        d->type == VT_ZSET ? coll_walk_scored(&d->walk, &score) : coll_walk_elem(&d->walk);
+    CHECK(elem != NULL);
+    const int err = rdb_write_string(out, elem_sub(elem));
+    if (err != 0 || d->type == VT_SET)
+        return err;
+    return d->type == VT_ZSET ? rdb_write_score(out, score) : dump_row(rq, elem_row(elem), out);
+}
+
+static int slice_of_coll(const struct request *rq, struct dump *d, uint64_t n, struct buf *out)
+{
+    const size_t bytes_max = out->len + DUMP_SLICE_BYTES;
+    int err = 0;
+
+    for (; err == 0 && n != 0 && d->left != 0 && out->len < bytes_max; n--, d->left--)
+        err = dump_next(rq, d, out);
+    return err;
+}
+
+int dump_some(const struct request *rq, struct dump *d, const struct obj *obj, uint64_t n,
+              struct buf *out)
+{
+    int err = d->type == VT_STRING ? slice_of_string(d, obj, out) : slice_of_coll(rq, d, n, out);
+
+    if (err != 0)
+        return err;
+    d->sum = rdb_sum(d->sum, bytes_from(buf_bytes(out), d->summed));
+    d->summed = out->len;
+    if (d->left != 0)
+        return 0;
+    err = rdb_write_footer_of(out, d->sum);
+    return err != 0 ? err : 1;
+}
+
+void dump_end(struct keyspace *ks, struct dump *d)
+{
+    coll_walk_end(ks, &d->walk);
 }

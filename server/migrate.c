@@ -10,6 +10,7 @@
 
 #include "engine/space/demote.h"
 #include "engine/space/resident.h"
+#include "engine/space/strval.h"
 
 #include "server/config.h"
 #include "server/conn.h"
@@ -24,6 +25,11 @@
 #define SHORT_BYTES ((size_t)64 << 10)
 /* Keys behind the one that is waited for whose reads are begun, too. */
 #define AHEAD_KEYS 32
+/* Of all long collections together, each has so many elements of a slice at least. */
+#define SLICE_ELEMS_MIN 128
+/* A long value was changed all the same while it was dumped: it is begun again so often. */
+#define TRIES_MAX        8
+#define FLUSHING_LOOK_MS 2
 
 /* --- life --- */
 
@@ -38,15 +44,35 @@ void migrate_fail(struct migrate *m, const char *format, ...)
     va_end(args);
 }
 
-/* The key may be written again. */
-static void let_go(struct migrate *m, struct migrate_key *k)
+/* Who would write the key has to wait. */
+static void hold(struct migrate *m, const struct ks_key *key, struct migrate_key *k)
 {
-    k->state = MIGRATE_OVER;
+    k->changed = false;
+    k->hold = watch_hold(m->sh->watches, key, &k->changed);
+    m->sh->streams_shut++;
+}
+
+static void release(struct migrate *m, struct migrate_key *k)
+{
     if (k->hold == NULL)
         return;
     watch_release(m->sh->watches, k->hold);
     m->sh->streams_shut--;
     k->hold = NULL;
+}
+
+/* It is done with. */
+static void let_go(struct migrate *m, struct migrate_key *k)
+{
+    k->state = MIGRATE_OVER;
+    release(m, k);
+}
+
+static void end_dump(struct migrate *m)
+{
+    if (m->dumping)
+        dump_end(m->sh->ks, &m->dump);
+    m->dumping = false;
 }
 
 void migrate_drop(struct conn *c)
@@ -60,7 +86,8 @@ void migrate_drop(struct conn *c)
     if (list_linked(&c->retry_link))
         list_remove(&c->retry_link);
     reactor_timer_stop(m->sh->reactor, &m->idle);
-    for (uint32_t i = m->settled; i < m->next; i++)
+    end_dump(m);
+    for (uint32_t i = m->settled; i <= m->next && i < m->count; i++)
         let_go(m, &m->keys[i]);
     migrate_link_drop(m->target);
     list_remove(&m->link);
@@ -250,29 +277,13 @@ static uint64_t dump_room(const struct migrate *m)
     return u64_max(all - u64_min(taken, all), SHORT_BYTES);
 }
 
-static void refuse_dump(struct migrate *m, const struct buf *dump)
-{
-    if (dump->limit >= shard_bulk_bytes_max(m->sh))
-        migrate_fail(m, "ERR a value is longer in Redis's serialisation than proto-max-bulk-len, "
-                        "and stays here");
-    else
-        migrate_fail(m, "OOM command not allowed when used memory > 'maxmemory'. A value does not "
-                        "fit into memory in Redis's serialisation, beside those of other MIGRATEs, "
-                        "and stays here");
-}
-
-/* False: it is too long, and stays. */
-static bool dump_key(const struct request *rq, struct migrate *m, const struct obj *obj)
+static struct buf *new_dump(const struct migrate *m)
 {
     struct buf *dump = migrate_link_dump(m->target);
     const uint64_t bulk = u64_min(shard_bulk_bytes_max(m->sh), DUMP_BYTES_MAX);
 
     dump->limit = (size_t)u64_min(bulk, dump_room(m));
-    if (dump_value(rq, obj, dump) == 0)
-        return true;
-    refuse_dump(m, dump);
-    buf_deinit(dump);
-    return false;
+    return dump;
 }
 
 /* RESTORE key ttl dump [REPLACE], up to the bytes of the dump. */
@@ -317,32 +328,132 @@ static int put_request(const struct request *rq, const struct migrate *m,
     return err;
 }
 
-/* It is resident. */
-static void put_obj(const struct request *rq, struct migrate *m, struct migrate_key *k,
-                    const struct obj *obj)
+/* The dump of the key is there. */
+static void put_dump(const struct request *rq, struct migrate *m, struct migrate_key *k,
+                     const struct obj *obj)
 {
     struct buf *head = migrate_link_head(m->target);
     const size_t before = head->len;
     const uint64_t at_ms = ks_expire_at(obj);
     const uint64_t ttl_ms = at_ms == 0 ? 0 : u64_max(at_ms - u64_min(at_ms, rq->now_ms), 1);
+    const struct ks_key key = key_of(rq, k);
 
-    k->state = MIGRATE_OVER;
-    if (!dump_key(rq, m, obj))
-        return;
     if (put_request(rq, m, k, ttl_ms) != 0) {
         migrate_fail(m, "ERR no memory to send a key; it stays here");
         buf_truncate(head, before);
         buf_deinit(migrate_link_dump(m->target));
         buf_clear(migrate_link_tail(m->target));
+        let_go(m, k);
         return;
     }
     k->state = MIGRATE_SENT;
     if (m->args.copy)
-        return;
+        release(m, k);
+    else if (k->hold == NULL)
+        hold(m, &key, k);
+}
+
+/* It is too long, and stays. */
+static void refuse_dump(struct migrate *m, struct migrate_key *k)
+{
+    struct buf *dump = migrate_link_dump(m->target);
+
+    if (dump->limit >= shard_bulk_bytes_max(m->sh))
+        migrate_fail(m, "ERR a value is longer in Redis's serialisation than proto-max-bulk-len, "
+                        "and stays here");
+    else
+        migrate_fail(m, "OOM command not allowed when used memory > 'maxmemory'. A value does not "
+                        "fit into memory in Redis's serialisation, beside those of other MIGRATEs, "
+                        "and stays here");
+    buf_deinit(dump);
+    let_go(m, k);
+}
+
+/* --- long values, in slices --- */
+
+/* False: not now. */
+static bool begin_dump(const struct request *rq, struct migrate *m, struct migrate_key *k,
+                       const struct obj *obj)
+{
     const struct ks_key key = key_of(rq, k);
-    k->changed = false;
-    k->hold = watch_hold(m->sh->watches, &key, &k->changed);
-    m->sh->streams_shut++;
+
+    /* FLUSHALL waits for the walks that there are, and what was put before is sent before. */
+    if (m->sh->flushing)
+        shard_retry_after(m->sh, m->conn, FLUSHING_LOOK_MS);
+    if (m->sh->flushing || migrate_link_head(m->target)->len != 0)
+        return false;
+    m->dumping = true;
+    hold(m, &key, k);
+    if (dump_begin(rq->ks, obj, &m->dump, new_dump(m)) == 0)
+        return true;
+    end_dump(m);
+    refuse_dump(m, k);
+    return true;
+}
+
+/* It was written by another member, evicted or so: from the begin. */
+static void dump_again(struct migrate *m, struct migrate_key *k)
+{
+    end_dump(m);
+    buf_deinit(migrate_link_dump(m->target));
+    release(m, k);
+    if (++m->tries < TRIES_MAX)
+        return;
+    migrate_fail(m, "ERR a key is changed all the time, and stays here");
+    let_go(m, k);
+}
+
+/* The next slice. False: not all of it is there. */
+static bool dump_slice(const struct request *rq, struct migrate *m, struct migrate_key *k)
+{
+    const struct ks_key key = key_of(rq, k);
+    const uint64_t share = DUMP_SLICE_ELEMS / u64_max(ks_walks(rq->ks), 1);
+    struct dump *d = &m->dump;
+    const uint64_t end = u64_min(d->at + DUMP_SLICE_BYTES, d->at + d->left);
+
+    if (k->changed) {
+        dump_again(m, k);
+        if (k->state != MIGRATE_OVER)
+            shard_retry_next_turn(m->sh, m->conn);
+        return k->state == MIGRATE_OVER;
+    }
+    if (d->type == VT_STRING && ks_need_bytes(rq->ks, &key, d->at, end, &m->conn->wait) > 0)
+        return false;
+    const struct obj *obj = ks_get(rq->ks, &key, rq->now_ms);
+    const int r = obj == NULL ? 1
+                              : dump_some(rq, d, obj, u64_max(share, SLICE_ELEMS_MIN),
+                                          migrate_link_dump(m->target));
+    ks_wait_unpin(&m->conn->wait);
+    if (r == 0) {
+        shard_retry_next_turn(m->sh, m->conn);
+        return false;
+    }
+    end_dump(m);
+    m->tries = 0;
+    if (obj == NULL) {
+        buf_deinit(migrate_link_dump(m->target));
+        let_go(m, k);
+    } else if (r < 0) {
+        refuse_dump(m, k);
+    } else {
+        put_dump(rq, m, k, obj);
+    }
+    return true;
+}
+
+/* --- the next key --- */
+
+/* It is resident. False: not now. */
+static bool put_obj(const struct request *rq, struct migrate *m, struct migrate_key *k,
+                    const struct obj *obj)
+{
+    if (dump_is_long(obj))
+        return begin_dump(rq, m, k, obj) && (!m->dumping || dump_slice(rq, m, k));
+    if (dump_value(rq, obj, new_dump(m)) == 0)
+        put_dump(rq, m, k, obj);
+    else
+        refuse_dump(m, k);
+    return true;
 }
 
 static void read_ahead(const struct request *rq, const struct migrate *m)
@@ -355,26 +466,41 @@ static void read_ahead(const struct request *rq, const struct migrate *m)
     }
 }
 
-/* False: it has to be read first. */
+/* All of it, but for long strings. */
+static int need(const struct request *rq, const struct ks_key *key, struct ks_wait *wait)
+{
+    const int waiting = ks_need_key(rq->ks, key, wait);
+    const struct obj *obj = waiting != 0 ? NULL : ks_get(rq->ks, key, rq->now_ms);
+
+    if (waiting != 0 || (obj != NULL && dump_is_long_string(obj)))
+        return waiting;
+    return ks_need_whole(rq->ks, key, wait);
+}
+
+/* False: it, or a part of it, has to be read first, or others have their turn. */
 static bool put_key(const struct request *rq, struct migrate *m, struct migrate_key *k)
 {
     const struct ks_key key = key_of(rq, k);
     struct ks_wait *wait = &m->conn->wait;
-    const int waiting = ks_need_whole(rq->ks, &key, wait);
+    bool put = true;
 
+    if (m->dumping)
+        return dump_slice(rq, m, k);
+    const int waiting = need(rq, &key, wait);
     if (waiting > 0) {
         read_ahead(rq, m);
         return false;
     }
     const struct obj *obj = waiting < 0 ? NULL : ks_get(rq->ks, &key, rq->now_ms);
-    k->state = MIGRATE_OVER;
     if (waiting < 0)
         migrate_fail(m, "OOM command not allowed when used memory > 'maxmemory'. A value is larger "
                         "than a quarter of maxmemory, and stays here");
-    else if (obj != NULL)
-        put_obj(rq, m, k, obj);
+    if (obj == NULL)
+        let_go(m, k);
+    else
+        put = put_obj(rq, m, k, obj);
     ks_wait_unpin(wait);
-    return true;
+    return put;
 }
 
 /* The next batch. */
@@ -383,7 +509,8 @@ static void fill(const struct request *rq, struct migrate *m)
     const struct buf *head = migrate_link_head(m->target);
 
     while (m->next < m->count && m->next - m->settled < MIGRATE_KEYS_MAX &&
-           head->len < MIGRATE_BATCH_BYTES && migrate_link_dump(m->target)->len == 0) {
+           head->len < MIGRATE_BATCH_BYTES &&
+           (m->dumping || migrate_link_dump(m->target)->len == 0)) {
         if (!put_key(rq, m, &m->keys[m->next]))
             break;
         m->next++;

@@ -16,7 +16,10 @@
  * write it wait, as for a reply that is being read from flash (stream.h). What changes it all the
  * same (a write of another member of a group, expiry, eviction, FLUSHALL) is noticed, and the key
  * stays. A key that the target has accepted is deleted, which is an op like that of DEL; with COPY
- * nothing is held. What is still to be sent is not held either: it is sent as it will be then.
+ * nothing is held then. What is still to be sent is not held either: it is sent as it will be then.
+ *
+ * A long value is dumped in slices, one a turn (dump.h), and held from the first one on; with COPY
+ * until the last.
  *
  * At most MIGRATE_KEYS_MAX keys are on their way, and MIGRATE_BATCH_BYTES beside one dump that is
  * longer. All dumps of a shard together take no more than one value that may be loaded, a quarter

@@ -12,6 +12,7 @@
 
 #include "engine/io/reactor.h"
 
+#include "server/dump.h"
 #include "server/migrate.h"
 
 struct migrate_link;
@@ -62,6 +63,9 @@ struct migrate {
     uint32_t answered;  /* to here were answered, */
     uint32_t next;      /* and to here sent. */
     uint32_t count;
+    bool dumping;   /* The next one, in slices; */
+    uint32_t tries; /* so often it was changed meanwhile. */
+    struct dump dump;
     char why[MIGRATE_WHY_BYTES]; /* The first error; empty: none. */
     struct migrate_key keys[];
 };

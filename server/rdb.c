@@ -492,11 +492,26 @@ int rdb_write_score(struct buf *out, double score)
     return buf_append(out, bytes, sizeof(bytes));
 }
 
-int rdb_write_footer(struct buf *out)
+int rdb_write_length(struct buf *out, uint64_t len)
+{
+    return write_len(out, len);
+}
+
+uint64_t rdb_sum(uint64_t sum, struct bytes more)
+{
+    return crc64(sum, more);
+}
+
+int rdb_write_footer_of(struct buf *out, uint64_t sum)
 {
     uint8_t footer[RDB_FOOTER_BYTES];
 
     le16_store(footer, RDB_VERSION);
-    le64_store(footer + 2, crc64(crc64(0, buf_bytes(out)), bytes_of(footer, 2)));
+    le64_store(footer + 2, crc64(sum, bytes_of(footer, 2)));
     return buf_append(out, footer, sizeof(footer));
+}
+
+int rdb_write_footer(struct buf *out)
+{
+    return rdb_write_footer_of(out, rdb_sum(0, buf_bytes(out)));
 }

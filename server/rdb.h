@@ -94,4 +94,10 @@ MUST_USE int rdb_write_string(struct buf *out, struct bytes text);
 MUST_USE int rdb_write_score(struct buf *out, double score);
 MUST_USE int rdb_write_footer(struct buf *out);
 
+/* In slices: the length of a string whose bytes follow; the sum (at first 0) with what has come;
+ * the footer with the sum of all. */
+MUST_USE int rdb_write_length(struct buf *out, uint64_t len);
+uint64_t rdb_sum(uint64_t sum, struct bytes more);
+MUST_USE int rdb_write_footer_of(struct buf *out, uint64_t sum);
+
 #endif

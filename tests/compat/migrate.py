@@ -442,6 +442,98 @@ def meanwhile(source):
     fake.close()
 
 
+LONG = 20000  # Elements, of values that are dumped in slices.
+
+
+def fill_long(source):
+    source.c.call('FLUSHALL')
+    source.c.call('SET', 's', 'x' * (5 << 20))
+    for first in range(0, LONG, 1000):
+        part = range(first, first + 1000)
+        source.c.call('HSET', 'h', *(x for i in part for x in ('f%d' % i, i)))
+        source.c.call('ZADD', 'z', *(x for i in part for x in (i, 'f%d' % i)))
+        source.c.call('SADD', 'm', *('f%d' % i for i in part))
+        source.c.call('RPUSH', 'l', *part)
+
+
+class Writer(threading.Thread):
+    """Does the same again and again, and counts what was acknowledged."""
+
+    def __init__(self, source, *cmds):
+        super().__init__(daemon=True)
+        self.conn, self.cmds = source.connect(), cmds
+        self.count, self.ended = 0, False
+        self.start()
+
+    def run(self):
+        while not self.ended:
+            self.conn.send([['MULTI'], *self.cmds, ['EXEC']])
+            replies = [self.conn.read() for _ in range(len(self.cmds) + 2)]
+            assert replies[-1][0] == '*', replies
+            self.count += 1
+
+    def end(self):
+        self.ended = True
+        self.join(60)
+        assert not self.is_alive()
+
+
+def counted(source, target, rounds):
+    """Of long values that are written all the time no write is lost, none is there twice, and what
+    arrives is of one moment."""
+    def of(key):
+        return {
+            's': lambda c: int(c.call('STRLEN', 's')[1]) % (5 << 20),
+            'h': lambda c: int(c.call('HGET', 'h', 'n')[1] or 0),
+            'z': lambda c: int(c.call('ZSCORE', 'z', 'n')[1] or 0),
+            'm': lambda c: int(c.call('SISMEMBER', 'm', 'n')[1] or 0),
+            'l': lambda c: int(c.call('LLEN', 'l')[1]) % LONG}[key]
+    for _ in range(rounds):
+        fill_long(source)
+        target.c.call('FLUSHALL')
+        writers = {
+            's': Writer(source, ['APPEND', 's', 'y']),
+            'h': Writer(source, ['HINCRBY', 'h', 'n', '1'], ['HINCRBY', 'h', 'm', '1']),
+            'z': Writer(source, ['ZINCRBY', 'z', '1', 'n'], ['ZINCRBY', 'z', '1', 'm']),
+            'l': Writer(source, ['RPUSH', 'l', 'a'])}
+        for option in ('COPY', 'REPLACE'):
+            for key in 'hmlzs':
+                reply = migrate(source.c, target.port, key, '0', LONG_MS, option)
+                assert reply == ('+', b'OK'), (key, reply)
+        for key, writer in writers.items():
+            writer.end()
+            got = [of(key)(server.c) for server in (source, target)]
+            assert sum(got) == writer.count, (key, got, writer.count)
+        assert target.c.call('SCARD', 'm') == (':', b'%d' % LONG)
+        for server in (source, target):
+            for get, key in (('HGET', 'h'), ('ZSCORE', 'z')):
+                assert server.c.call(get, key, 'n') == server.c.call(get, key, 'm'), (get, key)
+
+
+def cut_short(source, rng):
+    """FLUSHALL, CLIENT KILL and DEL while long values are dumped and sent."""
+    for turn in range(12):
+        fake = greets(lambda n, words: b'+OK\r\n')
+        fill_long(source)
+        client = source.connect()
+        number = client.call('CLIENT', 'ID')[1]
+        keys = rng.sample(['s', 'h', 'z', 'm', 'l'], 5)
+        client.send([['MIGRATE', '127.0.0.1', fake.port, '', '0', LONG_MS, 'KEYS', *keys]])
+        for _ in range(rng.randrange(40)):
+            assert source.c.call('PING') == ('+', b'PONG')
+        if turn % 3 == 0:
+            source.c.call('CLIENT', 'KILL', 'ID', number)
+        else:
+            source.c.call(*(('FLUSHALL',) if turn % 3 == 1 else ('DEL', *keys)))
+            reply = client.read()
+            assert reply in (('+', b'OK'), ('+', b'NOKEY')), reply
+            assert source.c.call('DBSIZE')[1] == b'0'
+        for key in keys:
+            source.c.call('DEL', key)
+        assert source.c.call('DBSIZE')[1] == b'0'
+        fake.close()
+
+
 def killed(source):
     """Clients of both kinds of ends, whose keys are everybody's again."""
     for how in ('close', 'kill'):
@@ -520,8 +612,10 @@ def shut_down(source):
     fake.close()
 
 
-def alone(source, target):
+def alone(source, target, rng):
     """What only a Tierra promises."""
+    counted(source, target, 3)
+    cut_short(source, rng)
     odd_targets(source)
     meanwhile(source)
     killed(source)
@@ -561,8 +655,8 @@ def main():
                 many(source, target, 6000)
         large(one, second)
         large(four, one)
-        alone(four, one)
-        alone(one, second)
+        alone(four, one, rng)
+        alone(one, second, rng)
     finally:
         for server in servers:
             server.stop()
