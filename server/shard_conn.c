@@ -168,7 +168,11 @@ uint64_t shard_postponed_count(const struct shard *sh)
 
 static void on_wait_ready(struct ks_wait *wait)
 {
-    conn_resume(container_of(wait, struct conn, wait));
+    struct conn *c = container_of(wait, struct conn, wait);
+    struct shard *sh = c->sh;
+
+    conn_resume(c);
+    shard_expire_read(sh);
 }
 
 /* --- connections from the listener --- */

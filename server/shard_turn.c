@@ -30,6 +30,8 @@
 #define REAP_SLICE_NS 500000
 /* Keys that one run of the timer reclaims at most. */
 #define EXPIRE_KEYS_MAX 2000
+/* The same when cold keys have come from flash for a command. */
+#define EXPIRE_READ_KEYS_MAX 16
 /* Every so many runs of the timer: a look for expired cold keys. */
 #define EXPIRE_COLD_CRONS 50
 /* Bytes of one batch for the store: a quarter of what waits, within these and a share of DRAM. */
@@ -323,6 +325,13 @@ static void look_after_log(struct shard *sh)
 static bool may_expire(const struct shard *sh)
 {
     return !oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh);
+}
+
+/* What was read may have been found expired: it is gone now, as with Redis. */
+void shard_expire_read(struct shard *sh)
+{
+    if (may_expire(sh))
+        (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_READ_KEYS_MAX, reclaim, sh);
 }
 
 static void on_unpaused(struct mail *mail)

@@ -13,6 +13,9 @@ void shard_turn_start_timer(struct shard *sh);
 /* CLIENT PAUSE was ended: what has expired meanwhile goes next, and not when the timer finds it. */
 void shard_expire_soon(struct shard *sh);
 
+/* A command that waited for flash has run: reclaims what it found expired there. */
+void shard_expire_read(struct shard *sh);
+
 /* The turn hook of the reactor; `ctx` is the shard. */
 void shard_turn(void *ctx);
 
