@@ -44,8 +44,7 @@ static bool parse_type(struct request *rq, struct bytes name, enum client_type *
             return true;
         }
     }
-    reply_error(rq->out, "ERR Unknown client type '%.*s'", (int)size_min(name.len, 128),
-                (const char *)name.ptr);
+    reply_error(rq->out, "ERR Unknown client type '%.*s'", REPLY_SHOWN(name));
     return false;
 }
 
@@ -313,8 +312,7 @@ static bool parse_kill_option(struct request *rq, uint32_t i, struct kill_filter
         f->user = &rq->argv[i + 1];
         if (acl_users_find(rq->sh->users, value) != NULL)
             return true;
-        reply_error(rq->out, "ERR No such user '%.*s'", (int)size_min(value.len, 128),
-                    (const char *)value.ptr);
+        reply_error(rq->out, "ERR No such user '%.*s'", REPLY_SHOWN(value));
         return false;
     }
     if (req_is(rq, i, "ADDR")) {

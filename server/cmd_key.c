@@ -123,8 +123,7 @@ static bool expire_flags(struct request *rq, unsigned *out)
         while (w < ARRAY_COUNT(words) && !req_is(rq, i, words[w].word))
             w++;
         if (w == ARRAY_COUNT(words)) {
-            reply_error(rq->out, "ERR Unsupported option %.*s", (int)size_min(rq->argv[i].len, 128),
-                        (const char *)rq->argv[i].ptr);
+            reply_error(rq->out, "ERR Unsupported option %.*s", REPLY_SHOWN(rq->argv[i]));
             return false;
         }
         *out |= words[w].flag;

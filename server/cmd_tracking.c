@@ -7,8 +7,8 @@
 #include "server/request.h"
 #include "server/tracking.h"
 
-/* In an error. */
-#define SHOWN_BYTES 256
+/* Of each of two in an error. */
+#define SHOWN_BYTES 448
 
 /* --- options --- */
 

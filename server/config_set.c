@@ -10,7 +10,7 @@
 #include "server/config_table.h"
 
 /* As much of a client's text as an error repeats. */
-#define ECHO_BYTES_MAX 128
+#define ECHO_BYTES_MAX 896
 
 struct change {
     enum config_id id;

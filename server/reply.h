@@ -25,6 +25,8 @@
 
 /* Longest error text; longer ones are cut. */
 #define REPLY_ERROR_BYTES_MAX 1024
+/* For "%.*s" in one: a client's text, as far as there is room. */
+#define REPLY_SHOWN(text) (int)size_min((text).len, REPLY_ERROR_BYTES_MAX), (const char *)(text).ptr
 
 /* Shared by the replies of a shard. */
 struct reply_env {

@@ -80,6 +80,14 @@ DEBUG QUICKLIST-PACKED-THRESHOLD 100b
 '''
 
 
+# LONG is a word of some hundred bytes, which errors repeat whole.
+LONG_WORDS = '''
+EXPIRE k 10 LONG;PEXPIREAT k 10 LONG;CLIENT LIST TYPE LONG;CLIENT KILL USER LONG
+CLIENT KILL TYPE LONG;CONFIG SET LONG 1;CLIENT TRACKING ON BCAST PREFIX LONG PREFIX L
+LONG a;CLIENT LONG a;ACL SETUSER a LONG;ACL CAT LONG;ACL DRYRUN LONG get a
+'''
+
+
 class Check:
     def __init__(self):
         self.failed = 0
@@ -175,9 +183,11 @@ def compare_inputs(check, places, watchers):
 
 
 def compare_replies(check, ours, theirs):
-    for words in REPLIES.replace('\n', ';').split(';'):
+    long_word = 'L' + 'x' * 400
+    for words in (REPLIES + LONG_WORDS).replace('\n', ';').split(';'):
         if words:
-            check.same(words, *(conn.call(*words.split(' ')) for conn in (ours, theirs)))
+            sent = [long_word if word == 'LONG' else word for word in words.split(' ')]
+            check.same(words, *(conn.call(*sent) for conn in (ours, theirs)))
 
 
 def main():
