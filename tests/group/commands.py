@@ -6,9 +6,14 @@ what the merge table says. A command with the flag "write" that is missing there
 usage: commands.py --server tierra-server [--shards N]
 """
 
+import contextlib
+import os
+import shutil
 import sys
+import tempfile
 
-from grouplib import Conn, ErrorReply, Group, agree, encode, main_of, wait_until
+from grouplib import (
+    Conn, ErrorReply, Group, Server, agree, encode, free_ports, main_of, wait_until)
 from rows import Row
 from tables import run_rows, start_in_order
 from ways import Ways
@@ -119,6 +124,20 @@ def moves_that_wait(group):
     waiting.close()
 
 
+@contextlib.contextmanager
+def target(program):
+    """A server on its own, to which keys migrate; where it is, for rows."""
+    work = tempfile.mkdtemp(prefix='tierra-target-')
+    port = free_ports(1)[0]
+    server = Server(program, os.path.join(work, 'data'), work, {'port': port})
+    try:
+        assert server.wait_ready() is not None, server.log_text()
+        yield {'host': b'127.0.0.1', 'port': b'%d' % port}
+    finally:
+        server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def run(args):
     options = {'maxmemory': '2gb'}  # Sanitizers take more than any budget of a test.
     if args.shards > 1:
@@ -130,8 +149,9 @@ def run(args):
         check_table(members[0])
         refused(members)
         moves_that_wait(group)
-        rows = all_rows(payloads(members[0]))
-        run_rows(group, ways, members, rows)
+        with target(args.server) as address:
+            rows = all_rows(payloads(members[0]) | address)
+            run_rows(group, ways, members, rows)
         group.await_same()
         agree(members)
         print('%d commands, %d rows (%d shards)' % (

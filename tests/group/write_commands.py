@@ -20,6 +20,9 @@ later one shows.
 
 PALERMO, CATANIA = '13.361389 38.115556', '15.087269 37.502669'
 
+# To a server that is no member; of both members one after the other, too.
+MIGRATE = ': MIGRATE $host $port %1 0 5000 REPLACE =>OK'
+
 
 class Write:
     def __init__(self, command, before, call, shows, *others):
@@ -138,6 +141,11 @@ KEYS = [
     Write('restore', '', ': RESTORE %1 0 $zset', '4:x=1,y=2,',
           (': RESTORE %1 0 $zset', '4:x=1,y=2,'), ('DEL', '4:x=1,y=2,'),
           ('ZADD 9 x', '4:x=9,y=2,')),
+    Write('migrate', 'SET a', MIGRATE, '-', (MIGRATE, '-'), ('DEL', '-'), ('SET z', '1:z,')),
+    Write('migrate', 'SADD a', MIGRATE, '-',
+          (MIGRATE, '-'), ('DEL', '-'), ('SADD z', '3:z=,')),
+    Write('migrate', 'RPUSH a', ': MIGRATE $host $port %1 0 5000 COPY REPLACE =>OK', '2:a,',
+          (MIGRATE, '-'), ('DEL', '-'), ('RPUSH z', '2:a,z,')),
     Write('sort', 'RPUSH 2 1; : RPUSH %2 o', ': SORT %1 STORE %2 =>2', '%1 2:2,1,; %2 2:1,2,',
           (': SORT %1 DESC STORE %2 =>2', '%2 2:1,2,2,1,'), (': DEL %2', '%2 2:1,2,'),
           (': RPUSH %2 x', '%2 2:1,2,x,')),
