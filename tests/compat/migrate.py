@@ -24,6 +24,7 @@ import time
 import dump_restore
 from clusterlib import free_ports, wait_until
 from diff_cmds import SKIP, Conn, dump, stop, wait_ready
+from target import Fake, greets  # pylint: disable=C0411
 
 NOWHERE = 1  # Nobody listens there.
 LONG_MS = '60000'
@@ -52,81 +53,6 @@ class Server:
         for conn in self.conns:
             conn.close()
         stop(self.process, self.directory, keep=False)
-
-
-class Fake:
-    """A target that answers the n-th command of a connection by answer(n, words): bytes, None
-    (nothing), or False: it hangs up."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.sock = socket.socket()
-        self.sock.bind(('127.0.0.1', 0))
-        self.sock.listen()
-        self.port = self.sock.getsockname()[1]
-        self.got = []
-        self.news = threading.Condition()
-        self.peers = []
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self):
-        while True:
-            try:
-                peer = self.sock.accept()[0]
-            except OSError:
-                return
-            self.peers.append(peer)
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
-
-    def serve(self, peer):
-        file = peer.makefile('rb')
-        try:
-            for n in range(1 << 30):
-                line = file.readline()
-                if not line:
-                    break
-                words = []
-                for _ in range(int(line[1:])):
-                    words.append(file.read(int(file.readline()[1:]) + 2)[:-2])
-                with self.news:
-                    self.got.append(words)
-                    self.news.notify_all()
-                reply = self.answer(n, words)
-                if reply is False:
-                    # What it has said before arrives: it takes all that is still sent.
-                    peer.shutdown(socket.SHUT_WR)
-                    while file.read(65536):
-                        pass
-                    break
-                if reply:
-                    peer.sendall(reply)
-        except (OSError, ValueError):
-            pass
-        file.close()
-        peer.close()
-
-    def wait(self, word, count=1):
-        """Until it has got so many of these commands."""
-        with self.news:
-            assert self.news.wait_for(
-                lambda: sum(w[0] == word for w in self.got) >= count, 60), self.got
-
-    def close(self):
-        self.sock.close()
-        for peer in self.peers:
-            try:
-                peer.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-
-def greets(then):
-    """A fake that lets in: the rest is up to then(n of RESTORE, words)."""
-    def answer(n, words):
-        if words[0] in (b'AUTH', b'SELECT'):
-            return b'+OK\r\n'
-        return then(n - 1, words)
-    return Fake(answer)
 
 
 def migrate(conn, port, *rest, host='127.0.0.1'):
@@ -229,7 +155,7 @@ def values(source, target, rng, count):
             source.c.call('PEXPIRE', key, 1000000)
     want = dump(source.c)
     if rng.random() < 0.7:
-        source.c.call('DEBUG', 'COLD')
+        source.c.call('DEBUG', 'RELOAD')
     rng.shuffle(keys)
     reply = migrate(source.c, target.port, '', '0', LONG_MS, 'KEYS', *keys)
     assert reply == ('+', b'OK'), reply
@@ -270,7 +196,7 @@ def many(source, target, count):
     for first in range(0, count, 1000):
         source.c.call('MSET', *(x for i in range(first, first + 1000)
                                 for x in ('k%d' % i, 'v%d' % i * 20)))
-    source.c.call('DEBUG', 'COLD')
+    source.c.call('DEBUG', 'RELOAD')
     reply = migrate(source.c, target.port, '', '0', LONG_MS, 'KEYS',
                     *('k%d' % i for i in range(0, count, 2)))
     assert reply == ('+', b'OK'), reply
