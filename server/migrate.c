@@ -130,8 +130,19 @@ static void end(struct migrate *m)
     shard_retry_next_turn(m->sh, m->conn);
 }
 
+/* Whether it has something to do. */
+static bool target_owes(const struct migrate *m)
+{
+    return !migrate_link_idle(m->target) || m->greetings != 0 || m->answered < m->next;
+}
+
 void migrate_broken(struct migrate *m, enum migrate_broken how)
 {
+    if (m->answered == m->count) {
+        /* It is not needed any more: what it accepted is only to be deleted here. */
+        end(m);
+        return;
+    }
     if (how == MIGRATE_NOT_CONNECTED)
         migrate_fail(m, "IOERR error or timeout connecting to the client");
     else
@@ -144,6 +155,9 @@ static void on_idle(struct reactor_timer *t)
 {
     struct migrate *m = container_of(t, struct migrate, idle);
 
+    /* What is left is to be done here, and waits: for the end of CLIENT PAUSE, for example. */
+    if (!target_owes(m))
+        return;
     migrate_broken(m, migrate_link_doing(m->target));
 }
 
@@ -518,6 +532,8 @@ static void fill(const struct request *rq, struct migrate *m)
     pass_over(m);
     if (head->len != 0)
         migrate_link_send(m->target);
+    else if (m->answered == m->next && m->next - m->settled == MIGRATE_KEYS_MAX)
+        shard_retry_next_turn(m->sh, m->conn); /* All of them were gone: nobody else wakes it. */
 }
 
 /* --- the command --- */
@@ -540,10 +556,8 @@ static void finish(struct request *rq, struct migrate *m)
 /* Parks it. The time of the target is only counted while it has something to do. */
 static void go_on(struct request *rq, struct migrate *m)
 {
-    const bool waits = !migrate_link_idle(m->target) || m->greetings != 0 || m->answered < m->next;
-
     rq->parked = true;
-    if (!waits || m->over)
+    if (!target_owes(m) || m->over)
         reactor_timer_stop(m->sh->reactor, &m->idle);
     else if (!timer_running(&m->idle))
         start_timer(m);

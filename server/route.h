@@ -6,9 +6,10 @@
  *
  *     one key, or several of one slot      the owner: here, or forwarded (forward.h)
  *     keys of several slots                DEL, UNLINK, MSET, MGET, EXISTS, TOUCH, MIGRATE: a part
- * for each shard (scatter.h); all others: CROSSSLOT MULTI .. EXEC, WATCH                 all keys,
- * watched ones too, on one shard; else CROSSSLOT EVERY_SHARD                          a part for
- * each shard FIRST_SHARD                          shard 0, which owns configuration and saves
+ *                                          for each shard (scatter.h); all others: CROSSSLOT
+ *     MULTI .. EXEC, WATCH                 all keys, watched ones too, on one shard; else CROSSSLOT
+ *     EVERY_SHARD                          a part for each shard
+ *     FIRST_SHARD                          shard 0, which owns configuration and saves
  *     FIGURES                              here, once the figures of all shards are here
  *     anything else                        here, once all replies before it are there
  *

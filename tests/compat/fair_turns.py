@@ -18,8 +18,6 @@ MEMBERS = 20000
 COMMANDS = 400
 # Without turns it is two: one before the pipeline has come, one behind it.
 ENOUGH = 10
-# Without turns it is two: one before the pipeline has come, one behind it.
-ENOUGH = 10
 BACKGROUND = ('flash-', 'rocksdb')
 LOWER = 10
 

@@ -460,6 +460,56 @@ def cut_short(source, rng):
         fake.close()
 
 
+def gone_before(source):
+    """More keys in a row than are on their way at once, before they were sent."""
+    go = threading.Event()
+
+    def answer(_, words):
+        if words[0] == b'SELECT':
+            go.wait(60)
+        return b'+OK\r\n'
+    fake = Fake(answer)
+    refill(source)
+    client = source.connect()
+    client.send([['MIGRATE', '127.0.0.1', fake.port, '', '0', LONG_MS, 'KEYS', *KEYS]])
+    fake.wait(b'SELECT')
+    there = KEYS[2 * ON_THEIR_WAY:]
+    source.c.call('DEL', *KEYS[:2 * ON_THEIR_WAY])
+    go.set()
+    assert client.read() == ('+', b'OK')
+    assert [w[1].decode() for w in fake.got if w[0] == b'RESTORE'] == there
+    assert source.c.call('DBSIZE') == (':', b'0')
+    fake.close()
+
+
+def paused(source):
+    """The target has done all that it was asked for, and nothing here goes on."""
+    for hangs_up in (False, True):
+        go = threading.Event()
+        done = threading.Event()
+
+        def then(_, words, go=go, done=done, hangs_up=hangs_up):
+            go.wait(60)
+            fake.peers[-1].sendall(b'+OK\r\n')
+            if hangs_up:
+                fake.peers[-1].shutdown(socket.SHUT_RDWR)
+            done.set()
+        fake = greets(then)
+        source.c.call('SET', 'p', 'v')
+        client = started(source, fake, 'p', '0', '2000')
+        assert source.c.call('CLIENT', 'PAUSE', LONG_MS, 'WRITE') == ('+', b'OK')
+        go.set()
+        done.wait(60)
+        # Longer than the target may be silent.
+        time.sleep(2.5)
+        assert source.c.call('GET', 'p')[1] == b'v'
+        assert source.c.call('CLIENT', 'UNPAUSE') == ('+', b'OK')
+        assert client.read() == ('+', b'OK')
+        assert client.read() == ('+', b'PONG')
+        assert source.c.call('EXISTS', 'p')[1] == b'0'
+        fake.close()
+
+
 def killed(source):
     """Clients of both kinds of ends, whose keys are everybody's again."""
     for how in ('close', 'kill'):
@@ -544,6 +594,8 @@ def alone(source, target, rng):
     cut_short(source, rng)
     odd_targets(source)
     meanwhile(source)
+    gone_before(source)
+    paused(source)
     killed(source)
     fake = greets(lambda n, words: b'+OK\r\n')
     rights(source, fake)
