@@ -1,4 +1,5 @@
 /* Sets: the handlers of the set group, but for those of several sets (cmd_set_algebra.c). */
+#include "engine/base/check.h"
 #include "engine/base/mem.h"
 
 #include "engine/space/coll.h"
@@ -8,6 +9,7 @@
 #include "server/collscan.h"
 #include "server/draw.h"
 #include "server/handlers.h"
+#include "server/popahead.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/stream.h"
@@ -178,49 +180,99 @@ static void pop_some(struct request *rq, struct coll *set, uint64_t n)
     mem_free(elems);
 }
 
-/* Whether the members that were read are as many as were announced, and all are resident. */
-static bool drawn_ok(struct ks_stream *rows, struct coll *set, uint64_t *n, size_t *bytes)
+static bool refuse_differing(struct request *rq)
+{
+    reply_error(rq->out, "ERR members of this set on flash are not those that it has in DRAM; run "
+                         "tierra-inspect verify");
+    return false;
+}
+
+/* Makes a member that was read on flash resident; false after an error. */
+static bool bring(struct request *rq, struct coll *set, struct bytes member, struct bytes row)
+{
+    ks_stream_install(rq->ks, set, member, row);
+    return coll_find(set, member) != NULL || refuse_differing(rq);
+}
+
+/* The first `n` that were read; and what they log, roughly. */
+static bool bring_drawn(struct request *rq, struct coll *set, struct ks_stream *rows, uint64_t n,
+                        size_t *bytes)
 {
     struct ks_stream_elem elem;
-    bool ok = true;
 
-    *n = 0;
     *bytes = 0;
-    ks_stream_install(rows, set);
-    while (ks_stream_next(rows, &elem)) {
-        ok = ok && coll_find(set, elem.sub) != NULL;
-        ++*n;
+    ks_stream_show_again(rows);
+    for (uint64_t i = 0; i < n; i++) {
+        if (!ks_stream_next(rows, &elem))
+            return refuse_differing(rq);
+        if (!bring(rq, set, elem.sub, elem.row))
+            return false;
         *bytes += elem.sub.len;
     }
     ks_stream_show_again(rows);
-    return ok;
+    return true;
 }
 
 /* Of a set that is too large to be loaded; those that go were drawn on flash (stream_random.c). */
-static void pop_drawn(struct request *rq, struct coll *set, struct ks_stream *rows)
+static void pop_drawn(struct request *rq, struct coll *set, uint64_t n)
 {
     const struct ks_key key = req_key(rq, 1);
+    struct ks_stream *rows = stream_result(rq->conn);
     struct ks_stream_elem elem;
-    uint64_t n;
     size_t bytes;
 
-    if (!drawn_ok(rows, set, &n, &bytes)) {
-        reply_error(rq->out, "ERR members of this set on flash are not those that it has in DRAM; "
-                             "run tierra-inspect verify");
+    n = u64_min(n, set->count);
+    if (!bring_drawn(rq, set, rows, n, &bytes))
         return;
-    }
     const bool whole = n == set->count;
     if (!whole && !req_log_room(rq, n, bytes))
         return;
     if (rq->argc == 3)
         reply_set(rq->out, n);
-    while (ks_stream_next(rows, &elem)) {
+    for (; n != 0 && ks_stream_next(rows, &elem); n--) {
         reply_bulk(rq->out, elem.sub);
         if (!whole)
             (void)mut_elem_del(rq->mut, set, elem.sub);
     }
     if (whole)
         mut_del(rq->mut, &key);
+    else
+        pop_ahead_keep(&rq->sh->pop_ahead, set, rows);
+}
+
+/* Those that were drawn before for this: the dispatcher has seen that there are enough. */
+static void pop_ahead(struct request *rq, struct coll *set, uint64_t n)
+{
+    struct pop_ahead *ahead = &rq->sh->pop_ahead;
+    struct bytes member[POP_AHEAD_MAX], row;
+
+    CHECK(n <= POP_AHEAD_MAX && n < set->count);
+    for (uint64_t i = 0; i < n; i++) {
+        pop_ahead_take(ahead, &member[i], &row);
+        if (!bring(rq, set, member[i], row))
+            return;
+    }
+    if (rq->argc == 3)
+        reply_set(rq->out, n);
+    for (uint64_t i = 0; i < n; i++) {
+        reply_bulk(rq->out, member[i]);
+        (void)mut_elem_del(rq->mut, set, member[i]);
+    }
+    pop_ahead_popped(ahead, set);
+}
+
+/* True if the set is one of which members are read as they are popped. */
+static bool pop_on_flash(struct request *rq, struct coll *set, uint64_t n)
+{
+    if (likely(set == NULL || set->complete || n == 0))
+        return false;
+    if (stream_result(rq->conn) != NULL)
+        pop_drawn(rq, set, n);
+    else if (pop_ahead_has(&rq->sh->pop_ahead, set, n))
+        pop_ahead(rq, set, n);
+    else
+        return false;
+    return true;
 }
 
 void cmd_spop(struct request *rq)
@@ -238,9 +290,9 @@ void cmd_spop(struct request *rq)
     }
     if (!set_find(rq, &key, &set))
         return;
-    if (unlikely(set != NULL && stream_result(rq->conn) != NULL)) {
-        pop_drawn(rq, set, stream_result(rq->conn));
-    } else if (rq->argc == 2 && set == NULL) {
+    if (pop_on_flash(rq, set, rq->argc == 2 ? 1 : (uint64_t)count))
+        return;
+    if (rq->argc == 2 && set == NULL) {
         reply_null(rq->out);
     } else if (rq->argc == 2) {
         pop_one(rq, set);

@@ -110,10 +110,22 @@ static void need_subkeys(struct needs *n, const struct ks_key *key, const struct
     }
 }
 
+/* What it pops was drawn before. */
+static bool has_drawn(const struct needs *n, const struct ks_key *key, uint32_t argc,
+                      const struct bytes *argv)
+{
+    const struct coll *coll = stream_is_pop(n->cmd) ? ks_peek_coll(n->ks, key) : NULL;
+
+    return coll != NULL && !has_expired(n, coll) &&
+           stream_pops_ahead(n->sh, n->cmd, coll, argc, argv);
+}
+
 /* Some elements, all of which it takes to choose them; or too many for that. */
 static void need_random(struct needs *n, const struct ks_key *key, uint32_t argc,
                         const struct bytes *argv)
 {
+    if (n->streams && has_drawn(n, key, argc, argv))
+        return;
     if (!n->streams || stream_random_asks(n->cmd, argc, argv))
         need_whole(n, key);
     else

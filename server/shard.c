@@ -583,6 +583,7 @@ int shard_close(struct shard *sh)
     stats_reset(&sh->stats);
     watch_table_destroy(sh->watches);
     scan_places_destroy(sh->scan_places);
+    pop_ahead_deinit(&sh->pop_ahead);
     blocked_destroy(sh->blocked);
     pubsub_destroy(sh->pubsub);
     tracking_destroy(sh->tracking);

@@ -40,6 +40,7 @@
 #include "server/group_shard.h"
 #include "server/mend.h"
 #include "server/migrate.h"
+#include "server/popahead.h"
 #include "server/request.h"
 #include "server/save.h"
 #include "server/shard_store.h"
@@ -77,12 +78,13 @@ struct shard {
     uint32_t streams_shut; /* Streams, and keys of MIGRATE, that hold writers back. */
     uint64_t streams_seq;  /* Counts the streams that began, and the writers held back. */
     struct list conns;
-    struct list turn_conns;          /* Have replies to send at the end of this turn. */
-    struct list held_conns;          /* Have replies that wait for the log. */
-    struct list retry_conns;         /* Have a command to try again at the end of this turn. */
-    struct migrate_shard migrates;   /* Keys on their way to other nodes. */
-    struct list streams;             /* Replies that are sent while they are read (stream.h). */
-    struct conn *flush_conn;         /* Whose FLUSHALL waits until it can be done; NULL: none's. */
+    struct list turn_conns;        /* Have replies to send at the end of this turn. */
+    struct list held_conns;        /* Have replies that wait for the log. */
+    struct list retry_conns;       /* Have a command to try again at the end of this turn. */
+    struct migrate_shard migrates; /* Keys on their way to other nodes. */
+    struct list streams;           /* Replies that are sent while they are read (stream.h). */
+    struct conn *flush_conn;       /* Whose FLUSHALL waits until it can be done; NULL: none's. */
+    struct pop_ahead pop_ahead;
     struct scan_places *scan_places; /* Of walks over sorted sets on flash; NULL until one. */
     uint32_t conns_count;
     _Atomic uint32_t conns_given; /* Those, and the ones on their way here from the listener. */

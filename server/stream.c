@@ -364,6 +364,8 @@ static enum stream_result flushing(struct conn *c, struct coll *coll,
 
     if (stream_forbidden(sh) != NULL)
         return stream_refuse(c, stream_forbidden(sh));
+    if (stream_pops_ahead(sh, plan->cmd, coll, rc->argc, rc->argv))
+        return STREAM_GONE;
     if (coll->lsn > st->lsn || (st->pops && stream_pops_before(st)))
         return stream_again(c);
     if (!stream_is_stored(c))

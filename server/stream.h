@@ -66,8 +66,10 @@ bool stream_is_better(const struct shard *sh, const struct cmd *cmd, const struc
 /* Whether the command names sets that are read together: then stream_need_sets asks for them. */
 bool stream_is_of_sets(const struct cmd *cmd);
 
-/* Whether it removes elements at random. */
+/* Whether it removes elements at random; and then, whether those are drawn already (popahead.h). */
 bool stream_is_pop(const struct cmd *cmd);
+bool stream_pops_ahead(const struct shard *sh, const struct cmd *cmd, const struct coll *coll,
+                       uint32_t argc, const struct bytes *argv);
 
 /* Whether it shows elements at random; and with these arguments asks for some at all. */
 bool stream_is_of_random(const struct cmd *cmd);

@@ -22,6 +22,7 @@
 #include "server/conn.h"
 #include "server/dispatch.h"
 #include "server/draw.h"
+#include "server/popahead.h"
 #include "server/request.h"
 #include "server/shard.h"
 #include "server/stream_impl.h"
@@ -74,11 +75,30 @@ bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes
     return ask_of(cmd, argc, argv).n != 0;
 }
 
-static void draw_or_pick(struct stream *st, const struct coll *coll, const struct asked *asked,
+bool stream_pops_ahead(const struct shard *sh, const struct cmd *cmd, const struct coll *coll,
+                       uint32_t argc, const struct bytes *argv)
+{
+    const struct asked asked = ask_of(cmd, argc, argv);
+
+    return stream_is_pop(cmd) && asked.n != 0 && coll != NULL && !coll->complete &&
+           coll->type == VT_SET && pop_ahead_has(&sh->pop_ahead, coll, asked.n);
+}
+
+/* Few of many are drawn. */
+static bool are_few(const struct coll *coll, uint64_t n)
+{
+    return n <= COLLDRAW_DISTINCT_MAX && n <= coll->count / DRAW_PART;
+}
+
+static void draw_or_pick(struct conn *c, const struct coll *coll, const struct asked *asked,
                          uint64_t n, uint64_t seed)
 {
-    const bool few = n <= COLLDRAW_DISTINCT_MAX && n <= coll->count / DRAW_PART;
+    const struct stream *st = c->stream;
+    const uint64_t more = st->pops ? pop_ahead_more(&c->sh->pop_ahead, coll) : 0;
+    const bool few = are_few(coll, n);
 
+    if (few && n <= POP_AHEAD_MAX && are_few(coll, n + more))
+        n += more;
     if (coll->type != VT_ZSET && (asked->repeats || few))
         ks_stream_draw(st->rows, coll->count, n, seed, !asked->repeats);
     else
@@ -115,7 +135,7 @@ enum stream_result stream_random_begin(struct conn *c, const struct coll *coll,
         ks_stream_draw_scored(st->rows, &drawn);
         st->keeping = true;
     } else {
-        draw_or_pick(st, coll, &asked, n, seed);
+        draw_or_pick(c, coll, &asked, n, seed);
     }
     if (st->pops)
         ks_stream_gather(st->rows, stream_kept_max(c->sh), POP_BYTES);

@@ -684,14 +684,9 @@ void ks_stream_gather(struct ks_stream *s, uint64_t keep, uint32_t beside)
     s->beside = beside;
 }
 
-void ks_stream_install(struct ks_stream *s, struct coll *coll)
+void ks_stream_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row)
 {
-    struct ks_stream_elem elem;
-
-    ks_stream_show_again(s);
-    while (ks_stream_next(s, &elem))
-        coll_install(s->ks, coll, elem.sub, elem.row);
-    ks_stream_show_again(s);
+    coll_install(ks, coll, sub, row);
 }
 
 uint64_t ks_stream_place(const struct keyspace *ks, struct bytes member)

@@ -163,10 +163,10 @@ void ks_stream_draw_scored(struct ks_stream *s, const struct ks_stream_drawn *dr
 void ks_stream_gather(struct ks_stream *s, uint64_t keep, uint32_t beside);
 
 /*
- * At the end, of what was gathered: the elements become resident. `coll` is the collection that
- * they were read of, and has not changed since.
+ * An element that was read becomes resident. `coll` is the collection that it was read of, from
+ * which nothing but other elements was removed since.
  */
-void ks_stream_install(struct ks_stream *s, struct coll *coll);
+void ks_stream_install(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row);
 
 /* The next slice is asked for; `wait` is ready when it is there. */
 void ks_stream_read(struct ks_stream *s, struct ks_wait *wait);

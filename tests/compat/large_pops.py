@@ -147,7 +147,7 @@ def likely(pair, popped, rounds):
     """Of each of ten parts of a set as many are popped: six deviations at most, which is once in
     50 million runs."""
     parts = {m: i % 10 for i, m in enumerate(sorted(popped.left))}
-    for n, times in ((None, rounds), (20, rounds // 20), (rounds * 2, 1)):
+    for n, times in ((None, rounds), (3, rounds // 3), (20, rounds // 20), (rounds * 2, 1)):
         before = set(popped.left)
         for _ in range(times):
             popped.pop(pair.b, n)
@@ -180,6 +180,7 @@ def run_on(servers, rng, count):
     refused(pair, popped, drawn)
     one_client(pair, rng, popped)
     likely(pair, drawn, 400)
+    likely(pair, popped, 400)
     clients(pair, popped, servers.path, 8, 40)
     # The bytes of long members are known only when they were read once.
     assert pair.info('scans') <= 1, 'something was loaded whole'
