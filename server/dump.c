@@ -145,7 +145,7 @@ static int slice_of_string(struct dump *d, const struct obj *obj, struct buf *ou
 static int dump_next(const struct request *rq, struct dump *d, struct buf *out)
 {
     struct bytes row;
-    double score;
+    double score = 0; /* Set where it is read; clang does not see that. */
 
     if (d->type == VT_LIST) {
         CHECK(coll_walk_row(&d->walk, &row));
