@@ -718,6 +718,13 @@ def sorted_sets(seed):
     return ['--zset-max-listpack-entries', '1000000', '--zset-max-listpack-value', '1000000']
 
 
+def from_difference(a, b):
+    """Long ones from a little before where they begin to differ."""
+    same = os.path.commonprefix([a, b])
+    start = len(same) - 200 if len(same) > 600 else 0
+    return tuple(('... ' if start else '') + text[start:start + 1000] for text in (a, b))
+
+
 def compare(args, place_a, place_b):
     cmds = generate(args.seed, args.count)
     started = time.monotonic()
@@ -728,7 +735,7 @@ def compare(args, place_a, place_b):
         return 0
     at, wrong = found
     print('seed %d: command %d differs: %r' % (args.seed, at, cmds[at]))
-    print('  redis:  %s\n  tierra: %s' % (str(wrong[0])[:1000], str(wrong[1])[:1000]))
+    print('  redis:  %s\n  tierra: %s' % from_difference(*map(str, wrong)))
     if not args.no_minimise:
         print('shortest that fails:')
         left = minimise(place_a, place_b, cmds[:at + 1], args.cold)
