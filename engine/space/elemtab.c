@@ -12,8 +12,6 @@
 
 #include "engine/space/obj.h"
 
-/* A leaf that holds this many and gets one more is split. */
-#define LEAF_ENTRIES_MAX 63u
 /* Two that hold this many together are joined. */
 #define LEAF_ENTRIES_JOIN 15u
 #define LEAF_CAP_MIN      3u
@@ -192,7 +190,7 @@ static struct leaf *leaf_part(struct elemtab *t, const struct leaf *old, uint32_
                               uint32_t depth)
 {
     const uint32_t count = to - from;
-    struct leaf *leaf = leaf_new(t, cap_for(count == LEAF_ENTRIES_MAX ? count : count + 1), depth);
+    struct leaf *leaf = leaf_new(t, cap_for(count == ELEMTAB_LEAF_MAX ? count : count + 1), depth);
     for (uint32_t i = from; i < to; i++)
         leaf_append(leaf, old->fp[i], leaf_get(old, i));
     return leaf;
@@ -239,7 +237,7 @@ static void leaf_split(struct elemtab *t, struct leaf *old, uint64_t hash)
 
 static bool leaf_may_split(const struct elemtab *t, const struct leaf *leaf)
 {
-    if (leaf->count < LEAF_ENTRIES_MAX || leaf->depth == ELEMTAB_CURSOR_BITS)
+    if (leaf->count < ELEMTAB_LEAF_MAX || leaf->depth == ELEMTAB_CURSOR_BITS)
         return false;
     return leaf->depth < t->bits || t->count >= (uint64_t)DIR_SHARE_MIN << t->bits;
 }

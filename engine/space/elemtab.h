@@ -34,6 +34,13 @@ struct elem;
 /* A scan cursor is this many leading bits of a hash; no prefix is longer. */
 #define ELEMTAB_CURSOR_BITS 48
 
+/*
+ * Entries of a leaf. One that is full is split by the next. A table of no more is one leaf, whose
+ * elements stand in the order in which they came, but that the last one takes the place of one that
+ * goes.
+ */
+#define ELEMTAB_LEAF_MAX 63u
+
 /* Of the seed: more do not fit beside the width of the directory. */
 #define ELEMTAB_SEED_BITS 56
 

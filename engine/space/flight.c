@@ -521,26 +521,33 @@ static void on_read(struct mail *mail)
     read_done(f);
 }
 
+static void install_row(struct flight *f, struct coll *coll, const struct ks_key *key,
+                        struct bytes sub, struct bytes row)
+{
+    f->scanned_bytes += sub.len + row.len;
+    if (!flight_row_ok(f, coll, key, &row) || bytes_empty(row))
+        return;
+    f->scanned_rows++;
+    if (coll->type == VT_STRING)
+        f->err = strval_install(coll, sub, row);
+    else
+        coll_install(f->ks, coll, sub, row);
+}
+
 static int install_slice(struct flight *f, struct coll *coll)
 {
+    struct flight_row ordered[FLIGHT_ORDERED_MAX];
     struct bytes in = buf_bytes(&f->rows);
     const struct ks_key key = flight_key(f);
     struct bytes sub, row;
+    uint32_t count = 0;
 
-    while (flight_rows_take(&in, &sub, &row)) {
-        f->scanned_bytes += sub.len + row.len;
-        if (!flight_row_ok(f, coll, &key, &row))
-            return f->err;
-        if (bytes_empty(row))
-            continue;
-        f->scanned_rows++;
-        if (f->err != 0)
-            return f->err;
-        if (coll->type == VT_STRING)
-            f->err = strval_install(coll, sub, row);
-        else
-            coll_install(f->ks, coll, sub, row);
-    }
+    if (coll->type == VT_HASH && coll->count <= FLIGHT_ORDERED_MAX && f->end)
+        count = flight_rows_by_age(&in, ordered);
+    for (uint32_t i = 0; i < count && f->err == 0; i++)
+        install_row(f, coll, &key, ordered[i].sub, ordered[i].row);
+    while (f->err == 0 && flight_rows_take(&in, &sub, &row))
+        install_row(f, coll, &key, sub, row);
     if (f->err != 0)
         return f->err;
     return f->scanned_bytes > f->ks->scan_bytes_max ? -ERR_LIMIT : 0;

@@ -153,6 +153,21 @@ bool flight_rows_take(struct bytes *rows, struct bytes *out_sub, struct bytes *o
  */
 void flight_read_slice(struct flight *f, bool (*take)(struct flight *f, struct store_iter *it));
 
+/* --- flight_order.c --- */
+
+/* Fields of a hash whose order is kept: what a table in DRAM keeps in order, too. */
+#define FLIGHT_ORDERED_MAX ELEMTAB_LEAF_MAX
+
+struct flight_row {
+    struct bytes sub;
+    struct bytes row;
+    struct tag tag; /* When it was written. */
+    uint32_t at;    /* Its place in the store. */
+};
+
+/* Takes the first rows of `*rows`; they stand in `out` from the oldest to the youngest. */
+uint32_t flight_rows_by_age(struct bytes *rows, struct flight_row out[FLIGHT_ORDERED_MAX]);
+
 /* --- flight_list.c --- */
 
 void flight_list_init(struct keyspace *ks);
