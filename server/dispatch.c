@@ -16,6 +16,7 @@
 #include "server/cluster_route.h"
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/forward.h"
 #include "server/group_refuse.h"
 #include "server/group_shard.h"
 #include "server/latency.h"
@@ -105,6 +106,8 @@ void dispatch_reject(struct conn *c, const struct cmd *cmd)
     migrate_drop(c);
     /* A refused EXEC ends the transaction: what follows is meant to run, not to be queued. */
     if (cmd != NULL && cmd->id == CMD_ID_exec) {
+        if (c->txn != NULL && c->txn->shard != TXN_NO_SHARD && !c->is_agent)
+            forward_release(c, c->txn->shard);
         txn_reset(c);
         reply_execabort_because(&c->out);
     } else {

@@ -35,6 +35,7 @@ struct forward {
     struct forward_batch staged; /* Home's, */
     bool away;                   /* as are these, whoever has the message. */
     bool pinned;
+    bool release_due;       /* Home's: a release follows what is staged or under way. */
     _Atomic bool blocked;   /* The agent waits for a key: the owner's; home reads. */
     _Atomic bool abandoned; /* The client is gone: home's; the owner reads. */
     /* Of the thread that has the message. */
@@ -331,6 +332,7 @@ static void take_replies(struct forward *f)
 
 /* The message is home, its connection is closed. */
 static void retire(struct forward *f);
+static void release_now(struct forward *f);
 
 static void on_return(struct mail *mail)
 {
@@ -341,6 +343,10 @@ static void on_return(struct mail *mail)
         take_replies(f);
     f->away = false;
     c->fw->away--;
+    if (unlikely(f->release)) {
+        f->release = false;
+        c->fw->releasing--;
+    }
     forward_batch_clear(&f->batch);
     if (f->agent.out.out.cap > FORWARD_KEEP_BYTES)
         buf_deinit(&f->agent.out.out);
@@ -348,6 +354,8 @@ static void on_return(struct mail *mail)
         buf_clear(&f->agent.out.out);
     if (!c->closed && f->staged.count != 0)
         list_push_back(&c->sh->forward.staging, &f->link);
+    else if (f->release_due)
+        release_now(f);
     else if (c->closed || !f->pinned)
         retire(f);
 }
@@ -608,16 +616,30 @@ bool forward_dirty(const struct conn *c)
     return f != NULL && f->pinned && !f->away && f->agent.txn != NULL && f->agent.txn->dirty;
 }
 
+static void release_now(struct forward *f)
+{
+    f->release_due = false;
+    f->pinned = false;
+    f->release = true;
+    post(f);
+    reactor_wake(f->home_shard->reactor);
+}
+
 void forward_release(struct conn *c, uint32_t owner)
 {
     struct forward *f = c->fw == NULL ? NULL : c->fw->to[owner];
 
-    if (f == NULL || !f->pinned)
+    if (f == NULL || !f->pinned || f->release_due)
         return;
-    f->pinned = false;
-    f->release = true;
-    post(f);
-    reactor_wake(c->sh->reactor);
+    f->release_due = true;
+    c->fw->releasing++;
+    if (!f->away && f->staged.count == 0)
+        release_now(f);
+}
+
+bool forward_releases(const struct conn *c)
+{
+    return c->fw != NULL && c->fw->releasing != 0;
 }
 
 void forward_keep(struct conn *c)
@@ -679,10 +701,10 @@ static void retire(struct forward *f)
     struct forward_shard *fs = &c->sh->forward;
 
     if (f->pinned) {
-        forward_release(c, f->agent.sh->id);
+        c->fw->releasing += !f->release_due;
+        release_now(f);
         return;
     }
-    f->release = false;
     f->abandoned = false;
     c->fw->to[f->agent.sh->id] = NULL;
     if (fs->idle_count == IDLE_MAX) {

@@ -66,6 +66,7 @@ struct forward_home {
     size_t later_sent;
     size_t ready;         /* conn->out up to here is in order; what is behind belongs to `later`. */
     size_t staged;        /* Bytes. */
+    uint32_t releasing;   /* Agents that are to forget their transactions, and may not have. */
     uint32_t away;        /* Messages and questions at other shards: the memory must stay. */
     bool waiting;         /* Parked until all replies are there. */
     bool exclusive;       /* No command runs before all replies are there. */
@@ -128,8 +129,12 @@ bool forward_waits(const struct conn *c);
 /* A key that it watches at another shard was touched, as far as is known while nothing is away. */
 bool forward_dirty(const struct conn *c);
 
-/* Lets the agent at `owner` forget its transaction. */
+/*
+ * Lets the agent at `owner` forget its transaction, behind what is under way. No transaction of the
+ * connection may begin before forward_releases says that it has.
+ */
 void forward_release(struct conn *c, uint32_t owner);
+bool forward_releases(const struct conn *c);
 
 /* Puts replies that were written since behind the missing ones. End of a run of commands. */
 void forward_keep(struct conn *c);

@@ -154,7 +154,7 @@ static enum route_result watch(struct conn *c, const struct cmd *cmd, const stru
 static enum route_result transaction(struct conn *c, const struct cmd *cmd,
                                      const struct resp_cmd *rc, const struct where *w)
 {
-    if (forward_pending(c))
+    if (forward_pending(c) || forward_releases(c))
         return wait_for_replies(c);
     if (cmd->id == CMD_ID_watch)
         return watch(c, cmd, rc, w);
