@@ -96,7 +96,10 @@ static void on_change(void *ctx, const struct ks_key *key)
 {
     struct shard *sh = ctx;
 
-    watch_touch(sh->watches, key);
+    if (unlikely(sh->reclaims))
+        watch_touch_expired(sh->watches, key);
+    else
+        watch_touch(sh->watches, key);
     blocked_touch(sh->blocked, key);
     notify_touch(sh->notify, key);
     tracking_touch(sh, sh->tracking, node_bcasts(sh->node), key);

@@ -180,6 +180,7 @@ struct shard {
     struct mail unpaused;    /* It has ended (shard_expire_soon); `fn` is NULL unless posted. */
     bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
+    bool reclaims;           /* What changes had expired. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */
     bool cluster;            /* It is a node of a cluster: clustering-policy oss (cluster.h). */
     bool unblocking;         /* unblock_serve is on the stack. */

@@ -267,8 +267,10 @@ static void reclaim(void *ctx, const struct ks_key *key)
     if (mut_check(sh->mut, key->name.len + 64) != 0)
         return;
     mut_begin(sh->mut, shard_now_ms(sh));
+    sh->reclaims = true;
     const bool expired = mut_reclaim(sh->mut, key);
     (void)mut_end(sh->mut);
+    sh->reclaims = false;
     sh->stats.expired_keys += expired;
     if (!expired)
         return;

@@ -82,15 +82,26 @@ static void grow(struct watch_table *t)
     mem_free(old);
 }
 
-void watch_touch(struct watch_table *t, const struct ks_key *key)
+static void touch(struct watch_table *t, const struct ks_key *key, bool absent_too)
 {
-    if (likely(t->count == 0))
-        return;
     LIST_FOR_EACH(link, bucket_of(t, key->hash)) {
         struct watch *w = LIST_ITEM(link, struct watch, bucket_link);
-        if (w->hash == key->hash && bytes_eq(bytes_of(w->name, w->name_len), key->name))
+        if (w->hash == key->hash && bytes_eq(bytes_of(w->name, w->name_len), key->name) &&
+            (absent_too || w->existed))
             *w->dirty = true;
     }
+}
+
+void watch_touch(struct watch_table *t, const struct ks_key *key)
+{
+    if (unlikely(t->count != 0))
+        touch(t, key, true);
+}
+
+void watch_touch_expired(struct watch_table *t, const struct ks_key *key)
+{
+    if (unlikely(t->count != 0))
+        touch(t, key, false);
 }
 
 void watch_touch_all(struct watch_table *t)

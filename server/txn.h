@@ -79,6 +79,8 @@ struct watch_table;
 struct watch_table *watch_table_create(void);
 void watch_table_destroy(struct watch_table *table);
 void watch_touch(struct watch_table *table, const struct ks_key *key);
+/* It had expired, and is removed. Who began to watch it since then sees no change. */
+void watch_touch_expired(struct watch_table *table, const struct ks_key *key);
 /* All keys were removed: FLUSHALL. */
 void watch_touch_all(struct watch_table *table);
 uint64_t watch_count(const struct watch_table *table); /* By WATCH. */

@@ -36,11 +36,17 @@ def run(node):
     wait_for('cold', lambda: info(c)['cold_keys'] == '%d' % len(KEYS))
     wait_for('expired', lambda: all(value(c, 'GET', key) is None for key in KEYS))
     check('expired_keys while paused', info(c)['expired_keys'], '0')
+    # Who watches what has expired before sees no change in its going.
+    watcher = node.connect()
+    check('WATCH', value(watcher, 'WATCH', *KEYS), b'OK')
     check('CLIENT UNPAUSE', value(c, 'CLIENT', 'UNPAUSE'), b'OK')
     for key in KEYS:
         check('GET', value(c, 'GET', key), None)
     check('expired_keys', int(info(c)['expired_keys']), len(KEYS))
     check('DBSIZE', value(c, 'DBSIZE'), b'0')
+    check('MULTI', value(watcher, 'MULTI'), b'OK')
+    check('PING', value(watcher, 'PING'), b'QUEUED')
+    check('EXEC', value(watcher, 'EXEC'), [('+', b'PONG')])
     node.process.terminate()
     check('exit status', node.end(), 0)
 
