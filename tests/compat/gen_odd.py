@@ -15,6 +15,7 @@ NEVER = ('BLPOP', 'BRPOP', 'BLMOVE', 'BRPOPLPUSH', 'BLMPOP', 'BZPOPMIN', 'BZPOPM
          'SETRANGE', 'SETBIT', 'BITFIELD', 'WAIT', 'RESTORE', 'SELECT', 'SPOP', 'SRANDMEMBER',
          'HRANDFIELD', 'ZRANDMEMBER', 'SCAN', 'RANDOMKEY', 'PFDEBUG', 'KEYS', 'PEXPIRE', 'EXPIRE',
          'SORT', 'SORT_RO', 'OBJECT', 'TIME', 'DBSIZE', 'LASTSAVE')
+EXPIRING = ('SET', 'SETEX', 'PSETEX', 'GETEX')
 # Whose words may be keys, or make keys of others.
 SPREAD = ('GEORADIUS', 'GEORADIUSBYMEMBER', 'LCS', 'OBJECT', 'PFCOUNT', 'PFMERGE',
           'MSET', 'MSETNX')
@@ -75,6 +76,9 @@ def gen_odd(g, draw):
     cmd.args = change(g, cmd.args)
     if g.rng.random() < 0.2:
         cmd.args = change(g, cmd.args)
+    # Nothing may live for a second: when it ends, the two servers are not asked at once.
+    if cmd.args[0] in EXPIRING and any(word in ('1', '01', '+1') for word in cmd.args[2:]):
+        return gen_odd(g, draw)
     # What moved to the place of a key must not be longer than one may be here.
     short = all(len(as_text(word)) < KEY_BYTES_MAX for word in cmd.args)
     return cmd if short else gen_odd(g, draw)
