@@ -27,9 +27,10 @@ BY_MEMBER = ('ZRANGEBYLEX', 'ZREVRANGEBYLEX', 'ZLEXCOUNT', 'ZREMRANGEBYLEX', 'ZR
 def as_text(word):
     return word if isinstance(word, (bytes, str)) else str(word)
 
-# ZADD leaves these as they are: equal scores; no sorted set; and those that SORT brings into the
-# encoding in which redis-server keeps -0.
-APART = ('lex:', 'hll:', 'sortzset:')
+# These keys are left to the other generators: their scores must be equal; it is no sorted set; SORT
+# brings it into the encoding in which redis-server keeps -0; two members at one place have no order
+# by distance.
+APART = {'ZADD': ('lex:', 'hll:', 'sortzset:'), 'GEOADD': ('geo:',)}
 
 
 def has_tag(word):
@@ -71,7 +72,7 @@ def gen_odd(g, draw):
         name = cmd.args[0]
         if cmd.how in ('exact', 'unordered', 'pairs') and name not in NEVER and \
                 not (g.TAGS and name in SPREAD) and not (
-                    name == 'ZADD' and cmd.args[1].startswith(APART)):
+                    name in APART and cmd.args[1].startswith(APART[name])):
             break
     cmd.args = change(g, cmd.args)
     if g.rng.random() < 0.2:
