@@ -137,6 +137,12 @@ uint64_t mut_changes(const struct mut *m);
 
 /* --- keys --- */
 
+/*
+ * Tells who watches that the key was changed. Each change does so by itself; commands that Redis
+ * counts as changes although nothing is another than before call it.
+ */
+void mut_changed(const struct mut *m, const struct ks_key *key);
+
 /* SET: replaces whatever is there. `expire_at_ms` since 1970; 0: never. */
 void mut_set(struct mut *m, const struct ks_key *key, struct bytes value, uint64_t expire_at_ms);
 

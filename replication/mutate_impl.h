@@ -64,9 +64,6 @@ void mut_begin_op(struct mut *m);
 /* Logs an op. `key`: hash that all ops on the key share; `name`: of what it changes. */
 void mut_append(struct mut *m, const struct op *op, uint64_t key, uint64_t name);
 
-/* Tells who watches that the key was changed. */
-void mut_changed(const struct mut *m, const struct ks_key *key);
-
 uint64_t mut_group_of(const struct ks_key *key);
 uint64_t mut_name_of_value(const struct ks_key *key);
 uint64_t mut_name_of_expiry(const struct ks_key *key);

@@ -482,7 +482,9 @@ void cmd_ltrim(struct request *rq)
         return;
     if (coll != NULL) {
         const uint64_t n = range_of(coll, start, end, &from);
-        if (!trim(rq, &key, coll, from, n))
+        if (n == coll->count)
+            mut_changed(rq->mut, &key);
+        else if (!trim(rq, &key, coll, from, n))
             return;
     }
     reply_ok(rq->out);

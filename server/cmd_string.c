@@ -191,6 +191,8 @@ void cmd_getex(struct request *rq)
     get_generic(rq, &key);
     if (obj == NULL || (o.form == NO_FORM && !o.persist))
         return;
+    if (o.persist && ks_expire_at(obj) == 0)
+        return;
     if (o.expire_at_ms != 0 && o.expire_at_ms <= rq->now_ms)
         mut_del(rq->mut, &key);
     else
@@ -341,6 +343,8 @@ void cmd_append(struct request *rq)
     }
     if (obj == NULL)
         mut_set(rq->mut, &key, rq->argv[2], 0);
+    else
+        mut_changed(rq->mut, &key);
     reply_u64(rq->out, len);
 }
 
