@@ -340,7 +340,10 @@ void notify_end(struct request *rq)
     const bool backward = (rq->cmd->acl & ACL_LIST) != 0 && rq->cmd->key_specs_count == 2;
 
     n->active = false;
-    for (uint32_t i = 0; i < n->keys.count && !rq->parked; i++)
+    /* What has to wait has changed nothing, but for this one. */
+    if (rq->parked && rq->cmd->id != CMD_ID_migrate)
+        return;
+    for (uint32_t i = 0; i < n->keys.count; i++)
         tell_key(rq, backward ? n->keys.count - 1 - i : i);
 }
 

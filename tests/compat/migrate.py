@@ -306,6 +306,24 @@ def started(source, fake, *rest):
     return client
 
 
+def told_one_by_one(source):
+    """Of a key that was accepted is told while the others are still under way."""
+    go = threading.Event()
+    fake = greets(lambda n, words: b'+OK\r\n' if n == 0 or go.wait(60) else False)
+    source.c.call('FLUSHALL')
+    source.c.call('MSET', '{k}1', 'v', '{k}2', 'v')
+    source.c.call('CONFIG', 'SET', 'notify-keyspace-events', 'EA')
+    listener = source.connect()
+    listener.call('SUBSCRIBE', '__keyevent@0__:del')
+    client = started(source, fake, '', '0', LONG_MS, 'KEYS', '{k}1', '{k}2')
+    assert listener.read()[1][2][1] == b'{k}1'
+    go.set()
+    assert listener.read()[1][2][1] == b'{k}2'
+    assert client.read() == ('+', b'OK')
+    source.c.call('CONFIG', 'SET', 'notify-keyspace-events', '')
+    fake.close()
+
+
 def meanwhile(source):
     for verdict in (b'+OK\r\n', b'-ERR no\r\n', False):
         go = threading.Event()
@@ -594,6 +612,7 @@ def alone(source, target, rng):
     cut_short(source, rng)
     odd_targets(source)
     meanwhile(source)
+    told_one_by_one(source)
     gone_before(source)
     paused(source)
     killed(source)
