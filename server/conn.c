@@ -327,6 +327,8 @@ static void on_end(struct reactor_sock *s, int err)
         conn_close(c);
     else if (!c->parked)
         conn_close_after_reply(c);
+    if (!c->closed && c->fw != NULL)
+        forward_ended(c);
 }
 
 /* --- output --- */

@@ -543,6 +543,11 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     int err;
     const struct cmd *cmd = plan->cmd;
 
+    /* An EXEC under way may say who it is. */
+    if (unlikely(c->gate != 0) && !c->is_agent && forward_exclusive(c)) {
+        forward_wait(c);
+        return DISPATCH_PARKED;
+    }
     if (!admitted(c, cmd, rc, plan->container))
         return DISPATCH_DONE;
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))

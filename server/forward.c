@@ -296,6 +296,8 @@ static void take_reply(struct conn *c, const struct forward_item *item, struct b
 /* EXEC has run by the agent: what it did to the session holds for the connection. */
 static void take_session(struct conn *c, struct conn *agent)
 {
+    /* What waits behind it is another user's, perhaps. */
+    c->allowed = false;
     c->out.proto = agent->out.proto;
     c->reply_mode = agent->reply_mode;
     c->no_evict = agent->no_evict;
@@ -369,6 +371,7 @@ static void set_session(struct conn *agent, const struct conn *c)
     /* Of a connection before this one a reply may have been too long. */
     agent->out.out.limit = shard_output_bytes_max(c->sh);
     agent->out.failed = false;
+    agent->no_evict = c->no_evict;
     acl_lend(agent, c);
     agent->reply_mode = CONN_REPLY_ON;
     if (agent->name == NULL && c->name == NULL)
@@ -388,6 +391,9 @@ static void post(struct forward *f)
     f->home_shard->forward.messages++;
     f->home_shard->forward.commands += f->batch.count;
     set_session(&f->agent, f->home);
+    /* It is alone, and may change this, too; other replies are left out at home. */
+    if (f->batch.count != 0 && f->batch.items[0].slot->session)
+        f->agent.reply_mode = f->home->reply_mode;
     f->mail.fn = on_batch;
     mail_chain_add(&f->home_shard->forward.outbox[owner->id], &f->mail);
     f->home_shard->forward.posting = true;
@@ -475,6 +481,11 @@ struct forward_home *forward_of_conn(struct conn *c)
 bool forward_pending(const struct conn *c)
 {
     return c->fw != NULL && !list_empty(&c->fw->slots);
+}
+
+bool forward_exclusive(const struct conn *c)
+{
+    return c->fw != NULL && c->fw->exclusive && forward_pending(c);
 }
 
 bool forward_busy(const struct conn *c, uint32_t owner)
@@ -695,12 +706,33 @@ static void abandon(struct forward *f)
     forward_post(f->home_shard, owner->id, &m->mail);
 }
 
+void forward_ended(struct conn *c)
+{
+    if (!c->fw->blocking || (c->last_cmd->flags & CMD_BLOCKING) == 0)
+        return;
+    for (uint32_t i = 0; i < c->sh->node->shards_count; i++) {
+        if (forward_busy(c, i))
+            abandon(c->fw->to[i]);
+    }
+}
+
+/*
+ * The agent holds a transaction: also one that the owner was to end by an EXEC or UNWATCH that was
+ * not sent, or not run, since the connection or the node came to its end.
+ */
+static bool holds_txn(const struct forward *f)
+{
+    const struct txn *txn = f->agent.txn;
+
+    return f->pinned || (txn != NULL && (txn->active || !list_empty(&txn->watches)));
+}
+
 static void retire(struct forward *f)
 {
     struct conn *c = f->home;
     struct forward_shard *fs = &c->sh->forward;
 
-    if (f->pinned) {
+    if (holds_txn(f)) {
         c->fw->releasing += !f->release_due;
         release_now(f);
         return;

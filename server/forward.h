@@ -54,7 +54,7 @@ struct forward_slot {
     struct buf reply;  /* Of one part, if an earlier reply is missing. */
     uint32_t missing;  /* Parts that have not replied yet. */
     bool silent;       /* CLIENT REPLY OFF, SKIP. */
-    bool session;      /* EXEC: it may have changed the session. */
+    bool session;      /* EXEC that may have changed the session: nothing runs beside it. */
     size_t after;      /* Bytes of `later` that follow it. */
 };
 
@@ -136,11 +136,17 @@ bool forward_dirty(const struct conn *c);
 void forward_release(struct conn *c, uint32_t owner);
 bool forward_releases(const struct conn *c);
 
+/* No command runs before all replies are there, which are missing. */
+bool forward_exclusive(const struct conn *c);
+
 /* Puts replies that were written since behind the missing ones. End of a run of commands. */
 void forward_keep(struct conn *c);
 
 /* `len` bytes of conn->out have been sent. */
 void forward_sent(struct conn *c, size_t len);
+
+/* The client sends no more: a blocking command under way that would wait for a key does not. */
+void forward_ended(struct conn *c);
 
 /* The connection closes. */
 void forward_close(struct conn *c);

@@ -124,17 +124,30 @@ static enum route_result queued(struct conn *c, const struct cmd *cmd, const str
     return ROUTE_HERE;
 }
 
+/* The queue may change the session: AUTH, HELLO, CLIENT REPLY and so on. */
+static bool of_session(const struct txn *txn)
+{
+    for (uint32_t i = 0; i < txn->cmds_count; i++) {
+        if ((txn->cmds[i].cmd->acl & ACL_CONNECTION) != 0)
+            return true;
+    }
+    return false;
+}
+
 /* The queue goes to the agent, which may hold the watches; it ends the transaction. */
 static enum route_result hand_over(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
     const uint32_t owner = c->txn->shard;
+    const bool session = cmd->id == CMD_ID_exec && of_session(c->txn);
 
     note(c, cmd, rc);
     txn_hand_over(c, forward_agent(c, owner));
     forward_pin(c, owner, false);
     struct forward_slot *slot = forward_slot_add(c, NULL);
-    slot->session = true;
+    slot->session = session;
     forward_put(c, slot, 0, owner, rc->argc, rc->argv);
+    /* What follows is run, and replied to, in the session that it leaves. */
+    c->fw->exclusive = session;
     return ROUTE_DONE;
 }
 
@@ -278,8 +291,11 @@ static enum route_result blocking(struct conn *c, const struct cmd *cmd, const s
         note(c, cmd, rc);
         scatter_migrate(c, cmd, rc);
     }
-    if (result == ROUTE_DONE)
-        forward_set_blocking(c);
+    if (result != ROUTE_DONE)
+        return result;
+    forward_set_blocking(c);
+    if (c->ended)
+        forward_ended(c);
     return result;
 }
 
@@ -297,7 +313,7 @@ enum route_result route(struct conn *c, const struct resp_cmd *rc, const struct 
     const struct where w = plan->key_at != 0 ? where_is(c->sh, plan->key.slot)
                                              : where_of(c->sh, cmd, rc->argc, rc->argv);
 
-    if (c->fw != NULL && c->fw->exclusive && forward_pending(c))
+    if (forward_exclusive(c))
         return wait_for_replies(c);
     if (txn_active(c) && !dispatch_runs_in_multi(cmd))
         return queued(c, cmd, &w);

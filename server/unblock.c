@@ -136,7 +136,7 @@ void unblock_wait(struct request *rq, const struct unblock_wish *wish)
     }
     if (c->block != NULL) {
         blocked_again(rq->sh->blocked, &c->block->blocked);
-    } else if (c->is_agent && forward_abandoned(c)) {
+    } else if (c->is_agent ? forward_abandoned(c) : c->ended) {
         /* Nobody is there who could be told. */
         reply_null_array(rq->out);
         return;

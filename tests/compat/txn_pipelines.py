@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Transactions in one pipeline with what ends them: RESET, a refused EXEC, UNWATCH and DISCARD, one
 behind the other without waiting for a reply. What was watched before is watched no more, and what
-is watched since is.
+is watched since is. What EXEC does to the session holds for what follows it. And connections that
+are gone before their commands have run leave nothing behind.
 
 usage: txn_pipelines.py SERVER
 """
 
+import socket
+import struct
 import sys
 
 from smoke_shards import check, main_of
@@ -34,8 +37,71 @@ def rounds(c, tag, name, end):
           ran)
 
 
+def replies(c, commands, count):
+    c.send(commands)
+    return [c.read() for _ in range(count)]
+
+
+def session(node, tag):
+    """It is changed by EXEC, at whatever shard, or is not."""
+    c, key = node.connect(), 'k' + tag
+    got = replies(c, [['MULTI'], ['SET', key, '1'], ['CLIENT', 'REPLY', 'OFF'], ['EXEC'],
+                      ['MGET', key, *('k' + t for t in TAGS)], ['GET', key],
+                      ['CLIENT', 'REPLY', 'ON'], ['PING']], 5)
+    check('no replies since EXEC', got[3:], [OK, ('+', b'PONG')])
+    got = replies(c, [['CLIENT', 'NO-EVICT', 'ON'], ['MULTI'], ['SET', key, '1'], ['EXEC'],
+                      ['CLIENT', 'INFO']], 5)
+    check('NO-EVICT stays', b' flags=e ' in got[4][1], True)
+    got = replies(c, [['MULTI'], ['SET', key, '1'], ['HELLO', '3'], ['EXEC'],
+                      *(['GET', 'none' + t] for t in TAGS)], 4 + len(TAGS))
+    check('RESP3 since EXEC', got[4:], [('_', b'')] * len(TAGS))
+    c.send([['CLIENT', 'REPLY', 'OFF'], ['WATCH', key], ['UNWATCH']])
+    got = replies(c, [['GET', key], ['CLIENT', 'REPLY', 'ON'], ['PING']], 2)
+    check('no replies', got, [OK, ('+', b'PONG')])
+
+
+def gone(node, other, before, commands):
+    """It sends `commands` while its shard is busy, and the end of it comes in the same turn."""
+    c = node.connect()
+    check('before', replies(c, before, len(before))[0], OK)
+    other.send([['DEBUG', 'SLEEP', '0.01']])
+    c.send(commands)
+    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    c.close()
+    check('DEBUG SLEEP', other.read(), OK)
+
+
+def leaves_nothing(node, other, tag):
+    key, queue = 'k' + tag, 'queue' + tag
+    queued = [['MULTI'], ['SET', key, '1'], ['SET', key, '2']]
+    watch = ['WATCH', key]
+    for last in (['EXEC'], ['DISCARD'], ['RESET'], ['EXEC', 'x']):
+        gone(node, other, queued, [last])
+        gone(node, other, [watch, *queued], [last])
+    for last in (['UNWATCH'], ['RESET'], watch):
+        gone(node, other, [watch], [last])
+    check('afterwards', replies(other, [*queued, ['EXEC'], ['GET', key]], 5)[3:],
+          [('*', [OK, OK]), ('$', b'2')])
+    # A client that waits for a key, or is about to.
+    c = node.connect()
+    c.send([['BLPOP', queue, '0']])
+    c.close()
+    c = node.connect()
+    c.send([['GET', key]] * 20000 + [['BLPOP', queue, '0']])
+    c.sock.shutdown(socket.SHUT_WR)
+    while c.file.read(65536):
+        pass
+    c.close()
+
+
 def run(node, *more):
     c = node.start('--maxmemory', '256mb', *more)
+    for tag in TAGS:
+        session(node, tag)
+        leaves_nothing(node, node.connect(), tag)
+    for tag in TAGS:
+        check('an element for nobody', [c.call('RPUSH', 'queue' + tag, 'x'),
+                                        c.call('LLEN', 'queue' + tag)], [(':', b'1')] * 2)
     for _ in range(3):
         for tag in TAGS:
             for name, end in ENDS.items():
