@@ -593,6 +593,20 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     return run(c, plan, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
 }
 
+/* CLIENT REPLY OFF and SKIP: takes back the reply of what was refused or queued, too. */
+static enum dispatch_result attempt_silent(struct conn *c, const struct resp_cmd *rc,
+                                           const struct dispatch_plan *plan)
+{
+    const size_t before = c->out.out.len;
+    const uint64_t commands = c->commands;
+    const enum dispatch_result result = attempt(c, rc, plan);
+
+    /* What has run, or was forwarded, has seen to that. */
+    if (result == DISPATCH_DONE && c->commands == commands && !c->out.failed)
+        reply_mode(c, before);
+    return result;
+}
+
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan)
 {
@@ -600,6 +614,8 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
 
     if (unlikely(unblock_is_over(c)))
         result = run(c, plan, rc) ? DISPATCH_DONE : DISPATCH_PARKED;
+    else if (unlikely(c->reply_mode != CONN_REPLY_ON))
+        result = attempt_silent(c, rc, plan);
     else
         result = attempt(c, rc, plan);
     if (result == DISPATCH_DONE) {

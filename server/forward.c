@@ -246,14 +246,12 @@ static void slot_free(struct forward_slot *slot)
 static void emit(struct conn *c, struct forward_slot *slot, struct bytes text)
 {
     struct forward_home *h = c->fw;
-    const size_t before = c->out.out.len;
 
-    if (slot->join != NULL)
+    /* An EXEC with CLIENT REPLY OFF in its queue has no reply, either. */
+    if (slot->join != NULL && !slot->silent)
         join_reply(slot->join, &c->out);
-    else
+    else if (text.len != 0 && !slot->silent)
         reply_raw(&c->out, text.ptr, text.len);
-    if (slot->silent && !c->out.failed)
-        buf_truncate(&c->out.out, before);
     if (slot->after != 0)
         reply_raw(&c->out, h->later.ptr + h->later_sent, slot->after);
     h->later_sent += slot->after;

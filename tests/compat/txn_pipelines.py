@@ -55,8 +55,9 @@ def session(node, tag):
     got = replies(c, [['MULTI'], ['SET', key, '1'], ['HELLO', '3'], ['EXEC'],
                       *(['GET', 'none' + t] for t in TAGS)], 4 + len(TAGS))
     check('RESP3 since EXEC', got[4:], [('_', b'')] * len(TAGS))
-    c.send([['CLIENT', 'REPLY', 'OFF'], ['WATCH', key], ['UNWATCH']])
-    got = replies(c, [['GET', key], ['CLIENT', 'REPLY', 'ON'], ['PING']], 2)
+    c.send([['CLIENT', 'REPLY', 'OFF'], ['WATCH', key], ['UNWATCH'], ['GET'], ['WHAT']])
+    got = replies(c, [['MULTI'], ['SET', key, '1'], ['EXEC'], ['GET', key],
+                      ['CLIENT', 'REPLY', 'ON'], ['PING']], 2)
     check('no replies', got, [OK, ('+', b'PONG')])
 
 
