@@ -7,11 +7,9 @@ usage: client_room.py SERVER
 """
 
 import sys
-import time
 
-from smoke_shards import POLICY, Node, check, info, main_of, value
+from smoke_shards import Node, POLICY, check, info, main_of, value, wait_for
 
-WAIT_SECONDS_MAX = 60
 KIB = 1024
 
 
@@ -22,15 +20,6 @@ def clients(c):
         fields = dict(word.split('=', 1) for word in line.split(' '))
         found[fields['name']] = fields
     return found
-
-
-def wait_for(what, test):
-    end = time.monotonic() + WAIT_SECONDS_MAX
-    while not test():
-        if time.monotonic() > end:
-            check(what, 'not within %d s' % WAIT_SECONDS_MAX, True)
-            return
-        time.sleep(0.01)
 
 
 def named(node, name):

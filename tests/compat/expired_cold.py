@@ -6,22 +6,11 @@ usage: expired_cold.py SERVER
 """
 
 import sys
-import time
 
-from smoke_shards import Node, check, info, main_of, value
+from smoke_shards import Node, check, info, main_of, value, wait_for
 
-WAIT_SECONDS_MAX = 20
 PAUSE_MS = 10000000
 KEYS = ['key%d' % i for i in range(20)]
-
-
-def wait_for(what, test):
-    end = time.monotonic() + WAIT_SECONDS_MAX
-    while not test():
-        if time.monotonic() > end:
-            check(what, 'not within %d s' % WAIT_SECONDS_MAX, True)
-            return
-        time.sleep(0.01)
 
 
 def run(node):

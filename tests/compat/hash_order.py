@@ -7,8 +7,7 @@ usage: hash_order.py SERVER
 import random
 import sys
 
-from expired_cold import wait_for
-from smoke_shards import check, info, main_of, value
+from smoke_shards import check, info, main_of, value, wait_for
 
 SIZES = [1, 2, 9, 40, 63]
 

@@ -96,6 +96,8 @@ def pipeline(c, cmds):
 
 
 # So many that every shard has some.
+# Bounds what is waited for; nothing is measured by it.
+WAIT_SECONDS_MAX = 60
 TAGS = ['{tag%d}' % i for i in range(64)]
 
 
@@ -322,6 +324,16 @@ def check_budget(node, directory):
     check('writes again', c.call('SET', 'k', 'v'), ('+', b'OK'))
     node.process.terminate()
     check('exit status', node.end(), 0)
+
+
+def wait_for(what, test):
+    """Polls; a test that never holds is a failure, not a hang."""
+    end = time.monotonic() + WAIT_SECONDS_MAX
+    while not test():
+        if time.monotonic() > end:
+            check(what, 'not within %d s' % WAIT_SECONDS_MAX, True)
+            return
+        time.sleep(0.01)
 
 
 def main_of(run_node, *ways):
