@@ -4,7 +4,6 @@
  * Values are read where they stand, in the packed nodes of listq; they are valid until the list
  * changes. Replies are written first, changes come after.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "engine/base/buf.h"
@@ -35,8 +34,8 @@ struct coll *listcmd_get(struct request *rq, const struct ks_key *key, bool *ok)
     return !*ok || obj == NULL ? NULL : obj_coll(obj);
 }
 
-static NOINLINE struct bytes value_general(const struct request *rq, struct bytes row,
-                                           char text[ROW_TEXT_BYTES])
+struct bytes listcmd_value_general(const struct request *rq, struct bytes row,
+                                   char text[ROW_TEXT_BYTES])
 {
     struct row_view view;
 
@@ -45,20 +44,11 @@ static NOINLINE struct bytes value_general(const struct request *rq, struct byte
     return row_text(&view, text);
 }
 
-/* The element: a slice of the list, or of `text`. */
-static ALWAYS_INLINE struct bytes value_at(const struct request *rq, const struct listq_at *at,
-                                           char text[ROW_TEXT_BYTES])
-{
-    if (likely(at->row.len >= ROW_VALUE_AT && at->row.ptr[0] == ROW_VALUE))
-        return bytes_of(at->row.ptr + ROW_VALUE_AT, at->row.len - ROW_VALUE_AT);
-    return value_general(rq, at->row, text);
-}
-
 static void reply_value(struct request *rq, const struct listq_at *at)
 {
     char text[ROW_TEXT_BYTES];
 
-    reply_bulk(rq->out, value_at(rq, at, text));
+    reply_bulk(rq->out, listcmd_value_at(rq, at, text));
 }
 
 /* `n` > 0 elements from index `start` on, in either direction. */
@@ -72,7 +62,7 @@ static void reply_elements(struct request *rq, const struct coll *coll, uint64_t
     coll_list_at(coll, start, &at);
     for (;;) {
         CHECK(listq_valid(&at));
-        reply_bulk(rq->out, value_at(rq, &at, text));
+        reply_bulk(rq->out, listcmd_value_at(rq, &at, text));
         if (--n == 0)
             return;
         if (backward)
@@ -104,8 +94,7 @@ static uint64_t range_of(const struct coll *coll, int64_t start, int64_t end, ui
     return start > end || start >= size ? 0 : (uint64_t)(end - start) + 1;
 }
 
-/* Whether the log has room for `n` changes of the key beside their values. */
-static bool room_for(struct request *rq, const struct ks_key *key, uint64_t n, size_t bytes)
+bool listcmd_room_for(struct request *rq, const struct ks_key *key, uint64_t n, size_t bytes)
 {
     if (likely(n <= 4 && bytes == 0))
         return true;
@@ -196,7 +185,7 @@ void listcmd_pop_many(struct request *rq, const struct ks_key *key, struct coll 
 bool listcmd_room_for_pop(struct request *rq, const struct ks_key *key, const struct coll *coll,
                           uint64_t count)
 {
-    return count >= coll->count || room_for(rq, key, count, 0);
+    return count >= coll->count || listcmd_room_for(rq, key, count, 0);
 }
 
 static void pop_generic(struct request *rq, bool front)
@@ -379,9 +368,8 @@ void cmd_lset(struct request *rq)
     reply_ok(rq->out);
 }
 
-/* The values of `n` elements from index `start` on, each behind its length, 4 bytes. */
-static int copy_values(const struct request *rq, const struct coll *coll, uint64_t start,
-                       uint64_t n, struct buf *out)
+int listcmd_copy_values(const struct request *rq, const struct coll *coll, uint64_t start,
+                        uint64_t n, struct buf *out)
 {
     char text[ROW_TEXT_BYTES];
     struct listq_at at;
@@ -391,7 +379,7 @@ static int copy_values(const struct request *rq, const struct coll *coll, uint64
     coll_list_at(coll, start, &at);
     for (; n != 0 && err == 0; n--) {
         CHECK(listq_valid(&at));
-        const struct bytes value = value_at(rq, &at, text);
+        const struct bytes value = listcmd_value_at(rq, &at, text);
         le32_store(len, (uint32_t)value.len);
         err = buf_append(out, len, sizeof(len));
         if (err == 0)
@@ -401,9 +389,8 @@ static int copy_values(const struct request *rq, const struct coll *coll, uint64
     return err;
 }
 
-/* The list becomes these values, and `one` before index `place`; its expiry stays. */
-static void list_anew(struct request *rq, const struct ks_key *key, const struct coll *coll,
-                      struct bytes values, const struct bytes *one, uint64_t place)
+void listcmd_anew(struct request *rq, const struct ks_key *key, const struct coll *coll,
+                  struct bytes values, const struct bytes *one, uint64_t place)
 {
     struct bytes head, value;
     uint64_t n = 0;
@@ -433,10 +420,10 @@ static bool trim_anew(struct request *rq, const struct ks_key *key, const struct
     bool done = false;
 
     buf_init(&stay, SIZE_MAX / 2);
-    if (copy_values(rq, coll, from, n, &stay) != 0) {
+    if (listcmd_copy_values(rq, coll, from, n, &stay) != 0) {
         reply_err_oom(rq->out, "what stays of the list does not fit into memory twice");
-    } else if (room_for(rq, key, n + 1, stay.len)) {
-        list_anew(rq, key, coll, buf_bytes(&stay), NULL, 0);
+    } else if (listcmd_room_for(rq, key, n + 1, stay.len)) {
+        listcmd_anew(rq, key, coll, buf_bytes(&stay), NULL, 0);
         done = true;
     }
     buf_deinit(&stay);
@@ -447,7 +434,7 @@ static bool trim_anew(struct request *rq, const struct ks_key *key, const struct
 static bool trim_ends(struct request *rq, const struct ks_key *key, struct coll *coll,
                       uint64_t from, uint64_t behind)
 {
-    if (!room_for(rq, key, from + behind, 0))
+    if (!listcmd_room_for(rq, key, from + behind, 0))
         return false;
     drop_end(rq, key, coll, from, true);
     drop_end(rq, key, coll, behind, false);
@@ -490,244 +477,6 @@ void cmd_ltrim(struct request *rq)
     reply_ok(rq->out);
 }
 
-/* --- LREM --- */
-
-struct found {
-    struct buf positions; /* Length (2) and bytes of each. */
-    uint64_t count;
-};
-
-/* The positions of up to `max` elements equal to `value`, from either end. */
-static int find_equal(struct request *rq, const struct coll *coll, struct bytes value, uint64_t max,
-                      bool backward, struct found *out)
-{
-    char text[ROW_TEXT_BYTES];
-    uint8_t room[LISTQ_POSITION_BYTES_MAX];
-    uint8_t head[2];
-    struct listq_at at;
-    int err = 0;
-
-    if (backward)
-        listq_last(&coll->seq, &at);
-    else
-        listq_first(&coll->seq, &at);
-    while (listq_valid(&at) && out->count < max && err == 0) {
-        if (bytes_eq(value_at(rq, &at, text), value)) {
-            const struct bytes pos = listq_position(&at, room);
-            le16_store(head, (uint16_t)pos.len);
-            err = buf_append(&out->positions, head, sizeof(head));
-            if (err == 0)
-                err = buf_append_bytes(&out->positions, pos);
-            out->count++;
-        }
-        if (backward)
-            listq_prev(&coll->seq, &at);
-        else
-            listq_next(&coll->seq, &at);
-    }
-    return err;
-}
-
-static void remove_found(struct request *rq, struct coll *coll, struct bytes found)
-{
-    struct listq_at at;
-    struct bytes head, pos;
-
-    while (bytes_take(&found, 2, &head) && bytes_take(&found, le16_load(head.ptr), &pos)) {
-        CHECK(listq_find(&coll->seq, pos, &at));
-        if (!mut_list_remove(rq->mut, coll, &at))
-            return;
-    }
-}
-
-/* LREM key count value: count > 0 from the front, < 0 from the back, 0 all. */
-void cmd_lrem(struct request *rq)
-{
-    bool ok;
-    int64_t count;
-    struct found found = {0};
-    const struct ks_key key = req_key(rq, 1);
-
-    if (!req_i64(rq, 2, &count))
-        return;
-    struct coll *coll = listcmd_get(rq, &key, &ok);
-    if (!ok)
-        return;
-    if (coll == NULL) {
-        reply_i64(rq->out, 0);
-        return;
-    }
-    buf_init(&found.positions, SIZE_MAX / 2);
-    const bool all = count == 0 || count == INT64_MIN;
-    const uint64_t max = all ? UINT64_MAX : (uint64_t)(count < 0 ? -count : count);
-    if (find_equal(rq, coll, rq->argv[3], max, count < 0, &found) != 0) {
-        reply_err_oom(rq->out, "the places of the elements do not fit into memory");
-    } else if (found.count > 1 && found.count == coll->count) {
-        mut_del(rq->mut, &key);
-        reply_u64(rq->out, found.count);
-    } else if (room_for(rq, &key, found.count, found.count <= 4 ? 0 : found.positions.len)) {
-        remove_found(rq, coll, buf_bytes(&found.positions));
-        reply_u64(rq->out, found.count);
-    }
-    buf_deinit(&found.positions);
-}
-
-/* --- LINSERT --- */
-
-/* The first element equal to `value`. */
-static bool find_first(const struct request *rq, const struct coll *coll, struct bytes value,
-                       struct listq_at *at)
-{
-    char text[ROW_TEXT_BYTES];
-
-    for (listq_first(&coll->seq, at); listq_valid(at); listq_next(&coll->seq, at)) {
-        if (bytes_eq(value_at(rq, at, text), value))
-            return true;
-    }
-    return false;
-}
-
-/* The list anew, with fresh positions, and the new element before index `place`. */
-static void insert_anew(struct request *rq, const struct ks_key *key, struct coll *coll,
-                        uint64_t place, struct bytes value)
-{
-    struct buf all;
-    const uint64_t n = coll->count + 1;
-
-    buf_init(&all, SIZE_MAX / 2);
-    if (copy_values(rq, coll, 0, coll->count, &all) != 0) {
-        reply_err_oom(rq->out, "the list does not fit into memory twice");
-    } else if (room_for(rq, key, n, all.len + value.len)) {
-        list_anew(rq, key, coll, buf_bytes(&all), &value, place);
-        reply_u64(rq->out, n);
-    }
-    buf_deinit(&all);
-}
-
-/* LINSERT key BEFORE | AFTER pivot value */
-void cmd_linsert(struct request *rq)
-{
-    bool ok;
-    struct listq_at at;
-    const struct ks_key key = req_key(rq, 1);
-    const bool before = req_is(rq, 2, "BEFORE");
-
-    if (!before && !req_is(rq, 2, "AFTER")) {
-        reply_err_syntax(rq->out);
-        return;
-    }
-    struct coll *coll = listcmd_get(rq, &key, &ok);
-    if (!ok)
-        return;
-    if (coll == NULL) {
-        reply_i64(rq->out, 0);
-        return;
-    }
-    if (!find_first(rq, coll, rq->argv[3], &at)) {
-        reply_i64(rq->out, -1);
-        return;
-    }
-    if (mut_list_insert(rq->mut, coll, &at, before, rq->argv[4]) == 0)
-        reply_u64(rq->out, coll->count);
-    else
-        insert_anew(rq, &key, coll, listq_index(&coll->seq, &at) + !before, rq->argv[4]);
-}
-
-/* --- LPOS --- */
-
-struct lpos {
-    int64_t rank;
-    int64_t count; /* -1: one index, not an array. */
-    int64_t max_len;
-};
-
-/* False after an error reply. */
-static bool lpos_options(struct request *rq, struct lpos *p)
-{
-    for (uint32_t i = 3; i < rq->argc; i += 2) {
-        const bool pair = i + 1 < rq->argc;
-        if (pair && req_is(rq, i, "RANK")) {
-            if (!req_i64(rq, i + 1, &p->rank))
-                return false;
-            /* Redis negates it, which leaves it as it is: every match counts. */
-            if (p->rank == INT64_MIN)
-                p->rank = -1;
-            if (p->rank == 0) {
-                reply_error(rq->out,
-                            "ERR RANK can't be zero: use 1 to start from the first match, 2 from "
-                            "the second ... or use negative to start from the end of the list");
-                return false;
-            }
-        } else if (pair && req_is(rq, i, "COUNT")) {
-            if (!req_i64_min(rq, i + 1, 0, "COUNT can't be negative", &p->count))
-                return false;
-        } else if (pair && req_is(rq, i, "MAXLEN")) {
-            if (!req_i64_min(rq, i + 1, 0, "MAXLEN can't be negative", &p->max_len))
-                return false;
-        } else {
-            reply_err_syntax(rq->out);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Replies the indexes of the matches; returns how many. */
-static uint64_t lpos_reply(struct request *rq, const struct coll *coll, const struct lpos *p)
-{
-    char text[ROW_TEXT_BYTES];
-    struct listq_at at;
-    const bool backward = p->rank < 0;
-    uint64_t skip = (uint64_t)(backward ? -p->rank : p->rank) - 1;
-    const uint64_t max = p->count < 0 ? 1 : p->count == 0 ? UINT64_MAX : (uint64_t)p->count;
-    const uint64_t len = p->max_len == 0 ? coll->count : u64_min((uint64_t)p->max_len, coll->count);
-    uint64_t found = 0;
-
-    if (backward)
-        listq_last(&coll->seq, &at);
-    else
-        listq_first(&coll->seq, &at);
-    for (uint64_t i = 0; i < len && found < max; i++) {
-        if (bytes_eq(value_at(rq, &at, text), rq->argv[2])) {
-            if (skip == 0) {
-                reply_u64(rq->out, backward ? coll->count - i - 1 : i);
-                found++;
-            } else {
-                skip--;
-            }
-        }
-        if (backward)
-            listq_prev(&coll->seq, &at);
-        else
-            listq_next(&coll->seq, &at);
-    }
-    return found;
-}
-
-/* LPOS key value [RANK rank] [COUNT count] [MAXLEN len] */
-void cmd_lpos(struct request *rq)
-{
-    bool ok;
-    struct lpos p = {.rank = 1, .count = -1};
-    const struct ks_key key = req_key(rq, 1);
-
-    if (!lpos_options(rq, &p))
-        return;
-    const struct coll *coll = listcmd_get(rq, &key, &ok);
-    if (!ok)
-        return;
-    if (p.count < 0) {
-        if (coll == NULL || lpos_reply(rq, coll, &p) == 0)
-            reply_null(rq->out);
-    } else if (coll == NULL) {
-        reply_array(rq->out, 0);
-    } else {
-        const struct reply_mark mark = reply_deferred_begin(rq->out, 1);
-        const uint64_t found = lpos_reply(rq, coll, &p);
-        reply_deferred_array(rq->out, mark, found);
-    }
-}
-
 /* --- LMOVE, RPOPLPUSH --- */
 
 /*
@@ -765,8 +514,8 @@ void listcmd_move(struct request *rq, struct coll *from, bool from_front, bool t
         listq_first(&from->seq, &at);
     else
         listq_last(&from->seq, &at);
-    const struct bytes value = value_at(rq, &at, text);
-    if (!room_for(rq, &to_key, 2, value.len))
+    const struct bytes value = listcmd_value_at(rq, &at, text);
+    if (!listcmd_room_for(rq, &to_key, 2, value.len))
         return;
     reply_bulk(rq->out, value);
     if (from == to) {
