@@ -178,10 +178,12 @@ void cmd_setbit(struct request *rq)
     const bool longer = obj == NULL || bit / 8 >= req_string_len(rq, obj);
     const int err =
         old != (value != 0) || longer ? mut_string_bits(rq->mut, &key, bit, 1, (uint64_t)value) : 0;
-    if (err == 0)
-        reply_i64(rq->out, old);
-    else
+    if (err != 0) {
         req_log_full(rq, err);
+        return;
+    }
+    req_string_form(rq, &key, BLK_RAW);
+    reply_i64(rq->out, old);
 }
 
 /* --- BITFIELD --- */
@@ -357,6 +359,8 @@ static void bitfield(struct request *rq, bool read_only)
     }
     reply_array(rq->out, fields.count);
     run_fields(rq, &key, &text, made);
+    if (fields.writes != 0)
+        req_string_form(rq, &key, BLK_RAW);
     mem_free(text.bytes);
 }
 
@@ -470,6 +474,7 @@ void cmd_bitop(struct request *rq)
     for (uint32_t i = 3; i < rq->argc; i++)
         join_source(rq, i, op, result, len);
     mut_set(rq->mut, &to, bytes_of(result, (size_t)len), 0);
+    req_string_form(rq, &to, BLK_RAW);
     mem_free(result);
     reply_u64(rq->out, len);
 }

@@ -151,6 +151,7 @@ void cmd_pfadd(struct request *rq)
             hll_drop_cache(&h);
             hll_set(rq, &key, obj, &h);
         }
+        req_string_form(rq, &key, BLK_RAW);
         reply_i64(rq->out, changed);
     }
     hll_deinit(&h);
@@ -237,6 +238,7 @@ static void count_one(struct request *rq)
             return;
         keep_count(rq, &key, obj, value, count);
     }
+    req_string_form(rq, &key, BLK_RAW);
     reply_u64(rq->out, count);
 }
 
@@ -288,6 +290,7 @@ static void merge_into_first(struct request *rq, struct hll_registers *registers
     }
     if (raise_all(rq, &h, registers, dense) == 0) {
         hll_set(rq, &key, obj, &h);
+        req_string_form(rq, &key, BLK_RAW);
         reply_ok(rq->out);
     } else {
         reply_damaged(rq);
@@ -363,6 +366,7 @@ static void make_dense(struct request *rq, const struct ks_key *key, const struc
     } else {
         if (sparse)
             hll_set(rq, key, obj, &h);
+        req_string_form(rq, key, BLK_RAW);
         if (show)
             reply_registers(rq, bytes_of(h.ptr, h.len));
         else
@@ -380,6 +384,7 @@ void cmd_pfdebug(struct request *rq)
 
     if (!hll_get(rq, &key, &obj, &value))
         return;
+    req_string_form(rq, &key, BLK_RAW);
     if (obj == NULL)
         reply_error(rq->out, "ERR The specified key does not exist");
     else if (req_is(rq, 1, "GETREG") || req_is(rq, 1, "TODENSE"))

@@ -2,7 +2,8 @@
  * OBJECT: what a key's value looks like inside, in Redis's terms. None of it counts as a use.
  *
  * ENCODING is what Redis would have after loading the value: derived from its content and the
- * thresholds of the configuration. Redis keeps an encoding once it has grown into it, we do not.
+ * thresholds of the configuration. Redis keeps an encoding once it has grown into it; we do so of
+ * strings, as long as they are in DRAM.
  */
 #include <stdbool.h>
 
@@ -38,7 +39,10 @@ static const char *string_encoding(const struct request *rq, const struct obj *o
     int64_t number;
     const struct bytes value = req_string(rq, obj, text);
 
-    if (value.len <= INT_BYTES_MAX && num_parse_i64(value, &number))
+    if ((obj->h.flags & BLK_RAW) != 0)
+        return "raw";
+    if ((obj->h.flags & BLK_TEXT) == 0 && value.len <= INT_BYTES_MAX &&
+        num_parse_i64(value, &number))
         return "int";
     return value.len <= EMBSTR_BYTES_MAX ? "embstr" : "raw";
 }

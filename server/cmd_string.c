@@ -316,18 +316,20 @@ static bool length_ok(struct request *rq, uint64_t offset, size_t len)
     return false;
 }
 
-/* Writes `patch` (not empty) at `offset`, and replies the new length. */
-static void patch(struct request *rq, const struct ks_key *key, uint64_t offset, struct bytes patch)
+/* Writes `patch` (not empty) at `offset`, and replies the new length; false after an error. */
+static bool patch(struct request *rq, const struct ks_key *key, uint64_t offset, struct bytes patch)
 {
     uint64_t len;
 
     if (!length_ok(rq, offset, patch.len))
-        return;
+        return false;
     const int err = mut_string_patch(rq->mut, key, offset, patch, &len);
-    if (err == 0)
-        reply_u64(rq->out, len);
-    else
+    if (err != 0) {
         req_log_full(rq, err);
+        return false;
+    }
+    reply_u64(rq->out, len);
+    return true;
 }
 
 void cmd_append(struct request *rq)
@@ -338,13 +340,16 @@ void cmd_append(struct request *rq)
         return;
     const uint64_t len = obj == NULL ? 0 : req_string_len(rq, obj);
     if (rq->argv[2].len != 0) {
-        patch(rq, &key, len, rq->argv[2]);
+        if (patch(rq, &key, len, rq->argv[2]) && obj != NULL)
+            req_string_form(rq, &key, BLK_RAW);
         return;
     }
-    if (obj == NULL)
+    if (obj == NULL) {
         mut_set(rq->mut, &key, rq->argv[2], 0);
-    else
+    } else {
         mut_changed(rq->mut, &key);
+        req_string_form(rq, &key, BLK_RAW);
+    }
     reply_u64(rq->out, len);
 }
 
@@ -363,8 +368,8 @@ void cmd_setrange(struct request *rq)
         return;
     if (rq->argv[3].len == 0)
         reply_u64(rq->out, obj == NULL ? 0 : req_string_len(rq, obj));
-    else
-        patch(rq, &key, (uint64_t)offset, rq->argv[3]);
+    else if (patch(rq, &key, (uint64_t)offset, rq->argv[3]))
+        req_string_form(rq, &key, BLK_RAW);
 }
 
 /* --- counters --- */
@@ -424,12 +429,14 @@ void cmd_incrbyfloat(struct request *rq)
         return;
     }
     const int err = mut_incr_float(rq->mut, &key, delta, &value);
-    if (err == 0)
+    if (err == 0) {
+        req_string_form(rq, &key, BLK_TEXT);
         reply_bulk(rq->out, bytes_of(text, num_print_ldouble(text, value)));
-    else if (err == -ERR_RANGE)
+    } else if (err == -ERR_RANGE) {
         reply_err_nan_inf(rq->out);
-    else
+    } else {
         reply_err_not_float(rq->out);
+    }
 }
 
 void cmd_substr(struct request *rq)

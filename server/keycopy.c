@@ -94,8 +94,11 @@ static void copy_string(struct request *rq, const struct obj *obj, const struct 
 {
     char text[REQ_TEXT_BYTES];
     const struct bytes value = req_string(rq, obj, text);
+    const uint8_t form = obj->h.flags & BLK_FORMS;
 
     mut_set(rq->mut, to, value, ks_expire_at(obj));
+    if (form != 0)
+        req_string_form(rq, to, form);
 }
 
 bool keycopy(struct request *rq, const struct ks_key *from, const struct ks_key *to)

@@ -86,6 +86,15 @@ uint64_t req_string_len(const struct request *rq, const struct obj *obj)
     return obj_is_chunked(obj) ? strval_len(obj) : req_string(rq, obj, text).len;
 }
 
+void req_string_form(const struct request *rq, const struct ks_key *key, uint8_t form)
+{
+    struct obj *obj = ks_peek(rq->ks, key, rq->now_ms);
+
+    /* One in chunks is raw anyway. */
+    if (obj != NULL && (obj->h.flags & BLK_COLL) == 0)
+        obj->h.flags |= form;
+}
+
 void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset, uint64_t len)
 {
     char text[REQ_TEXT_BYTES];

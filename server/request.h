@@ -106,6 +106,12 @@ struct bytes req_string(const struct request *rq, const struct obj *obj, char te
 /* Of any living string. */
 uint64_t req_string_len(const struct request *rq, const struct obj *obj);
 
+/*
+ * After a change of the string at `key`, or what Redis takes for one: BLK_RAW or BLK_TEXT is what
+ * OBJECT ENCODING says of it from now on.
+ */
+void req_string_form(const struct request *rq, const struct ks_key *key, uint8_t form);
+
 /* Replies `len` bytes of any living string, from `offset` on; they are resident. */
 void req_reply_string(struct request *rq, const struct obj *obj, uint64_t offset, uint64_t len);
 

@@ -258,6 +258,7 @@ static struct obj *put_row(struct keyspace *ks, const struct ks_key *key,
 
     if (row.len != 0)
         memcpy(obj_row_ptr(obj), row.ptr, row.len);
+    obj->h.flags &= (uint8_t)~BLK_FORMS;
     dirty_mark(&ks->dirty, &obj->h, NULL, lsn);
     return obj;
 }

@@ -300,13 +300,14 @@ bool ks_busy(const struct keyspace *ks)
 
 /* --- changing --- */
 
-/* A tombstone comes to life again. */
+/* A tombstone comes to life again; and nothing is left of how the former string was made. */
 static void revive(struct keyspace *ks, struct obj *obj)
 {
-    if ((obj->h.flags & BLK_DEAD) == 0)
+    if ((obj->h.flags & (BLK_DEAD | BLK_FORMS)) == 0)
         return;
-    obj->h.flags &= (uint8_t)~BLK_DEAD;
-    ks->tombstones--;
+    if ((obj->h.flags & BLK_DEAD) != 0)
+        ks->tombstones--;
+    obj->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_FORMS);
 }
 
 void ks_obj_place(struct keyspace *ks, const struct ks_key *key, struct ks_place *at,
