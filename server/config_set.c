@@ -1,6 +1,7 @@
 /*
  * CONFIG SET: all pairs or none, in four steps: parse all values; put them into the config; ask
- * every owner; let every owner take it. A refusal at any step undoes the ones before.
+ * every owner; let every owner take it. A refusal at any step undoes the ones before. An option may
+ * stand twice, by its name and by an alias: the last counts.
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
@@ -16,14 +17,16 @@ struct change {
     enum config_id id;
     const char *name; /* The option's, or the alias by which it was asked for. */
     const struct config_option *opt;
-    union config_value value; /* New before the exchange, old after. */
+    union config_value value; /* New; while it is in the config, what was there before. */
     bool same;                /* The value is the one that is there already. */
 };
 
-static int set_fail(struct config_error *err, const char *name, const char *reason)
+/* `name`: as it was sent, if nothing but the name matters; else in our spelling. */
+static int set_fail(struct config_error *err, struct bytes name, const char *reason)
 {
-    return config_fail(err, "CONFIG SET failed (possibly related to argument '%s')%s%s", name,
-                       reason == NULL ? "" : " - ", reason == NULL ? "" : reason);
+    return config_fail(err, "CONFIG SET failed (possibly related to argument '%.*s')%s%s",
+                       (int)name.len, (const char *)name.ptr, reason == NULL ? "" : " - ",
+                       reason == NULL ? "" : reason);
 }
 
 /* Puts the reason in `err` into the frame of CONFIG SET. */
@@ -33,7 +36,7 @@ static int set_fail_reason(struct config_error *err, const char *name)
 
     memcpy(reason, err->text, sizeof(reason));
     reason[CONFIG_ERROR_BYTES - 128] = '\0'; /* Room for the frame. */
-    return set_fail(err, name, reason);
+    return set_fail(err, bytes_cstr(name), reason);
 }
 
 static bool protected_allowed(const struct config *cfg, bool local)
@@ -56,12 +59,12 @@ static int find_options(const struct config *cfg, const struct bytes *pairs, siz
                                (int)size_min(name.len, ECHO_BYTES_MAX), (const char *)name.ptr);
         change->opt = config_option(change->id);
         if ((change->opt->flags & CONFIG_FROZEN) != 0)
-            return set_fail(err, change->name, "can't set immutable config");
+            return set_fail(err, name, "can't set immutable config");
         if ((change->opt->flags & CONFIG_PROTECTED) != 0 && !protected_allowed(cfg, local))
-            return set_fail(err, change->name, "can't set protected config");
+            return set_fail(err, name, "can't set protected config");
         for (size_t k = 0; k < i; k++) {
-            if (changes[k].id == change->id)
-                return set_fail(err, change->name, "duplicate parameter");
+            if (changes[k].name == change->name)
+                return set_fail(err, name, "duplicate parameter");
         }
     }
     return 0;
@@ -79,21 +82,31 @@ static int parse_values(const struct config *cfg, const struct bytes *pairs, siz
             return set_fail_reason(err, change->name);
         change->same = config_value_eq(change->opt, &change->value, &now);
         if ((change->opt->flags & CONFIG_START) != 0 && !change->same)
-            return set_fail(err, change->name, "can't set immutable config");
+            return set_fail(err, pairs[2 * i], "can't set immutable config");
     }
     return 0;
 }
 
-/* The new values go into the config, the old ones into the changes; and back the next time. */
-static void exchange(struct config *cfg, struct change *changes, size_t count)
+static void exchange(struct config *cfg, struct change *change)
 {
-    for (size_t i = 0; i < count; i++) {
-        struct change *change = &changes[i];
-        union config_value value = config_value_copy(cfg, change->opt);
+    const union config_value value = config_value_copy(cfg, change->opt);
 
-        config_value_store(cfg, change->opt, &change->value);
-        change->value = value;
-    }
+    config_value_store(cfg, change->opt, &change->value);
+    change->value = value;
+}
+
+/* The new values go into the config, the old ones into the changes. */
+static void put(struct config *cfg, struct change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        exchange(cfg, &changes[i]);
+}
+
+/* And back: the last first, for what stands twice. */
+static void put_back(struct config *cfg, struct change *changes, size_t count)
+{
+    for (size_t i = count; i > 0; i--)
+        exchange(cfg, &changes[i - 1]);
 }
 
 /* Asks the owners, then lets them take the values. The values are in the config. */
@@ -108,8 +121,8 @@ static int apply(struct config *cfg, struct change *changes, size_t count, struc
             break;
     }
     if (i < count) {
-        exchange(cfg, changes, count);
-        return set_fail(err, changes[i].name, reason);
+        put_back(cfg, changes, count);
+        return set_fail(err, bytes_cstr(changes[i].name), reason);
     }
     for (i = 0; i < count; i++) {
         const struct config_hook *hook = &cfg->hook[changes[i].id];
@@ -118,15 +131,15 @@ static int apply(struct config *cfg, struct change *changes, size_t count, struc
     }
     if (i == count)
         return 0;
-    exchange(cfg, changes, count);
+    put_back(cfg, changes, count);
     /* The one that failed too: it may have given up what it had, as a listening socket. */
     for (size_t k = 0; k <= i; k++) {
         const struct config_hook *hook = &cfg->hook[changes[k].id];
         const char *ignored = NULL;
         if (!changes[k].same && hook->apply != NULL)
-            CHECK(hook->apply(hook->ctx, cfg, &ignored) || k == i);
+            CHECK(hook->apply(hook->ctx, cfg, &ignored) || changes[k].id == changes[i].id);
     }
-    return set_fail(err, changes[i].name, reason);
+    return set_fail(err, bytes_cstr(changes[i].name), reason);
 }
 
 static int set_all(struct config *cfg, const struct bytes *pairs, size_t count,
@@ -134,7 +147,7 @@ static int set_all(struct config *cfg, const struct bytes *pairs, size_t count,
 {
     if (parse_values(cfg, pairs, count, changes, err) != 0)
         return -ERR_CONFIG;
-    exchange(cfg, changes, count);
+    put(cfg, changes, count);
     return apply(cfg, changes, count, err);
 }
 

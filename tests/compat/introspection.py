@@ -60,6 +60,16 @@ CLIENT TRACKING x;CLIENT TRACKING on BCAST OPTIN;CLIENT TRACKING on PREFIX x;CLI
 CLIENT TRACKINGINFO;CLIENT GETREDIR;CLIENT SETINFO a b;CONFIG HELP;CONFIG GET;CONFIG GET nosuch
 CONFIG SET nosuch 1;CONFIG SET a;CONFIG SET maxmemory x;CONFIG SET timeout -1
 CONFIG SET timeout 1 timeout 2;CONFIG SET appendfsync x;CONFIG SET hz x;CONFIG SET save x
+CONFIG SET Timeout 1 tImeout 2;CONFIG SET HZ x;CONFIG SET dataBases 5;CONFIG SET Dir x
+CONFIG SET hash-max-ziplist-entries 5 hash-max-listpack-entries 6
+CONFIG GET hash-max-listpack-entries
+CONFIG SET hash-max-listpack-entries 7 hash-max-ziplist-entries 8
+CONFIG GET hash-max-listpack-entries
+CONFIG SET hash-max-listpack-entries 7 hash-max-ziplist-entries 9 maxmemory x
+CONFIG GET hash-max-listpack-entries
+CONFIG SET hash-max-ziplist-value 5 Hash-Max-ziplist-VALUE 6
+CONFIG SET hash-max-ziplist-value 5 hash-max-listpack-value 6 hash-max-ziplist-value 6
+CONFIG SET hash-max-listpack-entries 512;CONFIG GET hash-max-ziplist-entries
 CONFIG SET databases 5;CONFIG SET loglevel x;CONFIG SET notify-keyspace-events Q
 CONFIG SET client-output-buffer-limit x;CONFIG SET maxmemory-policy x;CONFIG RESETSTAT x
 CONFIG SET slowlog-log-slower-than x;CONFIG SET hash-max-listpack-entries -1;CONFIG REWRITE

@@ -385,7 +385,9 @@ static void config_set_refuses_with_the_texts_of_redis(void **state)
     } cases[] = {
         {"nosuch=1", "Unknown option or number of arguments for CONFIG SET - 'nosuch'"},
         {"maxmemory=1;maxmemory=2", FAILED("maxmemory") "duplicate parameter"},
+        {"maxmemory=1;MaxMemory=2", FAILED("MaxMemory") "duplicate parameter"},
         {"daemonize=yes", FAILED("daemonize") "can't set immutable config"},
+        {"Daemonize=yes", FAILED("Daemonize") "can't set immutable config"},
         {"daemonize=no", FAILED("daemonize") "can't set immutable config"},
         {"shards=7", FAILED("shards") "can't set immutable config"},
         {"dbfilename=x", FAILED("dbfilename") "can't set protected config"},
@@ -491,8 +493,9 @@ static void config_get_takes_patterns_and_aliases(void **state)
     expect_get(f, "nosuch", "");
     expect_str(set(f, "hash-max-ziplist-entries=3"), "");
     expect_get(f, "hash-max-*-entries", "hash-max-listpack-entries=3;hash-max-ziplist-entries=3;");
-    expect_str(set(f, "hash-max-ziplist-entries=3;hash-max-listpack-entries=4"),
-               FAILED("hash-max-listpack-entries") "duplicate parameter");
+    expect_str(set(f, "hash-max-ziplist-entries=6;hash-max-ziplist-entries=4"),
+               FAILED("hash-max-ziplist-entries") "duplicate parameter");
+    expect_get(f, "hash-max-*-entries", "hash-max-listpack-entries=3;hash-max-ziplist-entries=3;");
     buf_init(&got, 1u << 16);
     config_get(f->cfg, several, 3, collect, &got);
     expect_bytes(buf_bytes(&got),
@@ -500,6 +503,20 @@ static void config_get_takes_patterns_and_aliases(void **state)
                            "maxmemory-samples=5;maxmemory-eviction-tenacity=10;replicaof=;"
                            "slaveof=;"));
     buf_deinit(&got);
+}
+
+/* By its name and an alias it is not twice: the last counts. */
+static void an_alias_may_stand_beside_its_option(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_str(set(f, "hash-max-ziplist-entries=3;hash-max-listpack-entries=4"), "");
+    expect_i64(f->cfg->hash_max_listpack_entries, 4);
+    expect_str(set(f, "hash-max-listpack-entries=5;hash-max-ziplist-entries=4"), "");
+    expect_i64(f->cfg->hash_max_listpack_entries, 4);
+    expect_str(set(f, "hash-max-ziplist-entries=6;hash-max-listpack-entries=7;hz=x"),
+               FAILED("hz") "argument couldn't be parsed into an integer");
+    expect_i64(f->cfg->hash_max_listpack_entries, 4);
 }
 
 /* --- Owners of options --- */
@@ -550,6 +567,10 @@ static void owners_are_asked_and_then_told(void **state)
     expect_bytes(buf_bytes(&owner.calls), BYTES_LIT("validate 6;"));
     expect_u64(f->cfg->maxmemory, 5);
     expect_i64(f->cfg->hz, 20);
+    /* What stands twice is again what it was, too. */
+    expect_str(set(f, "hash-max-ziplist-entries=3;hash-max-listpack-entries=4;maxmemory=6"),
+               FAILED("maxmemory") "not this");
+    expect_i64(f->cfg->hash_max_listpack_entries, 512);
     buf_deinit(&owner.calls);
 }
 
@@ -722,6 +743,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(config_set_shows_values_in_one_spelling, setup, teardown),
         cmocka_unit_test_setup_teardown(config_get_takes_patterns_and_aliases, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_alias_may_stand_beside_its_option, setup, teardown),
         cmocka_unit_test_setup_teardown(owners_are_asked_and_then_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_takes_back_what_was_applied, setup, teardown),
         cmocka_unit_test_setup_teardown(protected_options_need_permission, setup, teardown),
