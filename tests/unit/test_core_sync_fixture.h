@@ -121,8 +121,8 @@ static void fall_behind(struct fixture *f)
 static const uint8_t two_sums[16];
 
 /* The empty range is there, and the first true one is asked for: two buckets of slots 0 to 9. */
-static uint8_t ask_for_two_buckets(struct fixture *f, struct wire_sync_rows *head,
-                                   struct wire_sync_ask *ask)
+static UNUSED uint8_t ask_for_two_buckets(struct fixture *f, struct wire_sync_rows *head,
+                                          struct wire_sync_ask *ask)
 {
     const uint8_t donor = asked(f, ask);
 
@@ -150,7 +150,7 @@ static uint8_t ask_for_two_buckets(struct fixture *f, struct wire_sync_rows *hea
     return donor;
 }
 
-static struct wire_sync_rows head_of_resync(void)
+static UNUSED struct wire_sync_rows head_of_resync(void)
 {
     return (struct wire_sync_rows){.at = posv_with(PEER, (struct pos){9, HLC(-9)}),
                                    .newest = posv_with(PEER, (struct pos){9, HLC(-9)})};
