@@ -9,7 +9,7 @@ usage: paused_stream.py SERVER
 
 import sys
 
-from smoke_shards import Node, check, info, main_of, value
+from smoke_shards import check, info, main_of, value, wait_for
 
 FIELDS, PAD = 120000, b'v' * 200
 # A client that takes nothing of a reply is let go after 30 s.
@@ -29,7 +29,8 @@ def fill(c):
 def run(node):
     c = node.start('--maxmemory', '48mb')
     fill(c)
-    c.call('DEBUG', 'COLD')
+    check('DEBUG COLD', value(c, 'DEBUG', 'COLD', '1'), b'OK')
+    wait_for('cold', lambda: value(c, 'DEBUG', 'OBJECT', 'h') == b'tier:flash')
     reader = node.connect()
     reader.sock.settimeout(PAUSE_MS / 1000 * 3)
     reader.send([['HGETALL', 'h']])
