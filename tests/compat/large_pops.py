@@ -160,6 +160,23 @@ def likely(pair, popped, rounds):
         assert all(abs(t - mean) <= bound for t in times), (n, times)
 
 
+def ahead(pair, popped, rounds):
+    """Who pops one after the other waits for flash seldom: 16 are drawn ahead once it has gone on
+    for a while. Another change between two pops makes them void."""
+    waited = pair.info('flash_hits')
+    for _ in range(rounds):
+        popped.pop(pair.b)
+    waited = pair.info('flash_hits') - waited
+    # For 1, 1 + 1, 1 + 3, 1 + 7, 1 + 15 members, and from then on for each 1 + 16.
+    assert waited <= 5 + rounds // 10, 'flash was waited for %d times' % waited
+    waited = pair.info('flash_hits')
+    for i in range(20):
+        popped.pop(pair.b)
+        assert pair.b.call('SADD', popped.key, 'between:%d' % i) == (':', b'1')
+        popped.left.add(b'between:%d' % i)
+    assert pair.info('flash_hits') - waited >= 20, 'popped what was drawn before a change'
+
+
 def emptied(pair, popped):
     """When so few are left that they may be loaded, or popped at once."""
     conn = pair.b
@@ -181,6 +198,8 @@ def run_on(servers, rng, count):
     one_client(pair, rng, popped)
     likely(pair, drawn, 400)
     likely(pair, popped, 400)
+    for each in popped, drawn:
+        ahead(pair, each, 300)
     clients(pair, popped, servers.path, 8, 40)
     # The bytes of long members are known only when they were read once.
     assert pair.info('scans') <= 1, 'something was loaded whole'
