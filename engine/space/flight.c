@@ -532,6 +532,9 @@ static void install_row(struct flight *f, struct coll *coll, const struct ks_key
         f->err = strval_install(coll, sub, row);
     else
         coll_install(f->ks, coll, sub, row);
+    /* Not behind the slice: what was met until then is what is remembered (toolarge.c). */
+    if (f->err == 0 && f->scanned_bytes > f->ks->scan_bytes_max)
+        f->err = -ERR_LIMIT;
 }
 
 static int install_slice(struct flight *f, struct coll *coll)

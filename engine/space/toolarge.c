@@ -3,7 +3,7 @@
  *
  * The key row counts elements, not bytes: that a collection is too large shows when a load of all
  * has brought as much as may be loaded, and is given up. What was loaded until then counts for the
- * rest: as long as the collection has more elements than those, no other load is begun. That is
+ * rest: as long as the collection has as many elements as those, no other load is begun. That is
  * remembered here, as the collection itself leaves DRAM soon; else each SPOP of a set of long
  * members would read as much as may be loaded before it drew one (large_pops.py: 83 loads in 400
  * calls). Elements may have become shorter since: now and then it is tried all the same.
@@ -31,7 +31,7 @@ bool ks_too_large(struct keyspace *ks, const struct coll *coll)
     struct ks_too_large *t = place(ks, coll->hash);
 
     return t->limit != 0 && t->hash == coll->hash && t->limit >= ks->scan_bytes_max &&
-           coll->count > t->loaded && t->asks++ < ASKS_MAX;
+           coll->count >= t->loaded && t->asks++ < ASKS_MAX;
 }
 
 void ks_too_large_forget(struct keyspace *ks, const struct ks_key *key)

@@ -23,49 +23,17 @@
 #include "replication/mutate.h"
 #include "replication/oplog.h"
 
-#include "tests/lib/tcase.h"
-#include "tests/prop/prop_keyspace_core.h"
+#include "tests/unit/test_keyspace_fixture.h"
 
 #define MEMBERS      40
 #define MANY         4000
 #define STRINGS      2000
 #define USED         20
 #define STRING_BYTES 1000
-#define NOW_MS       1700000000000ull
-#define SECOND       1000000000ull
-
-static void add_some(struct core *c, const struct ks_key *key, unsigned count)
-{
-    char member[16];
-
-    mut_begin(c->mut, NOW_MS);
-    struct coll *coll = mut_coll(c->mut, key, VT_SET);
-    for (unsigned i = 0; i < count; i++) {
-        const int len = snprintf(member, sizeof(member), "member:%u", i);
-        (void)mut_elem_set(c->mut, coll, bytes_of(member, (size_t)len), bytes_of(NULL, 0));
-    }
-    (void)mut_end(c->mut);
-}
 
 static void add_all(struct core *c, const struct ks_key *key)
 {
     add_some(c, key, MEMBERS);
-}
-
-static void delete (struct core *c, const struct ks_key *key)
-{
-    mut_begin(c->mut, NOW_MS);
-    mut_del(c->mut, key);
-    (void)mut_end(c->mut);
-}
-
-static void write_all_now(struct core *c)
-{
-    oplog_request_sync(c->log);
-    while (ks_busy(c->ks) || oplog_durable_lsn(c->log) != oplog_applied_lsn(c->log))
-        turn(c);
-    ks_flush_point(c->ks, oplog_applied_lsn(c->log), mut_vv(c->mut));
-    assert_int_equal(ks_flush_now(c->ks), 0);
 }
 
 /*
@@ -102,19 +70,6 @@ static void lose_a_row(struct core *c, const struct ks_key *key)
     assert_int_equal(store_batch_delete(&batch, bytes_of(name, len)), 0);
     assert_int_equal(store_write(c->rig.store, &batch, 0), 0);
     store_batch_deinit(&batch);
-}
-
-static int load_whole(struct core *c, const struct ks_key *key)
-{
-    for (;;) {
-        const int err = ks_need_whole(c->ks, key, &c->wait);
-        if (err <= 0)
-            return err;
-        while (c->wait.pending != 0)
-            turn(c);
-        if (c->wait.err != 0)
-            return c->wait.err;
-    }
 }
 
 /* A reply of fewer elements than it announces would leave the client waiting. */
@@ -176,23 +131,6 @@ static void check_strings(struct core *c)
         assert_int_equal(view.value.len, STRING_BYTES);
         expect_u64(le32_load(view.value.ptr), k);
         ks_wait_unpin(&c->wait);
-    }
-}
-
-static uint64_t hot_bytes(const struct core *c)
-{
-    struct ks_sizes sizes;
-
-    ks_sizes(c->ks, &sizes);
-    return sizes.hot_bytes;
-}
-
-static void chill(struct core *c)
-{
-    write_all_now(c);
-    for (int round = 0; hot_bytes(c) != 0; round++) {
-        assert_in_range(round, 0, 100);
-        (void)ks_demote_some(c->ks, UINT64_MAX, SECOND);
     }
 }
 
