@@ -331,6 +331,13 @@ static void on_end(struct reactor_sock *s, int err)
         forward_ended(c);
 }
 
+void conn_look_for_end(struct conn *c)
+{
+    if (unlikely(c->paused) && (c->block != NULL || forward_waits(c)) &&
+        reactor_sock_hung_up(&c->sock))
+        conn_close(c);
+}
+
 /* --- output --- */
 
 /* Sends the first `len` bytes of the replies. */

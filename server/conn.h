@@ -179,6 +179,12 @@ bool conn_try_parked(struct conn *c);
 /* What the parked command waits for is not waited for any more; it stays parked. */
 void conn_stop_waiting(struct conn *c);
 
+/*
+ * Closes it if it waits for a key and its client is gone: on_end does not tell while nothing is
+ * received, since too much has come behind the command that waits. Once in a while.
+ */
+void conn_look_for_end(struct conn *c);
+
 /* Makes sure that the replies leave at the end of this turn. */
 void conn_touch(struct conn *c);
 

@@ -279,7 +279,7 @@ static void reclaim(void *ctx, const struct ks_key *key)
     notify_event(sh, EVENT_EXPIRED, "expired", key->name);
 }
 
-/* And those that do not read their messages. */
+/* And those that do not read their messages, or wait for keys and are gone. */
 static void close_idle(struct shard *sh)
 {
     const uint64_t limit_ms = (uint64_t)sh->cfg->timeout * 1000;
@@ -291,6 +291,8 @@ static void close_idle(struct shard *sh)
         if (limit_ms != 0 && !c->closed && !c->parked && !forward_pending(c) &&
             !pubsub_listens(c) && now_ms - c->active_ms > limit_ms)
             conn_close(c);
+        if (!c->closed)
+            conn_look_for_end(c);
     }
 }
 

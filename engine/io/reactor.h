@@ -255,6 +255,12 @@ void reactor_sock_pause(struct reactor_sock *s);
 void reactor_sock_resume(struct reactor_sock *s);
 
 /*
+ * Whether the peer has ended its direction or the connection has failed, also behind bytes that are
+ * not received while the socket is paused. One system call.
+ */
+bool reactor_sock_hung_up(const struct reactor_sock *s);
+
+/*
  * Sends all bytes of `iov[0..n)`, n in 1..REACTOR_IOV_MAX. Returns
  *   1: done at once; there is no on_sent, memory and array are the caller's again;
  *   0: on its way; on_sent will tell, unless the socket is closed before. Until then array and

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -118,6 +119,13 @@ void reactor_sock_resume(struct reactor_sock *s)
     s->flags &= ~(uint32_t)SOCK_PAUSED;
     if ((s->flags & SOCK_CLOSING) == 0)
         s->r->vt->sock_resume(s->r, s);
+}
+
+bool reactor_sock_hung_up(const struct reactor_sock *s)
+{
+    struct pollfd asked = {.fd = s->fd, .events = POLLRDHUP};
+
+    return poll(&asked, 1, 0) > 0;
 }
 
 int reactor_sock_send(struct reactor_sock *s, struct iovec *iov, size_t n)
