@@ -215,6 +215,14 @@ uint64_t mut_end(struct mut *m)
     return lsn;
 }
 
+void mut_forget(struct mut *m)
+{
+    CHECK(m->depth != 0 && m->group == NULL);
+    /* The next change opens one, at the same position. */
+    buf_clear(&m->batch);
+    m->nops = 0;
+}
+
 /* --- folding --- */
 
 /* The three aspects of a key have names of their own. */

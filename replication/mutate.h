@@ -129,6 +129,12 @@ uint64_t mut_now_ms(const struct mut *m, uint64_t wall_ms);
 /* Ends it. Returns its position, or 0 if nothing was changed or an outer batch is still open. */
 uint64_t mut_end(struct mut *m);
 
+/*
+ * Within a batch, outside a group: the caller has emptied the keyspace, and what the batch has
+ * changed so far is gone with the rest; the log does not hear of it.
+ */
+void mut_forget(struct mut *m);
+
 /* Everything applied so far, as a vector. */
 const struct vv *mut_vv(const struct mut *m);
 

@@ -5,7 +5,8 @@
  * new, empty store whose covered position says that it has everything up to now; what the log
  * holds before is thereby without effect. In between the command waits, in this order, until the
  * new store is open, the log is durable and nothing is on its way to or from the old one. Within
- * MULTI EXEC waits for that before it begins.
+ * MULTI EXEC waits for that before it begins; what the transaction has changed before is not
+ * logged.
  */
 #include "server/conn.h"
 #include "server/handlers.h"

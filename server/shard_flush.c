@@ -53,19 +53,20 @@ static void delete_names(struct shard *sh, struct bytes in)
     (void)mut_end(sh->mut);
 }
 
-static bool is_small(const struct shard *sh)
+/* All keys are hot, and `max` at most. */
+static bool is_small(const struct shard *sh, uint64_t max)
 {
-    return ks_count(sh->ks) <= FLUSH_KEYS_MAX && ks_count(sh->ks) == ks_count_hot(sh->ks);
+    return ks_count(sh->ks) <= max && ks_count(sh->ks) == ks_count_hot(sh->ks);
 }
 
 /* One by one; true if that was possible. */
-static bool flush_small(struct shard *sh)
+static bool flush_small(struct shard *sh, uint64_t max)
 {
     struct all_names a = {0};
     const struct ks_scan step = {.count = 1024, .fn = keep_name, .ctx = &a};
     uint64_t cursor = 0;
 
-    if (!is_small(sh))
+    if (!is_small(sh, max))
         return false;
     buf_init(&a.names, 64u << 20);
     int err;
@@ -150,7 +151,7 @@ int shard_keep_new(struct shard *sh)
 
 bool shard_flush_ready(struct shard *sh)
 {
-    if (is_small(sh))
+    if (is_small(sh, FLUSH_KEYS_MAX))
         return true;
     const bool prepared = shard_store_prepare(sh);
     const bool ready = is_quiet(sh) && prepared;
@@ -167,12 +168,15 @@ void shard_flush_cancel(struct shard *sh)
 
 enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t why_len)
 {
-    if (flush_small(sh))
+    if (flush_small(sh, FLUSH_KEYS_MAX))
         return SHARD_FLUSH_DONE;
     const uint64_t lsn = oplog_applied_lsn(sh->log);
     const bool prepared = must || shard_store_prepare(sh);
     const bool quiet = is_quiet(sh) && prepared;
     if (!quiet && must) {
+        /* There were few when the transaction began. */
+        if (flush_small(sh, UINT64_MAX))
+            return SHARD_FLUSH_DONE;
         (void)snprintf(why, why_len,
                        "FLUSHALL of a large data set is not possible within MULTI behind a "
                        "command that writes");
@@ -189,6 +193,8 @@ enum shard_flush shard_flush_all(struct shard *sh, bool must, char *why, size_t 
     const struct bytes covered = bytes_of(vv, vv_encode(mut_vv(sh->mut), vv));
     if (shard_store_renew(sh, lsn, covered, why, why_len) != 0)
         return SHARD_FLUSH_FAILED;
+    /* What stands before it in the same transaction comes behind that position. */
+    mut_forget(sh->mut);
     sh->persisted_lsn = lsn;
     return SHARD_FLUSH_DONE;
 }

@@ -66,10 +66,38 @@ def flush(node, other):
     assert other.call('SET', 'later', '1') == ('+', b'OK')
 
 
+def run(node, *commands):
+    node.conn.send([('MULTI',), *commands, ('EXEC',)])
+    replies = [node.conn.read() for _ in range(len(commands) + 2)][-1][1]
+    assert len(replies) == len(commands) and not any(r[0] == '-' for r in replies), replies
+
+
 def transaction(node, _):
-    node.conn.send([('MULTI',), ('FLUSHALL',), ('SET', 'later', '1'), ('EXEC',)])
-    replies = [node.conn.read() for _ in range(4)]
-    assert replies[3] == ('*', [('+', b'OK'), ('+', b'OK')]), replies
+    run(node, ('FLUSHALL',), ('SET', 'later', '1'))
+    assert node.size() == 1
+
+
+def behind_writes(node, _):
+    """What the transaction has written before is gone with the rest, also after a crash."""
+    run(node, ('SET', 'earlier', '1'), ('APPEND', 'key:7', 'x'), ('RPUSH', 'list', 'y'),
+        ('DEL', 'key:8'), ('HSET', 'hash', 'f', 'v'), ('FLUSHALL',), ('INCR', 'earlier'),
+        ('RPUSH', 'list', 'z'))
+    assert node.conn.call('GET', 'earlier') == ('$', b'1')
+    assert node.conn.call('LRANGE', 'list', 0, -1) == ('*', [('$', b'z')])
+    assert node.size() == 2
+
+
+def at_the_end(node, _):
+    run(node, ('SET', 'earlier', '1'), ('RPUSH', 'list', 'y'), ('FLUSHDB',))
+    assert node.size() == 0
+
+
+def grown(node, _):
+    """The keys are few when EXEC begins, and many when it empties the database."""
+    assert node.conn.call('FLUSHALL') == ('+', b'OK')
+    some = [('MSET', *(x for i in range(first, first + 3000) for x in ('new:%d' % i, i)))
+            for first in range(0, 12000, 3000)]
+    run(node, *some, ('FLUSHALL',), ('SET', 'later', '1'), ('DBSIZE',))
     assert node.size() == 1
 
 
@@ -82,19 +110,22 @@ def given_up(node, _):
     assert node.size() in (0, KEYS + 1), node.size()
 
 
+WAYS = (flush, transaction, given_up, behind_writes, at_the_end, grown)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
     p.add_argument('--seed', type=int, default=1)
-    p.add_argument('--rounds', type=int, default=8)
+    p.add_argument('--rounds', type=int, default=2 * len(WAYS))
     args = p.parse_args()
     rng = random.Random(args.seed)
     print('seed %d' % args.seed)
     node = Node(args.server)
     try:
         for i in range(args.rounds):
-            way = (flush, transaction, given_up)[i % 3]
-            sig = rng.choice((signal.SIGTERM, signal.SIGKILL))
+            way = WAYS[i % len(WAYS)]
+            sig = rng.choice((signal.SIGTERM, signal.SIGKILL)) if i < len(WAYS) else signal.SIGKILL
             node.fill(i)
             other = Conn(node.path)
             way(node, other)
