@@ -254,13 +254,13 @@ void cmd_client_reply(struct request *rq)
     struct conn *c = rq->conn;
 
     if (req_is(rq, 2, "ON")) {
-        c->reply_mode = CONN_REPLY_ON;
+        c->reply_mode &= (uint8_t)~CONN_REPLY_SILENT;
         reply_ok(rq->out);
     } else if (req_is(rq, 2, "OFF")) {
-        c->reply_mode = CONN_REPLY_OFF;
+        c->reply_mode |= CONN_REPLY_OFF;
     } else if (req_is(rq, 2, "SKIP")) {
-        if (c->reply_mode != CONN_REPLY_OFF)
-            c->reply_mode = CONN_REPLY_SKIP_NEXT;
+        if ((c->reply_mode & CONN_REPLY_OFF) == 0)
+            c->reply_mode |= CONN_REPLY_SKIP_NEXT;
     } else {
         reply_err_syntax(rq->out);
     }

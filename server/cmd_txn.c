@@ -88,35 +88,51 @@ static bool fits(struct request *rq)
     return false;
 }
 
+/* CLIENT REPLY in the queue holds from there on: the number of replies stands before it. */
+static void run_queue(struct request *rq, const struct txn *txn)
+{
+    struct conn *c = rq->conn;
+    size_t before = rq->out->out.len;
+
+    txn_unwatch(c);
+    reply_array(rq->out, txn->cmds_count);
+    dispatch_silence(c, before);
+    for (uint32_t i = 0; i < txn->cmds_count; i++) {
+        struct request inner = *rq;
+        inner.nested = true;
+        inner.cmd = txn->cmds[i].cmd;
+        inner.argv = txn->cmds[i].argv;
+        inner.argc = txn->cmds[i].argc;
+        before = rq->out->out.len;
+        if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner))
+            dispatch_run(&inner);
+        dispatch_silence(c, before);
+    }
+}
+
 /* All keys of all queued commands are resident: the dispatcher has seen to that. */
 void cmd_exec(struct request *rq)
 {
     struct conn *c = rq->conn;
-
-    if (!txn_active(c)) {
-        reply_err_exec_no_multi(rq->out);
-        return;
-    }
+    const size_t before = rq->out->out.len;
+    const bool active = txn_active(c);
     struct txn *txn = c->txn;
-    if (txn->failed) {
-        reply_err_execabort(rq->out);
-    } else if (txn->dirty || txn_expired(c, rq->now_ms)) {
-        reply_null_array(rq->out);
-    } else if (!may_begin(rq, txn)) {
-        return;
+
+    if (active && !txn->failed && !txn->dirty && !txn_expired(c, rq->now_ms)) {
+        if (!may_begin(rq, txn))
+            return;
+        run_queue(rq, txn);
     } else {
-        txn_unwatch(c);
-        reply_array(rq->out, txn->cmds_count);
-        for (uint32_t i = 0; i < txn->cmds_count; i++) {
-            struct request inner = *rq;
-            inner.nested = true;
-            inner.cmd = txn->cmds[i].cmd;
-            inner.argv = txn->cmds[i].argv;
-            inner.argc = txn->cmds[i].argc;
-            if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner))
-                dispatch_run(&inner);
-        }
+        if (!active)
+            reply_err_exec_no_multi(rq->out);
+        else if (txn->failed)
+            reply_err_execabort(rq->out);
+        else
+            reply_null_array(rq->out);
+        dispatch_silence(c, before);
     }
+    if (!active)
+        return;
     if (rq->sh->flush_conn == c)
         shard_flush_cancel(rq->sh);
     txn_reset(c);

@@ -118,7 +118,7 @@ struct conn {
     bool local;  /* Over a Unix socket. */
     bool no_evict;
     bool tracks;          /* What it reads is remembered (tracking.h). */
-    uint8_t reply_mode;   /* enum conn_reply_mode */
+    uint8_t reply_mode;   /* bits of enum conn_reply_mode */
     struct txn *txn;      /* MULTI and WATCH; NULL until used. */
     struct conn_walk {    /* Of a KEYS or RANDOMKEY that has to wait for names. */
         struct buf names; /* u32 length and name, those found so far. */
@@ -142,12 +142,14 @@ struct conn {
     uint64_t room_bytes;        /* what is counted of that (client_room.h). */
 };
 
+/* What CLIENT REPLY has asked for; bits. */
 enum conn_reply_mode {
-    CONN_REPLY_ON,
-    CONN_REPLY_OFF,
-    CONN_REPLY_SKIP_NEXT,
-    CONN_REPLY_SKIP
+    CONN_REPLY_ON = 0,
+    CONN_REPLY_OFF = 1 << 0,
+    CONN_REPLY_SKIP_NEXT = 1 << 1, /* SKIP from the end of this command, perhaps EXEC, on; */
+    CONN_REPLY_SKIP = 1 << 2       /* until the end of the next. */
 };
+#define CONN_REPLY_SILENT (CONN_REPLY_OFF | CONN_REPLY_SKIP)
 
 /* Takes over the socket `fd`. Closes it and returns NULL on failure. */
 struct conn *conn_open(struct shard *sh, int fd, bool local);

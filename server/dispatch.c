@@ -294,34 +294,51 @@ static bool possible_while_listening(const struct cmd *cmd)
     }
 }
 
-/* Replies the error of a command that is unknown, or which only Redis has: false. */
-static bool refuse_unknown(struct conn *c, const struct resp_cmd *rc, bool container)
+/* Replies the error of a command that is unknown, or which only Redis has. */
+static void refuse_unknown(struct conn *c, const struct resp_cmd *rc, bool container)
 {
     const struct cmd *named = command_resolve(c->sh->commands, rc->argc, rc->argv, NULL);
 
     /* Users are judged by the rules on its name first. */
     if (named != NULL && command_arity_ok(named, rc->argc) && c->gate != 0 && !c->is_agent &&
         !acl_admits(c, named, rc->argc, rc->argv))
-        return false;
+        return;
     if (container)
         reply_err_unknown_subcommand(&c->out, rc->argv);
     else
         reply_err_unknown_command(&c->out, rc->argc, rc->argv);
     dispatch_reject(c, NULL);
-    return false;
 }
 
-/* Who may run it, when, and with how many arguments; after false the error was replied. */
-static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
-                     bool container)
+/* Whether there is such a command, with so many arguments. */
+static bool well_formed(const struct cmd *cmd, const struct resp_cmd *rc)
 {
-    if (unlikely(cmd == NULL))
-        return refuse_unknown(c, rc, container);
-    if (unlikely(!command_arity_ok(cmd, rc->argc) || cmd->fn == NULL)) {
-        reply_err_arity(&c->out, cmd->name);
-        dispatch_reject(c, cmd);
-        return false;
+    return cmd != NULL && command_arity_ok(cmd, rc->argc) && cmd->fn != NULL;
+}
+
+static void refuse_malformed(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc,
+                             bool container)
+{
+    if (cmd == NULL) {
+        refuse_unknown(c, rc, container);
+        return;
     }
+    reply_err_arity(&c->out, cmd->name);
+    dispatch_reject(c, cmd);
+}
+
+/* An EXEC under way at another shard may say who the client is, and whether it wants replies. */
+static bool waits_for_exec(struct conn *c)
+{
+    if (c->is_agent || !forward_exclusive(c))
+        return false;
+    forward_wait(c);
+    return true;
+}
+
+/* Who may run it, and when; after false the error was replied. */
+static bool admitted(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+{
     if (unlikely(c->gate != 0) && !c->is_agent && !c->allowed) {
         if (!acl_admits(c, cmd, rc->argc, rc->argv))
             return false;
@@ -412,18 +429,19 @@ static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd
         slowlog_add(c, rc, spent_ns / 1000);
 }
 
-/* CLIENT REPLY OFF and SKIP: takes back what the command wrote. */
-static void reply_mode(struct conn *c, size_t before)
+void dispatch_silence(struct conn *c, size_t before)
 {
-    if (likely(c->reply_mode == CONN_REPLY_ON))
-        return;
-    if (c->reply_mode == CONN_REPLY_SKIP_NEXT) {
-        c->reply_mode = CONN_REPLY_SKIP;
-        return;
-    }
-    buf_truncate(&c->out.out, before);
-    if (c->reply_mode == CONN_REPLY_SKIP)
-        c->reply_mode = CONN_REPLY_ON;
+    if (unlikely((c->reply_mode & CONN_REPLY_SILENT) != 0) && !c->out.failed &&
+        c->out.out.len >= before)
+        buf_truncate(&c->out.out, before);
+}
+
+/* A command has ended: CLIENT REPLY SKIP begins with the next one, or has had its effect. */
+static void next_reply_mode(struct conn *c)
+{
+    const bool skip = (c->reply_mode & CONN_REPLY_SKIP_NEXT) != 0;
+
+    c->reply_mode = (uint8_t)((c->reply_mode & CONN_REPLY_OFF) | (skip ? CONN_REPLY_SKIP : 0));
 }
 
 /* False: the handler has to wait for something. */
@@ -459,8 +477,12 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     sh->stats.key_commands += cmd->key_specs_count != 0 || c->waited;
     sh->stats.flash_commands += c->waited;
     c->waited = false;
-    if (!c->out.failed && c->out.out.len >= before)
-        reply_mode(c, before);
+    if (unlikely(c->reply_mode != CONN_REPLY_ON)) {
+        /* EXEC has left out what is not replied of each command in it. */
+        if (cmd->id != CMD_ID_exec)
+            dispatch_silence(c, before);
+        next_reply_mode(c);
+    }
     if (unlikely(tracking_follows(sh->tracking)))
         tracking_follow(c);
     account(c, cmd, rc);
@@ -543,12 +565,14 @@ static enum dispatch_result attempt(struct conn *c, const struct resp_cmd *rc,
     int err;
     const struct cmd *cmd = plan->cmd;
 
-    /* An EXEC under way may say who it is. */
-    if (unlikely(c->gate != 0) && !c->is_agent && forward_exclusive(c)) {
-        forward_wait(c);
+    const bool sound = well_formed(cmd, rc);
+    if (unlikely(!sound || c->gate != 0) && waits_for_exec(c))
         return DISPATCH_PARKED;
+    if (unlikely(!sound)) {
+        refuse_malformed(c, cmd, rc, plan->container);
+        return DISPATCH_DONE;
     }
-    if (!admitted(c, cmd, rc, plan->container))
+    if (!admitted(c, cmd, rc))
         return DISPATCH_DONE;
     if (unlikely(sh->pause_until_ms != 0) && paused(c, cmd))
         return DISPATCH_PARKED;
@@ -602,8 +626,10 @@ static enum dispatch_result attempt_silent(struct conn *c, const struct resp_cmd
     const enum dispatch_result result = attempt(c, rc, plan);
 
     /* What has run, or was forwarded, has seen to that. */
-    if (result == DISPATCH_DONE && c->commands == commands && !c->out.failed)
-        reply_mode(c, before);
+    if (result == DISPATCH_DONE && c->commands == commands) {
+        dispatch_silence(c, before);
+        next_reply_mode(c);
+    }
     return result;
 }
 

@@ -65,4 +65,7 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc);
  */
 void dispatch_run(struct request *rq);
 
+/* CLIENT REPLY OFF and SKIP: takes back what was replied since the output was `before` long. */
+void dispatch_silence(struct conn *c, size_t before);
+
 #endif

@@ -562,9 +562,8 @@ struct forward_slot *forward_slot_add(struct conn *c, struct join *join)
     slot->join = join;
     slot->missing = join == NULL ? 1 : join_parts(join);
     buf_init(&slot->reply, shard_output_bytes_max(c->sh));
-    slot->silent = c->reply_mode == CONN_REPLY_OFF || c->reply_mode == CONN_REPLY_SKIP;
-    if (c->reply_mode == CONN_REPLY_SKIP)
-        c->reply_mode = CONN_REPLY_ON;
+    slot->silent = (c->reply_mode & CONN_REPLY_SILENT) != 0;
+    c->reply_mode &= (uint8_t)~CONN_REPLY_SKIP;
     list_push_back(&h->slots, &slot->link);
     h->slots_count++;
     return slot;

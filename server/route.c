@@ -143,8 +143,14 @@ static enum route_result hand_over(struct conn *c, const struct cmd *cmd, const 
     note(c, cmd, rc);
     txn_hand_over(c, forward_agent(c, owner));
     forward_pin(c, owner, false);
+    const uint8_t reply_mode = c->reply_mode;
     struct forward_slot *slot = forward_slot_add(c, NULL);
     slot->session = session;
+    if (session) {
+        /* Its queue may change this: what is not replied is left out there. */
+        slot->silent = false;
+        c->reply_mode = reply_mode;
+    }
     forward_put(c, slot, 0, owner, rc->argc, rc->argv);
     /* What follows is run, and replied to, in the session that it leaves. */
     c->fw->exclusive = session;
