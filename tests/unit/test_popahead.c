@@ -16,7 +16,7 @@
 #define SETS       4u
 #define MEMBERS    600u
 #define LONG_BYTES 9000u /* Seven of these are kept. */
-#define STEPS      2000u
+#define STEPS      800u
 #define KEPT_BYTES (64u << 10)
 #define HEAD_BYTES 8u
 #define KEEP       (16u << 20)
@@ -43,7 +43,7 @@ struct world {
     struct model model;
     uint64_t left[SETS];
     uint32_t added;
-    uint64_t seen[3]; /* Pops ahead, draws, and those of which not all was kept. */
+    uint64_t seen[2]; /* Pops ahead, and draws. */
 };
 
 static struct bytes part_of(const struct drawn *d, unsigned part)
@@ -170,7 +170,6 @@ static void model_keep(struct world *w, unsigned set, struct ks_stream *rows)
         memcpy(d->bytes, elem.sub.ptr, elem.sub.len);
         memcpy(d->bytes + elem.sub.len, elem.row.ptr, elem.row.len);
     }
-    w->seen[2] += !fits;
 }
 
 static void draw_and_pop(struct world *w, unsigned set, uint32_t n)
@@ -289,8 +288,8 @@ static void pops_give_what_was_drawn_as_long_as_nothing_else_changes_the_set(voi
     check(&w);
     for (unsigned i = 0; i < STEPS; i++)
         step(&w);
-    for (unsigned i = 0; i < 3; i++)
-        assert_in_range(w.seen[i], STEPS / 100, STEPS);
+    for (unsigned i = 0; i < ARRAY_COUNT(w.seen); i++)
+        assert_in_range(w.seen[i], STEPS / 20, STEPS);
     close_world(&w);
 }
 

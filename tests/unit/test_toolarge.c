@@ -226,20 +226,37 @@ static void with_more_memory_it_is_loaded(void **state)
     core_deinit(&c);
 }
 
+static struct bytes member_of(unsigned i, char text[16])
+{
+    return bytes_of(text, (size_t)snprintf(text, 16, "member:%u", i));
+}
+
+/* Read together, not one after the other. */
+static void need_some(struct core *c, const struct ks_key *key, unsigned first, unsigned end)
+{
+    char text[16];
+    int waiting;
+
+    do {
+        waiting = 0;
+        for (unsigned i = first; i < end; i++)
+            waiting += ks_need_elem(c->ks, key, member_of(i, text), &c->wait);
+        wait_ready(c);
+    } while (waiting != 0);
+}
+
 static void remove_some(struct core *c, const struct ks_key *key, unsigned first, unsigned end)
 {
-    char member[16];
+    char text[16];
 
-    for (unsigned i = first; i < end; i++) {
-        const int len = snprintf(member, sizeof(member), "member:%u", i);
-        const struct bytes sub = bytes_of(member, (size_t)len);
-        while (ks_need_elem(c->ks, key, sub, &c->wait) != 0)
-            wait_ready(c);
-        mut_begin(c->mut, NOW_MS);
-        assert_true(mut_elem_del(c->mut, mut_coll(c->mut, key, VT_SET), sub));
-        (void)mut_end(c->mut);
-        ks_wait_unpin(&c->wait);
-    }
+    need_key(c, key);
+    need_some(c, key, first, end);
+    mut_begin(c->mut, NOW_MS);
+    struct coll *coll = mut_coll(c->mut, key, VT_SET);
+    for (unsigned i = first; i < end; i++)
+        assert_true(mut_elem_del(c->mut, coll, member_of(i, text)));
+    (void)mut_end(c->mut);
+    ks_wait_unpin(&c->wait);
 }
 
 static void when_few_are_left_it_is_loaded(void **state)
