@@ -13,10 +13,8 @@
 #include "engine/value/row.h"
 #include "engine/value/rowkey.h"
 
-/* Elements in a window: on average at least this, less than twice as many; */
-#define MEAN_MIN 4u
-/* and so many are as likely as they should be. */
-#define ROOM 24u
+/* Elements in a window: on average at least this, less than twice as many. */
+#define MEAN_MIN 16u
 /* A window with more rows is cut: its hashes collide on purpose. */
 #define WINDOW_ROWS_MAX 4096u
 /* What a seek costs, in steps. */
@@ -31,7 +29,8 @@ struct colldraw {
     size_t prefix_len;
     struct tag hidden;
     bool hides;
-    unsigned window_bits; /* There are 2^window_bits windows. */
+    unsigned window_bits; /* There are 2^window_bits windows, */
+    uint64_t room;        /* and up to so many elements in one are as likely as they should be. */
     uint64_t left;
     uint32_t tries; /* Since the last one that was drawn. */
     struct buf sub; /* The choice of a window. */
@@ -40,6 +39,16 @@ struct colldraw {
     uint64_t *drawn; /* Hashes of those, never 0, if none may come twice. */
     uint64_t drawn_mask;
 };
+
+/* Six standard deviations above the mean. */
+static uint64_t room_of(uint64_t mean)
+{
+    uint64_t root = 1;
+
+    while (root * root < mean)
+        root++;
+    return mean + 6 * root + 1;
+}
 
 struct colldraw *colldraw_create(const struct colldraw_options *options)
 {
@@ -53,6 +62,7 @@ struct colldraw *colldraw_create(const struct colldraw_options *options)
         d->hidden = *options->hidden;
     while (d->window_bits + 1 < HASH_BITS && options->count >> (d->window_bits + 1) >= MEAN_MIN)
         d->window_bits++;
+    d->room = room_of(options->count >> d->window_bits);
     buf_init(&d->at, ROWKEY_BYTES_MAX);
     buf_init(&d->sub, ROWKEY_NAME_BYTES_MAX);
     buf_init(&d->row, UINT32_MAX);
@@ -174,7 +184,7 @@ enum colldraw_result colldraw_next(struct colldraw *d, struct store_iter *it, in
         *err = d->tries++ == TRIES_MAX ? -ERR_CORRUPT : read_window(d, it, cost, &seen);
         if (*err != 0)
             return COLLDRAW_FAILED;
-        if (seen == 0 || rng_below(&d->rng, ROOM) >= seen || drawn_before(d))
+        if (seen == 0 || rng_below(&d->rng, d->room) >= seen || drawn_before(d))
             continue;
         d->tries = 0;
         d->left--;

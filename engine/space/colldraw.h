@@ -2,14 +2,16 @@
  * Random elements of a hash or set on flash, without a look at the others.
  *
  * Rows of fields and members stand by 48 bits of a hash (rowkey.h). Their space is cut into equal
- * windows, as many as leave some elements in each on average. A draw takes a window, reads what is
- * there, and takes one of its c elements, but with probability c / 24 only; else it is repeated. So
- * each element is as likely as any other, as long as no window has more than 24: at up to 8 on
- * average about one in a million has, whose elements come a little too seldom.
+ * windows, as many as leave 16 to 31 elements in each on average. A draw takes a window, reads
+ * what is there, and takes one of its c elements, but with probability c / r only; else it is
+ * repeated. So each element is as likely as any other, as long as no window has more than r: at six
+ * standard deviations above the average less than one in a million has, whose elements come a
+ * little too seldom.
  *
  *     hash  0 |....|....|....|....|....|....| 2^48       try:  x  x  take
  *
- * A draw takes 3 to 6 tries on average, each of them a seek and some steps of a cursor.
+ * A draw takes two or three tries on average, each of them a seek and some steps of a cursor. More
+ * elements in a window would mean fewer tries, but more bytes to read where values are long.
  *
  * Used by collstream.c, on a reader's thread.
  */
