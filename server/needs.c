@@ -18,6 +18,13 @@
 #include "server/strspan.h"
 #include "server/txn.h"
 
+/*
+ * Of a range of a sorted set that can be streamed as well so much is loaded at most. Each member is
+ * a read of its own, and they come one after the other; streamed, it is a step of a cursor.
+ */
+#define PART_MEMBERS_MAX 2048u
+#define PART_BYTES_MAX   (128u * PART_MEMBERS_MAX)
+
 /* What the ks_need_* calls share. */
 struct needs {
     const struct shard *sh;
@@ -87,8 +94,8 @@ static void need_part(struct needs *n, const struct ks_key *key, uint32_t argc,
                                          .argc = argc,
                                          .argv = argv,
                                          .moved = n->moved,
-                                         .members_max = shown ? stream_worth(n->sh) : 0,
-                                         .bytes_max = shown ? stream_worth_bytes(n->sh) : 0};
+                                         .members_max = shown ? PART_MEMBERS_MAX : 0,
+                                         .bytes_max = shown ? PART_BYTES_MAX : 0};
         need_result(n, need_zset(n->ks, key, coll, &asked, n->wait));
         return;
     }

@@ -62,14 +62,9 @@ bool stream_could(const struct conn *c, const struct cmd *cmd, const struct resp
            (!stream_is_of_random(cmd) || stream_random_asks(cmd, rc->argc, rc->argv));
 }
 
-uint64_t stream_worth_bytes(const struct shard *sh)
-{
-    return ks_scan_bytes_max(sh->ks) / BETTER_SHARE;
-}
-
 uint64_t stream_worth(const struct shard *sh)
 {
-    return stream_worth_bytes(sh) / ELEM_BYTES;
+    return ks_scan_bytes_max(sh->ks) / BETTER_SHARE / ELEM_BYTES;
 }
 
 uint64_t stream_loadable(const struct shard *sh)

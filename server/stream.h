@@ -1,7 +1,8 @@
 /*
  * Replies that are larger than what DRAM may hold: HGETALL, HKEYS, HVALS, SMEMBERS, LRANGE, ZRANGE
  * and relatives of a cold collection that is too large to be loaded (ks_need_whole), or of more
- * than a quarter of that (stream_worth), sent while it is read.
+ * than a quarter of that (stream_worth), sent while it is read; and so are ranges of a sorted set
+ * of more than some thousands of members (needs.c).
  *
  *     FLUSHING   writers of the key wait until the store has all of it      \ other clients' writes
  *     OPENING    the first slice is read: from here on the reply is fixed   / of this key
@@ -79,9 +80,8 @@ bool stream_random_asks(const struct cmd *cmd, uint32_t argc, const struct bytes
 MUST_USE int stream_need_sets(struct shard *sh, const struct cmd *cmd, uint32_t argc,
                               const struct bytes *argv, struct ks_wait *wait);
 
-/* Elements, and bytes, from which on reading is better than loading. */
+/* Elements from which on reading is better than loading. */
 uint64_t stream_worth(const struct shard *sh);
-uint64_t stream_worth_bytes(const struct shard *sh);
 /* Elements that can be loaded, if they are small. */
 uint64_t stream_loadable(const struct shard *sh);
 

@@ -172,6 +172,16 @@ static bool too_much(const struct keyspace *ks, const struct ks_zset_need *want,
     return begun_bytes > max || (want->n_max != 0 && missing > want->n_max);
 }
 
+/* No more than may be read at all, if the members are short. */
+static uint32_t slice_rows(const struct ks_zset_need *want, uint64_t n)
+{
+    uint64_t rows = u64_min(n, FLIGHT_SLICE_ROWS);
+
+    if (want->bytes_max != 0)
+        rows = u64_min(rows, want->bytes_max / ELEM_BYTES);
+    return (uint32_t)u64_max(rows, ROWS_MIN);
+}
+
 int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_zset_need *want,
                  struct ks_wait *wait)
 {
@@ -207,7 +217,7 @@ int ks_need_zset(struct keyspace *ks, const struct ks_key *key, const struct ks_
     else
         bound(&f->resume, buf_bytes(want->back ? &begun->low : &begun->high));
     f->range = range;
-    f->rows_max = (uint32_t)u64_min(u64_max(n, ROWS_MIN), FLIGHT_SLICE_ROWS);
+    f->rows_max = slice_rows(want, n);
     pool_submit(&ks->zset_class, &f->job);
     return flight_wait(f, wait);
 }
