@@ -633,6 +633,16 @@ static enum dispatch_result attempt_silent(struct conn *c, const struct resp_cmd
     return result;
 }
 
+void dispatch_forget(struct conn *c)
+{
+    c->admitted = false;
+    c->delayed = false;
+    c->allowed = false;
+    c->waited = false;
+    c->growth_since_ms = 0;
+    c->sort_walk.at = 0;
+}
+
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan)
 {
@@ -651,12 +661,7 @@ enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
             stream_drop(c);
         }
         ks_wait_unpin(&c->wait);
-        c->admitted = false;
-        c->delayed = false;
-        c->allowed = false;
-        c->waited = false;
-        c->growth_since_ms = 0;
-        c->sort_walk.at = 0;
+        dispatch_forget(c);
         if (unlikely(c->block != NULL))
             unblock_forget(c);
         if (unlikely(c->tracking != NULL))

@@ -50,6 +50,9 @@ void dispatch_plan_keys(const struct shard *sh, uint32_t argc, const struct byte
 enum dispatch_result dispatch(struct conn *c, const struct resp_cmd *rc,
                               const struct dispatch_plan *plan);
 
+/* Ends what the attempts of a parked command remember; dispatch does so with the last one. */
+void dispatch_forget(struct conn *c);
+
 /* A refusal: counted, and within MULTI it ends the transaction. The error was replied. */
 void dispatch_reject(struct conn *c, const struct cmd *cmd);
 

@@ -214,6 +214,7 @@ void forward_abandon(struct conn *agent)
 {
     agent->parked = false;
     conn_stop_waiting(agent);
+    dispatch_forget(agent);
     unblock_forget(agent);
     migrate_drop(agent);
     acl_file_drop(agent);
