@@ -328,8 +328,8 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
     err = dir_open(node, why, why_len);
     if (err != 0)
         return exit_code(err);
-    const struct pool_options readers = {.name = "reader",
-                                         .threads = (uint32_t)cfg->reader_threads};
+    const struct pool_options readers = {
+        .name = "reader", .threads = (uint32_t)cfg->reader_threads, .nice = NODE_READER_NICE};
     err = pool_create(&readers, &node->readers);
     if (err != 0) {
         (void)snprintf(why, why_len, "cannot start reader-threads: %s", err_str(err));

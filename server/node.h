@@ -36,6 +36,12 @@ struct shard;
 struct store_cache;
 
 #define NODE_SHARDS_MAX 256
+/*
+ * Steps of nice below the shards: of the threads that read from flash, whose number would else
+ * leave a shard its part of a CPU only, and of those that write, flush and compact.
+ */
+#define NODE_READER_NICE     3u
+#define NODE_MAINTAINER_NICE 10u
 /* Code and libraries alone take 15 MB of the resident set. */
 #define NODE_MAXMEMORY_MIN (16u << 20)
 /* Of several shards, each beside these: stores, logs and buffers, and some keys (README.md). */

@@ -329,7 +329,8 @@ static int open_reactor(struct shard *sh, char *why, size_t why_len)
 
 static int open_pools(struct shard *sh, char *why, size_t why_len)
 {
-    const struct pool_options options = {.name = "flash", .threads = 1, .low = true};
+    const struct pool_options options = {
+        .name = "flash", .threads = 1, .nice = NODE_MAINTAINER_NICE};
 
     const int err = pool_create(&options, &sh->maintainer);
     if (err != 0) {
@@ -409,6 +410,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
 void shard_run(struct shard *sh)
 {
     check_set_shard((int)sh->id);
+    thread_prompt_self();
     shard_turn_start_timer(sh);
     ks_gather_reads(sh->ks);
     reactor_run(sh->reactor);

@@ -78,7 +78,7 @@ static void open_lowered(void *arg)
 {
     struct opening *o = arg;
 
-    thread_lower_self();
+    thread_lower_self(NODE_MAINTAINER_NICE);
     o->err = store_open(&o->options, o->out, o->why, o->why_len);
 }
 

@@ -42,7 +42,7 @@ struct pool {
     struct pool_metrics metrics;
     /* Constant. */
     uint32_t threads;
-    bool low;
+    uint32_t nice;
     uint32_t background_max; /* Threads that background jobs may occupy. */
     struct pool_worker workers[];
 };
@@ -174,8 +174,8 @@ static void worker_main(void *arg)
     struct pool_worker *worker = arg;
     struct pool *pool = worker->pool;
 
-    if (pool->low)
-        thread_lower_self();
+    if (pool->nice != 0)
+        thread_lower_self(pool->nice);
     lock(pool);
     for (;;) {
         struct pool_class *cls = pick_class(pool);
@@ -209,7 +209,7 @@ int pool_create(const struct pool_options *options, struct pool **out)
     for (uint32_t i = 0; i < PRIORITIES; i++)
         list_init(&pool->ready[i]);
     pool->threads = threads;
-    pool->low = options->low;
+    pool->nice = options->nice;
     pool->background_max = threads > 1 ? threads / 2 : 1;
     pool->metrics.threads = threads;
     for (uint32_t i = 0; i < threads; i++) {

@@ -71,7 +71,7 @@ struct pool_job {
 struct pool_options {
     const char *name; /* Of the threads, cut to 10 bytes; a number is appended. */
     uint32_t threads; /* 1 .. POOL_THREADS_MAX */
-    bool low;         /* They yield the CPUs to the others: thread_lower_self. */
+    uint32_t nice;    /* Steps by which they yield the CPUs to others: thread_lower_self. */
 };
 
 /* Starts the threads. Returns 0 or -errno. */

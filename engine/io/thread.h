@@ -39,9 +39,17 @@ MUST_USE int thread_pin_self(uint32_t cpu);
 
 /*
  * The calling thread, and those that it starts from now on, yield the CPUs to the others of the
- * process: 10 steps of nice. It cannot be taken back.
+ * process by `steps` of nice (1 to 19; each is a fifth of the CPU time beside a thread that wants
+ * all of it). It cannot be taken back.
  */
-void thread_lower_self(void);
+void thread_lower_self(uint32_t steps);
+
+/*
+ * The calling thread asks for short slices of CPU time: its share stays as it is, but when it wakes
+ * it gets a CPU sooner, before threads whose slices are longer (sched(7), since Linux 6.12).
+ * Threads that it starts are the same, thread_lower_self ends it.
+ */
+void thread_prompt_self(void);
 
 /* CPUs that this process may use; at least 1. */
 uint32_t thread_cpu_count(void);

@@ -4,6 +4,9 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 
@@ -254,6 +257,42 @@ static void a_thread_can_be_pinned(void **state UNUSED)
     assert_true(thread_pin_self(1u << 20) < 0);
 }
 
+static int nice_of_self(void)
+{
+    return getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+}
+
+struct priorities {
+    int before;
+    int prompt;
+    int lowered;
+};
+
+static void change_priority(void *arg)
+{
+    struct priorities *p = arg;
+
+    p->before = nice_of_self();
+    thread_prompt_self();
+    p->prompt = nice_of_self();
+    thread_lower_self(3);
+    p->lowered = nice_of_self();
+}
+
+static void a_thread_is_lowered_by_itself(void **state UNUSED)
+{
+    struct thread thread = {0};
+    struct priorities p;
+    const int own = nice_of_self();
+
+    assert_int_equal(thread_start(&thread, "low", change_priority, &p), 0);
+    thread_join(&thread);
+    assert_int_equal(p.before, own);
+    assert_int_equal(p.prompt, own);
+    assert_int_equal(p.lowered, own + 3 > 19 ? 19 : own + 3);
+    assert_int_equal(nice_of_self(), own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup(gates_hand_over_without_loss, setup),
         cmocka_unit_test_setup(a_gate_remembers_an_opening_and_times_out, setup),
         cmocka_unit_test_setup(a_thread_can_be_pinned, setup),
+        cmocka_unit_test(a_thread_is_lowered_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
