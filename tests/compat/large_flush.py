@@ -29,7 +29,7 @@ class Node:
 
     def start(self):
         self.process, self.directory, self.path = diff_cmds.spawn(
-            [self.server, '--maxmemory', '64mb', '--loglevel', 'warning'], 'tierra-server',
+            [self.server, '--maxmemory', '256mb', '--loglevel', 'warning'], 'tierra-server',
             self.directory)
         self.conn = Conn(self.path)
 

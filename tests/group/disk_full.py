@@ -269,7 +269,12 @@ def disk_ends(disk, full, others):
     disk.take_all()
     before = int(full.info()['lease_failures'])
     write(others[0], 0, 4, b'late')
-    wait_until('a write has failed', lambda: int(full.info()['lease_failures']) > before)
+
+    def has_failed():
+        disk.take_all()  # What it deletes meanwhile becomes free.
+        return int(full.info()['lease_failures']) > before
+
+    wait_until('a write has failed', has_failed)
     await_incoming(full, b'o space left on')
     others_go_on(full, others)
     full.kill()
