@@ -58,7 +58,7 @@ void client_room_count(struct conn *c)
     if (room->limit == 0 || c->closed || c->is_agent)
         return;
     client_room_forget(c);
-    c->room_bytes = conn_memory_bytes(c);
+    c->room_bytes = conn_room_bytes(c);
     room->bytes += c->room_bytes;
     if (!c->no_evict)
         list_push_back(&room->by_size[client_room_list(c->room_bytes)], &c->room_link);
@@ -140,7 +140,7 @@ static void close_one(struct shard *sh)
     conn_close(c);
 }
 
-void client_room_turn(struct shard *sh)
+void client_room_keep(struct shard *sh)
 {
     publish(sh);
     while (unlikely(must_close(sh))) {

@@ -1,15 +1,16 @@
 /*
  * maxmemory-clients: the room that all clients take, and who is closed when it is too much.
  *
- * What a connection takes (conn_memory_bytes) is counted again when bytes have come or gone, at the
- * end of a turn in which it has something to send, and every second. The connections stand in lists
- * by powers of two of it, so that one of the largest is found at once. Without the directive
- * nothing is counted.
+ * What a connection takes, with what it has announced (conn_room_bytes), is counted again when
+ * bytes have come or gone, at the end of a turn in which it has something to send, and every
+ * second. The connections stand in lists by powers of two of it, so that one of the largest is
+ * found at once. Without the directive nothing is counted.
  *
- * With several shards the limit is that of the node. At the end of a turn each shard publishes what
- * its clients take and how large the largest is. When the sum is beyond the limit, the shard that
- * has the largest closes it, and publishes again; the others wait, by their timer if nothing else
- * wakes them. So it does not matter on which shard a client is, and none is closed in excess.
+ * With several shards the limit is that of the node. When bytes have come, and at the end of a
+ * turn, each shard publishes what its clients take and how large the largest is. When the sum is
+ * beyond the limit, the shard that has the largest closes it, and publishes again; the others wait,
+ * by their timer if nothing else wakes them. So it does not matter on which shard a client is, and
+ * none is closed in excess.
  *
  * As by Redis, a client with NO-EVICT counts and is not closed.
  */
@@ -57,7 +58,7 @@ void client_room_count_all(struct shard *sh);
 /* It is closed: counted no more. */
 void client_room_forget(struct conn *c);
 
-/* The end of a turn, if there is a limit: closes who is too much. */
-void client_room_turn(struct shard *sh);
+/* If there is a limit: publishes, and closes who is too much. */
+void client_room_keep(struct shard *sh);
 
 #endif

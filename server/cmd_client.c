@@ -167,7 +167,7 @@ void client_line(const struct conn *c, const struct conn *self, uint64_t now_ms,
         (unsigned long long)pubsub_count(c, PUBSUB_SHARD),
         txn_active(c) ? (int)c->txn->cmds_count : -1, in.query, c->in.cap - c->in.len, in.args,
         c->txn == NULL ? 0 : c->txn->bytes, c->out.out.cap, c->out.out.cap, waiting, c->sending.len,
-        conn_memory_bytes(c), waiting != 0 && c->id != self->id ? "rw" : "r",
+        conn_room_bytes(c), waiting != 0 && c->id != self->id ? "rw" : "r",
         c->last_cmd == NULL ? "NULL" : c->last_cmd->name, (int)c->user->name_len,
         (const char *)c->user->name,
         tracking_of(c)->on ? (long long)tracking_of(c)->redirect : -1LL, c->out.proto));

@@ -254,7 +254,11 @@ static void on_data(struct reactor_sock *s, const uint8_t *ptr, size_t len)
     }
     if (!c->closed)
         pause_if_full(c);
-    count_room(c);
+    if (unlikely(c->sh->room.limit != 0)) {
+        /* At once: the next connection of this turn may ask who is there. */
+        client_room_count(c);
+        client_room_keep(c->sh);
+    }
 }
 
 void conn_resume(struct conn *c)
@@ -616,4 +620,11 @@ size_t conn_memory_bytes(const struct conn *c)
            c->cmd.argv_cap * sizeof(*c->cmd.argv) + forward_memory_bytes(c) + txn_memory_bytes(c) +
            unblock_memory_bytes(c) + migrate_memory_bytes(c) + pubsub_memory_bytes(c) +
            tracking_memory_bytes(c);
+}
+
+size_t conn_room_bytes(const struct conn *c)
+{
+    const size_t wanted = c->parser.in_bulk ? resp_wanted(&c->parser) : 0;
+
+    return conn_memory_bytes(c) + wanted - size_min(wanted, c->in.cap);
 }

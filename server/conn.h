@@ -211,7 +211,13 @@ void conn_give_up(struct conn *c);
 /* The log is safe up to `safe_lsn`: sends the replies that waited for it. */
 void conn_release(struct conn *c, uint64_t safe_lsn);
 
-/* Buffers, arguments, queue, names and all: for CLIENT LIST and maxmemory-clients. */
+/* Buffers, arguments, queue, names and all. */
 size_t conn_memory_bytes(const struct conn *c);
+
+/*
+ * The same with what it has announced, the argument under way, as if all of that were there: for
+ * CLIENT LIST and maxmemory-clients. Redis reserves it when it is announced, and so counts it.
+ */
+size_t conn_room_bytes(const struct conn *c);
 
 #endif

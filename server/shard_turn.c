@@ -246,7 +246,7 @@ void shard_turn(void *ctx)
     send_held(sh);
     send_replies(sh);
     if (unlikely(sh->room.limit != 0))
-        client_room_turn(sh);
+        client_room_keep(sh);
     if (unlikely(sh->group != NULL))
         group_shard_turn_end(sh->group);
     if (unlikely(sh->routes)) {

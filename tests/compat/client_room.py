@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""maxmemory-clients: input, queues, watched keys, subscriptions, prefixes and replies nobody reads
-count; the largest clients are closed first and no more of them than needed, wherever they are;
-NO-EVICT. What bounds prefixes without it.
+"""maxmemory-clients: input, there or announced, queues, watched keys, subscriptions, prefixes and
+replies nobody reads count; the largest clients are closed first and no more of them than needed,
+wherever they are; NO-EVICT. What bounds prefixes without it.
 
 usage: client_room.py SERVER
 """
@@ -156,6 +156,27 @@ def check_no_evict(node, c):
     wait_for('it is gone', lambda: 'kept' not in clients(c))
 
 
+def check_announced(node, c):
+    """What a client has announced counts before it is there. Whoever asks next, be it in the same
+    turn, does not find it any more, if both are on the same shard."""
+    set_limit(c, 1000000)
+    begin_of = b'*2\r\n$3\r\nGET\r\n$%d\r\n'
+    conn = named(node, 'within')
+    conn.sock.sendall(begin_of % 500000)
+    takes(c, 'within', 500000)
+    check('not reserved', int(clients(c)['within']['qbuf-free']) < 100000, True)
+    check('not in the sum', int(info(c)['mem_clients_normal']) < 500000, True)
+    conn.close()
+    for _ in range(50):
+        conn = named(node, 'beyond')
+        conn.sock.sendall(begin_of % 1000000)
+        if int(info(c)['shards']) == 1:
+            check('closed', 'beyond' in clients(c), False)
+        else:
+            wait_for('closed', lambda: 'beyond' not in clients(c))
+        conn.close()
+
+
 def check_percent(node, c):
     check('CONFIG SET', value(c, 'CONFIG', 'SET', 'maxmemory', '64mb'), b'OK')
     set_limit(c, '5%')
@@ -179,6 +200,7 @@ def run(node, *more):
     check_kinds(node, c)
     check_no_evict(node, c)
     check_order(node, c)
+    check_announced(node, c)
     check_percent(node, c)
     check_prefixes(node, c)
     node.process.terminate()
