@@ -410,6 +410,7 @@ int shard_open(const struct shard_options *o, struct shard **out, char *why, siz
 void shard_run(struct shard *sh)
 {
     check_set_shard((int)sh->id);
+    thread_prompt_self();
     shard_turn_start_timer(sh);
     ks_gather_reads(sh->ks);
     reactor_run(sh->reactor);

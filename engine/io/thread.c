@@ -8,13 +8,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "engine/base/check.h"
 #include "engine/base/clock.h"
+
+/* The shortest slice that the kernel gives. */
+#define PROMPT_SLICE_NS 100000u
 
 static void *thread_main(void *arg)
 {
@@ -65,12 +67,43 @@ int thread_pin_self(uint32_t cpu)
     return -pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
+/* The first version of what the kernel calls sched_attr; its header and libc's exclude each other.
+ */
+struct fair_attr {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime; /* Of the fair policies: the slice, ns; 0 is the kernel's own choice. */
+    uint64_t deadline;
+    uint64_t period;
+};
+
+/*
+ * Of a thread, on Linux. A slice is heeded since Linux 6.12, before that and outside of the fair
+ * policies it changes nothing. What cannot be had leaves the thread as it is.
+ */
+static void schedule_self(int32_t more_nice, uint64_t slice_ns)
+{
+    struct fair_attr attr = {.size = sizeof(attr)};
+
+    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) != 0)
+        return;
+    attr.nice += more_nice;
+    attr.runtime = slice_ns;
+    if (attr.policy == SCHED_OTHER || attr.policy == SCHED_BATCH)
+        (void)syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 void thread_lower_self(uint32_t steps)
 {
-    const id_t self = (id_t)syscall(SYS_gettid);
+    schedule_self((int32_t)steps, 0);
+}
 
-    /* Of a thread on Linux. What cannot be lowered runs as before. */
-    (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + (int)steps);
+void thread_prompt_self(void)
+{
+    schedule_self(0, PROMPT_SLICE_NS);
 }
 
 uint32_t thread_cpu_count(void)

@@ -44,6 +44,13 @@ MUST_USE int thread_pin_self(uint32_t cpu);
  */
 void thread_lower_self(uint32_t steps);
 
+/*
+ * The calling thread asks for short slices of CPU time: its share stays as it is, but when it wakes
+ * it gets a CPU sooner, before threads whose slices are longer (sched(7), since Linux 6.12).
+ * Threads that it starts are the same, thread_lower_self ends it.
+ */
+void thread_prompt_self(void);
+
 /* CPUs that this process may use; at least 1. */
 uint32_t thread_cpu_count(void);
 

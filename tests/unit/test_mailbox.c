@@ -264,6 +264,7 @@ static int nice_of_self(void)
 
 struct priorities {
     int before;
+    int prompt;
     int lowered;
 };
 
@@ -272,6 +273,8 @@ static void change_priority(void *arg)
     struct priorities *p = arg;
 
     p->before = nice_of_self();
+    thread_prompt_self();
+    p->prompt = nice_of_self();
     thread_lower_self(3);
     p->lowered = nice_of_self();
 }
@@ -285,6 +288,7 @@ static void a_thread_is_lowered_by_itself(void **state UNUSED)
     assert_int_equal(thread_start(&thread, "low", change_priority, &p), 0);
     thread_join(&thread);
     assert_int_equal(p.before, own);
+    assert_int_equal(p.prompt, own);
     assert_int_equal(p.lowered, own + 3 > 19 ? 19 : own + 3);
     assert_int_equal(nice_of_self(), own);
 }
