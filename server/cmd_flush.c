@@ -31,7 +31,9 @@ static void flush_generic(struct request *rq)
     if (!options_ok(rq))
         return;
     rq->sh->tracking->muted = true;
+    rq->sh->reclaims = true;
     const enum shard_flush result = shard_flush_all(rq->sh, rq->nested, why, sizeof(why));
+    rq->sh->reclaims = false;
     rq->sh->tracking->muted = false;
     if (result != SHARD_FLUSH_WAIT && !rq->nested)
         shard_flush_cancel(rq->sh);

@@ -93,6 +93,7 @@ static void run_queue(struct request *rq, const struct txn *txn)
 {
     struct conn *c = rq->conn;
     size_t before = rq->out->out.len;
+    uint64_t ended_ns = 0;
 
     txn_unwatch(c);
     reply_array(rq->out, txn->cmds_count);
@@ -105,7 +106,7 @@ static void run_queue(struct request *rq, const struct txn *txn)
         inner.argc = txn->cmds[i].argc;
         before = rq->out->out.len;
         if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner))
-            dispatch_run(&inner);
+            ended_ns = dispatch_queued(&inner, ended_ns);
         dispatch_silence(c, before);
     }
 }

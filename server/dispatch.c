@@ -389,7 +389,7 @@ static bool paused(struct conn *c, const struct cmd *cmd)
 
 /* --- running --- */
 
-void dispatch_run(struct request *rq)
+static void run_handler(struct request *rq)
 {
     struct cmd_stats *stats = &rq->sh->stats.cmd[rq->cmd->id];
     const uint32_t errors = rq->out->errors_count;
@@ -410,15 +410,17 @@ void dispatch_run(struct request *rq)
         monitor_ran(rq);
 }
 
-static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
+/* The first command of a turn began when the loop woke up; the others when the last ended. */
+static uint64_t began_ns(const struct shard *sh)
+{
+    return u64_max(sh->stats.last_ns, reactor_now_ns(sh->reactor));
+}
+
+static ALWAYS_INLINE void account(struct conn *c, const struct cmd *cmd, uint32_t argc,
+                                  const struct bytes *argv, uint64_t spent_ns)
 {
     struct shard *sh = c->sh;
-    const uint64_t now_ns = clock_mono_ns();
-    /* The first command of a turn began when the loop woke up; the others when the last ended. */
-    const uint64_t from_ns = u64_max(sh->stats.last_ns, reactor_now_ns(sh->reactor));
-    const uint64_t spent_ns = now_ns - u64_min(from_ns, now_ns);
 
-    sh->stats.last_ns = now_ns;
     sh->stats.cmd[cmd->id].ns += spent_ns;
     if (sh->cfg->latency_tracking)
         stats_latency(&sh->stats, cmd->id, spent_ns);
@@ -426,7 +428,17 @@ static void account(struct conn *c, const struct cmd *cmd, const struct resp_cmd
                  spent_ns / 1000000, sh->cfg->latency_monitor_threshold);
     if (unlikely((int64_t)(spent_ns / 1000) >= sh->cfg->slowlog_log_slower_than) &&
         (cmd->flags & CMD_SKIP_SLOWLOG) == 0)
-        slowlog_add(c, rc, spent_ns / 1000);
+        slowlog_add(c, cmd, argc, argv, spent_ns / 1000);
+}
+
+uint64_t dispatch_queued(struct request *rq, uint64_t from_ns)
+{
+    const uint64_t from = from_ns != 0 ? from_ns : began_ns(rq->sh);
+
+    run_handler(rq);
+    const uint64_t now_ns = clock_mono_ns();
+    account(rq->conn, rq->cmd, rq->argc, rq->argv, now_ns - u64_min(from, now_ns));
+    return now_ns;
 }
 
 void dispatch_silence(struct conn *c, size_t before)
@@ -467,7 +479,7 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     c->last_cmd = cmd;
     sh->current = c;
     mut_begin(sh->mut, rq.now_ms);
-    dispatch_run(&rq);
+    run_handler(&rq);
     (void)mut_end(sh->mut);
     sh->current = around;
     if (rq.parked)
@@ -485,7 +497,10 @@ static bool run(struct conn *c, const struct dispatch_plan *plan, const struct r
     }
     if (unlikely(tracking_follows(sh->tracking)))
         tracking_follow(c);
-    account(c, cmd, rc);
+    const uint64_t now_ns = clock_mono_ns();
+    const uint64_t from_ns = began_ns(sh);
+    sh->stats.last_ns = now_ns;
+    account(c, cmd, rc->argc, rc->argv, now_ns - u64_min(from_ns, now_ns));
     return true;
 }
 

@@ -64,9 +64,10 @@ void dispatch_prefetch(struct conn *c, const struct resp_cmd *rc);
 
 /*
  * Runs a queued command of a transaction: everything is resident, checks are done. The request's
- * connection, out and now_ms are set.
+ * connection, out and now_ms are set. Returns when it ended, which is `from_ns` of the next; 0: it
+ * is the first. For statistics and the slow log, which have each of them, as in Redis.
  */
-void dispatch_run(struct request *rq);
+uint64_t dispatch_queued(struct request *rq, uint64_t from_ns);
 
 /* CLIENT REPLY OFF and SKIP: takes back what was replied since the output was `before` long. */
 void dispatch_silence(struct conn *c, size_t before);

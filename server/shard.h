@@ -179,8 +179,9 @@ struct shard {
     uint64_t pause_until_ms; /* CLIENT PAUSE; monotonic, 0: none. */
     struct mail unpaused;    /* It has ended (shard_expire_soon); `fn` is NULL unless posted. */
     bool pause_all;          /* All commands, not writes only. */
+    uint64_t expired_reads;  /* Those of the keyspace that were looked after. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
-    bool reclaims;           /* What changes had expired. */
+    bool reclaims;           /* What changes had expired, or goes with all others. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */
     bool cluster;            /* It is a node of a cluster: clustering-policy oss (cluster.h). */
     bool unblocking;         /* unblock_serve is on the stack. */

@@ -231,6 +231,8 @@ void shard_turn(void *ctx)
     struct shard *sh = ctx;
 
     retry_all(sh);
+    if (unlikely(ks_metrics(sh->ks)->expired_reads != sh->expired_reads))
+        shard_expire_read(sh);
     if (unlikely(sh->routes))
         forward_send_staged(sh);
     if (unlikely(sh->group != NULL))
@@ -326,16 +328,22 @@ static void look_after_log(struct shard *sh)
         (void)oplog_trim(sh->log, u64_min(sh->persisted_lsn, needed));
 }
 
+static bool may_reclaim(const struct shard *sh)
+{
+    return !oplog_fenced(sh->log, NULL) && !shard_paused(sh);
+}
+
 static bool may_expire(const struct shard *sh)
 {
-    return !oplog_fenced(sh->log, NULL) && !sh->no_active_expire && !shard_paused(sh);
+    return may_reclaim(sh) && !sh->no_active_expire;
 }
 
 /* What was read may have been found expired: it is gone now, as with Redis. */
 void shard_expire_read(struct shard *sh)
 {
-    if (may_expire(sh))
+    if (may_reclaim(sh))
         (void)ks_expire_some(sh->ks, shard_now_ms(sh), EXPIRE_READ_KEYS_MAX, reclaim, sh);
+    sh->expired_reads = ks_metrics(sh->ks)->expired_reads;
 }
 
 static void on_unpaused(struct mail *mail)

@@ -63,20 +63,20 @@ static void resize(struct slowlog *log, uint64_t cap)
 }
 
 /* Copies the arguments, cut and without passwords, into one block. */
-static void copy_args(struct slowlog_entry *e, const struct cmd *cmd, const struct resp_cmd *rc)
+static void copy_args(struct slowlog_entry *e, const struct cmd *cmd, uint32_t argc,
+                      const struct bytes *argv)
 {
     char note[64];
 
-    e->argc = rc->argc < SLOWLOG_ARGS_MAX ? rc->argc : SLOWLOG_ARGS_MAX;
+    e->argc = argc < SLOWLOG_ARGS_MAX ? argc : SLOWLOG_ARGS_MAX;
     uint8_t *p = e->text = mem_alloc((size_t)e->argc * (SLOWLOG_ARG_BYTES_MAX + sizeof(note)));
     for (uint32_t i = 0; i < e->argc; i++) {
-        const struct bytes arg =
-            redact_arg(cmd, rc->argc, rc->argv, i) ? BYTES_LIT(REDACTED) : rc->argv[i];
+        const struct bytes arg = redact_arg(cmd, argc, argv, i) ? BYTES_LIT(REDACTED) : argv[i];
         size_t len = size_min(arg.len, SLOWLOG_ARG_BYTES_MAX);
         e->argv[i].ptr = p;
-        if (i == SLOWLOG_ARGS_MAX - 1 && rc->argc > SLOWLOG_ARGS_MAX) {
+        if (i == SLOWLOG_ARGS_MAX - 1 && argc > SLOWLOG_ARGS_MAX) {
             len = (size_t)snprintf(note, sizeof(note), "... (%u more arguments)",
-                                   rc->argc - SLOWLOG_ARGS_MAX + 1);
+                                   argc - SLOWLOG_ARGS_MAX + 1);
             memcpy(p, note, len);
         } else if (arg.len > SLOWLOG_ARG_BYTES_MAX) {
             memcpy(p, arg.ptr, len);
@@ -92,7 +92,8 @@ static void copy_args(struct slowlog_entry *e, const struct cmd *cmd, const stru
     }
 }
 
-void slowlog_add(struct conn *c, const struct resp_cmd *rc, uint64_t spent_us)
+void slowlog_add(struct conn *c, const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
+                 uint64_t spent_us)
 {
     struct slowlog *log = c->sh->slowlog;
     const struct config *cfg = c->sh->cfg;
@@ -109,7 +110,7 @@ void slowlog_add(struct conn *c, const struct resp_cmd *rc, uint64_t spent_us)
         .id = atomic_fetch_add_explicit(&c->sh->node->next_slow_id, 1, memory_order_relaxed),
         .at_s = reactor_wall_ms(c->sh->reactor) / 1000,
         .spent_us = spent_us};
-    copy_args(e, c->last_cmd, rc);
+    copy_args(e, cmd, argc, argv);
     (void)snprintf(e->addr, sizeof(e->addr), "%s", c->addr);
     (void)snprintf(e->name, sizeof(e->name), "%s", c->name == NULL ? "" : c->name);
 }

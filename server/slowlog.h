@@ -11,8 +11,8 @@
 
 #include "engine/base/bytes.h"
 
+struct cmd;
 struct conn;
-struct resp_cmd;
 struct slowlog;
 
 #define SLOWLOG_ARGS_MAX      32
@@ -32,8 +32,9 @@ struct slowlog_entry {
 struct slowlog *slowlog_create(void);
 void slowlog_destroy(struct slowlog *log);
 
-/* Notes a command of the connection. */
-void slowlog_add(struct conn *c, const struct resp_cmd *rc, uint64_t spent_us);
+/* Notes a command of the connection, which may have been one of its EXEC. */
+void slowlog_add(struct conn *c, const struct cmd *cmd, uint32_t argc, const struct bytes *argv,
+                 uint64_t spent_us);
 
 uint64_t slowlog_count(const struct slowlog *log);
 /* `index` 0: the newest. */

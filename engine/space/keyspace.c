@@ -204,6 +204,7 @@ static enum ks_where look_up(struct keyspace *ks, const struct ks_key *key, uint
         if (at_ms != 0 && at_ms <= now_ms) {
             if (out_expired != NULL)
                 *out_expired = true;
+            ks->metrics.expired_reads++;
             return KS_ABSENT;
         }
     }

@@ -71,6 +71,7 @@ struct ks_options {
 /* clang-format off */
 #define KS_METRICS(X)                                                                            \
     X(hot_reads,        METRIC_COUNTER, "Keys that a command found in DRAM.")                     \
+    X(expired_reads,    METRIC_COUNTER, "Keys that were found expired, and not reclaimed yet.")   \
     X(cold_reads,       METRIC_COUNTER, "Keys or elements that had to be read from flash.")       \
     X(row_reads,        METRIC_COUNTER, "Rows read from flash for commands.")                     \
     X(row_read_misses,  METRIC_COUNTER, "Of these, rows that were not there.")                    \
