@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "engine/base/err.h"
 #include "engine/base/log.h"
 
 #include "engine/space/demote.h"
@@ -15,12 +16,14 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/encoding.h"
 #include "server/glob.h"
 #include "server/handlers.h"
 #include "server/node.h"
 #include "server/request.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/valuesum.h"
 
 /* DEBUG SLEEP stops everything, hence not for ever. */
 #define SLEEP_SECONDS_MAX 3600.0
@@ -114,6 +117,62 @@ static void debug_reload(struct request *rq)
     reply_ok(rq->out);
 }
 
+/* The shard's keys as the store has them, after all has been written back. */
+static void debug_digest(struct request *rq)
+{
+    char text[VALUESUM_TEXT_BYTES];
+
+    if (rq->nested || rq->sh->node->shards_count > 1) {
+        reply_error(rq->out, rq->nested
+                                 ? "ERR DEBUG DIGEST is not possible within MULTI"
+                                 : "ERR DEBUG DIGEST is of one shard, and this node has several");
+        return;
+    }
+    if (!save_flush_here(rq))
+        return;
+    const int err = valuesum_all(rq, text);
+    if (err != 0)
+        reply_error(rq->out, "ERR the store could not be read: %s", err_str(err));
+    else
+        reply_status(rq->out, text);
+}
+
+/* True: all values are there; else it waits for some. */
+static bool all_resident(struct request *rq)
+{
+    int waiting = 0;
+
+    for (uint32_t i = 2; i < rq->argc && !rq->nested; i++) {
+        const struct ks_key key = req_key(rq, i);
+        const int n = ks_need_whole(rq->ks, &key, &rq->conn->wait);
+        if (n > 0)
+            waiting += n;
+    }
+    rq->parked = waiting != 0;
+    return waiting == 0;
+}
+
+/* DIGEST-VALUE key [key ...]: of each value. */
+static void debug_digest_value(struct request *rq)
+{
+    char text[VALUESUM_TEXT_BYTES];
+
+    if (!all_resident(rq))
+        return;
+    reply_array(rq->out, rq->argc - 2);
+    for (uint32_t i = 2; i < rq->argc; i++) {
+        const struct ks_key key = req_key(rq, i);
+        const struct obj *obj = ks_peek(rq->ks, &key, rq->now_ms);
+        const bool whole =
+            obj != NULL && ((obj->h.flags & BLK_COLL) == 0 || obj_coll(obj)->complete);
+        valuesum_none(text);
+        if (obj != NULL && (!whole || valuesum_of(rq, obj, text) != 0))
+            reply_error(rq->out, "ERR the value does not fit into memory");
+        else
+            reply_status(rq->out, text);
+    }
+}
+
 static void debug_object(struct request *rq)
 {
     const struct ks_key key = req_key(rq, 2);
@@ -129,11 +188,15 @@ static void debug_object(struct request *rq)
         return;
     }
     const struct coll *coll = (obj->h.flags & BLK_COLL) != 0 ? obj_coll(obj) : NULL;
+    const char *encoding = encoding_of(rq, &key, obj);
     char text[256];
+    if (encoding == NULL)
+        return;
     (void)snprintf(text, sizeof(text),
-                   "Value at:%p refcount:1 tier:dram dirty:%d row_bytes:%u heat:%u elements:%llu "
-                   "complete:%d",
-                   (void *)obj, obj->h.dirty != 0, obj->h.row_len, (unsigned)obj->heat,
+                   "Value at:%p refcount:%d encoding:%s tier:dram dirty:%d row_bytes:%u heat:%u "
+                   "elements:%llu complete:%d",
+                   (void *)obj, encoding_is_shared(rq, obj) ? INT32_MAX : 1, encoding,
+                   obj->h.dirty != 0, obj->h.row_len, (unsigned)obj->heat,
                    (unsigned long long)(coll == NULL ? 0 : coll->count),
                    coll == NULL || coll->complete);
     reply_status(rq->out, text);
@@ -240,6 +303,10 @@ static void debug_help(struct request *rq)
         "COLD <0|1>",
         "    Setting it to 1 moves all that is not in use to flash, at once and from then",
         "    on, however much memory there is: for tests. Needs a maxmemory.",
+        "DIGEST",
+        "    Output a hex signature representing the current content of the keyspace.",
+        "DIGEST-VALUE <key> [<key> ...]",
+        "    Output a hex signature of the values of all the specified keys.",
         "DIVERGE <key> <value>",
         "    Give a key of a replication group another value on this member alone, which",
         "    must never happen: for tests of REPLGROUP DIGEST.",
@@ -252,6 +319,8 @@ static void debug_help(struct request *rq)
         "    As RELOAD.",
         "OBJECT <key>",
         "    Show low level info about `key` and associated value.",
+        "PAUSE-CRON <0|1>",
+        "    Accepted: what a timer does here no client has to see.",
         "PROTOCOL <type>",
         "    Reply with a test value of the specified type. <type> can be: string,",
         "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
@@ -285,6 +354,8 @@ void cmd_debug(struct request *rq)
         {"cold", 3, debug_cold},
         {"protocol", 3, debug_protocol},
         {"object", 3, debug_object},
+        {"digest", 2, debug_digest},
+        {"digest-value", 0, debug_digest_value},
         {"diverge", 4, debug_diverge},
         {"reload", 0, debug_reload},
         {"loadaof", 2, debug_reload},
@@ -295,6 +366,8 @@ void cmd_debug(struct request *rq)
         {"quicklist-packed-threshold", 3, debug_ok},
         {"set-disable-deny-scripts", 3, debug_ok},
         {"replybuffer", 4, debug_ok},
+        /* Ours does nothing that a client has to see. */
+        {"pause-cron", 3, debug_ok},
     };
 
     if (!allowed(rq)) {

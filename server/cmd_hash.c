@@ -6,6 +6,7 @@
 #include "server/collpick.h"
 #include "server/collscan.h"
 #include "server/draw.h"
+#include "server/encoding.h"
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
@@ -288,9 +289,11 @@ void cmd_hdel(struct request *rq)
     if (!hash_find(rq, &key, &hash))
         return;
     for (uint32_t i = 2; i < rq->argc && hash != NULL; i++) {
-        if (coll_find(hash, rq->argv[i]) == NULL)
+        const struct elem *elem = coll_find(hash, rq->argv[i]);
+        if (elem == NULL)
             continue;
         removed++;
+        encoding_keep(rq, hash, elem);
         if (!mut_elem_del(rq->mut, hash, rq->argv[i]))
             hash = NULL;
     }

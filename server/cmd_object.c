@@ -1,9 +1,5 @@
 /*
  * OBJECT: what a key's value looks like inside, in Redis's terms. None of it counts as a use.
- *
- * ENCODING is what Redis would have after loading the value: derived from its content and the
- * thresholds of the configuration. Redis keeps an encoding once it has grown into it; we do so of
- * strings, as long as they are in DRAM.
  */
 #include <stdbool.h>
 
@@ -12,15 +8,11 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/encoding.h"
 #include "server/eviction.h"
 #include "server/handlers.h"
 #include "server/request.h"
 #include "server/shard.h"
-
-/* Longest string that Redis stores beside its header. */
-#define EMBSTR_BYTES_MAX 44
-/* Longest text of an int64. */
-#define INT_BYTES_MAX 20
 
 /* NULL: replied that there is no such key. */
 static struct obj *find(struct request *rq, struct ks_key *key)
@@ -33,94 +25,14 @@ static struct obj *find(struct request *rq, struct ks_key *key)
     return obj;
 }
 
-static const char *string_encoding(const struct request *rq, const struct obj *obj)
-{
-    char text[REQ_TEXT_BYTES];
-    int64_t number;
-    const struct bytes value = req_string(rq, obj, text);
-
-    if ((obj->h.flags & BLK_RAW) != 0)
-        return "raw";
-    if ((obj->h.flags & BLK_TEXT) == 0 && value.len <= INT_BYTES_MAX &&
-        num_parse_i64(value, &number))
-        return "int";
-    return value.len <= EMBSTR_BYTES_MAX ? "embstr" : "raw";
-}
-
-/* Whether all elements are as the short encoding has them: short, or (a set's) integers. */
-static bool all_short(const struct coll *coll, uint64_t bytes_max)
-{
-    struct coll_iter it;
-    const struct elem *e;
-    struct row_view view;
-    char text[REQ_TEXT_BYTES];
-    int64_t number;
-
-    coll_iter_init(coll, &it);
-    while ((e = coll_iter_next(&it)) != NULL) {
-        if (coll->type == VT_SET) {
-            if (!num_parse_i64(elem_sub(e), &number))
-                return false;
-            continue;
-        }
-        if (e->h.name_len > bytes_max)
-            return false;
-        if (coll->type == VT_HASH &&
-            (row_view(elem_row(e), 0, &view) != 0 || row_text(&view, text).len > bytes_max))
-            return false;
-    }
-    return true;
-}
-
-struct short_form {
-    const char *name;
-    const char *other;
-    uint64_t count_max;
-    uint64_t bytes_max;
-};
-
-static struct short_form form_of(const struct config *cfg, uint8_t type)
-{
-    switch (type) {
-    case VT_HASH:
-        return (struct short_form){"listpack", "hashtable",
-                                   (uint64_t)cfg->hash_max_listpack_entries,
-                                   (uint64_t)cfg->hash_max_listpack_value};
-    case VT_SET:
-        return (struct short_form){"intset", "hashtable", (uint64_t)cfg->set_max_intset_entries, 0};
-    default:
-        return (struct short_form){"listpack", "skiplist", (uint64_t)cfg->zset_max_listpack_entries,
-                                   (uint64_t)cfg->zset_max_listpack_value};
-    }
-}
-
 void cmd_object_encoding(struct request *rq)
 {
     struct ks_key key;
-    struct obj *obj = find(rq, &key);
+    const struct obj *obj = find(rq, &key);
+    const char *name = obj == NULL ? NULL : encoding_of(rq, &key, obj);
 
-    if (obj == NULL)
-        return;
-    if ((obj->h.flags & BLK_COLL) == 0) {
-        reply_bulk_cstr(rq->out, string_encoding(rq, obj));
-        return;
-    }
-    const struct coll *coll = obj_coll(obj);
-    if (coll->type == VT_LIST || coll->type == VT_STRING) {
-        reply_bulk_cstr(rq->out, coll->type == VT_LIST ? "quicklist" : "raw");
-        return;
-    }
-    const struct short_form form = form_of(rq->sh->cfg, coll->type);
-    if (coll->count > form.count_max) {
-        reply_bulk_cstr(rq->out, form.other);
-        return;
-    }
-    /* Few elements: all of them are looked at. */
-    if (!rq->nested && ks_need_whole(rq->ks, &key, &rq->conn->wait) > 0) {
-        rq->parked = true;
-        return;
-    }
-    reply_bulk_cstr(rq->out, all_short(coll, form.bytes_max) ? form.name : form.other);
+    if (name != NULL)
+        reply_bulk_cstr(rq->out, name);
 }
 
 void cmd_object_freq(struct request *rq)
@@ -164,9 +76,10 @@ void cmd_object_idletime(struct request *rq)
 void cmd_object_refcount(struct request *rq)
 {
     struct ks_key key;
+    const struct obj *obj = find(rq, &key);
 
-    if (find(rq, &key) != NULL)
-        reply_u64(rq->out, 1);
+    if (obj != NULL)
+        reply_u64(rq->out, encoding_is_shared(rq, obj) ? INT32_MAX : 1);
 }
 
 void cmd_object_help(struct request *rq)

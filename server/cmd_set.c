@@ -8,6 +8,7 @@
 #include "server/collpick.h"
 #include "server/collscan.h"
 #include "server/draw.h"
+#include "server/encoding.h"
 #include "server/handlers.h"
 #include "server/popahead.h"
 #include "server/request.h"
@@ -336,9 +337,11 @@ void cmd_srem(struct request *rq)
     if (!set_find(rq, &key, &set))
         return;
     for (uint32_t i = 2; i < rq->argc && set != NULL; i++) {
-        if (coll_find(set, rq->argv[i]) == NULL)
+        const struct elem *elem = coll_find(set, rq->argv[i]);
+        if (elem == NULL)
             continue;
         removed++;
+        encoding_keep(rq, set, elem);
         if (!mut_elem_del(rq->mut, set, rq->argv[i]))
             set = NULL;
     }
@@ -358,8 +361,10 @@ void cmd_smove(struct request *rq)
     }
     if (!set_find(rq, &from, &source) || !set_find(rq, &to, &target))
         return;
-    const bool found = coll_find(source, member) != NULL;
+    const struct elem *elem = coll_find(source, member);
+    const bool found = elem != NULL;
     if (found && source != target) {
+        encoding_keep(rq, source, elem);
         (void)mut_elem_del(rq->mut, source, member);
         if (target == NULL)
             target = mut_coll(rq->mut, &to, VT_SET);

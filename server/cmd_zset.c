@@ -12,6 +12,7 @@
 #include "server/collscan.h"
 #include "server/config.h"
 #include "server/draw.h"
+#include "server/encoding.h"
 #include "server/handlers.h"
 #include "server/req_range.h"
 #include "server/shard.h"
@@ -376,9 +377,11 @@ void cmd_zrem(struct request *rq)
     if (!ok)
         return;
     for (uint32_t i = 2; i < rq->argc && coll != NULL; i++) {
-        if (coll_find(coll, rq->argv[i]) == NULL)
+        const struct elem *elem = coll_find(coll, rq->argv[i]);
+        if (elem == NULL)
             continue;
         deleted++;
+        encoding_keep(rq, coll, elem);
         if (!mut_elem_del(rq->mut, coll, rq->argv[i]))
             coll = NULL;
     }

@@ -34,6 +34,11 @@ static bool expiring_only(int64_t policy)
            policy == POLICY_VOLATILE_RANDOM || policy == POLICY_VOLATILE_TTL;
 }
 
+bool evict_is_by_use(const struct config *cfg)
+{
+    return by_use(cfg->maxmemory_policy);
+}
+
 bool evict_is_lfu(const struct config *cfg)
 {
     return cfg->maxmemory_policy == POLICY_ALLKEYS_LFU ||

@@ -47,7 +47,8 @@ bool evict_possible(const struct shard *sh);
 uint64_t evict_current_ms(const struct shard *sh);
 uint64_t evict_total_ms(const struct shard *sh);
 
-/* Uses are counted as frequencies. */
+/* Whether victims are chosen by their use; and whether uses are counted as frequencies. */
+bool evict_is_by_use(const struct config *cfg);
 bool evict_is_lfu(const struct config *cfg);
 
 #endif

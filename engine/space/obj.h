@@ -42,7 +42,7 @@ enum blk_flag {
     BLK_STORED = 1 << 2,    /* The store may hold some version of this row. */
     BLK_TTL = 1 << 3,       /* obj: has an expiry. */
     BLK_UNKNOWN = 1 << 4,   /* elem, dead: stands for a row that was read and is not there. */
-    BLK_RAW = 1 << 4,       /* obj, a string: changed in place, as OBJECT ENCODING tells. */
+    BLK_RAW = 1 << 4,       /* obj: changed in place, or large once, as OBJECT ENCODING tells. */
     BLK_TOUCHED = 1 << 5,   /* elem: used since the shedding hand passed. */
     BLK_TEXT = 1 << 5,      /* obj, a string: not kept as an integer, likewise. */
     BLK_PROBATION = 1 << 6, /* obj: loaded by a read, not yet admitted. */
@@ -50,7 +50,7 @@ enum blk_flag {
     BLK_NOTED = 1 << 7      /* elem: the index row of the score that the store has is to go. */
 };
 
-/* What a string's last change made of it; gone with the next one, and when the key leaves DRAM. */
+/* What the last changes made of a value; gone with the next one, and when the key leaves DRAM. */
 #define BLK_FORMS ((uint8_t)(BLK_RAW | BLK_TEXT))
 
 #define OBJ_HEAT_MAX 3

@@ -44,7 +44,8 @@ CONFIG_OURS = {'accept-loss', 'clustering-policy', 'group-bind', 'group-nickname
                'replication-oom-threshold-percent', 'shards', 'store-block-cache',
                'store-direct-reads', 'store-memtable-bytes'}
 # Values that are not the same at first.
-CONFIG_VALUES = {'appendonly': 'the op log', 'dir': '', 'unixsocket': '', 'shutdown-timeout': ''}
+CONFIG_VALUES = {'appendonly': 'the op log', 'dir': '', 'unixsocket': '', 'shutdown-timeout': '',
+                 'databases': 'there is one'}
 
 REPLIES = '''
 HELLO 4;HELLO x;HELLO 3 AUTH;HELLO 2 BAD;HELLO 2 AUTH nosuch x;AUTH x;AUTH a b;AUTH a b c;MEMORY

@@ -362,10 +362,10 @@ static void what_has_no_effect_is_said_once(void **state)
     struct buf out;
 
     buf_init(&out, 1u << 16);
-    expect_str(load(f, "databases 16\nappendonly yes\nsave \"\"\nhz 10\nport 1\n"), "");
+    expect_str(load(f, "databases 1\nappendonly yes\nsave \"\"\nhz 10\nport 1\n"), "");
     config_notices(f->cfg, on_notice, &out);
     expect_u64(out.len, 0);
-    expect_str(load(f, "databases 4\nappendonly no\n"), "");
+    expect_str(load(f, "databases 16\nappendonly no\n"), "");
     config_notices(f->cfg, on_notice, &out);
     expect_bytes(buf_bytes(&out),
                  BYTES_LIT("directive has no effect here name=databases why=there is database 0 "
