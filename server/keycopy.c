@@ -127,7 +127,7 @@ bool keycopy(struct request *rq, const struct ks_key *from, const struct ks_key 
         copy_list(rq, coll, copy);
     else
         copy_elems(rq, coll, copy);
-    copy->obj->h.flags |= obj->h.flags & BLK_RAW;
+    copy->obj->h.flags |= coll->obj->h.flags & BLK_RAW;
     if (expire_at_ms != 0)
         mut_expire(rq->mut, to, expire_at_ms);
     return true;
