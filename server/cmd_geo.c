@@ -1,5 +1,6 @@
 /* Geo: single positions. They are scores of sorted sets (geohash.h). */
 #include <inttypes.h>
+#include <math.h>
 
 #include "engine/base/mem.h"
 
@@ -7,6 +8,10 @@
 #include "server/geohash.h"
 #include "server/handlers.h"
 #include "server/zset.h"
+
+/* Of a unit, in replies. */
+#define DISTANCE_PARTS 10000LL
+#define DISTANCE_MAX   1e12
 
 /* --- arguments --- */
 
@@ -45,9 +50,13 @@ bool geo_unit_arg(struct request *rq, uint32_t at, double *out)
     return false;
 }
 
+/* As Redis rounds: the ten-thousandths are a double first, and half a one goes to the even side. */
 void geo_reply_distance(struct request *rq, double distance)
 {
-    reply_bulk_printf(rq->out, "%.4f", distance);
+    /* Half of the equator in feet, and then some: no overflow. */
+    const long long parts = llrint(fmin(distance, DISTANCE_MAX) * DISTANCE_PARTS);
+
+    reply_bulk_printf(rq->out, "%lld.%04lld", parts / DISTANCE_PARTS, parts % DISTANCE_PARTS);
 }
 
 void geo_reply_point(struct request *rq, struct geo_point at)
