@@ -13,6 +13,8 @@ Before they are compared, replies pass the normalisation that the generator name
     TIMES     a number that depends on now is "some"
     EXPIRES   as they are; what expires within a millisecond is gone before the next command
     BATCH     a transaction in one pipeline, or commands that belong together, reply by reply
+    TRAVEL    DUMP of a key and RESTORE of what it gave: the payloads may differ, but for their
+              version; what is restored must be what was dumped, and the same on both
 
 A command that removes at random (SPOP) is followed by what makes both servers equal again.
 
@@ -43,7 +45,7 @@ import gen_types
 import gen_zset_list
 
 EXACT, UNORDERED, PAIRS, MEMBERS, SCAN = 'exact', 'unordered', 'pairs', 'members', 'scan'
-TIMES, EXPIRES, BATCH = 'times', 'expires', 'batch'
+TIMES, EXPIRES, BATCH, TRAVEL = 'times', 'expires', 'batch', 'travel'
 EXPIRES_SECONDS = 0.004
 FAR_TIMES = {str(t * unit).encode() for t in gen_keys.FAR for unit in (1, 1000)}
 SKIP = 77
@@ -396,7 +398,7 @@ GENERATORS.update(gen_keys.generators(Cmd, draw_of(('txn',))))
 GENERATORS['odd'] = lambda g: gen_odd.gen_odd(g, draw_of(('txn', 'odd')))
 WEIGHTS = {'string': 3, 'hash': 8, 'set': 8, 'zset': 8, 'list': 8, 'long': 4, 'bits': 4, 'key': 1,
            'geo': 6, 'hll': 4, 'lcs': 2, 'dump': 2, 'sort': 5, 'ttl': 5, 'names': 3, 'odd': 8,
-           'txn': 2}
+           'txn': 2, 'travel': 4}
 FAMILIES = ['string', 'hash', 'set', 'zset', 'list', 'long']
 
 
@@ -497,8 +499,30 @@ def run_batch(conn, cmd):
     return out
 
 
+def travel(a, b, cmd):
+    """None, or what differs. The words of RESTORE say which server's payload it gets."""
+    dump_args, restore_args = [one.args for one in cmd.batch]
+    dumps = [conn.call(*dump_args) for conn in (a, b)]
+    if not all(kind == '$' and payload for kind, payload in dumps):
+        return None if dumps[0] == dumps[1] else dumps
+    if len({payload[-10:-8] for _, payload in dumps}) != 1:
+        return ('versions of payloads', dumps)
+    given = {gen_types.OWN_DUMP: dumps, gen_types.OTHER_DUMP: dumps[::-1]}
+    replies, values = [], []
+    for i, conn in enumerate((a, b)):
+        words = [given[w][i][1] if w in given else w for w in restore_args]
+        replies.append(conn.call(*words))
+        values.append([shown(conn, key)[::2] for key in (dump_args[1], restore_args[1])])
+        if replies[i] == ('+', b'OK') and values[i][0] != values[i][1]:
+            return ('restored is not what was dumped', values[i])
+    return None if replies[0] == replies[1] and values[0] == values[1] else (
+        (replies[0], values[0]), (replies[1], values[1]))
+
+
 def step(a, b, cmd):
     """Runs one command on both; None if they agree, else what differs."""
+    if cmd.how == TRAVEL:
+        return travel(a, b, cmd)
     if cmd.how == BATCH:
         ra, rb = run_batch(a, cmd), run_batch(b, cmd)
         return next(((x, y) for x, y in zip(ra, rb) if x != y), None)
@@ -561,18 +585,21 @@ def step_pipeline(a, b, cmds):
     return found
 
 
+def shown(conn, name):
+    """(type, whether it lives for ever, value) of a key, comparable."""
+    kind = conn.call('TYPE', name)[1]
+    ttl = conn.call('PTTL', name)[1]
+    how = {b'string': (EXACT, ['GET', name]), b'hash': (PAIRS, ['HGETALL', name]),
+           b'set': (UNORDERED, ['SMEMBERS', name]),
+           b'zset': (EXACT, ['ZRANGE', name, 0, -1, 'WITHSCORES']),
+           b'list': (EXACT, ['LRANGE', name, 0, -1]),
+           b'none': (EXACT, ['EXISTS', name])}[kind]
+    return (kind, ttl == b'-1', normalise(conn.call(*how[1]), how[0]))
+
+
 def dump(conn):
     """All data, comparable."""
-    out = {}
-    for name in sorted(flat(conn.call('KEYS', '*'))):
-        kind = conn.call('TYPE', name)[1]
-        ttl = conn.call('PTTL', name)[1]
-        how = {b'string': (EXACT, ['GET', name]), b'hash': (PAIRS, ['HGETALL', name]),
-               b'set': (UNORDERED, ['SMEMBERS', name]),
-               b'zset': (EXACT, ['ZRANGE', name, 0, -1, 'WITHSCORES']),
-               b'list': (EXACT, ['LRANGE', name, 0, -1])}[kind]
-        out[name] = (kind, ttl == b'-1', normalise(conn.call(*how[1]), how[0]))
-    return out
+    return {name: shown(conn, name) for name in sorted(flat(conn.call('KEYS', '*')))}
 
 
 def set_maxmemory(conn, part):

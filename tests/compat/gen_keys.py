@@ -125,7 +125,7 @@ def gen_names(g, Cmd):
 
 
 # What does not go into a transaction: it is compared with what was before it.
-ALONE = ('scan', 'members', 'expires', 'times')
+ALONE = ('scan', 'members', 'expires', 'times', 'travel')
 BAD = [['NOSUCH', 'a'], ['GET'], ['MULTI'], ['WATCH', 'a'], ['EXEC', 'x'], ['SET', 'a'],
        ['RESET', 'x'], ['SADD', 'a'], ['OBJECT', 'NOSUCH', 'a']]
 

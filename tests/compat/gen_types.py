@@ -1,4 +1,4 @@
-"""Generators of diff_cmds.py for geo, HyperLogLog, LCS, RESTORE and SORT."""
+"""Generators of diff_cmds.py for geo, HyperLogLog, LCS, DUMP, RESTORE and SORT."""
 
 import struct
 
@@ -221,6 +221,26 @@ def gen_dump(g, Cmd):
     return Cmd(['RESTORE', key, ttl, body] + sum(words, []))
 
 
+# Words that stand for what DUMP gave: the server itself, or the other one.
+OWN_DUMP, OTHER_DUMP = '<own dump>', '<other dump>'
+
+
+def gen_travel(g, Cmd):
+    """Only between keys of which the same is asked: for bytes of HyperLogLogs, ranges by member,
+    places on the earth and distances see the other generators."""
+    d, r = Draw(g), g.rng
+    families = d.one(*[('string', 'hash', 'set', 'zset', 'list', 'long')] * 3, ('hll',), ('geo',),
+                     ('lcs',), ('sortlist',), ('sortset',), ('lex',))
+    key, to = ['%s:%d%s' % (d.one(*families), r.randrange(g.KEYS), g.tag) for _ in range(2)]
+    words = [d.maybe(0.8, g.case('REPLACE')), d.maybe(0.05, 'IDLETIME', '100'),
+             d.maybe(0.05, 'ABSTTL')]
+    r.shuffle(words)
+    ttl = d.one('0', '0', '0', '0', '99999999999999' if ['ABSTTL'] in words else '100000000')
+    return Cmd(['DUMP', key], 'travel', batch=[
+        Cmd(['DUMP', key], 'travel'),
+        Cmd(['RESTORE', to, ttl, d.one(OWN_DUMP, OTHER_DUMP)] + sum(words, []), 'travel')])
+
+
 def gen_sort(g, Cmd):
     d, r = Draw(g), g.rng
     number = lambda: str(r.randrange(-5, 25)) if r.random() < 0.98 else d.one('a', 'b x', '1e400')
@@ -273,4 +293,4 @@ def generators(Cmd):
     """Of the families: a function of a Gen each."""
     return {'geo': lambda g: gen_geo(g, Cmd), 'hll': lambda g: gen_hll(g, Cmd),
             'lcs': lambda g: gen_lcs(g, Cmd), 'dump': lambda g: gen_dump(g, Cmd),
-            'sort': lambda g: gen_sort(g, Cmd)}
+            'sort': lambda g: gen_sort(g, Cmd), 'travel': lambda g: gen_travel(g, Cmd)}
