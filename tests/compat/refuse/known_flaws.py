@@ -17,6 +17,7 @@ import stat
 import struct
 import sys
 
+from acl_calls import check_keys
 from payloads import FALSE, VALID, WHOLE, summed
 from refuselib import Place, free_ports, raw, read_until, send, wait_until
 
@@ -486,24 +487,6 @@ def blocked(f):
 
 # --- ACL and positions of keys ---
 
-# Each word of these that begins with a key's name is a key.
-CALLS = (
-    'GET key', 'SET key v', 'SET key v GET', 'GETEX key', 'APPEND key v', 'SETRANGE key 0 v',
-    'MGET key1 key2 key3', 'MSET key1 v key2 v', 'MSETNX key1 v key2 v', 'LCS key1 key2',
-    'BITOP AND key1 key2 key3', 'BITFIELD key GET u8 0', 'BITFIELD_RO key GET u8 0',
-    'DEL key1 key2', 'UNLINK key1 key2', 'EXISTS key1 key2', 'TOUCH key1 key2', 'TYPE key',
-    'RENAME key1 key2', 'RENAMENX key1 key2', 'COPY key1 key2', 'DUMP key', 'RESTORE key 0 x',
-    'OBJECT ENCODING key', 'MEMORY USAGE key', 'SORT key', 'SORT key STORE key2', 'SORT_RO key',
-    'SORT key LIMIT 0 1 STORE key2', 'HSET key f v', 'HGETALL key', 'LMOVE key1 key2 LEFT LEFT',
-    'RPOPLPUSH key1 key2', 'LMPOP 2 key1 key2 LEFT', 'BLMPOP 0.001 2 key1 key2 LEFT',
-    'BLPOP key1 key2 0.001', 'BLMOVE key1 key2 LEFT LEFT 0.001', 'BRPOPLPUSH key1 key2 0.001',
-    'SMOVE key1 key2 m', 'SINTER key1 key2', 'SINTERCARD 2 key1 key2', 'SUNIONSTORE key1 key2 key3',
-    'ZUNION 2 key1 key2', 'ZUNIONSTORE key1 2 key2 key3', 'ZDIFFSTORE key1 1 key2',
-    'ZINTERCARD 2 key1 key2', 'ZRANGESTORE key1 key2 0 1', 'ZMPOP 2 key1 key2 MIN',
-    'BZMPOP 0.001 2 key1 key2 MIN', 'BZPOPMIN key1 key2 0.001', 'GEOADD key 1 1 m',
-    'GEORADIUS key 1 1 1 m', 'GEORADIUS key 1 1 1 m STORE key2',
-    'GEORADIUSBYMEMBER key m 1 m STOREDIST key2', 'GEOSEARCHSTORE key1 key2 FROMLONLAT 1 1 BYBOX '
-    '1 1 m', 'PFADD key e', 'PFCOUNT key1 key2', 'PFMERGE key1 key2 key3', 'WATCH key1 key2')
 # Of a user that may not touch "no": nothing of it must come, and it must not change.
 BESIDE = (
     'LMPOP 2 ok LEFT COUNT no', 'ZUNIONSTORE ok 4294967297 no', 'ZUNION 18446744073709551617 no',
@@ -524,20 +507,8 @@ RULES = (
 
 def acl(f):
     """Keys that a user may not touch, in each position; malformed rules; calls without sense."""
+    check_keys(f)
     f.expect((('ACL SETUSER u on nopass +@all ~ok* %R~ok* resetchannels', b'OK'),))
-    for call in CALLS:
-        words = call.split()
-        keys = [i for i, w in enumerate(words) if i > 0 and w.startswith('key')]
-        allowed = ['ok%d' % i if i in keys else w for i, w in enumerate(words)]
-        got = f.call(['COMMAND', 'GETKEYS'] + allowed)
-        f.check('keys of ' + call, got == [allowed[i].encode() for i in keys] or
-                (words[0] == 'SORT' and set(got) == {allowed[i].encode() for i in keys}), got)
-        f.expect(((['ACL', 'DRYRUN', 'u'] + allowed, b'OK'),))
-        for i in keys:
-            denied = [('no' if at == i else w) for at, w in enumerate(allowed)]
-            got = f.call(['ACL', 'DRYRUN', 'u'] + denied)
-            f.check('%s with a denied key' % denied,
-                    isinstance(got, bytes) and b"access the 'no' key" in got, got)
     user = f.place.conn(f.server)
     user.call('AUTH', 'u', 'x')
     f.expect((('RPUSH no secret', 1), ('RPUSH ok o 1', 2)))

@@ -11,7 +11,7 @@ import time
 TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 sys.path[:0] = [os.path.join(TESTS, 'torture', 'crash'), os.path.join(TESTS, 'lib')]
 
-from node import Conn, Server  # noqa: E402  pylint: disable=wrong-import-position
+from node import Conn, ErrorReply, Server  # noqa: E402,F401  pylint: disable=C0413,W0611
 from ports import free_ports  # noqa: E402,F401  pylint: disable=C0413,W0611
 
 # For what hangs, not for what is slow.
