@@ -9,6 +9,7 @@
 
 #include "server/config.h"
 #include "server/conn.h"
+#include "server/forward.h"
 #include "server/node.h"
 #include "server/shard.h"
 
@@ -51,6 +52,12 @@ void client_room_forget(struct conn *c)
         list_remove(&c->room_link);
 }
 
+/* It has replies that had no chance to leave, or will have the one of a command that waits. */
+static bool leaves_soon(const struct conn *c)
+{
+    return conn_has_unsent(c) || forward_may_wait(c);
+}
+
 void client_room_count(struct conn *c)
 {
     struct client_room *room = &c->sh->room;
@@ -58,6 +65,8 @@ void client_room_count(struct conn *c)
     if (room->limit == 0 || c->closed || c->is_agent)
         return;
     client_room_forget(c);
+    if (unlikely(c->closing) && leaves_soon(c))
+        return;
     c->room_bytes = conn_room_bytes(c);
     room->bytes += c->room_bytes;
     if (!c->no_evict)
@@ -132,12 +141,23 @@ static void close_one(struct shard *sh)
     struct conn *c =
         LIST_ITEM(list_first(&sh->room.by_size[largest(&sh->room) - 1]), struct conn, room_link);
 
+    if (c->closing) {
+        conn_close(c);
+        return;
+    }
     LOG_NOTICE("server",
                "client closed: all clients take more than maxmemory-clients id=%" PRIu64
                " addr=%s bytes=%" PRIu64,
                c->id, c->addr, c->room_bytes);
     sh->stats.evicted_clients++;
-    conn_close(c);
+    if (leaves_soon(c)) {
+        client_room_forget(c);
+        conn_close_after_reply(c);
+        if (c->fw != NULL)
+            forward_ended(c);
+    } else {
+        conn_close(c);
+    }
 }
 
 void client_room_keep(struct shard *sh)

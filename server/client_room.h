@@ -12,6 +12,12 @@
  * by their timer if nothing else wakes them. So it does not matter on which shard a client is, and
  * none is closed in excess.
  *
+ * Replies that had no chance yet to leave, as they were made in this turn or wait for the log, are
+ * sent first: what was taken out of a list for a client that waited is in them. Where it waits on
+ * another shard, that one is told to end the wait, and its reply, which may be on its way, is sent.
+ * Meanwhile such a client is not counted; if its socket does not take all, it is counted again, and
+ * closed.
+ *
  * As by Redis, a client with NO-EVICT counts and is not closed.
  */
 #ifndef TIERRA_SERVER_CLIENT_ROOM_H

@@ -484,6 +484,12 @@ static void on_sent(struct reactor_sock *s, int err)
     count_room(c);
 }
 
+bool conn_has_unsent(const struct conn *c)
+{
+    return c->out.out.len != 0 && !c->out.failed && !reactor_sock_sending(&c->sock) &&
+           c->parked_bytes == 0 && c->block == NULL && c->stream == NULL && !forward_pending(c);
+}
+
 void conn_follow_limits(struct conn *c)
 {
     /* What is there already, before RESET, may leave. The two buffers change places. */

@@ -160,6 +160,9 @@ void conn_close(struct conn *c);
 /* Frees the memory of a closed one: when nothing of it is at other shards any more. */
 void conn_free(struct conn *c);
 
+/* It has replies of which nothing is on its way, and no command of it is under way. */
+bool conn_has_unsent(const struct conn *c);
+
 /* Closes when the replies have been sent. */
 void conn_close_after_reply(struct conn *c);
 

@@ -616,6 +616,12 @@ bool forward_waits(const struct conn *c)
     return false;
 }
 
+bool forward_may_wait(const struct conn *c)
+{
+    return c->fw != NULL && c->fw->blocking && (c->last_cmd->flags & CMD_BLOCKING) != 0 &&
+           forward_pending(c);
+}
+
 bool forward_dirty(const struct conn *c)
 {
     if (c->fw == NULL || c->txn == NULL || c->txn->shard == TXN_NO_SHARD)

@@ -126,6 +126,9 @@ void forward_set_blocking(struct conn *c);
 /* It does wait there for a key, as far as is known. */
 bool forward_waits(const struct conn *c);
 
+/* A command of it that waits for a key is at another shard; its reply may be on its way already. */
+bool forward_may_wait(const struct conn *c);
+
 /* A key that it watches at another shard was touched, as far as is known while nothing is away. */
 bool forward_dirty(const struct conn *c);
 
