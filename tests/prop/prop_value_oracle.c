@@ -271,7 +271,7 @@ void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct si
         if (!is_elem(e) || key_gone(&h, e->batch->tag) || tag_cmp(e->batch->tag, tag) <= 0)
             continue;
         tag = e->batch->tag;
-        out->type = sim->types[e->change->type_index];
+        out->type = e->change->op.type;
         target_type = out->type;
         target = tag;
     }

@@ -48,6 +48,8 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->stepped_batches += t->stepped_batches;
     sum->pushed += t->pushed;
     sum->popped += t->popped;
+    sum->moved += t->moved;
+    sum->retyped += t->retyped;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -90,18 +92,20 @@ static void groups_converge_to_what_the_history_means(void **state)
            " resyncs that left out %" PRIu64 " rows, %" PRIu64 " that took all, %" PRIu64
            " ranges unread, %" PRIu64 " brought back, %" PRIu64 " flushes, %" PRIu64
            " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64
-           " elements of lists, %" PRIu64 " removed, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           " elements of lists, %" PRIu64 " removed, %" PRIu64 " moved, %" PRIu64
+           " lists to or from other types, %" PRIu64 " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
            sum.alike, sum.renewed, sum.unread, sum.brought_back, sum.flushes, sum.steps,
-           sum.stepped_batches, sum.pushed, sum.popped, sum.frames, sum.bytes);
+           sum.stepped_batches, sum.pushed, sum.popped, sum.moved, sum.retyped, sum.frames,
+           sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
     assert_true(sum.unlinks != 0 && sum.joins != 0 && sum.flushes != 0 && sum.resyncs != 0);
     assert_true(sum.unread != 0);
     assert_true(sum.steps != 0 && sum.stepped_batches != 0);
-    assert_true(sum.pushed != 0 && sum.popped != 0);
+    assert_true(sum.pushed != 0 && sum.popped != 0 && sum.moved != 0 && sum.retyped != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }
 
@@ -263,6 +267,24 @@ static void positions_made_from_what_is_there_are_caught(void **state)
     expect_caught(GS_FORGET_RUNS, GS_AS_IT_COMES);
 }
 
+static void a_move_that_leaves_what_it_moves_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_HALF_MOVE, GS_AS_IT_COMES);
+}
+
+static void a_list_beside_what_it_replaces_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_LEAVE_OLD, GS_AS_IT_COMES);
+}
+
+static void dropping_losing_types_at_once_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_TYPES, GS_AS_IT_COMES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +306,9 @@ int main(void)
         cmocka_unit_test(following_a_clock_that_was_stepped_is_caught),
         cmocka_unit_test(leaving_before_all_have_it_is_caught),
         cmocka_unit_test(positions_made_from_what_is_there_are_caught),
+        cmocka_unit_test(a_move_that_leaves_what_it_moves_is_caught),
+        cmocka_unit_test(a_list_beside_what_it_replaces_is_caught),
+        cmocka_unit_test(dropping_losing_types_at_once_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

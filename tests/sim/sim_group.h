@@ -29,11 +29,20 @@
 #define GS_MEMBERS_MAX 5
 #define GS_PAIRS_MAX   10
 #define GS_LOG_MAX     2048
-/* A list, in some runs: behind the other rows its key row, then those of all positions. */
+/*
+ * In some runs one list, in others two keys that are lists and other types by turns:
+ * behind the other rows the key row of each, those of all positions, then those of elements of
+ * other types.
+ */
 #define GS_LIST_KEY         SIM_KEYS
-#define GS_POSITIONS_MAX    48
-#define GS_ROWS_MAX         (SIM_ROWS + 1 + GS_POSITIONS_MAX)
-#define GS_LIST_CHANGES_MAX 6 /* Of one batch. */
+#define GS_LISTS_MAX        2
+#define GS_KEYS_MAX         (SIM_KEYS + GS_LISTS_MAX)
+#define GS_POSITIONS_MAX    64
+#define GS_POSITIONS_ALONE  48 /* Where there is one list: its last rows. */
+#define GS_LIST_ROWS        (1 + GS_POSITIONS_MAX + SIM_TYPES * SIM_SUBS)
+#define GS_ROWS_MAX         (SIM_ROWS + GS_LISTS_MAX * GS_LIST_ROWS)
+#define GS_LIST_CHANGES_MAX 12 /* Of one batch, */
+#define GS_LIST_VALUES_MAX  6  /* of these with a new value. */
 #define GS_ORIGIN(i)        ((uint8_t)((i) + 1))
 #define GS_INDEX(o)         ((unsigned)(o)-1)
 #define GS_MS               1000u /* Time is in microseconds. */
@@ -58,6 +67,9 @@ enum gs_fault {
     GS_BLIND_CLOCK,   /* HLC and lease follow the wall clock, whatever it says. */
     GS_LEAVE_EARLY,   /* Who leaves does not wait until all have what it has. */
     GS_FORGET_RUNS,   /* Positions of a list are made from the elements that are there alone. */
+    GS_HALF_MOVE,     /* What moves from list to list is not removed where it was. */
+    GS_LEAVE_OLD,     /* A list says nothing of what it takes the place of. */
+    GS_EAGER_TYPES,   /* What a key is beside what it shows is dropped at once. */
 };
 
 /* What a run is like; bits. */
@@ -149,32 +161,36 @@ struct gs_member {
     struct posv newest; /* Persisted with the copy. */
 };
 
-/* A position of the list. Its number says which row is its element, at all members. */
+/* A position of a list. Its number says which row is its element, at all members. */
 struct gs_position {
     struct listpos at;
     unsigned made; /* The batch that pushed it. */
 };
 
+struct gs_list {
+    unsigned count;
+    struct gs_position positions[GS_POSITIONS_MAX];
+};
+
 struct gs_list_change {
     uint8_t kind; /* OP_ELEM_SET, OP_ELEM_DEL, OP_DEL, OP_EXPIRE */
     uint8_t flags;
+    unsigned key;
     unsigned position;
-    unsigned value; /* None is written twice. */
+    unsigned value; /* None is written twice, but those that move or are copied. */
     uint64_t expire_at_ms;
     uint8_t target_type;
     struct tag target;
 };
 
-/* What a batch does to the list. */
+/* What a batch does to lists. */
 struct gs_list_batch {
     unsigned count;
     struct gs_list_change changes[GS_LIST_CHANGES_MAX];
 };
 
-/* What a client sees of the list, in its order. */
+/* The elements of a list that a client sees, in their order. */
 struct gs_list_shown {
-    bool present;
-    uint64_t expire_at_ms;
     unsigned count;
     struct {
         unsigned position;
@@ -269,7 +285,9 @@ struct gs_totals {
     uint64_t steps;           /* Of clocks, by an hour, */
     uint64_t stepped_batches; /* and what was made meanwhile. */
     uint64_t pushed;          /* Elements of lists, */
-    uint64_t popped;          /* and what was removed of them, not with the key. */
+    uint64_t popped;          /* and what was removed of them, not with the key; */
+    uint64_t moved;           /* from one list to the other, */
+    uint64_t retyped;         /* and batches that made a list another type, or the other way. */
 };
 
 struct gs {
@@ -282,7 +300,8 @@ struct gs {
     bool expiry;
     bool hlls; /* Some values are HyperLogLogs. */
     bool many; /* Batches replace collections as a whole, and change two keys. */
-    bool lists;
+    unsigned lists_count;
+    bool retypes; /* Of these two, which other types take the place of. */
     bool collect;
     bool lags;
     uint64_t now; /* us */
@@ -300,8 +319,8 @@ struct gs {
 
     struct sim history; /* Only its batches: for the oracle. */
     struct gs_list_batch list_batches[SIM_BATCHES_MAX];
-    unsigned positions_count;
-    struct gs_position positions[GS_POSITIONS_MAX];
+    unsigned positions_max;
+    struct gs_list lists[GS_LISTS_MAX];
     bool lost[SIM_BATCHES_MAX];
     uint32_t flush[SIM_BATCHES_MAX];                    /* The epoch that it was made in. */
     unsigned made[GS_MEMBERS_MAX][SIM_BATCHES_MAX + 1]; /* Index + 1 by seq. */
@@ -386,7 +405,7 @@ uint64_t gs_clock_ms(const struct gs *gs, const struct gs_member *m);
 uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
 struct bytes gs_key_row(struct gs_member *m, unsigned key);
 struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub);
-struct bytes gs_list_row(struct gs_member *m, unsigned position);
+struct bytes gs_list_row(struct gs_member *m, unsigned key, unsigned position);
 void gs_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
              struct sim_shown *out);
 /* Logs and applies a batch; a local one is the history's last. */
@@ -408,22 +427,67 @@ struct gs *gs_of(struct gs_member *m);
 
 /* --- sim_group_list.c --- */
 
-/* A random change of the list, in the history's next batch, which has `tag`. */
-void gs_list_change(struct gs *gs, struct gs_member *m, struct tag tag,
-                    struct gs_list_batch *batch);
-/* The ops of that, behind those of `batch`. */
-void gs_list_encode(const struct gs *gs, const struct gs_list_batch *list, struct sim_batch *batch);
-void gs_list_show(const struct gs *gs, struct gs_member *m, uint64_t now_ms,
-                  struct gs_list_shown *out);
-/* The same from the history of changes, by definition. */
-void gs_list_oracle(const struct gs *gs, uint64_t now_ms, struct gs_list_shown *out);
+/* A list that is being changed, in the history's next batch. */
+struct gs_list_edit {
+    struct gs *gs;
+    struct gs_member *m;
+    struct tag tag;
+    struct gs_list_batch *batch;
+    unsigned key;
+    struct row_view view;       /* Of the key, as it was. */
+    struct gs_list_shown shown; /* With what the change has pushed by now. */
+    struct list_meta meta;      /* What the list remembers of positions, */
+    struct list_meta older;     /* and the key row, where a list is made from nothing. */
+    uint8_t flags;              /* Of its pushes. */
+};
+
+/* `m` makes a batch with `tag` that changes lists as `batch` says, and what else it says. */
+void gs_list_open(struct gs *gs, struct gs_member *m, struct tag tag, struct gs_list_batch *batch,
+                  unsigned key, struct gs_list_edit *out);
+/* Nothing more can be pushed. */
+bool gs_list_is_full(const struct gs_list_edit *e);
+/* Pushes one element with that value, or up to three with new ones. */
+void gs_list_push(struct gs_list_edit *e, bool front, unsigned value);
+void gs_list_push_some(struct gs_list_edit *e);
+void gs_list_drop(struct gs_list_edit *e, unsigned position);
+void gs_list_del(struct gs_list_edit *e);
+void gs_list_expire(struct gs_list_edit *e, uint64_t at_ms, struct tag target);
+/* The first push of a list that was not there knows of no other. */
+void gs_list_begin_anew(struct gs_list_edit *e);
+/* A random change of what is a list, or nothing. */
+void gs_list_change(struct gs_list_edit *e);
+/* The ops of these changes, behind those of `batch`. Returns how many. */
+unsigned gs_list_encode(const struct gs *gs, struct gs_member *m, const struct gs_list_batch *list,
+                        struct sim_batch *batch);
 /* The number of a position; GS_POSITIONS_MAX: it is not known. */
-unsigned gs_list_find(const struct gs *gs, struct bytes position);
+unsigned gs_list_find(const struct gs *gs, unsigned key, struct bytes position);
+
+/* --- sim_group_list_show.c --- */
+
+/* Of a key that may be a list. */
+void gs_list_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
+                  struct sim_shown *out, struct gs_list_shown *out_elems);
+/* The elements as if the key showed a list. */
+void gs_list_elems(const struct gs *gs, struct gs_member *m, unsigned key,
+                   struct gs_list_shown *out);
+void gs_list_shown_add(const struct gs *gs, unsigned key, struct gs_list_shown *shown,
+                       unsigned position, unsigned value);
+/* The same from the history of changes, by definition. */
+void gs_list_oracle(const struct gs *gs, unsigned key, uint64_t now_ms, struct sim_shown *out,
+                    struct gs_list_shown *out_elems);
+
+/* --- sim_group_retype.c --- */
+
+/* A random change of keys that are lists and other types by turns. */
+void gs_retype_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
+                      struct gs_list_batch *list);
 
 /* --- sim_group_ops.c --- */
 
 /* In the near future or a little later. */
 uint64_t gs_deadline(struct gs *gs, const struct gs_member *m);
+/* A random change of a key, that does nothing to elements of a list. */
+void gs_change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key);
 /* One random local batch, if the core allows it. */
 void gs_local_change(struct gs *gs, struct gs_member *m);
 

@@ -14,7 +14,6 @@
 #include "tests/sim/sim_group.h"
 
 #define PIECE_ROWS 3
-#define RANGE_ROWS 8u
 #define KEY_BYTES  2u
 /* Ranges of which own rows cannot be read. */
 #define UNREAD_ONE_OF 16u
@@ -49,6 +48,12 @@ static void add_sums(const struct wire_sync_range *range, unsigned row, struct b
     le64_store(at, off ? le64_load(at) - sum : le64_load(at) + sum);
 }
 
+/* Of one range, at most: so that there are about as many ranges with many rows as with few. */
+static unsigned range_rows(const struct gs *gs)
+{
+    return u32_max(8, gs->rows_count / 8);
+}
+
 static void later(struct gs_member *m, uint8_t kind, unsigned peer, uint32_t id)
 {
     struct gs *gs = gs_of(m);
@@ -78,7 +83,7 @@ void gs_host_sync_read(void *ctx, uint8_t peer, const struct wire_sync_ask *ask,
     (void)bytes_max;
     copy->range = ask->range;
     if (ask->range.bits != WIRE_SYNC_ALL) {
-        const unsigned cut = ask->range.first + 1u + (unsigned)(ask->range.seed % RANGE_ROWS);
+        const unsigned cut = ask->range.first + 1u + (unsigned)(ask->range.seed % range_rows(gs));
 
         if (cut < gs->rows_count && cut < ask->range.end)
             copy->range.end = (uint16_t)cut;
@@ -200,7 +205,7 @@ void gs_host_sync_sum(void *ctx, uint16_t first)
 
 static void sum_rows(struct gs *gs, struct gs_member *m, uint16_t first)
 {
-    const unsigned end = u32_min(first + RANGE_ROWS, gs->rows_count);
+    const unsigned end = u32_min(first + range_rows(gs), gs->rows_count);
     const uint8_t bits = (uint8_t)gs_pick(gs, 5);
 
     CHECK(m->resyncing || core_sync_stale(m->core));

@@ -31,12 +31,15 @@ static struct buf new_buf(void)
 
 static unsigned key_at(unsigned key)
 {
-    return key * (1 + SIM_TYPES * SIM_SUBS);
+    return key < SIM_KEYS ? key * (1 + SIM_TYPES * SIM_SUBS)
+                          : SIM_ROWS + (key - GS_LIST_KEY) * GS_LIST_ROWS;
 }
 
 static unsigned elem_at(unsigned key, unsigned type, unsigned sub)
 {
-    return key_at(key) + 1 + type * SIM_SUBS + sub;
+    const unsigned first = key_at(key) + 1 + (key < SIM_KEYS ? 0 : GS_POSITIONS_MAX);
+
+    return first + type * SIM_SUBS + sub;
 }
 
 static uint64_t mono_ms(const struct gs *gs)
@@ -101,19 +104,24 @@ struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsig
     return clipped_row(m, key, elem_at(key, type, sub));
 }
 
-struct bytes gs_list_row(struct gs_member *m, unsigned position)
+struct bytes gs_list_row(struct gs_member *m, unsigned key, unsigned position)
 {
-    return clipped_row(m, GS_LIST_KEY, key_at(GS_LIST_KEY) + 1 + position);
+    return clipped_row(m, key, key_at(key) + 1 + position);
 }
 
 static unsigned elems_count(const struct gs *gs, unsigned key)
 {
-    return key == GS_LIST_KEY ? gs->positions_count : SIM_TYPES * SIM_SUBS;
+    if (key < SIM_KEYS)
+        return SIM_TYPES * SIM_SUBS;
+    return gs->retypes ? GS_LIST_ROWS - 1 : gs->lists[key - GS_LIST_KEY].count;
 }
 
 static unsigned elem_type(const struct gs *gs, unsigned key, unsigned elem)
 {
-    return key == GS_LIST_KEY ? VT_LIST : gs->history.types[elem / SIM_SUBS];
+    if (key < SIM_KEYS)
+        return gs->history.types[elem / SIM_SUBS];
+    return elem < GS_POSITIONS_MAX ? VT_LIST
+                                   : gs->history.types[(elem - GS_POSITIONS_MAX) / SIM_SUBS];
 }
 
 struct apply {
@@ -130,10 +138,12 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
     unsigned at = key_at(key);
     struct buf joined = new_buf();
 
-    CHECK(key < SIM_KEYS || (apply->gs->lists && key == GS_LIST_KEY));
+    CHECK(key < SIM_KEYS + apply->gs->lists_count);
     if (row_kind == op_row_kind(VT_LIST)) {
-        at = key_at(key) + 1 + gs_list_find(apply->gs, sub);
-        CHECK(at < GS_ROWS_MAX);
+        const unsigned position = gs_list_find(apply->gs, key, sub);
+
+        CHECK(position < GS_POSITIONS_MAX);
+        at = key_at(key) + 1 + position;
     } else if (row_kind != ROWKEY_KIND_KEY) {
         at = elem_at(key, row_kind == op_row_kind(VT_SET) ? 1 : 0, (unsigned)sub.ptr[1] - '0');
     }
@@ -639,6 +649,19 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     }
 }
 
+static void keep_greatest_type(struct row_state *state)
+{
+    while (state->types_count > 1) {
+        const bool first = tag_cmp(state->types[0].tag, state->types[1].tag) > 0;
+
+        state->types_count--;
+        if (!first)
+            state->types[0] = state->types[1];
+        for (unsigned i = 1; i < state->types_count; i++)
+            state->types[i] = state->types[i + 1];
+    }
+}
+
 /* Breaks a rule on purpose. */
 static void damage_row(enum gs_fault fault, struct gs_row *row)
 {
@@ -648,6 +671,8 @@ static void damage_row(enum gs_fault fault, struct gs_row *row)
     CHECK(row_decode(buf_bytes(&row->mem), state) == 0);
     if (fault == GS_EAGER_FLOORS)
         state->floors_count = 0;
+    if (fault == GS_EAGER_TYPES)
+        keep_greatest_type(state);
     while (fault == GS_EAGER_LOSERS && state->sibs_count > 1) {
         const bool first = tag_cmp(state->sibs[0].tag, state->sibs[1].tag) > 0;
 
@@ -689,8 +714,9 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
     }
     rows.stable = &horizons.stable;
     rows.lst = horizons.lst;
-    for (unsigned key = 0; key < SIM_KEYS + (gs->lists ? 1 : 0); key++) {
-        if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS)
+    for (unsigned key = 0; key < SIM_KEYS + gs->lists_count; key++) {
+        if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS ||
+            (gs->fault == GS_EAGER_TYPES && key >= GS_LIST_KEY))
             damage_row(gs->fault, &m->rows[key_at(key)]);
         collect_key(gs, m, key, &rows);
     }

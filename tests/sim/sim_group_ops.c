@@ -10,6 +10,8 @@
 
 #include "tests/sim/sim_group.h"
 
+#define CHANGES_OF_KEY_MAX 3
+
 uint64_t gs_deadline(struct gs *gs, const struct gs_member *m)
 {
     return gs_now_ms(gs, m) + 1 + gs_pick(gs, gs_chance(gs, 50) ? 60 : 1500);
@@ -104,7 +106,7 @@ static void change_elem(struct gs *gs, struct gs_member *m, struct sim_batch *ba
         make_value(gs, batch->tag, change);
 }
 
-static void change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key)
+void gs_change_key(struct gs *gs, struct gs_member *m, struct sim_batch *batch, unsigned key)
 {
     const unsigned kind = gs_pick(gs, 100);
     struct sim_change *change;
@@ -171,7 +173,7 @@ static void finish_change(struct gs_member *m, struct sim_change *change, struct
 static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *batch,
                    const struct gs_list_batch *list)
 {
-    const unsigned nops = batch->changes_count + list->count;
+    unsigned nops = batch->changes_count;
     const uint64_t seq = m->seq + 1;
     struct buf scratch;
 
@@ -188,7 +190,7 @@ static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *b
         buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), op, batch->tag.hlc));
         op->seen = bytes_of(NULL, 0);
     }
-    gs_list_encode(gs, list, batch);
+    nops += gs_list_encode(gs, m, list, batch);
     batch_header_set_nops(batch->bytes.ptr, nops);
     buf_deinit(&scratch);
 }
@@ -223,22 +225,34 @@ static unsigned other_key(unsigned key)
     return key == 0 ? 1 : 0;
 }
 
+static void change_list(struct gs *gs, struct gs_member *m, struct tag tag,
+                        struct gs_list_batch *list)
+{
+    struct gs_list_edit e;
+
+    gs_list_open(gs, m, tag, list, GS_LIST_KEY, &e);
+    gs_list_change(&e);
+}
+
 /* One command, or one MULTI. */
 static void change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
                    struct gs_list_batch *list)
 {
-    const unsigned key = gs->lists && gs_chance(gs, 50) ? GS_LIST_KEY : gs_pick(gs, SIM_KEYS);
+    const unsigned key =
+        gs->lists_count != 0 && gs_chance(gs, 50) ? GS_LIST_KEY : gs_pick(gs, SIM_KEYS);
 
-    if (key == GS_LIST_KEY)
-        gs_list_change(gs, m, made->tag, list);
+    if (key == GS_LIST_KEY && gs->retypes)
+        gs_retype_change(gs, m, made, list);
+    else if (key == GS_LIST_KEY)
+        change_list(gs, m, made->tag, list);
     else if (key == SIM_COUNTER_KEY)
         change_counters(gs, m, made);
     else
-        change_key(gs, m, made, key);
+        gs_change_key(gs, m, made, key);
     /* MULTI, RENAME, COPY, SMOVE. */
     if ((gs->many || key == GS_LIST_KEY) && made->changes_count + list->count != 0 &&
-        gs_chance(gs, 25))
-        change_key(gs, m, made, other_key(key));
+        made->changes_count + CHANGES_OF_KEY_MAX <= SIM_CHANGES_MAX && gs_chance(gs, 25))
+        gs_change_key(gs, m, made, other_key(key));
 }
 
 void gs_local_change(struct gs *gs, struct gs_member *m)

@@ -564,10 +564,14 @@ void gs_init(struct gs *gs, uint64_t seed, enum gs_fault fault, unsigned shape)
     gs->stepper = gs_pick(gs, gs->members_count);
     /* Not drawn: seeds that were told of before mean what they meant. */
     gs->hlls = seed % 9 == 0;
-    gs->many = seed % 9 == 0 || seed % 9 == 3;
-    gs->lists = seed % 9 == 5;
-    gs->rows_count = gs->lists ? GS_ROWS_MAX : SIM_ROWS;
-    gs->history.types[0] = seed % 9 == 3 ? VT_ZSET : VT_HASH;
+    gs->retypes = seed % 9 == 8;
+    gs->many = seed % 9 == 0 || seed % 9 == 3 || gs->retypes;
+    gs->lists_count = gs->retypes ? GS_LISTS_MAX : seed % 9 == 5;
+    gs->positions_max = gs->retypes ? GS_POSITIONS_MAX : GS_POSITIONS_ALONE;
+    gs->rows_count = SIM_ROWS;
+    if (gs->lists_count != 0)
+        gs->rows_count = gs->retypes ? GS_ROWS_MAX : SIM_ROWS + 1 + GS_POSITIONS_ALONE;
+    gs->history.types[0] = seed % 9 == 3 || seed % 18 == 17 ? VT_ZSET : VT_HASH;
     gs->history.types[1] = VT_SET;
     gs->expiry = (shape & GS_EXPIRES) != 0 || gs_chance(gs, 60);
     gs->collect = harsh || gs_chance(gs, 80);
