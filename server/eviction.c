@@ -2,6 +2,7 @@
 #include "server/eviction.h"
 
 #include "engine/space/evict.h"
+#include "engine/space/flush.h"
 
 #include "replication/mutate.h"
 #include "replication/oplog.h"
@@ -21,6 +22,9 @@
 #define ASKED_MS (24u * 60 * 60 * 1000)
 /* What a key takes besides its row and name: frame, place in the tables. */
 #define KEY_BYTES 64
+/* For DRAM: keys of one batch, and the time in which what was freed shows in what is measured. */
+#define BATCH_KEYS    2048
+#define BATCH_REST_MS 60
 
 static bool by_use(int64_t policy)
 {
@@ -76,10 +80,18 @@ void evict_ask_idle(struct shard *sh)
     evict_follow(sh);
 }
 
+static uint64_t dram_excess(const struct shard *sh)
+{
+    return sh->cfg->maxmemory_policy == POLICY_NOEVICTION ? 0 : shortage_bytes(sh->node);
+}
+
 static void evict_key(void *ctx, const struct ks_key *key, uint64_t bytes)
 {
     struct shard *sh = ctx;
 
+    /* The state may have ended while the victims were read. */
+    if (sh->evict.for_dram && dram_excess(sh) == 0)
+        return;
     if (mut_check(sh->mut, key->name.len + RECLAIM_BYTES) != 0)
         return;
     mut_begin(sh->mut, shard_now_ms(sh));
@@ -87,7 +99,12 @@ static void evict_key(void *ctx, const struct ks_key *key, uint64_t bytes)
     (void)mut_end(sh->mut);
     sh->stats.evicted_keys++;
     notify_event(sh, EVENT_EVICTED, "evicted", key->name);
-    flash_note_evicted(sh, bytes + KEY_BYTES);
+    if (!sh->evict.for_dram) {
+        flash_note_evicted(sh, bytes + KEY_BYTES);
+        return;
+    }
+    sh->evict.batch++;
+    sh->evict.batch_lsn = oplog_applied_lsn(sh->log);
 }
 
 static enum ks_evict_by order_of(int64_t policy)
@@ -113,23 +130,42 @@ static void note_time(struct shard *sh, bool exceeded)
     }
 }
 
+/* How many keys may be evicted for DRAM now: the rest of a batch. */
+static uint32_t dram_victims(struct shard *sh)
+{
+    struct evict *e = &sh->evict;
+    const uint64_t now_ms = reactor_now_ms(sh->reactor);
+
+    if (e->batch >= BATCH_KEYS) {
+        if (ks_flush_needed(sh->ks) && ks_flush_covered(sh->ks) < e->batch_lsn)
+            return 0;
+        e->batch = 0;
+        e->rest_ms = now_ms + BATCH_REST_MS;
+    }
+    return now_ms < e->rest_ms ? 0 : u32_min(BATCH_KEYS - e->batch, KS_EVICT_ROUND_MAX);
+}
+
 void evict_step(struct shard *sh)
 {
     const int64_t policy = sh->cfg->maxmemory_policy;
 
     if (likely(policy == POLICY_NOEVICTION && sh->evict.since_ms == 0))
         return;
-    const uint64_t excess = policy == POLICY_NOEVICTION ? 0 : flash_excess(sh->node);
-    note_time(sh, excess != 0);
+    const uint64_t flash = policy == POLICY_NOEVICTION ? 0 : flash_excess(sh->node);
+    const uint64_t dram = dram_excess(sh);
+    note_time(sh, flash != 0 || dram != 0);
     /* While the store takes no writes it gets no deletes either, and they would free nothing. */
-    if (excess == 0 || sh->mend.ailing || sh->flushing || ks_evict_busy(sh->ks) ||
+    if ((flash == 0 && dram == 0) || sh->mend.ailing || sh->flushing || ks_evict_busy(sh->ks) ||
         oplog_fenced(sh->log, NULL) || shard_paused(sh))
         return;
+    const uint32_t victims = flash != 0 ? KS_EVICT_ROUND_MAX : dram_victims(sh);
+    if (victims == 0)
+        return;
+    sh->evict.for_dram = flash == 0;
     const struct ks_evict_rule rule = {.by = order_of(policy),
                                        .expiring_only = expiring_only(policy),
                                        .samples = (uint32_t)sh->cfg->maxmemory_samples};
-    if (ks_evict_start(sh->ks, &rule, KS_EVICT_ROUND_MAX, reactor_wall_ms(sh->reactor), evict_key,
-                       sh))
+    if (ks_evict_start(sh->ks, &rule, victims, reactor_wall_ms(sh->reactor), evict_key, sh))
         reactor_wake(sh->reactor);
 }
 

@@ -24,6 +24,7 @@
 
 #include "server/flash.h"
 #include "server/save.h"
+#include "server/shortage.h"
 
 struct acl_file_job;
 struct acl_users;
@@ -132,6 +133,7 @@ struct node {
     struct node_limits limits;
     struct node_budget budget;
     struct flash flash;
+    struct shortage shortage;
     _Atomic int end;                 /* enum node_end. */
     bool begins_anew;                /* node_begin_anew; shard 0's thread, and who closes. */
     _Atomic uint32_t logs_closed;    /* Shards whose log is closed, and so synced. */

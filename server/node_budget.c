@@ -198,6 +198,7 @@ void node_measure(struct node *node, uint64_t now_ms)
     give_back(node, now_ms);
     set(&node->limits.shard_bytes, keyspace_bytes(node->shards[0]));
     flash_measure(node, now_ms);
+    shortage_measure(node, now_ms);
     node_press(node->shards[0]);
 }
 

@@ -44,6 +44,7 @@
 #include "server/request.h"
 #include "server/save.h"
 #include "server/shard_store.h"
+#include "server/shortage.h"
 #include "server/stats.h"
 #include "server/window.h"
 
@@ -105,6 +106,7 @@ struct shard {
         _Atomic uint64_t appended;        /* Bytes, to the log. */
         _Atomic uint64_t clients_bytes;   /* client_room.h, if there is a limit; */
         _Atomic uint64_t clients_largest; /* likewise. */
+        _Atomic uint64_t stored_ms;       /* By the timer: what was dirty then is stored. */
         /* By the timer (flash.c). */
         _Atomic uint64_t table_bytes;
         _Atomic uint64_t trimmable_bytes; /* Of the log, once the store has what it holds. */
@@ -156,6 +158,7 @@ struct shard {
     uint64_t stuck_at_ms;    /* At the limit with too little left to free since; 0: not so. */
     uint64_t stuck_excess;   /* What was too much then. */
     struct evict evict;
+    struct shortage_stored stored;
     uint64_t changes_seen;
     uint64_t busy_at_ms; /* Monotonic: the last timer that saw a change. */
 

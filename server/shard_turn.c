@@ -374,6 +374,7 @@ static void on_cron(struct reactor_timer *t)
         sh->changes_seen = changes;
         sh->busy_at_ms = now_ms;
     }
+    shortage_follow(sh, now_ms);
     if (sh->id == 0)
         node_measure(sh->node, now_ms);
     else
