@@ -181,8 +181,8 @@ struct shard {
     struct thread thread;
     uint64_t pause_until_ms; /* CLIENT PAUSE; monotonic, 0: none. */
     struct mail unpaused;    /* It has ended (shard_expire_soon); `fn` is NULL unless posted. */
-    bool pause_all;          /* All commands, not writes only. */
     uint64_t expired_reads;  /* Those of the keyspace that were looked after. */
+    bool pause_all;          /* All commands, not writes only. */
     bool no_active_expire;   /* DEBUG SET-ACTIVE-EXPIRE 0. */
     bool reclaims;           /* What changes had expired, or goes with all others. */
     bool routes;             /* Several shards, or their rules: clustering-policy. */
