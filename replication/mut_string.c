@@ -100,10 +100,12 @@ static void touch(struct mut *m, const struct ks_key *key, struct coll *coll, ui
 /* Whether the log takes a change of `chunks` chunks. */
 static int room(struct mut *m, const struct ks_key *key, const struct coll *coll, uint64_t chunks)
 {
-    const struct ref *r = m->batch.len == 0 ? NULL : value_ref(m, key);
-
-    if (coll != NULL && r != NULL && r->kind == OP_SET)
-        chunks += chunks_count(coll->count);
+    if (coll != NULL && m->batch.len != 0) {
+        mut_begin_op(m); /* The batch is open; what is in it must be indexed. */
+        const struct ref *r = value_ref(m, key);
+        if (r != NULL && r->kind == OP_SET)
+            chunks += chunks_count(coll->count);
+    }
     return mut_room(m, (size_t)(chunks + 1) * (ROW_CHUNK_BYTES + OP_BYTES + key->name.len));
 }
 

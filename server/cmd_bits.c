@@ -268,7 +268,11 @@ static void load_field(struct request *rq, const struct ks_key *key, const struc
         memcpy(dst, text->bytes + at, size_min(FIELD_BYTES_MAX, text->len - (size_t)at));
 }
 
-/* One operation, with its reply. -ERR_LIMIT and the like cannot come: there was room for all. */
+/*
+ * One operation, with its reply. Of a string in chunks that is written whole, in a group or after a
+ * SET in the same transaction, the log may have no room: then the error stands in the field's
+ * place.
+ */
 static bool run_field(struct request *rq, const struct ks_key *key, struct field_text *text,
                       const struct field_op *op)
 {
@@ -286,13 +290,17 @@ static bool run_field(struct request *rq, const struct ks_key *key, struct field
         reply_null(rq->out);
         return false;
     }
+    if (text->bytes == NULL && new_raw != raw) {
+        const int err = mut_string_bits(rq->mut, key, op->offset, op->width, new_raw);
+        if (err != 0)
+            req_log_full(rq, err);
+        else
+            reply_i64(rq->out, shown);
+        return false;
+    }
     reply_i64(rq->out, shown);
     if (new_raw == raw)
         return false;
-    if (text->bytes == NULL) {
-        CHECK(mut_string_bits(rq->mut, key, op->offset, op->width, new_raw) == 0);
-        return false;
-    }
     for (uint32_t i = 0; i < op->width; i++)
         row_chunk_put_bit(text->bytes, op->offset + i, (new_raw >> (op->width - 1u - i) & 1) != 0);
     return true;

@@ -80,6 +80,34 @@ def a_transaction(conn):
     print('a transaction')
 
 
+def check_fields(conn, replies):
+    """Fields that were written are there, and the others are not."""
+    for i, reply in enumerate(replies):
+        assert is_refused(reply) or reply == 0, reply
+        wanted = b'x' if is_refused(reply) else b'\1'
+        assert conn.call('GETRANGE', 'bits', str(i), str(i)) == wanted, (i, reply)
+
+
+def bits_of_a_long_string(conn):
+    """BITFIELD of a string that is logged whole: in a group, or as it was set in the same EXEC."""
+    assert conn.call('SET', 'bits', b'x' * (100 * MB)) == b'OK'
+    words = [w for i in range(7) for w in (b'SET', b'u8', b'#%d' % i, b'1')]
+    replies = conn.call('BITFIELD', 'bits', *words)
+    assert len(replies) == 7
+    check_fields(conn, [0 if r == ord('x') else r for r in replies])
+    assert conn.call('MULTI') == b'OK'
+    assert conn.call('SET', 'bits', b'x' * (300 * MB)) == b'QUEUED'
+    assert conn.call('BITFIELD', 'bits', b'SET', b'u8', b'0', b'1') == b'QUEUED'
+    for words in (('APPEND', b'y'), ('SETRANGE', b'5', b'y'), ('SETBIT', b'99', b'1')):
+        assert conn.call(words[0], 'bits', *words[1:]) == b'QUEUED'
+    replies = conn.call('EXEC')
+    assert replies[0] == b'OK'
+    assert all(is_refused(r) or isinstance(r, int) for r in replies[2:]), replies
+    check_fields(conn, [0 if r == ord('x') else r for r in replies[1]])
+    assert conn.call('DEL', 'bits') == 1
+    print('bits of a long string')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
@@ -90,6 +118,7 @@ def main():
         conn = Conn(server.socket_path)
         one_command(conn)
         a_transaction(conn)
+        bits_of_a_long_string(conn)
         assert server.stop() == 0, server.log_text()
     with tempfile.TemporaryDirectory(prefix='tierra-batches-') as work:
         with Group(args.server, work) as group:
@@ -97,6 +126,7 @@ def main():
             member.start()
             group.await_active()
             one_command(member.conn)
+            bits_of_a_long_string(member.conn)
     print('in a group, too')
 
 
