@@ -99,17 +99,22 @@ static void debug_ok(struct request *rq)
     reply_ok(rq->out);
 }
 
+/* What waits for flash cannot within MULTI: true after the error reply. */
+static bool refused_in_multi(struct request *rq, const char *name)
+{
+    if (rq->nested)
+        reply_error(rq->out, "ERR DEBUG %s is not possible within MULTI: send it before or after",
+                    name);
+    return rq->nested;
+}
+
 /*
  * RELOAD and LOADAOF: everything goes to flash and comes back from there when it is asked for. What
  * stays hot is what was changed meanwhile.
  */
 static void debug_reload(struct request *rq)
 {
-    if (rq->nested) {
-        reply_error(rq->out, "ERR DEBUG RELOAD is not possible within MULTI");
-        return;
-    }
-    if (!save_flush_here(rq))
+    if (refused_in_multi(rq, "RELOAD") || !save_flush_here(rq))
         return;
     /* Touched keys stay until the hand has passed them as often as they were touched. */
     for (int i = 0; i < 4; i++)
@@ -122,10 +127,12 @@ static void debug_digest(struct request *rq)
 {
     char text[VALUESUM_TEXT_BYTES];
 
-    if (rq->nested || rq->sh->node->shards_count > 1) {
-        reply_error(rq->out, rq->nested
-                                 ? "ERR DEBUG DIGEST is not possible within MULTI"
-                                 : "ERR DEBUG DIGEST is of one shard, and this node has several");
+    if (refused_in_multi(rq, "DIGEST"))
+        return;
+    if (rq->sh->node->shards_count > 1) {
+        reply_error(rq->out,
+                    "ERR DEBUG DIGEST is of one shard, and this node has several: start it "
+                    "with shards 1, or ask for DEBUG DIGEST-VALUE of keys");
         return;
     }
     if (!save_flush_here(rq))
@@ -142,7 +149,7 @@ static bool all_resident(struct request *rq)
 {
     int waiting = 0;
 
-    for (uint32_t i = 2; i < rq->argc && !rq->nested; i++) {
+    for (uint32_t i = 2; i < rq->argc; i++) {
         const struct ks_key key = req_key(rq, i);
         const int n = ks_need_whole(rq->ks, &key, &rq->conn->wait);
         if (n > 0)
@@ -157,7 +164,7 @@ static void debug_digest_value(struct request *rq)
 {
     char text[VALUESUM_TEXT_BYTES];
 
-    if (!all_resident(rq))
+    if (refused_in_multi(rq, "DIGEST-VALUE") || !all_resident(rq))
         return;
     reply_array(rq->out, rq->argc - 2);
     for (uint32_t i = 2; i < rq->argc; i++) {
@@ -167,7 +174,7 @@ static void debug_digest_value(struct request *rq)
             obj != NULL && ((obj->h.flags & BLK_COLL) == 0 || obj_coll(obj)->complete);
         valuesum_none(text);
         if (obj != NULL && (!whole || valuesum_of(rq, obj, text) != 0))
-            reply_error(rq->out, "ERR the value does not fit into memory");
+            reply_err_oom(rq->out, "the value does not fit into memory");
         else
             reply_status(rq->out, text);
     }

@@ -4,10 +4,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "engine/base/check.h"
-#include "engine/base/le.h"
 #include "engine/base/mem.h"
 #include "engine/base/sum.h"
 
@@ -91,17 +89,12 @@ static void add_list(const struct request *rq, const struct coll *coll, struct s
 static struct bytes value_of(const struct request *rq, const struct coll *coll,
                              const struct elem *elem, char text[ROW_TEXT_BYTES])
 {
-    uint64_t bits;
-    double score;
-
     if (coll->type == VT_SET)
         return bytes_of(NULL, 0);
     if (coll->type == VT_HASH)
         return text_of(rq, elem_row(elem), text);
-    score = coll_score(elem);
-    memcpy(&bits, &score, sizeof(bits));
-    le64_store((uint8_t *)text, bits);
-    return bytes_of(text, sizeof(bits));
+    row_score_store((uint8_t *)text, coll_score(elem));
+    return bytes_of(text, ROW_SCORE_BYTES);
 }
 
 static void add_elems(const struct request *rq, const struct coll *coll, struct sums *s)

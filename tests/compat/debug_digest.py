@@ -78,12 +78,21 @@ def check_tiers(c):
     return before[1]
 
 
+def check_multi(c):
+    """What may have to read is refused, rather than wrong."""
+    check('MULTI', value(c, 'MULTI'), b'OK')
+    for words in (['DIGEST-VALUE', 'k0'], ['DIGEST']):
+        check('queued', value(c, 'DEBUG', *words), b'QUEUED')
+    check('EXEC', [b'within MULTI' in reply[1] for reply in value(c, 'EXEC')], [True, True])
+
+
 def run(node):
     c = node.start('--maxmemory', '256mb', '--enable-debug-command', 'yes')
     check('of nothing', (value(c, 'DEBUG', 'DIGEST'), sum_of(c, 'k')), (NONE, NONE))
     for same, others in KINDS:
         check_kind(c, same, others)
     before = check_tiers(c)
+    check_multi(c)
     node.process.terminate()
     check('exit status', node.end(), 0)
     c = node.start('--maxmemory', '256mb', '--enable-debug-command', 'yes')

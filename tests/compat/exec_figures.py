@@ -57,6 +57,7 @@ def check_expired(c):
     wait_for('expired', lambda: value(c, 'TTL', 'a') == b'-2')
     check('DBSIZE', value(c, 'DBSIZE'), b'1')
     check('expired_keys', int(info(c)['expired_keys']) - before, 2)
+    check('expired_reads', int(info(c)['expired_reads']) > 0, True)
     # What has expired before it is watched is not changed by its going.
     c.call('SET', 'c', 'v', 'PX', '1')
     wait_for('expired', lambda: value(c, 'PTTL', 'c') == b'-2')
