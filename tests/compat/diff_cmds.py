@@ -29,6 +29,7 @@ shortest that still fails is printed.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -735,6 +736,19 @@ def stop(process, directory, keep):
         print('kept', directory)
     else:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def side_by_side(redis, tierra):
+    """Paths of the sockets of two servers, started by these words, which end behind the block."""
+    started = []
+    try:
+        started.append(spawn(redis, 'redis-server'))
+        started.append(spawn(tierra, 'tierra-server'))
+        yield [place[2] for place in started]
+    finally:
+        for process, directory, _ in started:
+            stop(process, directory, keep=False)
 
 
 def sorted_sets(seed):

@@ -143,20 +143,14 @@ def main():
     if redis is None:
         print('SKIP: there is no redis-server')
         return SKIP
-    started = []
-    try:
-        started.append(diff_cmds.spawn([redis, '--save', '', '--appendonly', 'no'], 'redis-server'))
-        started.append(diff_cmds.spawn([args.server, '--enable-debug-command', 'yes'],
-                                       'tierra-server'))
-        a, b = (diff_cmds.Conn(s[2]) for s in started)
+    with diff_cmds.side_by_side([redis, '--save', '', '--appendonly', 'no'],
+                                [args.server, '--enable-debug-command', 'yes']) as paths:
+        a, b = (diff_cmds.Conn(path) for path in paths)
         uses(b)
         rng = random.Random(args.seed)
         dumps = round_trips(a, b, rng, args.count)
         damaged(b, rng, dumps, 5 * args.count)
         print('seed %d: %d values, there and back' % (args.seed, args.count))
-    finally:
-        for process, directory, _ in started:
-            diff_cmds.stop(process, directory, keep=False)
     return 0
 
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 
-from diff_cmds import SKIP, Conn, spawn, stop
+from diff_cmds import SKIP, Conn, side_by_side
 
 WAIT_SECONDS_MAX = 10
 SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
@@ -209,13 +209,12 @@ def main():
     if redis is None:
         print('SKIP: there is no redis-server')
         return SKIP
-    check, started = Check(), []
+    check = Check()
     debug = ['--enable-debug-command', 'yes']
-    try:
-        started.append(spawn([args.server] + debug, 'tierra-server'))
-        started.append(spawn([redis, '--save', '', '--appendonly', 'no'] + debug, 'redis-server'))
+    with side_by_side([redis, '--save', '', '--appendonly', 'no'] + debug,
+                      [args.server] + debug) as (their_path, our_path):
         for proto in ('2', '3'):
-            ours, theirs = (Conn(place[2]) for place in started)
+            ours, theirs = Conn(our_path), Conn(their_path)
             hello = [conn.call('HELLO', proto)[1] for conn in (ours, theirs)]
             check.same('HELLO ' + proto, [x for x in hello[0] if x[0] != ':'],
                        [x for x in hello[1] if x[0] != ':'])
@@ -231,12 +230,9 @@ def main():
             if proto == '3':
                 compare_docs(check, ours, theirs)
             compare_replies(check, ours, theirs)
-            compare_inputs(check, [place[2] for place in started], (ours, theirs))
+            compare_inputs(check, [our_path, their_path], (ours, theirs))
             ours.close()
             theirs.close()
-    finally:
-        for process, directory, _ in started:
-            stop(process, directory, keep=False)
     print('%d differences' % check.failed)
     return int(check.failed != 0)
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 
-from diff_cmds import REDIS_ARGS, SKIP, Conn, spawn, stop
+from diff_cmds import REDIS_ARGS, SKIP, Conn, side_by_side
 
 I64_MIN, I64_MAX = -(1 << 63), (1 << 63) - 1
 # So that no number makes a long string: the limit of both servers, and the bits and bytes about it.
@@ -217,17 +217,11 @@ def main():
     if redis is None:
         print('SKIP: there is no redis-server')
         return SKIP
-    started = []
-    try:
-        started.append(spawn([redis, *REDIS_ARGS], 'redis-server'))
-        started.append(spawn([args.server], 'tierra-server'))
-        sides = [Side(place[2], '{k}') for place in started]
+    with side_by_side([redis, *REDIS_ARGS], [args.server]) as paths:
+        sides = [Side(path, '{k}') for path in paths]
         count, wrong = compare(*sides)
         for side in sides:
             side.conn.close()
-    finally:
-        for process, directory, _ in started:
-            stop(process, directory, keep=False)
     print('%d calls, %d differ' % (count, wrong))
     return int(wrong != 0)
 
