@@ -31,38 +31,9 @@
 #include "engine/space/strval.h"
 #include "engine/value/rowkey.h"
 
-#include "replication/mutate_impl.h"
+#include "replication/mut_group_impl.h"
 
 #define BEFORE_CAP_MIN 64u
-
-/* A row as it was before the batch. */
-struct before {
-    uint64_t name;
-    uint64_t at;    /* In mut_group.rows. */
-    uint32_t batch; /* Valid if it is that of the batch. */
-    uint32_t order; /* When it was kept. */
-    uint32_t wiped; /* Of a key: when it was last written as a whole; 0: never. */
-    uint32_t len : 31;
-    uint32_t absent : 1; /* Of a key: it was not there. */
-};
-STATIC_ASSERT(sizeof(struct before) == 32);
-
-struct mut_group {
-    struct batch batch; /* Tag and context of the batch under way. */
-    struct buf rows;
-    struct before *before; /* Open addressing. */
-    uint32_t before_cap;
-    uint32_t before_count;
-    uint32_t number; /* Of the batch. */
-    uint32_t order;
-    struct buf seen;
-    struct buf expanded; /* Scratch of op_expand; */
-    struct buf joined;   /* of a join; */
-    struct buf base;     /* of a row that several ops make; */
-    struct buf operand;  /* the operand of an element. */
-    struct buf text;     /* A string that is being changed. */
-    struct buf name;     /* Of the key of an element. */
-};
 
 void mut_group_create(struct mut *m)
 {
@@ -182,14 +153,14 @@ static struct before *keep(struct mut_group *g, uint64_t name, struct bytes row,
     return b;
 }
 
-static struct bytes row_before(const struct mut_group *g, const struct before *b)
+struct bytes mut_group_row_before(const struct mut_group *g, const struct before *b)
 {
     /* With no row kept yet the buffer has no memory to point into. */
     return b->len == 0 ? bytes_of(NULL, 0) : bytes_of(g->rows.ptr + b->at, b->len);
 }
 
 /* The key as it was before the batch. Valid until the next row is kept. */
-static struct before *key_before(struct mut *m, const struct ks_key *key)
+struct before *mut_group_key_before(struct mut *m, const struct ks_key *key)
 {
     bool first;
     struct before *b =
@@ -201,20 +172,20 @@ static struct before *key_before(struct mut *m, const struct ks_key *key)
 }
 
 /* The element's row before the batch, or since its key was written as a whole. */
-static struct bytes elem_before(struct mut *m, const struct ks_key *key, const struct coll *coll,
-                                struct bytes sub)
+struct bytes mut_group_elem_before(struct mut *m, const struct ks_key *key, const struct coll *coll,
+                                   struct bytes sub)
 {
     struct mut_group *g = m->group;
     bool first;
 
-    (void)key_before(m, key);
+    (void)mut_group_key_before(m, key);
     const struct before *b =
         keep(g, mut_name_of_elem(key, sub), ks_group_elem_row(coll, sub), &first);
     const struct before *k = place(g, mut_group_of(key));
-    return k->absent || b->order < k->wiped ? bytes_of(NULL, 0) : row_before(g, b);
+    return k->absent || b->order < k->wiped ? bytes_of(NULL, 0) : mut_group_row_before(g, b);
 }
 
-static struct bytes seen_of(struct mut_group *g, struct bytes row)
+struct bytes mut_group_seen(struct mut_group *g, struct bytes row)
 {
     buf_clear(&g->seen);
     CHECK(row_seen(row, &g->seen) == 0);
@@ -223,7 +194,7 @@ static struct bytes seen_of(struct mut_group *g, struct bytes row)
 
 /* --- joining --- */
 
-static struct bytes join(struct buf *out, struct bytes row, struct bytes operand)
+struct bytes mut_group_join(struct buf *out, struct bytes row, struct bytes operand)
 {
     buf_clear(out);
     /* Rows that are hot are sound, and a group has few origins. */
@@ -247,12 +218,13 @@ static int make_whole(void *ctx, uint8_t kind, struct bytes sub, struct bytes op
     struct make *k = ctx;
 
     if (kind == ROWKEY_KIND_KEY) {
-        ks_group_set_key(k->ks, k->key, join(&k->g->joined, k->base, operand), k->lsn);
+        ks_group_set_key(k->ks, k->key, mut_group_join(&k->g->joined, k->base, operand), k->lsn);
         return 0;
     }
     struct coll *coll = ks_peek_coll(k->ks, k->key);
     CHECK(coll != NULL);
-    ks_group_set_elem(k->ks, coll, sub, join(&k->g->joined, bytes_of(NULL, 0), operand), k->lsn);
+    ks_group_set_elem(k->ks, coll, sub, mut_group_join(&k->g->joined, bytes_of(NULL, 0), operand),
+                      k->lsn);
     return 0;
 }
 
@@ -279,7 +251,7 @@ static struct make make_of(struct mut *m, const struct ks_key *key, struct bytes
 }
 
 /* The op in the batch that a ref stands for; its slices borrow from the batch. */
-static void op_of(const struct mut *m, const struct ref *r, struct op *out)
+void mut_group_op(const struct mut *m, const struct ref *r, struct op *out)
 {
     struct batch b = m->group->batch;
 
@@ -289,21 +261,31 @@ static void op_of(const struct mut *m, const struct ref *r, struct op *out)
     CHECK(batch_next(&b, out) == BATCH_OP);
 }
 
+struct bytes mut_group_operand(struct mut *m, const struct ks_key *key, const struct op *op)
+{
+    struct mut_group *g = m->group;
+    struct make k = make_of(m, key, bytes_of(NULL, 0));
+
+    buf_clear(&g->operand);
+    CHECK(op_expand(op, &g->batch, 0, make_part, &k, &g->expanded) == 0 && !k.key_done);
+    return buf_bytes(&g->operand);
+}
+
 /* Makes the key row again: as it was before the batch, with the living ops of the key. */
-static void make_key_again(struct mut *m, const struct ks_key *key)
+void mut_group_make_key_again(struct mut *m, const struct ks_key *key)
 {
     struct mut_group *g = m->group;
     struct buf row;
     const uint64_t group = mut_group_of(key);
 
     buf_init(&row, UINT32_MAX);
-    CHECK(buf_append_bytes(&row, row_before(g, key_before(m, key))) == 0);
+    CHECK(buf_append_bytes(&row, mut_group_row_before(g, mut_group_key_before(m, key))) == 0);
     for (uint32_t i = 0; i < m->nops; i++) {
         const struct ref *r = &m->refs[i];
         struct op op;
         if (r->key != group || r->kind == OP_VOID)
             continue;
-        op_of(m, r, &op);
+        mut_group_op(m, r, &op);
         struct make k = make_of(m, key, buf_bytes(&row));
         CHECK(op_expand(&op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
         if (!k.key_done)
@@ -316,7 +298,7 @@ static void make_key_again(struct mut *m, const struct ks_key *key)
 }
 
 /* Joins an op's operand to the key row as it is. */
-static void make_key(struct mut *m, const struct ks_key *key, const struct op *op)
+void mut_group_make_key(struct mut *m, const struct ks_key *key, const struct op *op)
 {
     struct mut_group *g = m->group;
     struct make k = make_of(m, key, ks_group_key_row(m->options.ks, key));
@@ -326,7 +308,7 @@ static void make_key(struct mut *m, const struct ks_key *key, const struct op *o
         ks_group_set_key(m->options.ks, key, buf_bytes(&g->base), m->lsn);
 }
 
-static bool void_name(struct mut *m, uint64_t name, uint8_t kind)
+bool mut_group_void(struct mut *m, uint64_t name, uint8_t kind)
 {
     struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, name);
 
@@ -350,10 +332,28 @@ static void void_all(struct mut *m, const struct ks_key *key)
         struct op op;
         if (r->kind != OP_ELEM_DEL)
             continue;
-        op_of(m, r, &op);
+        mut_group_op(m, r, &op);
         ks_group_drop_elem(m->options.ks, key, op.type, op.sub, m->lsn);
     }
     mut_void_key(m, group);
+}
+
+/*
+ * A long SET that takes the place of a longer one of the same batch has its tag, and so its
+ * generation: what that had behind the end would show when the string is made longer again.
+ */
+static void drop_behind(struct mut *m, const struct ks_key *key, uint32_t chunks)
+{
+    struct coll *coll = ks_peek_coll(m->options.ks, key);
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+
+    if (likely(coll == NULL || coll->type != VT_STRING))
+        return;
+    for (uint32_t i = chunks; (i = chunks_next(&coll->chunks, i)) != CHUNKS_NO_INDEX; i++) {
+        be32_store(sub, i);
+        ks_group_set_elem(m->options.ks, coll, bytes_of(sub, sizeof(sub)), bytes_of(NULL, 0),
+                          m->lsn);
+    }
 }
 
 /* SET and DEL, logged as `op`, which gets what it has seen. */
@@ -362,16 +362,17 @@ static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
     struct mut_group *g = m->group;
 
     mut_begin_op(m);
-    struct before *b = key_before(m, key);
+    struct before *b = mut_group_key_before(m, key);
     op->key = key->name;
-    op->seen = seen_of(g, row_before(g, b));
+    op->seen = mut_group_seen(g, mut_group_row_before(g, b));
     if (op->kind == OP_SET && b->absent)
         op->flags = OP_COVER;
     if (m->nops != 0)
         void_all(m, key);
     mut_append(m, op, mut_group_of(key), mut_name_of_value(key));
-    struct make k = make_of(m, key, row_before(g, b));
+    struct make k = make_of(m, key, mut_group_row_before(g, b));
     CHECK(op_expand(op, &g->batch, 0, make_whole, &k, &g->expanded) == 0);
+    drop_behind(m, key, chunks_count(op->value.len));
     b->wiped = ++g->order;
     mut_changed(m, key);
 }
@@ -407,7 +408,7 @@ static void set_again(struct mut *m, const struct ks_key *key, struct bytes text
     mut_group_set(m, key, buf_bytes(&g->text), expire_at_ms);
 }
 
-static uint8_t kind_of_value(struct mut *m, const struct ks_key *key)
+uint8_t mut_group_kind_of_value(struct mut *m, const struct ks_key *key)
 {
     const struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_value(key));
 
@@ -415,7 +416,7 @@ static uint8_t kind_of_value(struct mut *m, const struct ks_key *key)
 }
 
 /* All of a string, if there is one, into g->text. */
-static void text_of(struct mut *m, const struct obj *obj)
+void mut_group_text(struct mut *m, const struct obj *obj)
 {
     struct buf *out = &m->group->text;
     struct row_view view;
@@ -442,11 +443,19 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
 
     CHECK(obj != NULL);
     mut_begin_op(m);
-    (void)key_before(m, key);
-    if (kind_of_value(m, key) == OP_SET) {
+    (void)mut_group_key_before(m, key);
+    const uint8_t kind = mut_group_kind_of_value(m, key);
+    if (kind == OP_SET) {
         /* No copy: the text is made from the object. */
-        text_of(m, obj);
+        mut_group_text(m, obj);
         mut_group_set(m, key, buf_bytes(&m->group->text), expire_at_ms);
+        return;
+    }
+    if (kind == OP_STRING) {
+        const struct ref *r = mut_ref_find(m, mut_name_of_value(key));
+        op_patch_expiry(m->batch.ptr + r->at, expire_at_ms);
+        mut_group_make_key_again(m, key);
+        mut_changed(m, key);
         return;
     }
     CHECK(row_view(obj_row(obj), m->now_ms, &view) == 0);
@@ -455,12 +464,12 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
                           .expire_at_ms = expire_at_ms,
                           .target_type = view.target_type,
                           .target = view.target};
-    const bool again = void_name(m, mut_name_of_expiry(key), OP_EXPIRE);
+    const bool again = mut_group_void(m, mut_name_of_expiry(key), OP_EXPIRE);
     mut_append(m, &op, mut_group_of(key), mut_name_of_expiry(key));
     if (again)
-        make_key_again(m, key);
+        mut_group_make_key_again(m, key);
     else
-        make_key(m, key, &op);
+        mut_group_make_key(m, key, &op);
     mut_changed(m, key);
 }
 
@@ -490,7 +499,7 @@ static bool take_expire(struct mut *m, const struct ks_key *key, struct op *out)
 
     if (r == NULL || r->kind != OP_EXPIRE)
         return false;
-    op_of(m, r, out);
+    mut_group_op(m, r, out);
     out->key = key->name;
     mut_ref_void(m, r);
     return true;
@@ -500,10 +509,11 @@ static void finish_incr(struct mut *m, const struct ks_key *key, const struct ro
                         struct bytes text)
 {
     struct mut_group *g = m->group;
-    struct before *b = key_before(m, key);
+    struct before *b = mut_group_key_before(m, key);
     struct row_view view;
-    const uint8_t kind = kind_of_value(m, key);
-    const bool coll = row_view(row_before(g, b), m->now_ms, &view) == 0 && view.type > VT_STRING;
+    const uint8_t kind = mut_group_kind_of_value(m, key);
+    const bool coll =
+        row_view(mut_group_row_before(g, b), m->now_ms, &view) == 0 && view.type > VT_STRING;
 
     /* One tag cannot name a value, or the end of one, and an increment of it. */
     if (kind == OP_SET || kind == OP_DEL || (b->absent && coll)) {
@@ -518,18 +528,18 @@ static void finish_incr(struct mut *m, const struct ks_key *key, const struct ro
                     .fsum = incr->fsum};
     if (b->absent) {
         op.flags = OP_COVER;
-        op.seen = seen_of(g, row_before(g, b));
+        op.seen = mut_group_seen(g, mut_group_row_before(g, b));
     }
     struct op expire;
-    const bool again = void_name(m, mut_name_of_value(key), OP_INCR);
+    const bool again = mut_group_void(m, mut_name_of_value(key), OP_INCR);
     const bool expires = again && take_expire(m, key, &expire);
     mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     if (expires)
         mut_append(m, &expire, mut_group_of(key), mut_name_of_expiry(key));
     if (again)
-        make_key_again(m, key);
+        mut_group_make_key_again(m, key);
     else
-        make_key(m, key, &op);
+        mut_group_make_key(m, key, &op);
     mut_changed(m, key);
 }
 
@@ -570,48 +580,6 @@ int mut_group_incr_float(struct mut *m, const struct ks_key *key, long double de
     return 0;
 }
 
-/* --- parts of strings: the whole value is written --- */
-
-int mut_group_patch(struct mut *m, const struct ks_key *key, uint64_t offset, struct bytes patch,
-                    uint64_t *out_len)
-{
-    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
-    const uint64_t expire_at_ms = obj == NULL ? 0 : ks_expire_at(obj);
-    struct buf *text = &m->group->text;
-
-    text_of(m, obj);
-    const uint64_t len = u64_max(text->len, offset + patch.len);
-    int err = mut_room(m, (size_t)len + key->name.len + BATCH_HEADER_BYTES_MAX);
-    if (err == 0)
-        err = buf_reserve(text, (size_t)len - text->len);
-    if (err != 0)
-        return err;
-    memset(buf_end(text), 0, (size_t)len - text->len);
-    buf_commit(text, (size_t)len - text->len);
-    memcpy(text->ptr + offset, patch.ptr, patch.len);
-    mut_group_set(m, key, buf_bytes(text), expire_at_ms);
-    *out_len = len;
-    return 0;
-}
-
-int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
-                   uint64_t value)
-{
-    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
-    struct row_chunk_bits bits = {.first = (uint32_t)(bit % 8), .count = count, .value = value};
-    uint8_t bytes[9] = {0}; /* 64 bits touch no more. */
-    const uint64_t first = bit / 8;
-    const size_t len = (size_t)((bit + count - 1) / 8 - first + 1);
-    struct buf *text = &m->group->text;
-    uint64_t new_len;
-
-    text_of(m, obj);
-    if (first < text->len)
-        memcpy(bytes, text->ptr + first, size_min(len, text->len - (size_t)first));
-    row_chunk_put_bits(bytes, bits);
-    return mut_group_patch(m, key, first, bytes_of(bytes, len), &new_len);
-}
-
 /* --- elements --- */
 
 struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t type)
@@ -623,7 +591,7 @@ struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t typ
     if (where == KS_HOT)
         return obj->h.type == type ? obj_coll(obj) : NULL;
     /* What has expired must not show through, and counters that were seen not count again. */
-    if (expired || !bytes_empty(seen_of(m->group, ks_group_key_row(m->options.ks, key))))
+    if (expired || !bytes_empty(mut_group_seen(m->group, ks_group_key_row(m->options.ks, key))))
         mut_group_del(m, key);
     mut_begin_op(m);
     return ks_group_coll(m->options.ks, key, type, m->now_ms, m->lsn);
@@ -645,7 +613,7 @@ static void write_elem(struct mut *m, struct coll *coll, struct op *op)
 {
     struct mut_group *g = m->group;
     const struct ks_key key = key_kept(g, coll);
-    const struct bytes before = elem_before(m, &key, coll, op->sub);
+    const struct bytes before = mut_group_elem_before(m, &key, coll, op->sub);
     const uint64_t name = mut_name_of_elem(&key, op->sub);
     struct ref *r = m->nops == 0 ? NULL : mut_ref_find(m, name);
     const bool again = r != NULL;
@@ -656,7 +624,7 @@ static void write_elem(struct mut *m, struct coll *coll, struct op *op)
     if (op->kind != OP_ELEM_DEL && place(g, mut_group_of(&key))->absent)
         op->flags = OP_COVER;
     if (op->kind != OP_ELEM_INCR)
-        op->seen = seen_of(g, before);
+        op->seen = mut_group_seen(g, before);
     if (again)
         mut_ref_void(m, r);
     mut_append(m, op, mut_group_of(&key), name);
@@ -665,10 +633,10 @@ static void write_elem(struct mut *m, struct coll *coll, struct op *op)
     if (k.key_done)
         ks_group_set_key(m->options.ks, &key, buf_bytes(&g->base), m->lsn);
     const struct bytes base = again ? before : ks_group_elem_row(coll, op->sub);
-    ks_group_set_elem(m->options.ks, coll, op->sub, join(&g->joined, base, buf_bytes(&g->operand)),
-                      m->lsn);
+    ks_group_set_elem(m->options.ks, coll, op->sub,
+                      mut_group_join(&g->joined, base, buf_bytes(&g->operand)), m->lsn);
     if (takes_back)
-        make_key_again(m, &key);
+        mut_group_make_key_again(m, &key);
     mut_changed(m, &key);
 }
 
@@ -694,14 +662,15 @@ static bool drop_if_empty(struct mut *m, const struct ks_key *key)
     /* Without an object it went with what had made it in this batch. */
     if (obj != NULL && (obj->h.flags & BLK_COLL) != 0 && obj_coll(obj)->count != 0)
         return true;
-    struct before *b = key_before(m, key);
-    if (kind_of_value(m, key) != OP_DEL) {
-        const struct op op = {
-            .kind = OP_DEL, .key = key->name, .seen = seen_of(g, row_before(g, b))};
+    struct before *b = mut_group_key_before(m, key);
+    if (mut_group_kind_of_value(m, key) != OP_DEL) {
+        const struct op op = {.kind = OP_DEL,
+                              .key = key->name,
+                              .seen = mut_group_seen(g, mut_group_row_before(g, b))};
         mut_begin_op(m);
         mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     }
-    make_key_again(m, key);
+    mut_group_make_key_again(m, key);
     place(g, mut_group_of(key))->wiped = ++g->order;
     return false;
 }

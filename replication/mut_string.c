@@ -27,7 +27,7 @@ static struct ref *value_ref(struct mut *m, const struct ks_key *key)
     return m->nops == 0 ? NULL : mut_ref_find(m, mut_name_of_value(key));
 }
 
-static uint64_t name_of_chunk(const struct ks_key *key, uint64_t index)
+uint64_t mut_name_of_chunk(const struct ks_key *key, uint64_t index)
 {
     uint8_t sub[ROW_CHUNK_SUB_BYTES];
 
@@ -42,7 +42,7 @@ static void log_image(struct mut *m, const struct ks_key *key, const struct coll
                       uint64_t index)
 {
     const uint64_t at = index * ROW_CHUNK_BYTES;
-    const uint64_t name = name_of_chunk(key, index);
+    const uint64_t name = mut_name_of_chunk(key, index);
     const struct bytes image =
         chunks_run(&coll->chunks, at, u64_min(ROW_CHUNK_BYTES, coll->count - at));
     const struct op op = {.kind = OP_CHUNK,
@@ -216,6 +216,23 @@ int mut_string_patch(struct mut *m, const struct ks_key *key, uint64_t offset, s
     return 0;
 }
 
+int mut_string_lengthen(struct mut *m, const struct ks_key *key, uint64_t len)
+{
+    const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
+    uint64_t new_len;
+
+    if (mut_string_ships_parts(m, key, obj))
+        return mut_group_lengthen(m, key, obj_coll(obj), len);
+    if (m->group != NULL || obj == NULL || !obj_is_chunked(obj))
+        return mut_string_patch(m, key, len - 1, bytes_of("\0", 1), &new_len);
+    const int err = room(m, key, obj_coll(obj), 0);
+    if (err != 0)
+        return err;
+    touch(m, key, obj_coll(obj), len);
+    mut_changed(m, key);
+    return 0;
+}
+
 /* --- bits --- */
 
 /* Of a string of one row: the bytes that the bits are in are written as a patch. */
@@ -255,7 +272,7 @@ int mut_string_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint3
         return err;
     touch(m, key, coll, u64_max(coll->count, last_bit / 8 + 1));
     mut_begin_op(m);
-    const bool again = mut_ref_find(m, name_of_chunk(key, first)) != NULL;
+    const bool again = mut_ref_find(m, mut_name_of_chunk(key, first)) != NULL;
     ks_apply_bits(m->options.ks, coll, m->tag, bit, count, value);
     if (again || last != first) {
         log_images(m, key, coll, first, last);
@@ -266,7 +283,7 @@ int mut_string_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint3
                               .at = bit,
                               .bits_count = (uint8_t)count,
                               .bits = value};
-        mut_append(m, &op, mut_group_of(key), name_of_chunk(key, first));
+        mut_append(m, &op, mut_group_of(key), mut_name_of_chunk(key, first));
     }
     mut_changed(m, key);
     return 0;

@@ -302,7 +302,7 @@ static void index_refs(struct mut *m)
         struct ref *r = &m->refs[m->indexed];
         r->prev = name_set(m, r->key, m->indexed + 1);
         if (r->name != r->key)
-            (void)name_set(m, r->name, m->indexed + 1);
+            r->prev_name = name_set(m, r->name, m->indexed + 1);
     }
 }
 
@@ -316,6 +316,11 @@ struct ref *mut_ref_last(const struct mut *m, uint64_t key)
 struct ref *mut_ref_prev(const struct mut *m, const struct ref *r)
 {
     return r->prev == 0 ? NULL : &m->refs[r->prev - 1];
+}
+
+struct ref *mut_ref_prev_name(const struct mut *m, const struct ref *r)
+{
+    return r->prev_name == 0 ? NULL : &m->refs[r->prev_name - 1];
 }
 
 void mut_void_key(struct mut *m, uint64_t key)

@@ -193,6 +193,18 @@ MUST_USE int mut_string_patch(struct mut *m, const struct ks_key *key, uint64_t 
 MUST_USE int mut_string_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
                              uint64_t value);
 
+/*
+ * BITFIELD: the string, which is shorter, reaches to `len` with zeros; likewise. Of one in chunks
+ * no chunk is written.
+ */
+MUST_USE int mut_string_lengthen(struct mut *m, const struct ks_key *key, uint64_t len);
+
+/*
+ * Whether changes of this string (NULL: there is none) go to other members as changes of its parts.
+ * To give a bit the value that it has is a change then, too: it may be another one's elsewhere.
+ */
+bool mut_string_ships_parts(struct mut *m, const struct ks_key *key, const struct obj *obj);
+
 /* --- elements of hashes, sets, sorted sets --- */
 
 /*

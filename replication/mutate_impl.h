@@ -1,6 +1,7 @@
 /*
  * The inside of the local write path, shared by the files that implement it: mutate.c (batches,
- * keys, elements), mut_string.c (strings in chunks). Not for users of mutate.h.
+ * keys, elements), mut_string.c (strings in chunks), mut_group.c and mut_group_string.c. Not for
+ * users of mutate.h.
  */
 #ifndef TIERRA_REPLICATION_MUTATE_IMPL_H
 #define TIERRA_REPLICATION_MUTATE_IMPL_H
@@ -20,8 +21,10 @@ struct ref {
     uint64_t name; /* that names what it changes: the key row's value, its expiry, an element. */
     uint32_t at;   /* Offset in the batch. */
     uint32_t prev; /* Index + 1 of the op before it that names the same key; 0: none. */
-    uint8_t kind;  /* enum op_kind; OP_VOID once voided. */
+    uint32_t prev_name; /* The same of what it changes. */
+    uint8_t kind;       /* enum op_kind; OP_VOID once voided. */
 };
+STATIC_ASSERT(sizeof(struct ref) == 32);
 
 /* What the index knows of a hash: the last op with it. */
 struct name {
@@ -68,6 +71,7 @@ uint64_t mut_group_of(const struct ks_key *key);
 uint64_t mut_name_of_value(const struct ks_key *key);
 uint64_t mut_name_of_expiry(const struct ks_key *key);
 uint64_t mut_name_of_elem(const struct ks_key *key, struct bytes sub);
+uint64_t mut_name_of_chunk(const struct ks_key *key, uint64_t index);
 
 /* The living op of the batch that named `hash` last, or NULL; only with ops in the batch. */
 struct ref *mut_ref_find(const struct mut *m, uint64_t hash);
@@ -76,6 +80,8 @@ void mut_ref_void(struct mut *m, struct ref *r);
 /* The ops of the batch that name the key, living or void, the last one first; NULL: no more. */
 struct ref *mut_ref_last(const struct mut *m, uint64_t key);
 struct ref *mut_ref_prev(const struct mut *m, const struct ref *r);
+/* Likewise those that change the same; mut_ref_last finds the first of them by its name. */
+struct ref *mut_ref_prev_name(const struct mut *m, const struct ref *r);
 
 /* Voids every op of the batch that names the key. */
 void mut_void_key(struct mut *m, uint64_t key);
@@ -109,6 +115,9 @@ MUST_USE int mut_group_patch(struct mut *m, const struct ks_key *key, uint64_t o
                              struct bytes patch, uint64_t *out_len);
 MUST_USE int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32_t count,
                             uint64_t value);
+/* A string of which mut_string_ships_parts is true. */
+MUST_USE int mut_group_lengthen(struct mut *m, const struct ks_key *key, struct coll *coll,
+                                uint64_t len);
 struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t type);
 bool mut_group_elem_set(struct mut *m, struct coll *coll, struct bytes sub, struct bytes value);
 bool mut_group_elem_del(struct mut *m, struct coll *coll, struct bytes sub);

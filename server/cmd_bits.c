@@ -176,8 +176,9 @@ void cmd_setbit(struct request *rq)
     read_bytes(rq, obj, bit / 8, &byte, 1);
     const bool old = row_chunk_bit(&byte, bit % 8);
     const bool longer = obj == NULL || bit / 8 >= req_string_len(rq, obj);
-    const int err =
-        old != (value != 0) || longer ? mut_string_bits(rq->mut, &key, bit, 1, (uint64_t)value) : 0;
+    const bool changes =
+        old != (value != 0) || longer || mut_string_ships_parts(rq->mut, &key, obj);
+    const int err = changes ? mut_string_bits(rq->mut, &key, bit, 1, (uint64_t)value) : 0;
     if (err != 0) {
         req_log_full(rq, err);
         return;
@@ -268,6 +269,11 @@ static void load_field(struct request *rq, const struct ks_key *key, const struc
         memcpy(dst, text->bytes + at, size_min(FIELD_BYTES_MAX, text->len - (size_t)at));
 }
 
+static bool ships_parts(const struct request *rq, const struct ks_key *key)
+{
+    return mut_string_ships_parts(rq->mut, key, ks_get(rq->ks, key, rq->now_ms));
+}
+
 /*
  * One operation, with its reply. Of a string in chunks that is written whole, in a group or after a
  * SET in the same transaction, the log may have no room: then the error stands in the field's
@@ -290,7 +296,7 @@ static bool run_field(struct request *rq, const struct ks_key *key, struct field
         reply_null(rq->out);
         return false;
     }
-    if (text->bytes == NULL && new_raw != raw) {
+    if (text->bytes == NULL && (new_raw != raw || ships_parts(rq, key))) {
         const int err = mut_string_bits(rq->mut, key, op->offset, op->width, new_raw);
         if (err != 0)
             req_log_full(rq, err);
@@ -309,12 +315,11 @@ static bool run_field(struct request *rq, const struct ks_key *key, struct field
 /* Makes the string reach to the last bit that is written; false after the error reply. */
 static bool extend(struct request *rq, const struct ks_key *key, uint64_t end)
 {
-    uint64_t len;
     const struct obj *obj = ks_get(rq->ks, key, rq->now_ms);
 
     if (end <= (obj == NULL ? 0 : req_string_len(rq, obj)))
         return true;
-    const int err = mut_string_patch(rq->mut, key, end - 1, bytes_of("\0", 1), &len);
+    const int err = mut_string_lengthen(rq->mut, key, end);
     if (err != 0)
         req_log_full(rq, err);
     return err == 0;

@@ -377,9 +377,7 @@ void notify_remote(struct shard *sh, const struct ks_key *key, const struct op *
         return;
     switch (op->kind) {
     case OP_SET:
-    case OP_STRING:
-    case OP_CHUNK:
-    case OP_BITS:
+    case OP_STRING: /* With the chunks and bits of its batch, which say nothing. */
         notify_event(sh, EVENT_STRING, "set", key->name);
         return;
     case OP_DEL:

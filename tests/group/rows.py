@@ -14,6 +14,7 @@ from grouplib import HERE, ErrorReply, pairs
 
 VIRTUAL_START_MS = 1000000  # Times in rows count from here,
 STRETCH = 120               # and each of their ms is so many.
+LONG = 1000                 # A string above it is shown as "1:20001#6,": bytes, bits that are set.
 SOON_MS = 1000              # What "wait" waits for is before this.
 STEP_SECONDS = 0.003        # Longer than the ms that decides which write is the later one.
 KINDS = {b'string': 1, b'list': 2, b'set': 3, b'zset': 4, b'hash': 5}
@@ -50,7 +51,9 @@ def show(member, key, clock):
     if kind == b'none':
         return '-'
     if kind == b'string':
-        items = [member.ok('GET', key)]
+        text = member.ok('GET', key)
+        items = [text if len(text) <= LONG else b'%d#%d' % (
+            len(text), int.from_bytes(text, 'big').bit_count())]
     elif kind == b'list':
         items = member.ok('LRANGE', key, 0, -1)
     elif kind == b'set':

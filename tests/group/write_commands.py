@@ -12,7 +12,8 @@ table of design, one command each. commands.py runs them, and holds them against
               command again; others are a DEL of what the call writes, tried in both orders, and at
               least one other command that writes to a key of that type
 
-The rules: a later whole value of a string wins, but HyperLogLogs are joined; counters add up; a
+The rules: a later whole value of a string wins, but HyperLogLogs are joined, and parts of a string
+in chunks by chunk or bit; counters add up; a
 field, member or element that a removal has not seen stays; DEL takes what it has seen; the longest
 time to live wins, none beats all, and it ends only the value that it was set for; of two types the
 later one shows.
@@ -65,10 +66,21 @@ STRINGS = [
           (': DEL %1 %2', '%1 1:a,; %2 1:b,'), (': SET %2 z', '%1 1:a,; %2 1:z,')),
     Write('append', 'SET a', 'APPEND b =>2', '1:ab,',
           ('APPEND c =>2', '1:ac,'), ('DEL', '1:ab,'), ('SET z', '1:z,')),
+    Write('append', 'SETRANGE 20000 x', 'APPEND bb =>20003', '1:20003#10,',
+          ('APPEND c =>20002', '1:20003#8,'), ('DEL', '-'), ('SET z', '1:z,')),
     Write('setrange', 'SET abc', 'SETRANGE 0 x', '1:xbc,',
           ('SETRANGE 2 y', '1:aby,'), ('DEL', '1:xbc,'), ('APPEND d', '1:abcd,')),
+    Write('setrange', 'SETRANGE 20000 x', 'SETRANGE 0 x =>20001', '1:20001#8,',
+          ('SETRANGE 5 x', '1:20001#8,'), ('DEL', '-'), ('SETRANGE 2000 x', '1:20001#12,')),
     Write('setbit', 'SET @', 'SETBIT 7 1', '1:A,',
           ('SETBIT 6 1', '1:B,'), ('DEL', '1:A,'), ('SET z', '1:z,')),
+    Write('setbit', 'SETRANGE 20000 x', 'SETBIT 7 1 =>0', '1:20001#5,',
+          ('SETBIT 6 1 =>0', '1:20001#6,'), ('DEL', '-'), ('SET z', '1:z,')),
+    Write('bitfield', 'SETRANGE 20000 x', 'BITFIELD SET u8 0 255', '1:20001#12,',
+          ('BITFIELD SET u8 8 255', '1:20001#20,'), ('DEL', '-'), ('SET z', '1:z,')),
+    Write('bitfield', 'SETRANGE 20000 x', 'BITFIELD INCRBY u8 0 1 =>1', '1:20001#5,',
+          ('BITFIELD INCRBY u8 0 2 =>2', '1:20001#5,'), ('DEL', '-'),
+          (': PEXPIREAT %1 @1050000', '1:20001#5,')),
     Write('bitfield', 'SET @', 'BITFIELD SET u8 0 65', '1:A,',
           ('BITFIELD SET u8 8 66', '1:@B,'), ('DEL', '1:A,'), ('SET z', '1:z,')),
     Write('bitfield', 'SET @', 'BITFIELD INCRBY u8 0 1 =>65', '1:A,',

@@ -1,0 +1,75 @@
+/*
+ * The inside of the write path of a member of a group, shared by mut_group.c (keys and elements)
+ * and mut_group_string.c (parts of strings).
+ */
+#ifndef TIERRA_REPLICATION_MUT_GROUP_IMPL_H
+#define TIERRA_REPLICATION_MUT_GROUP_IMPL_H
+
+#include "engine/base/buf.h"
+
+#include "replication/mutate_impl.h"
+
+/* A row as it was before the batch. */
+struct before {
+    uint64_t name;
+    uint64_t at;    /* In mut_group.rows. */
+    uint32_t batch; /* Valid if it is that of the batch. */
+    uint32_t order; /* When it was kept. */
+    uint32_t wiped; /* Of a key: when it was last written as a whole; 0: never. */
+    uint32_t len : 31;
+    uint32_t absent : 1; /* Of a key: it was not there. */
+};
+STATIC_ASSERT(sizeof(struct before) == 32);
+
+struct mut_group {
+    struct batch batch; /* Tag and context of the batch under way. */
+    struct buf rows;
+    struct before *before; /* Open addressing. */
+    uint32_t before_cap;
+    uint32_t before_count;
+    uint32_t number; /* Of the batch. */
+    uint32_t order;
+    struct buf seen;
+    struct buf expanded; /* Scratch of op_expand; */
+    struct buf joined;   /* of a join; */
+    struct buf base;     /* of a row that several ops make; */
+    struct buf operand;  /* the operand of an element. */
+    struct buf text;     /* A string that is being changed. */
+    struct buf name;     /* Of the key of an element. */
+};
+
+/* --- rows before the batch; slices are valid until the next row is kept --- */
+
+/* The key as it was before the batch. Valid until the next row is kept. */
+struct before *mut_group_key_before(struct mut *m, const struct ks_key *key);
+/* The element's row before the batch, or since its key was written as a whole. */
+struct bytes mut_group_elem_before(struct mut *m, const struct ks_key *key, const struct coll *coll,
+                                   struct bytes sub);
+struct bytes mut_group_row_before(const struct mut_group *g, const struct before *b);
+/* What an op that replaces the row has seen of its counters; in g->seen. */
+struct bytes mut_group_seen(struct mut_group *g, struct bytes row);
+
+/* --- ops of the batch --- */
+
+/* The op in the batch that a ref stands for; its slices borrow from the batch. */
+void mut_group_op(const struct mut *m, const struct ref *r, struct op *out);
+/* Voids the op that names it, if it is of that kind. */
+bool mut_group_void(struct mut *m, uint64_t name, uint8_t kind);
+/* Of the op of the batch that has given the key its value; OP_VOID: none. */
+uint8_t mut_group_kind_of_value(struct mut *m, const struct ks_key *key);
+
+/* --- making rows --- */
+
+/* `row` joined with an operand, in `out`. */
+struct bytes mut_group_join(struct buf *out, struct bytes row, struct bytes operand);
+/* What the op does to its element; in g->operand. */
+struct bytes mut_group_operand(struct mut *m, const struct ks_key *key, const struct op *op);
+/* Joins an op's operand to the key row as it is. */
+void mut_group_make_key(struct mut *m, const struct ks_key *key, const struct op *op);
+/* Makes the key row again: as it was before the batch, with the living ops of the key. */
+void mut_group_make_key_again(struct mut *m, const struct ks_key *key);
+
+/* All of a string, if there is one, into g->text. */
+void mut_group_text(struct mut *m, const struct obj *obj);
+
+#endif
