@@ -4,9 +4,11 @@ import random
 import threading
 import time
 
-from grouplib import Conn, ErrorReply, ServerGone, encode
+from grouplib import Conn, ErrorReply, ServerGone, encode, wait_until
 
 COUNTERS = 20
+BITMAP = b'bits'     # One of all members: each sets bits that no other one sets.
+LONG = 40000         # So that it is in chunks from the start.
 BATCH = 50
 
 
@@ -60,6 +62,8 @@ class Load:
         self.sure = {}      # Counter: sum of acknowledged increments,
         self.unknown = {}   # and of those without a reply.
         self.acked = {}     # Collection: elements that were acknowledged.
+        self.bits = []      # Of the bitmap, acknowledged,
+        self.unknown_bits = 0
         self.writers = []
         self.cycle_writes, self.cycle_bytes = 0, 0
 
@@ -67,6 +71,10 @@ class Load:
 
     def begin(self, members):
         gone = [self.collection(kind) for kind in (b's', b'l', b'z')]
+        if self.cycle == 0:
+            members[0].ok('SETRANGE', BITMAP, LONG - 1, 'x')
+            wait_until('all have the bitmap', lambda: all(
+                m.call('STRLEN', BITMAP) == LONG for m in members))
         self.cycle += 1
         members[self.cycle % len(members)].ok('DEL', *gone)
         self.acked = {}
@@ -106,7 +114,7 @@ class Load:
     def command(self, who, rng, number):
         key = rng.randrange(COUNTERS)
         value = b'%s %d' % (who, number)
-        kind = rng.randrange(9)
+        kind = rng.randrange(10)
         if kind == 0:
             return b'INCRBY', b'c:%d' % key, b'%d' % rng.randrange(1, 9)
         if kind == 1:
@@ -123,6 +131,8 @@ class Load:
             return b'SET', b'v:%d' % key, value, b'PX', b'%d' % rng.randrange(200, 5000)
         if kind == 7:
             return b'SET', b'v:%d' % key, value
+        if kind == 8:
+            return b'SETBIT', BITMAP, b'%d' % number, b'1'
         return b'DEL', b'v:%d' % key
 
     # --- what came of them ---
@@ -141,6 +151,12 @@ class Load:
         if name in (b'SADD', b'RPUSH', b'ZADD'):
             if reply is not None:
                 self.acked.setdefault(key, []).append(command[-1])
+            return
+        if name == b'SETBIT':
+            if reply is None:
+                self.unknown_bits += 1
+            else:
+                self.bits.append(int(command[2]))
             return
         if name == b'INCRBY':
             counter, by = (key, None), command[2]
@@ -172,6 +188,13 @@ class Load:
             elements = dict(zip(elements[::2], elements[1::2]))
         return int(elements.get(field, 0))
 
+    def _check_bits(self, text):
+        missing = [n for n in self.bits if text[n // 8] >> (7 - n % 8) & 1 == 0]
+        assert not missing, 'acknowledged bits are gone: %s' % missing[:5]
+        count = int.from_bytes(text, 'big').bit_count()
+        most = len(self.bits) + self.unknown_bits + 4
+        assert count <= most, '%d bits are set, not %d' % (count, most)
+
     def check(self, held):
         for name in set(self.sure) | set(self.unknown):
             got = self._count(held, *name)
@@ -179,6 +202,7 @@ class Load:
             high = low + self.unknown.get(name, 0)
             assert low <= got <= high, 'counter %r is %d, not within %d and %d' % (
                 name, got, low, high)
+        self._check_bits(held[BITMAP])
         for key, acked in self.acked.items():
             elements = self._elements(held.get(key))
             missing = set(acked) - set(elements)

@@ -42,6 +42,7 @@ def change(member):
     member.ok('ZINCRBY', 'b:z', 5, '1')
     member.ok('PERSIST', 'b:ttl')
     member.ok('SETRANGE', 'b:long', 3, 'changed')
+    member.ok('SETBIT', 'b:long', 80005, 1)
     member.ok('HINCRBY', 'b:hc', 'f', 5)
     member.ok('INCRBY', 'counter', 100)
 
@@ -54,6 +55,7 @@ def own(member):
     member.ok('RPUSH', 'b:l', 'late')
     member.ok('DEL', 'a:s:5')
     member.ok('HINCRBY', 'b:hc', 'f', 30)
+    member.ok('SETBIT', 'b:long', 80006, 1)
 
 
 def check(held, both):
@@ -64,6 +66,7 @@ def check(held, both):
     assert held[b'counter'] == b'1120', held[b'counter']
     assert held[b'b:hc'][1][b'f'] == b'42', held[b'b:hc']
     assert held[b'b:long'][:12] == b'yyychangedyy'
+    assert held[b'b:long'][10000] == 0x7f, held[b'b:long'][10000]  # y, with the bits of both.
     members = held[b'b:u'][1]
     assert b'1' not in members and b'late' in members and b'3' not in members
     # Concurrent for sure: the addition wins. Else the removal may have seen it.
