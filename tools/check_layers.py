@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Check the direction of includes: server -> replication -> engine, and the table inside engine.
+"""Check the direction of includes: server -> replication -> engine, and the table inside engine; and
+that rows are changed by the write path alone, so that every change is an op of the log.
 
 Usage: tools/check_layers.py [root]
 
@@ -50,6 +51,15 @@ OWNERS = {
 # Owners bind these too: a test that needs cmocka gets it through tcase.h.
 OWNERS_STRICT = ("cmocka", "xxhash")
 
+# What puts rows in place -> the files or folders that may call it, tools, bench and tests aside. The
+# commands of DEBUG that make members differ on purpose are an exception.
+CALLERS = {
+    r"ks_apply_\w+": ["engine/space", "replication"],
+    r"ks_group_(?:apply|set_key|set_elem|drop_elem|coll)": [
+        "engine/space", "replication", "server/cmd_debug.c"],
+}
+
+CALL = {re.compile(r"\b(" + name + r")\("): where for name, where in CALLERS.items()}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -109,6 +119,18 @@ def check_system(path, name):
     return None
 
 
+def check_calls(root, path):
+    """Yields (line number, complaint)."""
+    if layer_of(path) in LEAVES:
+        return
+    with open(os.path.join(root, path), encoding="utf-8") as source:
+        for number, line in enumerate(source, 1):
+            for call, where in CALL.items():
+                found = call.search(line)
+                if found and not any(path == w or path.startswith(w + "/") for w in where):
+                    yield number, f"{found[1]} may be called only in {', '.join(where)}"
+
+
 def find_cycle(graph):
     """A list of files that include each other in a circle, or None."""
     done = set()
@@ -145,6 +167,7 @@ def main():
                 complaints.append(f"{path}:{number}: {complaint}")
             if quoted:
                 graph.setdefault(path, set()).add(name)
+        complaints += [f"{path}:{number}: {text}" for number, text in check_calls(root, path)]
     cycle = find_cycle(graph)
     if cycle:
         complaints.append("include cycle: " + " -> ".join(cycle))

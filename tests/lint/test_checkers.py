@@ -75,6 +75,12 @@ class Layers(unittest.TestCase):
         self.expect({"replication/link/link.c": HEAD + "#include <openssl/evp.h>\n"},
                     "openssl/evp.h")
 
+    def test_handlers_change_no_rows(self):
+        body = HEAD + "void f(void)\n{\n    ks_apply_set(ks);\n}\n"
+        self.expect({"replication/mut.c": body}, "")
+        self.expect({"tests/unit/a.c": body}, "")
+        self.expect({"server/cmd_a.c": body}, "server/cmd_a.c:6: ks_apply_set may be called only")
+
     def test_links_know_nothing_of_the_group(self):
         self.expect({
             "replication/group/a.h": header("replication/group/a.h"),
