@@ -191,8 +191,11 @@ int mut_string_patch(struct mut *m, const struct ks_key *key, uint64_t offset, s
                      uint64_t *out_len)
 {
     CHECK(!bytes_empty(patch));
-    if (unlikely(m->group != NULL))
+    if (unlikely(m->group != NULL)) {
+        if (offset + patch.len > ROW_STRING_BYTES_MAX)
+            return -ERR_LIMIT;
         return mut_group_patch(m, key, offset, patch, out_len);
+    }
     const struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
     if (obj != NULL && obj_is_chunked(obj))
         return patch_chunks(m, key, obj_coll(obj), offset, patch, out_len);
@@ -262,7 +265,8 @@ int mut_string_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint3
     const uint64_t first = bit / ROW_CHUNK_BITS, last = last_bit / ROW_CHUNK_BITS;
 
     if (unlikely(m->group != NULL))
-        return mut_group_bits(m, key, bit, count, value);
+        return last_bit / 8 >= ROW_STRING_BYTES_MAX ? -ERR_LIMIT
+                                                    : mut_group_bits(m, key, bit, count, value);
     if (obj == NULL || !obj_is_chunked(obj))
         return bits_of_row(m, key, obj, bit,
                            (struct row_chunk_bits){.count = count, .value = value});

@@ -203,6 +203,7 @@ void shard_set_input_bytes_max(struct shard *sh);
 size_t shard_output_bytes_max(const struct shard *sh);
 /* The limits of clients' buffers have changed. */
 void shard_follow_limits(struct shard *sh);
+/* The longest string that a command may make. */
 uint64_t shard_bulk_bytes_max(const struct shard *sh);
 const char *shard_unixsocket(const struct shard *sh);
 void shard_format_addr(const struct sockaddr_storage *addr, char *out, size_t out_len);

@@ -6,6 +6,8 @@
 
 #include "engine/base/mem.h"
 
+#include "engine/value/row_chunk.h"
+
 #include "server/acl.h"
 #include "server/config.h"
 #include "server/node.h"
@@ -60,7 +62,9 @@ void shard_follow_limits(struct shard *sh)
 
 uint64_t shard_bulk_bytes_max(const struct shard *sh)
 {
-    return sh->cfg->proto_max_bulk_len;
+    const uint64_t max = sh->cfg->proto_max_bulk_len;
+
+    return sh->group == NULL ? max : u64_min(max, ROW_STRING_BYTES_MAX);
 }
 
 const char *shard_unixsocket(const struct shard *sh)

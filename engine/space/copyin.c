@@ -7,25 +7,12 @@
 
 #include "engine/space/group_impl.h"
 #include "engine/space/ks_state.h"
-#include "engine/value/listpos.h"
-
-/* Kinds of rows that a member of a group has. */
-static bool is_known(unsigned kind)
-{
-    return kind == ROWKEY_KIND_KEY || kind == ROWKEY_KIND_HASH || kind == ROWKEY_KIND_SET ||
-           kind == ROWKEY_KIND_ZSET || kind == ROWKEY_KIND_LIST || kind == ROWKEY_KIND_CHUNK;
-}
 
 static int check(struct bytes key, struct bytes row, struct rowkey *out)
 {
     if (rowkey_parse(key, out) != 0 || out->slot != key_slot(out->key))
         return -ERR_CORRUPT;
-    if (!is_known(out->kind))
-        return -ERR_UNSUPPORTED;
-    if (out->sub.len > KS_NAME_BYTES_MAX ||
-        (out->kind == ROWKEY_KIND_LIST && listpos_check(out->sub) != 0))
-        return -ERR_CORRUPT;
-    return row_check(row);
+    return group_check_row(out->kind, out->sub, row);
 }
 
 /* The key with our hash. */

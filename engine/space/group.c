@@ -9,7 +9,9 @@
 #include "engine/space/expire.h"
 #include "engine/space/flight.h"
 #include "engine/space/group_impl.h"
+#include "engine/value/listpos.h"
 #include "engine/value/op.h"
+#include "engine/value/row_chunk.h"
 
 /* In a row that could not be joined. */
 #define POISON_JOIN 1u
@@ -626,16 +628,51 @@ void ks_group_apply(struct keyspace *ks, const struct ks_key *key, const struct 
     note_cold(ks, key, op);
 }
 
+/* The name of a chunk is its index, and its string ends where all do. */
+static int check_chunk(struct bytes sub, struct bytes row)
+{
+    if (sub.len != ROW_CHUNK_SUB_BYTES || !(group_row_dead(row) || row_is_chunk(row)))
+        return -ERR_CORRUPT;
+    const uint64_t end = ((uint64_t)be32_load(sub.ptr) + 1) * ROW_CHUNK_BYTES;
+    return end > ROW_STRING_BYTES_MAX ? -ERR_LIMIT : 0;
+}
+
+/* Kinds of rows that a member of a group has. */
+static bool is_known(uint8_t kind)
+{
+    return kind == ROWKEY_KIND_KEY || kind == ROWKEY_KIND_HASH || kind == ROWKEY_KIND_SET ||
+           kind == ROWKEY_KIND_ZSET || kind == ROWKEY_KIND_LIST || kind == ROWKEY_KIND_CHUNK;
+}
+
+int group_check_row(uint8_t kind, struct bytes sub, struct bytes row)
+{
+    if (!is_known(kind))
+        return -ERR_UNSUPPORTED;
+    if (sub.len > KS_NAME_BYTES_MAX || (kind == ROWKEY_KIND_LIST && listpos_check(sub) != 0))
+        return -ERR_CORRUPT;
+    const int err = row_check(row);
+    if (err != 0)
+        return err;
+    if (kind == ROWKEY_KIND_CHUNK)
+        return check_chunk(sub, row);
+    if (row_is_chunk(row))
+        return -ERR_CORRUPT;
+    return kind == ROWKEY_KIND_KEY && row_string_bytes(row) > ROW_STRING_BYTES_MAX ? -ERR_LIMIT : 0;
+}
+
 static int check_operand(void *ctx, uint8_t kind, struct bytes sub, struct bytes operand)
 {
     (void)ctx;
-    (void)kind;
-    return sub.len > KS_NAME_BYTES_MAX ? -ERR_CORRUPT : row_check(operand);
+    return group_check_row(kind, sub, operand);
 }
 
 int ks_group_check(const struct op *op, const struct batch *batch, struct buf *scratch)
 {
+    if (op_string_end(op) > ROW_STRING_BYTES_MAX)
+        return -ERR_LIMIT;
     /* Nothing that the codec has let through makes a bad row of it. */
+    if (op->kind == OP_CHUNK || op->kind == OP_BITS)
+        return 0;
     if (op_is_plain(op, batch))
         return op->sub.len > KS_NAME_BYTES_MAX ? -ERR_CORRUPT : 0;
     return op_expand(op, batch, 0, check_operand, NULL, scratch);

@@ -62,6 +62,9 @@ static inline bool group_row_dead(struct bytes row)
 /* `row` joined with an operand, settled; in g->row. Never fails. */
 struct bytes group_fold(struct ks_group *g, struct bytes row, struct bytes operand);
 
+/* Whether a row of another member makes sense in a row of this kind: 0, -ERR_*. */
+MUST_USE int group_check_row(uint8_t kind, struct bytes sub, struct bytes row);
+
 /* What it shows, whatever the time; VT_NONE for what is damaged. */
 void group_view(struct bytes row, struct row_view *out);
 

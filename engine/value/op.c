@@ -272,6 +272,15 @@ int op_load(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided)
     return (parts & HAS_VALUE) != 0 && (kind & OP_KIND_EMPTY) == 0 ? value_get(in, op) : 0;
 }
 
+uint64_t op_string_end(const struct op *op)
+{
+    if (op->kind == OP_STRING)
+        return op->len;
+    if (op->kind == OP_CHUNK)
+        return (op->at + 1) * ROW_CHUNK_BYTES;
+    return op->kind == OP_BITS ? (op->at + op->bits_count - 1) / 8 + 1 : 0;
+}
+
 /* Of one that is not voided. */
 static uint8_t stored_kind(const uint8_t *stored)
 {

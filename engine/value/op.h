@@ -133,6 +133,9 @@ size_t op_store(uint8_t *dst, const struct op *op, uint64_t hlc);
  */
 MUST_USE int op_load(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided);
 
+/* How far the string in chunks reaches that a STRING, CHUNK or BITS names; 0 for others. */
+uint64_t op_string_end(const struct op *op);
+
 /* Voids the op at `stored`, as written by op_store; its length stays. */
 static inline void op_void(uint8_t *stored)
 {

@@ -174,6 +174,23 @@ int row_check(struct bytes row)
     return err;
 }
 
+uint64_t row_string_bytes(struct bytes row)
+{
+    uint64_t longest = 0;
+
+    if (row.len == ROW_CHUNKED_BYTES && row.ptr[0] == ROW_CHUNKED)
+        return le64_load(row.ptr + ROW_CHUNKED_LEN_AT);
+    if (row.len == 0 || row.ptr[0] != ROW_GENERAL)
+        return 0;
+    struct row_state *state = state_create();
+    if (row_decode(row, state) == 0) {
+        for (unsigned i = 0; i < state->sibs_count; i++)
+            longest = u64_max(longest, state->sibs[i].chunked ? state->sibs[i].len : 0);
+    }
+    mem_free(state);
+    return longest;
+}
+
 /* --- below a clear vector --- */
 
 bool row_covered(struct bytes row, const struct vv *clear)

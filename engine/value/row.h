@@ -284,6 +284,9 @@ MUST_USE int row_score(struct bytes row, double *out);
 /* The whole structure, to be called on bytes from outside: 0, -ERR_POISON or -ERR_CORRUPT. */
 MUST_USE int row_check(struct bytes row);
 
+/* The longest string in chunks that a sound key row names, also among what does not show; or 0. */
+uint64_t row_string_bytes(struct bytes row);
+
 /*
  * Whether every change in the row has a tag <= `clear`, so that an element row under a key with
  * this clear vector is dead. False for what cannot be read.

@@ -49,6 +49,12 @@
 #define ROW_CHUNK_BYTES      1024u
 #define ROW_CHUNK_BITS       (8u * ROW_CHUNK_BYTES)
 
+/*
+ * Where strings end in a group: its members refuse what reaches further, so that no number from
+ * outside makes them reserve memory for what it names.
+ */
+#define ROW_STRING_BYTES_MAX ((uint64_t)4 << 30)
+
 #define ROW_CHUNK_GENERATIONS_MAX VV_ORIGINS_MAX
 #define ROW_CHUNK_TAG_AT          (1 + TAG_BYTES)
 #define ROW_CHUNK_IMAGE_AT        (1 + 2 * TAG_BYTES)

@@ -15,10 +15,13 @@
 
 #include "engine/space/coll.h"
 #include "engine/space/copyin.h"
+#include "engine/space/demote.h"
 #include "engine/space/group.h"
+#include "engine/space/strval.h"
 #include "engine/store/store.h"
 #include "engine/store/store_batch.h"
 #include "engine/value/op.h"
+#include "engine/value/row_chunk.h"
 #include "engine/value/rowkey.h"
 
 #include "replication/apply.h"
@@ -380,6 +383,160 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     net_close(&n);
 }
 
+/* A batch of member 1 whose ops are made by hand. */
+static struct bytes batch_of(struct buf *out, struct tag tag, uint64_t seq, const struct op *ops,
+                             unsigned count)
+{
+    struct vv seen;
+
+    vv_init(&seen);
+    assert_int_equal(vv_raise(&seen, tag_of(tag.hlc - 1, tag.origin)), 0);
+    buf_clear(out);
+    assert_int_equal(buf_reserve(out, BATCH_HEADER_BYTES_MAX), 0);
+    buf_commit(out, batch_header_store(buf_end(out), tag, seq, count, &seen));
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(buf_reserve(out, op_size(&ops[i])), 0);
+        buf_commit(out, op_store(buf_end(out), &ops[i], tag.hlc));
+    }
+    return buf_bytes(out);
+}
+
+#define PAST_LAST_CHUNK ((uint32_t)(ROW_STRING_BYTES_MAX / ROW_CHUNK_BYTES))
+#define GENERATION                            \
+    {                                         \
+        .hlc = (uint64_t)1 << 20, .origin = 1 \
+    }
+
+/* Strings end where ROW_STRING_BYTES_MAX says, wherever what is longer comes from. */
+static void ops_that_reach_too_far_are_refused(void **state)
+{
+    static struct net n;
+    static const struct tag generation = GENERATION;
+    static uint8_t long_row[ROW_CHUNKED_BYTES], chunk_row[ROW_CHUNK_IMAGE_AT + 1];
+    static const uint8_t past_last[ROW_CHUNK_SUB_BYTES] = {0, 0x40, 0, 0};
+    const struct bytes chunk =
+        bytes_of(chunk_row, row_chunk_store(chunk_row, generation, generation, text_of("a")));
+    const uint64_t bits = 8 * ROW_STRING_BYTES_MAX;
+    struct op bad[] = {
+        {.kind = OP_STRING, .len = ROW_STRING_BYTES_MAX + 1},
+        {.kind = OP_CHUNK, .at = PAST_LAST_CHUNK, .value = text_of("a")},
+        {.kind = OP_CHUNK, .at = UINT32_MAX, .value = text_of("a")},
+        {.kind = OP_BITS, .at = bits, .bits_count = 1},
+        {.kind = OP_BITS, .at = bits - 1, .bits_count = 2},
+        {.kind = OP_KEY_MERGE,
+         .value = bytes_of(long_row, row_chunked_store(long_row, generation, generation,
+                                                       ROW_STRING_BYTES_MAX + 1, 0))},
+        {.kind = OP_KEY_MERGE, .value = chunk},
+        {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_CHUNK, .value = chunk},
+        {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_HASH, .sub = text_of("a"), .value = chunk},
+        {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_ZINDEX},
+        {.kind = OP_ROW_MERGE,
+         .type = ROWKEY_KIND_CHUNK,
+         .sub = bytes_of(past_last, sizeof(past_last)),
+         .value = chunk},
+    };
+    struct buf out;
+    uint64_t lsn;
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 2);
+    buf_init(&out, UINT32_MAX);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        bad[i].key = text_of("k");
+        bad[i].generation = generation;
+        const struct bytes batch = batch_of(&out, generation, 1, &bad[i], 1);
+        assert_true(apply_remote(n.member[1].mut, batch, &lsn) < 0);
+    }
+    assert_int_equal(oplog_applied_lsn(n.member[1].log), 0);
+    buf_deinit(&out);
+    net_close(&n);
+}
+
+static void what_ends_where_strings_do_is_taken_and_none_is_made_longer(void **state)
+{
+    static struct net n;
+    static const struct tag generation = GENERATION;
+    const uint64_t bits = 8 * ROW_STRING_BYTES_MAX;
+    const struct ks_key key = member_key("k");
+    const struct op ops[] = {
+        {.kind = OP_STRING, .key = key.name, .generation = GENERATION, .len = ROW_STRING_BYTES_MAX},
+        {.kind = OP_CHUNK,
+         .key = key.name,
+         .generation = GENERATION,
+         .at = PAST_LAST_CHUNK - 1,
+         .value = text_of("a")},
+        {.kind = OP_BITS,
+         .key = key.name,
+         .generation = GENERATION,
+         .at = bits - 2,
+         .bits_count = 2,
+         .bits = 3},
+    };
+    struct buf out;
+    uint64_t lsn;
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 2);
+    buf_init(&out, UINT32_MAX);
+    struct prop_member *to = &n.member[1];
+    const struct bytes batch = batch_of(&out, generation, 1, ops, sizeof(ops) / sizeof(ops[0]));
+    assert_int_equal(apply_remote(to->mut, batch, &lsn), APPLY_DONE);
+    member_need(to, &key, 1);
+    assert_int_equal(strval_len(ks_get(to->ks, &key, 0)), ROW_STRING_BYTES_MAX);
+    assert_true(ks_bytes(to->ks) < 2u << 20);
+    mut_begin(to->mut, to->now_ms);
+    assert_int_equal(mut_string_patch(to->mut, &key, ROW_STRING_BYTES_MAX, text_of("a"), &lsn),
+                     -ERR_LIMIT);
+    assert_int_equal(mut_string_bits(to->mut, &key, bits - 1, 2, 0), -ERR_LIMIT);
+    assert_int_equal(mut_end(to->mut), 0);
+    buf_deinit(&out);
+    net_close(&n);
+}
+
+static int copy_of(struct keyspace *ks, struct bytes name, struct bytes row)
+{
+    static struct store_batch batch;
+
+    store_batch_init(&batch, 4096);
+    const int err = ks_copy_put(ks, name, row, &batch);
+    ks_copy_done(ks, false);
+    store_batch_deinit(&batch);
+    return err;
+}
+
+static void rows_of_a_copy_that_reach_too_far_are_refused(void **state)
+{
+    static struct net n;
+    static uint8_t name[ROWKEY_BYTES_MAX];
+    static const struct tag generation = GENERATION;
+    uint8_t row[ROW_CHUNKED_BYTES];
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+    const struct ks_key key = member_key("k");
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 1);
+    struct keyspace *ks = n.member[0].ks;
+    const struct bytes at = bytes_of(name, rowkey_store_key(name, key.slot, key.hash, key.name));
+    for (unsigned more = 0; more < 2; more++) {
+        const size_t len =
+            row_chunked_store(row, generation, generation, ROW_STRING_BYTES_MAX + more, 0);
+        assert_int_equal(copy_of(ks, at, bytes_of(row, len)), more == 0 ? 0 : -ERR_LIMIT);
+    }
+    const struct bytes chunk =
+        bytes_of(row, row_chunk_store(row, generation, generation, text_of("a")));
+    assert_int_equal(copy_of(ks, at, chunk), -ERR_CORRUPT);
+    for (unsigned more = 0; more < 2; more++) {
+        be32_store(sub, PAST_LAST_CHUNK - 1 + more);
+        const size_t len = rowkey_store_elem(name, key.slot, key.hash, key.name, ROWKEY_KIND_CHUNK,
+                                             bytes_of(sub, sizeof(sub)));
+        assert_int_equal(copy_of(ks, bytes_of(name, len), chunk), more == 0 ? 0 : -ERR_LIMIT);
+    }
+    net_close(&n);
+}
+
 /* A peer decides how large a copy's rows are: what there is no room for is refused, and no more. */
 static void a_row_of_a_copy_that_has_no_room_is_refused(void **state)
 {
@@ -490,6 +647,9 @@ int main(void)
         cmocka_unit_test(tables_hold_through_crashes),
         cmocka_unit_test(what_waits_to_be_collected_is_looked_at_again),
         cmocka_unit_test(batches_that_make_no_sense_change_nothing),
+        cmocka_unit_test(ops_that_reach_too_far_are_refused),
+        cmocka_unit_test(what_ends_where_strings_do_is_taken_and_none_is_made_longer),
+        cmocka_unit_test(rows_of_a_copy_that_reach_too_far_are_refused),
         cmocka_unit_test(own_batches_that_were_lost_come_back),
         cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
     };
