@@ -1,12 +1,7 @@
 /*
  * Strings in chunks at several replicas: whatever the order, grouping and repetition in which
- * operands meet, all show what the oracle says.
- *
- * The oracle knows nothing of rows. It has every change with its context, and decides by
- * definition: a change of the key is alive if none that has seen it replaced it, and no SET or DEL
- * has seen its generation; the living one with the greatest tag names the generation; of this, each
- * chunk is its latest image with the later bits on it, and the length is the greatest that a living
- * change of the generation gave.
+ * operands meet, all show what the oracle says, which knows nothing of rows
+ * (prop_value_chunks_oracle.h).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +12,7 @@
 
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
+#include "tests/prop/prop_value_chunks_oracle.h"
 
 #define REPLICAS    4
 #define CHUNKS      18 /* A little more than where chunks begin. */
@@ -232,91 +228,63 @@ static void show(struct sim *sim, struct replica *r, struct shown *out)
     memset(out->bytes + out->len, 0, BYTES_MAX - out->len);
 }
 
-static bool is_value(const struct change *c)
-{
-    return c->kind != CHANGE_DEL;
-}
+/* --- what the oracle is told --- */
 
-static bool is_alive(const struct sim *sim, const struct change *c)
+#define EVENTS_MAX (CHANGES_MAX * (1 + CHUNKS))
+
+static void tell_images(const struct change *c, struct chunks_event *events, size_t *n)
 {
-    if (!is_value(c))
-        return false;
-    for (unsigned i = 0; i < sim->count; i++) {
-        const struct change *other = &sim->changes[i];
-        if (other == c)
-            continue;
-        const bool whole = other->kind != CHANGE_RANGE && other->kind != CHANGE_BITS;
-        if (vv_covers(&other->ctx, c->tag) || (whole && vv_covers(&other->ctx, c->generation)))
-            return false;
+    for (uint64_t i = c->first / ROW_CHUNK_BYTES; i * ROW_CHUNK_BYTES < c->end; i++) {
+        const uint64_t at = i * ROW_CHUNK_BYTES;
+
+        events[(*n)++] = (struct chunks_event){
+            .kind = CHUNKS_IMAGE,
+            .tag = c->tag,
+            .generation = c->generation,
+            .at = i,
+            .bytes = bytes_of(c->bytes + at, u64_min(ROW_CHUNK_BYTES, c->len - at))};
     }
-    return true;
 }
 
-/* The image of the chunk with the greatest tag; NULL: none. */
-static const struct change *image_of(const struct sim *sim, struct tag generation, unsigned chunk)
+static size_t tell(const struct sim *sim, struct chunks_event *events)
 {
-    const uint64_t at = (uint64_t)chunk * ROW_CHUNK_BYTES;
-    const struct change *image = NULL;
+    size_t n = 0;
 
     for (unsigned i = 0; i < sim->count; i++) {
         const struct change *c = &sim->changes[i];
-        if (!is_value(c) || c->kind == CHANGE_BITS || !tag_eq(c->generation, generation) ||
-            c->end <= at || c->first >= at + ROW_CHUNK_BYTES)
-            continue;
-        if (image == NULL || tag_cmp(c->tag, image->tag) > 0)
-            image = c;
-    }
-    return image;
-}
 
-/* The bit as the latest change after the image left it. */
-static void oracle_bits(const struct sim *sim, struct tag generation, struct shown *out)
-{
-    static struct tag latest[BYTES_MAX * 8];
-
-    memset(latest, 0, sizeof(latest));
-    for (unsigned i = 0; i < sim->count; i++) {
-        const struct change *c = &sim->changes[i];
-        if (c->kind != CHANGE_BITS || !tag_eq(c->generation, generation))
-            continue;
-        for (uint32_t b = 0; b < c->bits_count; b++) {
-            const uint64_t at = c->first + b;
-            const struct change *image = image_of(sim, generation, (unsigned)(at / ROW_CHUNK_BITS));
-            if ((image != NULL && tag_cmp(c->tag, image->tag) <= 0) ||
-                tag_cmp(c->tag, latest[at]) <= 0)
-                continue;
-            latest[at] = c->tag;
-            row_chunk_put_bit(out->bytes, at, (c->bits >> (c->bits_count - 1 - b) & 1) != 0);
-        }
+        events[n++] =
+            (struct chunks_event){.kind = c->kind == CHANGE_DEL ? CHUNKS_DEL : CHUNKS_STRING,
+                                  .tag = c->tag,
+                                  .ctx = &c->ctx,
+                                  .generation = c->generation,
+                                  .len = c->len};
+        if (c->kind == CHANGE_BITS)
+            events[n++] = (struct chunks_event){.kind = CHUNKS_BITS,
+                                                .tag = c->tag,
+                                                .generation = c->generation,
+                                                .at = c->first,
+                                                .bits_count = c->bits_count,
+                                                .bits = c->bits};
+        else if (c->kind != CHANGE_DEL)
+            tell_images(c, events, &n);
     }
+    return n;
 }
 
 static void oracle(const struct sim *sim, struct shown *out)
 {
-    const struct change *winner = NULL;
+    static struct chunks_event events[EVENTS_MAX];
+    struct tag generation;
+    struct buf text;
 
     memset(out, 0, sizeof(*out));
-    for (unsigned i = 0; i < sim->count; i++) {
-        const struct change *c = &sim->changes[i];
-        if (is_alive(sim, c) && (winner == NULL || tag_cmp(c->tag, winner->tag) > 0))
-            winner = c;
-    }
-    if (winner == NULL)
-        return;
-    out->present = true;
-    for (unsigned i = 0; i < sim->count; i++) {
-        const struct change *c = &sim->changes[i];
-        if (is_alive(sim, c) && tag_eq(c->generation, winner->generation))
-            out->len = u64_max(out->len, c->len);
-    }
-    for (unsigned i = 0; i < CHUNKS; i++) {
-        const size_t at = (size_t)i * ROW_CHUNK_BYTES;
-        const struct change *image = image_of(sim, winner->generation, i);
-        if (image != NULL && image->len > at)
-            memcpy(out->bytes + at, image->bytes + at, size_min(ROW_CHUNK_BYTES, image->len - at));
-    }
-    oracle_bits(sim, winner->generation, out);
-    memset(out->bytes + out->len, 0, BYTES_MAX - out->len);
+    buf_init(&text, SIZE_MAX);
+    out->present = chunks_oracle(events, tell(sim, events), &generation, &text);
+    out->len = text.len;
+    if (text.len != 0)
+        memcpy(out->bytes, text.ptr, text.len);
+    buf_deinit(&text);
 }
 
 /* --- steps --- */
