@@ -82,6 +82,12 @@ bool sim_has_counters(struct bytes row)
     return some;
 }
 
+void sim_generation_text(struct tag generation, char text[SIM_TEXT_BYTES])
+{
+    snprintf(text, SIM_TEXT_BYTES, "chunks of %u/%llu", generation.origin,
+             (unsigned long long)generation.hlc);
+}
+
 void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
 {
     char tmp[ROW_TEXT_BYTES];
@@ -96,7 +102,10 @@ void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES])
                  registers.at[2]);
         return;
     }
-    snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
+    if (view->kind == ROW_KIND_CHUNKS)
+        sim_generation_text(view->generation, text);
+    else
+        snprintf(text, SIM_TEXT_BYTES, "%.*s", (int)shown.len, (const char *)shown.ptr);
 }
 
 bool sim_show_elem(struct bytes row, uint8_t type, char text[SIM_TEXT_BYTES])

@@ -50,13 +50,33 @@ static bool is_elem(const struct event *e)
     return e->change->op.kind == OP_ELEM_SET || e->change->op.kind == OP_ELEM_INCR;
 }
 
+/* A value; STRING changes a part of one in chunks, or is a new one. */
+static bool is_value(const struct event *e)
+{
+    return e->change->op.kind == OP_SET || e->change->op.kind == OP_STRING;
+}
+
 /* The key as it was at `tag` has been replaced or removed. */
 static bool key_gone(const struct history *h, struct tag tag)
 {
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
 
-        if ((e->change->op.kind == OP_SET || removes_all(e)) && saw(e, tag))
+        if ((is_value(e) || removes_all(e)) && saw(e, tag))
+            return true;
+    }
+    return false;
+}
+
+/* What the value is a part of has been replaced or removed as a whole. */
+static bool part_gone(const struct history *h, const struct event *what)
+{
+    for (unsigned i = 0; what->change->op.kind == OP_STRING && i < h->count; i++) {
+        const struct event *e = &h->events[i];
+        const bool part =
+            e->change->op.kind == OP_STRING && !tag_eq(e->change->op.generation, e->batch->tag);
+
+        if (((is_value(e) && !part) || removes_all(e)) && saw(e, what->change->op.generation))
             return true;
     }
     return false;
@@ -81,7 +101,7 @@ static uint64_t expiry_of(const struct history *h, uint8_t type, struct tag targ
         const struct op *op = &e->change->op;
         bool seen = false;
 
-        if (op->kind == OP_SET && type == VT_STRING && tag_eq(e->batch->tag, target)) {
+        if (is_value(e) && type == VT_STRING && tag_eq(e->batch->tag, target)) {
             if (op->expire_at_ms == 0)
                 continue;
         } else if (op->kind != OP_EXPIRE || op->target_type != type ||
@@ -189,7 +209,7 @@ static void show_string(const struct history *h, struct sim_shown *out, struct t
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
 
-        if (e->change->op.kind == OP_SET && !key_gone(h, e->batch->tag))
+        if (is_value(e) && !key_gone(h, e->batch->tag) && !part_gone(h, e))
             alive_add(&alive, e);
     }
     base = alive.base;

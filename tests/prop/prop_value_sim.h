@@ -156,6 +156,8 @@ void sim_change_value(struct sim_change *change, unsigned number);
 unsigned sim_value_or_hll(unsigned number, struct tag tag);
 /* OP_COVER of an element op cannot say what was seen of counters: then a DEL must. */
 bool sim_has_counters(struct bytes row);
+/* What stands for a string in chunks: which one it is. */
+void sim_generation_text(struct tag generation, char text[SIM_TEXT_BYTES]);
 void sim_show_text(const struct row_view *view, char text[SIM_TEXT_BYTES]);
 /* Of an element of a collection of `type`; false: it is not there. */
 bool sim_show_elem(struct bytes row, uint8_t type, char text[SIM_TEXT_BYTES]);

@@ -50,6 +50,8 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->popped += t->popped;
     sum->moved += t->moved;
     sum->retyped += t->retyped;
+    sum->begun += t->begun;
+    sum->parts += t->parts;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -93,12 +95,13 @@ static void groups_converge_to_what_the_history_means(void **state)
            " ranges unread, %" PRIu64 " brought back, %" PRIu64 " flushes, %" PRIu64
            " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64
            " elements of lists, %" PRIu64 " removed, %" PRIu64 " moved, %" PRIu64
-           " lists to or from other types, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           " lists to or from other types, %" PRIu64 " strings in chunks, %" PRIu64
+           " changes of parts, %" PRIu64 " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
            sum.alike, sum.renewed, sum.unread, sum.brought_back, sum.flushes, sum.steps,
-           sum.stepped_batches, sum.pushed, sum.popped, sum.moved, sum.retyped, sum.frames,
-           sum.bytes);
+           sum.stepped_batches, sum.pushed, sum.popped, sum.moved, sum.retyped, sum.begun,
+           sum.parts, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
@@ -106,6 +109,7 @@ static void groups_converge_to_what_the_history_means(void **state)
     assert_true(sum.unread != 0);
     assert_true(sum.steps != 0 && sum.stepped_batches != 0);
     assert_true(sum.pushed != 0 && sum.popped != 0 && sum.moved != 0 && sum.retyped != 0);
+    assert_true(sum.begun != 0 && sum.parts != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }
 
@@ -285,6 +289,24 @@ static void dropping_losing_types_at_once_is_caught(void **state)
     expect_caught(GS_EAGER_TYPES, GS_AS_IT_COMES);
 }
 
+static void a_set_that_keeps_parts_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_KEEP_PARTS, GS_STRINGS);
+}
+
+static void telling_of_a_bit_twice_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_BITS_AGAIN, GS_STRINGS);
+}
+
+static void a_part_beside_a_collection_that_lost_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_PART_BESIDE, GS_STRINGS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +331,9 @@ int main(void)
         cmocka_unit_test(a_move_that_leaves_what_it_moves_is_caught),
         cmocka_unit_test(a_list_beside_what_it_replaces_is_caught),
         cmocka_unit_test(dropping_losing_types_at_once_is_caught),
+        cmocka_unit_test(a_set_that_keeps_parts_is_caught),
+        cmocka_unit_test(telling_of_a_bit_twice_is_caught),
+        cmocka_unit_test(a_part_beside_a_collection_that_lost_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

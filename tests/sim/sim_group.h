@@ -34,9 +34,19 @@
  * behind the other rows the key row of each, those of all positions, then those of elements of
  * other types.
  */
-#define GS_LIST_KEY         SIM_KEYS
-#define GS_LISTS_MAX        2
-#define GS_KEYS_MAX         (SIM_KEYS + GS_LISTS_MAX)
+#define GS_LIST_KEY  SIM_KEYS
+#define GS_LISTS_MAX 2
+/*
+ * In other runs one key is a string in chunks, for the most part: behind the other rows its key
+ * row, those of elements, then those of its chunks, of which only the first bits are ever set.
+ */
+#define GS_BITS_KEY         (SIM_KEYS + GS_LISTS_MAX)
+#define GS_KEYS_MAX         (GS_BITS_KEY + 1)
+#define GS_CHUNKS           4
+#define GS_CHUNK_BITS       64u
+#define GS_BITS_ROWS        (1 + SIM_TYPES * SIM_SUBS + GS_CHUNKS)
+#define GS_PARTS_MAX        4  /* Of one batch, as they are meant, */
+#define GS_PART_OPS_MAX     12 /* and as they are told. */
 #define GS_POSITIONS_MAX    64
 #define GS_POSITIONS_ALONE  48 /* Where there is one list: its last rows. */
 #define GS_LIST_ROWS        (1 + GS_POSITIONS_MAX + SIM_TYPES * SIM_SUBS)
@@ -70,6 +80,9 @@ enum gs_fault {
     GS_HALF_MOVE,     /* What moves from list to list is not removed where it was. */
     GS_LEAVE_OLD,     /* A list says nothing of what it takes the place of. */
     GS_EAGER_TYPES,   /* What a key is beside what it shows is dropped at once. */
+    GS_KEEP_PARTS,    /* A SET takes the string away that it has seen, but not changes of it. */
+    GS_BITS_AGAIN,    /* A batch tells of one bit twice. */
+    GS_PART_BESIDE,   /* A part of a string is changed where a collection lost against it. */
 };
 
 /* What a run is like; bits. */
@@ -83,7 +96,9 @@ enum gs_shape {
     GS_UNLINKS = 32,
     GS_LAGS = 64,    /* A member is away for longer than the logs are kept. */
     GS_SHAPES = 128, /* All of them together, and one. */
-    GS_LEAVES = 128  /* Only where it is named: a member leaves in good order. */
+    /* Only where they are named: */
+    GS_LEAVES = 128, /* A member leaves in good order. */
+    GS_STRINGS = 256 /* One key is a string in chunks, and none a list, whatever the seed. */
 };
 
 struct gs_record {
@@ -198,6 +213,24 @@ struct gs_list_shown {
     } elems[GS_POSITIONS_MAX];
 };
 
+/* A change of one chunk. */
+struct gs_part {
+    uint8_t kind; /* OP_CHUNK, OP_BITS */
+    uint8_t chunk;
+    uint8_t first; /* BITS */
+    uint8_t count; /* BITS; of the rest of an image, */
+    uint64_t bits; /* which has GS_CHUNK_BITS of them, the most significant is the first. */
+};
+
+/* What a batch does to the content of a string in chunks; a change of the batch is its STRING. */
+struct gs_bits_batch {
+    struct tag generation;
+    unsigned count; /* As they were made, one after the other, */
+    struct gs_part parts[GS_PARTS_MAX];
+    unsigned ops_count; /* and what of them is told: no bit twice. */
+    struct gs_part ops[GS_PART_OPS_MAX];
+};
+
 struct gs_frame {
     struct list_link link;
     bool fin; /* The end of the connection. */
@@ -288,6 +321,8 @@ struct gs_totals {
     uint64_t popped;          /* and what was removed of them, not with the key; */
     uint64_t moved;           /* from one list to the other, */
     uint64_t retyped;         /* and batches that made a list another type, or the other way. */
+    uint64_t begun;           /* Strings in chunks, */
+    uint64_t parts;           /* and changes of their parts. */
 };
 
 struct gs {
@@ -302,6 +337,7 @@ struct gs {
     bool many; /* Batches replace collections as a whole, and change two keys. */
     unsigned lists_count;
     bool retypes; /* Of these two, which other types take the place of. */
+    bool bits;    /* There is a string in chunks. */
     bool collect;
     bool lags;
     uint64_t now; /* us */
@@ -319,6 +355,7 @@ struct gs {
 
     struct sim history; /* Only its batches: for the oracle. */
     struct gs_list_batch list_batches[SIM_BATCHES_MAX];
+    struct gs_bits_batch bits_batches[SIM_BATCHES_MAX];
     unsigned positions_max;
     struct gs_list lists[GS_LISTS_MAX];
     bool lost[SIM_BATCHES_MAX];
@@ -364,6 +401,16 @@ static inline bool gs_counts(const struct gs *gs, unsigned index)
            (index != gs->joiner || gs->now >= gs->join_at);
 }
 
+static inline bool gs_has_key(const struct gs *gs, unsigned key)
+{
+    return key < SIM_KEYS + gs->lists_count || (key == GS_BITS_KEY && gs->bits);
+}
+
+static inline bool gs_is_list_key(unsigned key)
+{
+    return key >= GS_LIST_KEY && key != GS_BITS_KEY;
+}
+
 /* --- sim_group_check.c --- */
 
 /* Memory of the cores and bytes in flight stay within what the options allow. */
@@ -406,6 +453,7 @@ uint64_t gs_now_ms(const struct gs *gs, const struct gs_member *m);
 struct bytes gs_key_row(struct gs_member *m, unsigned key);
 struct bytes gs_elem_row(struct gs_member *m, unsigned key, unsigned type, unsigned sub);
 struct bytes gs_list_row(struct gs_member *m, unsigned key, unsigned position);
+struct bytes gs_chunk_row(struct gs_member *m, unsigned chunk);
 void gs_show(const struct gs *gs, struct gs_member *m, unsigned key, uint64_t now_ms,
              struct sim_shown *out);
 /* Logs and applies a batch; a local one is the history's last. */
@@ -481,6 +529,18 @@ void gs_list_oracle(const struct gs *gs, unsigned key, uint64_t now_ms, struct s
 /* A random change of keys that are lists and other types by turns. */
 void gs_retype_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
                       struct gs_list_batch *list);
+
+/* --- sim_group_bits.c --- */
+
+/* A random change of the key that is a string in chunks, or is not. */
+void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
+                    struct gs_bits_batch *bits);
+/* The ops of these parts, behind those of `batch`. Returns how many. */
+unsigned gs_bits_encode(const struct gs_bits_batch *bits, struct sim_batch *batch);
+/* Appends what a member shows, if that is a string in chunks. */
+void gs_bits_show(const struct gs *gs, struct gs_member *m, uint64_t now_ms, struct buf *out);
+/* The same from the history of changes, by definition, if the key is a string in chunks. */
+void gs_bits_oracle(const struct gs *gs, struct tag *out_generation, struct buf *out);
 
 /* --- sim_group_ops.c --- */
 

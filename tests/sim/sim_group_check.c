@@ -2,10 +2,12 @@
  * What must be true: at every event of memory, and in the end of what the members show and keep.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 
 #include "tests/sim/sim_group.h"
@@ -64,6 +66,14 @@ static void check_key(struct gs *gs, unsigned key, uint64_t now_ms)
     }
 }
 
+static void trace_bits(const struct gs *gs, const char *name, const struct buf *text)
+{
+    gs_trace(gs, "%s: %zu bytes", name, text->len);
+    for (size_t i = 0; i < text->len; i += ROW_CHUNK_BYTES)
+        gs_trace(gs, "  chunk %zu: %016" PRIx64, i / ROW_CHUNK_BYTES,
+                 text->len - i < 8 ? 0 : be64_load(text->ptr + i));
+}
+
 static bool same_list(const struct gs_list_shown *a, const struct gs_list_shown *b)
 {
     if (a->count != b->count)
@@ -104,6 +114,34 @@ static void check_list(struct gs *gs, unsigned key, uint64_t now_ms)
     }
 }
 
+/* The content, where the key is a string in chunks; check_key has looked at the rest. */
+static void check_bits(struct gs *gs, uint64_t now_ms)
+{
+    struct sim_shown shown;
+    struct tag generation;
+    struct buf want, got;
+
+    oracle_show(&gs->history, GS_BITS_KEY, now_ms, &shown);
+    if (!shown.present || shown.type != VT_STRING || strncmp(shown.text, "chunks", 6) != 0)
+        return;
+    buf_init(&want, SIZE_MAX);
+    buf_init(&got, SIZE_MAX);
+    gs_bits_oracle(gs, &generation, &want);
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        if (!gs_counts(gs, i))
+            continue;
+        buf_clear(&got);
+        gs_bits_show(gs, &gs->members[i], now_ms, &got);
+        if (bytes_eq(buf_bytes(&want), buf_bytes(&got)))
+            continue;
+        trace_bits(gs, "want", &want);
+        trace_bits(gs, "got", &got);
+        gs_fail(gs, "the string in chunks differs at member %u, at %" PRIu64, i, now_ms);
+    }
+    buf_deinit(&want);
+    buf_deinit(&got);
+}
+
 void gs_check_agreed(struct gs *gs)
 {
     const uint64_t end = end_ms(gs);
@@ -115,6 +153,10 @@ void gs_check_agreed(struct gs *gs)
     for (unsigned key = GS_LIST_KEY; key < SIM_KEYS + gs->lists_count; key++) {
         for (uint64_t now_ms = end; now_ms <= end + 2000; now_ms += 250)
             check_list(gs, key, now_ms);
+    }
+    for (uint64_t now_ms = end; gs->bits && now_ms <= end + 2000; now_ms += 250) {
+        check_key(gs, GS_BITS_KEY, now_ms);
+        check_bits(gs, now_ms);
     }
 }
 
@@ -169,15 +211,37 @@ static bool is_tidy(const struct gs *gs, const struct buf *row)
     return tidy;
 }
 
+/* Elements of what a key no longer is are gone. */
+static void check_swept(struct gs *gs, struct gs_member *m, unsigned key)
+{
+    struct row_view view;
+
+    CHECK(row_view(gs_key_row(m, key), 0, &view) == 0);
+    for (unsigned t = 0; t < SIM_TYPES; t++) {
+        for (unsigned s = 0; view.type != gs->history.types[t] && s < SIM_SUBS; s++) {
+            if (gs_elem_row(m, key, t, s).len > 1)
+                gs_fail(gs, "an element of key %u, which is none of its type, is left at member %u",
+                        key, m->index);
+        }
+    }
+}
+
 void gs_check_collected(struct gs *gs)
 {
+    for (unsigned i = 0; i < gs->members_count; i++) {
+        for (unsigned key = 0; gs_counts(gs, i) && key < GS_KEYS_MAX; key++) {
+            if (gs_has_key(gs, key))
+                check_swept(gs, &gs->members[i], key);
+        }
+    }
     for (unsigned row = 0; row < gs->rows_count; row++) {
         const struct buf *first = &gs->members[gs->unlinked == 0 ? 1 : 0].rows[row].mem;
 
         for (unsigned i = 0; i < gs->members_count; i++) {
             const struct buf *mine = &gs->members[i].rows[row].mem;
 
-            if (!gs_counts(gs, i))
+            if (!gs_counts(gs, i) || row_is_chunk(buf_bytes(mine)) ||
+                row_is_chunk(buf_bytes(first)))
                 continue;
             if (!is_tidy(gs, mine))
                 gs_fail(gs, "row %u at member %u is not collected: %zu bytes", row, i, mine->len);

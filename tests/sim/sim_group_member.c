@@ -13,6 +13,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
@@ -31,15 +32,22 @@ static struct buf new_buf(void)
 
 static unsigned key_at(unsigned key)
 {
+    if (key == GS_BITS_KEY)
+        return SIM_ROWS;
     return key < SIM_KEYS ? key * (1 + SIM_TYPES * SIM_SUBS)
                           : SIM_ROWS + (key - GS_LIST_KEY) * GS_LIST_ROWS;
 }
 
 static unsigned elem_at(unsigned key, unsigned type, unsigned sub)
 {
-    const unsigned first = key_at(key) + 1 + (key < SIM_KEYS ? 0 : GS_POSITIONS_MAX);
+    const unsigned first = key_at(key) + 1 + (gs_is_list_key(key) ? GS_POSITIONS_MAX : 0);
 
     return first + type * SIM_SUBS + sub;
+}
+
+static unsigned chunk_at(unsigned chunk)
+{
+    return elem_at(GS_BITS_KEY, SIM_TYPES, 0) + chunk;
 }
 
 static uint64_t mono_ms(const struct gs *gs)
@@ -109,19 +117,39 @@ struct bytes gs_list_row(struct gs_member *m, unsigned key, unsigned position)
     return clipped_row(m, key, key_at(key) + 1 + position);
 }
 
+struct bytes gs_chunk_row(struct gs_member *m, unsigned chunk)
+{
+    return buf_bytes(&m->rows[chunk_at(chunk)].mem);
+}
+
 static unsigned elems_count(const struct gs *gs, unsigned key)
 {
-    if (key < SIM_KEYS)
+    if (!gs_is_list_key(key))
         return SIM_TYPES * SIM_SUBS;
     return gs->retypes ? GS_LIST_ROWS - 1 : gs->lists[key - GS_LIST_KEY].count;
 }
 
 static unsigned elem_type(const struct gs *gs, unsigned key, unsigned elem)
 {
-    if (key < SIM_KEYS)
+    if (!gs_is_list_key(key))
         return gs->history.types[elem / SIM_SUBS];
     return elem < GS_POSITIONS_MAX ? VT_LIST
                                    : gs->history.types[(elem - GS_POSITIONS_MAX) / SIM_SUBS];
+}
+
+/* Breaks a rule on purpose: what a value replaces is not cleared. */
+static struct bytes without_clear(struct bytes operand, struct buf *out)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+
+    CHECK(row_decode(operand, state) == 0);
+    if (state->sibs_count != 0) {
+        vv_init(&state->clear);
+        vv_init(&state->clear_by);
+    }
+    CHECK(row_encode(state, out) == 0);
+    mem_free(state);
+    return buf_bytes(out);
 }
 
 struct apply {
@@ -138,8 +166,12 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
     unsigned at = key_at(key);
     struct buf joined = new_buf();
 
-    CHECK(key < SIM_KEYS + apply->gs->lists_count);
-    if (row_kind == op_row_kind(VT_LIST)) {
+    CHECK(gs_has_key(apply->gs, key));
+    if (row_kind == ROWKEY_KIND_CHUNK) {
+        CHECK(key == GS_BITS_KEY && sub.len == ROW_CHUNK_SUB_BYTES);
+        CHECK(be32_load(sub.ptr) < GS_CHUNKS);
+        at = chunk_at(be32_load(sub.ptr));
+    } else if (row_kind == op_row_kind(VT_LIST)) {
         const unsigned position = gs_list_find(apply->gs, key, sub);
 
         CHECK(position < GS_POSITIONS_MAX);
@@ -148,7 +180,11 @@ static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct byte
         at = elem_at(key, row_kind == op_row_kind(VT_SET) ? 1 : 0, (unsigned)sub.ptr[1] - '0');
     }
     struct gs_row *row = &apply->m->rows[at];
+    struct buf damaged = new_buf();
+    if (apply->gs->fault == GS_KEEP_PARTS && at == key_at(GS_BITS_KEY))
+        operand = without_clear(operand, &damaged);
     CHECK(row_merge_fold(buf_bytes(&row->mem), &operand, 1, &joined) == 0);
+    buf_deinit(&damaged);
     row_set(row, &joined);
     row->max_lsn = apply->lsn;
     if (row->dirty_lsn == 0)
@@ -608,9 +644,36 @@ static void collect_row(struct gs *gs, struct gs_row *row, const struct row_hori
     gs->totals.collected++;
 }
 
+/* Chunks of strings that are cleared. True: there are none. */
+static bool sweep_chunks(struct gs_member *m, const struct vv *clear)
+{
+    const struct gs_row *key = &m->rows[key_at(GS_BITS_KEY)];
+    bool none = true;
+
+    for (unsigned i = 0; i < GS_CHUNKS; i++) {
+        struct gs_row *row = &m->rows[chunk_at(i)];
+        struct tag generation;
+        unsigned count;
+
+        if (!row_is_chunk(buf_bytes(&row->mem)))
+            continue;
+        CHECK(row_chunk_latest(buf_bytes(&row->mem), &generation, &count) == 0);
+        if (count != 1 || !vv_covers(clear, generation))
+            continue;
+        buf_clear(&row->mem);
+        row->max_lsn = u64_max(row->max_lsn, key->max_lsn);
+        none = false;
+    }
+    return none;
+}
+
 /* Element rows are gone only when they are gone on disk. */
 static bool elems_clean(const struct gs *gs, const struct gs_member *m, unsigned key)
 {
+    for (unsigned i = 0; key == GS_BITS_KEY && i < GS_CHUNKS; i++) {
+        if (!is_clean(&m->rows[chunk_at(i)]))
+            return false;
+    }
     for (unsigned i = 1; i <= elems_count(gs, key); i++) {
         if (!is_clean(&m->rows[key_at(key) + i]))
             return false;
@@ -629,6 +692,12 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
     for (unsigned i = 0; i < elems_count(gs, key); i++) {
         (void)clipped_row(m, key, key_at(key) + 1 + i);
         collect_row(gs, &row[1 + i], horizons, &ignored);
+    }
+    if (key == GS_BITS_KEY) {
+        struct vv clear;
+
+        CHECK(row_clear(buf_bytes(&row->mem), &clear) == 0);
+        (void)sweep_chunks(m, &clear);
     }
     horizons->swept = elems_clean(gs, m, key);
     horizons->swept_types = 0;
@@ -714,9 +783,11 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
     }
     rows.stable = &horizons.stable;
     rows.lst = horizons.lst;
-    for (unsigned key = 0; key < SIM_KEYS + gs->lists_count; key++) {
+    for (unsigned key = 0; key < GS_KEYS_MAX; key++) {
+        if (!gs_has_key(gs, key))
+            continue;
         if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS ||
-            (gs->fault == GS_EAGER_TYPES && key >= GS_LIST_KEY))
+            (gs->fault == GS_EAGER_TYPES && key >= SIM_KEYS))
             damage_row(gs->fault, &m->rows[key_at(key)]);
         collect_key(gs, m, key, &rows);
     }

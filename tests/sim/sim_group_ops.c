@@ -165,13 +165,14 @@ static void finish_change(struct gs_member *m, struct sim_change *change, struct
     if (is_elem)
         CHECK(row_seen(gs_elem_row(m, change->key_index, change->type_index, change->sub_index),
                        scratch) == 0);
-    else if (op->kind == OP_SET || op->kind == OP_DEL || (op->flags & OP_COVER) != 0)
+    else if (op->kind == OP_SET || op->kind == OP_STRING || op->kind == OP_DEL ||
+             (op->flags & OP_COVER) != 0)
         CHECK(row_seen(gs_key_row(m, change->key_index), scratch) == 0);
     op->seen = buf_bytes(scratch);
 }
 
 static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *batch,
-                   const struct gs_list_batch *list)
+                   const struct gs_list_batch *list, const struct gs_bits_batch *bits)
 {
     unsigned nops = batch->changes_count;
     const uint64_t seq = m->seq + 1;
@@ -190,7 +191,7 @@ static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *b
         buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), op, batch->tag.hlc));
         op->seen = bytes_of(NULL, 0);
     }
-    nops += gs_list_encode(gs, m, list, batch);
+    nops += gs_list_encode(gs, m, list, batch) + gs_bits_encode(bits, batch);
     batch_header_set_nops(batch->bytes.ptr, nops);
     buf_deinit(&scratch);
 }
@@ -236,8 +237,12 @@ static void change_list(struct gs *gs, struct gs_member *m, struct tag tag,
 
 /* One command, or one MULTI. */
 static void change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
-                   struct gs_list_batch *list)
+                   struct gs_list_batch *list, struct gs_bits_batch *bits)
 {
+    if (gs->bits && gs_chance(gs, 60)) {
+        gs_bits_change(gs, m, made, bits);
+        return;
+    }
     const unsigned key =
         gs->lists_count != 0 && gs_chance(gs, 50) ? GS_LIST_KEY : gs_pick(gs, SIM_KEYS);
 
@@ -260,6 +265,7 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     const unsigned index = gs->history.batches_count;
     struct sim_batch *made = &gs->history.batches[index];
     struct gs_list_batch *list = &gs->list_batches[index];
+    struct gs_bits_batch *bits = &gs->bits_batches[index];
     struct batch batch;
 
     if (index == SIM_BATCHES_MAX || core_may_write(m->core) != CORE_WRITE_OK)
@@ -267,11 +273,11 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     m->hlc = u64_max(m->hlc + 1, hlc_make(gs_clock_ms(gs, m), 0));
     made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
     vv_copy(&made->ctx, core_applied_vv(m->core));
-    made->changes_count = list->count = 0;
-    change(gs, m, made, list);
+    made->changes_count = list->count = bits->count = bits->ops_count = 0;
+    change(gs, m, made, list, bits);
     if (made->changes_count + list->count == 0)
         return;
-    encode(gs, m, made, list);
+    encode(gs, m, made, list, bits);
     /* Whoever was sealed may go on, for nobody. */
     gs->lost[index] = gs->sealed && m->index == gs->unlinked;
     gs->flush[index] = m->flush;
