@@ -399,6 +399,16 @@ MUST_USE bool row_clearing(struct bytes row, const struct vv *stable);
 MUST_USE int row_collect(struct bytes row, const struct row_horizons *horizons, struct buf *out,
                          uint16_t *out_sweep_types);
 
+/* What a full key row says of strings in chunks (row_chunk.h). */
+struct row_generations {
+    struct vv clear; /* What it covers is dead. */
+    unsigned count;
+    struct tag alive[VV_ORIGINS_MAX]; /* Generations of its values. */
+};
+
+/* Any key row will do. 0; -ERR_CORRUPT, -ERR_POISON: nothing is known. */
+MUST_USE int row_generations(struct bytes row, struct row_generations *out);
+
 /* --- local edits: full row in, full row appended to `out` --- */
 
 /*

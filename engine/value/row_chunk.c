@@ -255,30 +255,50 @@ static bool image_less(const struct entry *a, const struct entry *b)
     return order != 0 ? order < 0 : bytes_cmp(a->image, b->image) < 0;
 }
 
+/*
+ * Appends a generation up to the number of its bits, which bits_end sets, at `*out_at`. Reserves
+ * room for `bits_bytes`. 0 or -ENOMEM.
+ */
+static int entry_begin(const struct entry *e, size_t bits_bytes, struct buf *out, size_t *out_at)
+{
+    const int err = buf_reserve(out, 2 * (size_t)TAG_BYTES + 4 + (size_t)e->image.len + bits_bytes);
+
+    if (err != 0)
+        return err;
+    tag_store(buf_end(out), e->generation);
+    le16_store(buf_end(out) + TAG_BYTES, (uint16_t)(e->has_image ? e->image.len + 1 : 0));
+    buf_commit(out, TAG_BYTES + 2);
+    if (e->has_image) {
+        tag_store(buf_end(out), e->tag);
+        if (e->image.len != 0)
+            memcpy(buf_end(out) + TAG_BYTES, e->image.ptr, e->image.len);
+        buf_commit(out, TAG_BYTES + e->image.len);
+    }
+    *out_at = out->len;
+    buf_commit(out, 2);
+    return 0;
+}
+
+static void bits_end(struct buf *out, size_t at)
+{
+    le16_store(out->ptr + at, (uint16_t)((out->len - at - 2) / BIT_BYTES));
+}
+
 /* Appends one generation in the long form; `b` may be NULL. 0 or -ENOMEM. */
 static int entry_put(const struct entry *a, const struct entry *b, struct buf *out)
 {
     static const struct entry nothing = {.has_image = false};
     const struct entry *other = b == NULL ? &nothing : b;
     const struct entry *image = image_less(a, other) ? other : a;
-    const int err = buf_reserve(out, 2 * (size_t)TAG_BYTES + 4 + image->image.len + a->bits.len +
-                                         other->bits.len);
+    struct entry joined = *image;
+    size_t at;
 
+    joined.generation = a->generation;
+    const int err = entry_begin(&joined, a->bits.len + other->bits.len, out, &at);
     if (err != 0)
         return err;
-    tag_store(buf_end(out), a->generation);
-    le16_store(buf_end(out) + TAG_BYTES, (uint16_t)(image->has_image ? image->image.len + 1 : 0));
-    buf_commit(out, TAG_BYTES + 2);
-    if (image->has_image) {
-        tag_store(buf_end(out), image->tag);
-        if (image->image.len != 0)
-            memcpy(buf_end(out) + TAG_BYTES, image->image.ptr, image->image.len);
-        buf_commit(out, TAG_BYTES + image->image.len);
-    }
-    const size_t count_at = out->len;
-    buf_commit(out, 2);
     bits_join(a->bits, other->bits, image, out);
-    le16_store(out->ptr + count_at, (uint16_t)((out->len - count_at - 2) / BIT_BYTES));
+    bits_end(out, at);
     return 0;
 }
 
@@ -418,6 +438,144 @@ int row_chunk_join(const struct bytes *rows, size_t n, struct buf *out)
     if (err != 0)
         buf_truncate(out, start);
     return err;
+}
+
+/* --- garbage --- */
+
+static bool is_dead(const struct entry *e, const struct vv *stable,
+                    const struct row_generations *generations)
+{
+    if (generations == NULL)
+        return false;
+    if (vv_covers(&generations->clear, e->generation))
+        return true;
+    for (unsigned i = 0; i < generations->count; i++) {
+        if (tag_eq(generations->alive[i], e->generation))
+            return false;
+    }
+    return vv_covers(stable, e->generation);
+}
+
+/*
+ * Whether there are bits to fold. Without an image there will be one with the tag of the
+ * generation: only damage has bits of that tag or older ones, and such a row is left alone.
+ */
+static bool has_folds(const struct entry *e, const struct vv *stable)
+{
+    bool any = false;
+
+    for (size_t at = 0; at < e->bits.len; at += BIT_BYTES) {
+        const struct tag tag = bit_load(e->bits.ptr + at).tag;
+
+        if (vv_covers(stable, tag))
+            any = true;
+        else if (!e->has_image && tag_cmp(tag, e->generation) <= 0)
+            return false;
+    }
+    return any;
+}
+
+/* Appends the generation with its stable bits in the image. 0 or -ENOMEM. */
+static int entry_fold(const struct entry *e, const struct vv *stable, struct buf *out)
+{
+    uint8_t image[ROW_CHUNK_BYTES];
+    struct entry folded = *e;
+    size_t len = e->image.len, count_at;
+
+    if (len != 0)
+        memcpy(image, e->image.ptr, len);
+    memset(image + len, 0, ROW_CHUNK_BYTES - len);
+    for (size_t at = 0; at < e->bits.len; at += BIT_BYTES) {
+        const struct bit bit = bit_load(e->bits.ptr + at);
+
+        if (!vv_covers(stable, bit.tag))
+            continue;
+        row_chunk_put_bit(image, bit.number, bit.value);
+        len = size_max(len, bit.number / 8 + 1);
+    }
+    folded.has_image = true;
+    folded.tag = e->has_image ? e->tag : e->generation;
+    folded.image = bytes_of(image, len);
+    const int err = entry_begin(&folded, e->bits.len, out, &count_at);
+    if (err != 0)
+        return err;
+    for (size_t at = 0; at < e->bits.len; at += BIT_BYTES) {
+        const struct bit bit = bit_load(e->bits.ptr + at);
+
+        if (vv_covers(stable, bit.tag))
+            continue;
+        bit_store(buf_end(out), bit);
+        buf_commit(out, BIT_BYTES);
+    }
+    bits_end(out, count_at);
+    return 0;
+}
+
+/* Appends the row without its dead generations, stable bits folded. */
+static int collect(const struct chunk *chunk, const struct vv *stable,
+                   const struct row_generations *generations, struct buf *out)
+{
+    const size_t start = out->len;
+    unsigned kept = 0;
+    int err = buf_reserve(out, 2);
+
+    if (err != 0)
+        return err;
+    out->ptr[start] = ROW_CHUNKS;
+    buf_commit(out, 2);
+    for (unsigned i = 0; err == 0 && i < chunk->count; i++) {
+        const struct entry *e = &chunk->entry[i];
+
+        if (is_dead(e, stable, generations))
+            continue;
+        err = has_folds(e, stable) ? entry_fold(e, stable, out) : entry_put(e, NULL, out);
+        kept++;
+    }
+    if (err != 0)
+        return err;
+    if (kept == 0) {
+        buf_truncate(out, start);
+        return buf_append_u8(out, ROW_DEAD);
+    }
+    out->ptr[start + 1] = (uint8_t)kept;
+    shorten(out, start);
+    return 0;
+}
+
+int row_chunk_collect(struct bytes row, const struct vv *stable,
+                      const struct row_generations *generations, struct buf *out)
+{
+    const size_t start = out->len;
+    struct chunk chunk;
+    bool any = false;
+    int err = chunk_decode(row, &chunk);
+
+    for (unsigned i = 0; err == 0 && i < chunk.count; i++)
+        any = any || is_dead(&chunk.entry[i], stable, generations) ||
+              has_folds(&chunk.entry[i], stable);
+    if (!any)
+        return err == 0 ? ROW_UNCHANGED : err;
+    err = collect(&chunk, stable, generations, out);
+    if (err == 0)
+        return ROW_CHANGED;
+    buf_truncate(out, start);
+    return err;
+}
+
+bool row_chunk_waits(struct bytes row, const struct row_generations *generations)
+{
+    struct tag generation;
+    unsigned count;
+
+    if (row.ptr[0] == ROW_CHUNKS)
+        return true;
+    if (row_chunk_latest(row, &generation, &count) != 0)
+        return false;
+    for (unsigned i = 0; i < generations->count; i++) {
+        if (tag_eq(generations->alive[i], generation))
+            return false;
+    }
+    return true;
 }
 
 int row_chunk_check(struct bytes row)

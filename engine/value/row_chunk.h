@@ -23,11 +23,28 @@
  *
  * Generations stand in the order of their origins, of which each has one: its latest, which has
  * seen the ones before. Bits stand by number; bytes beyond the image are zeros. The join takes, of
- * a generation, the image with the greatest tag (of equal ones, which only damage makes, the
- * greatest bytes) and the greatest tag of each bit, then drops bits that the image has seen or
- * beaten.
+ * a generation, the image with the greatest tag (of equal ones the greatest bytes) and the greatest
+ * tag of each bit, then drops bits that the image has seen or beaten.
  *
  * On a node without peers a chunk row has one generation and no bits: they are folded at once.
+ *
+ * Garbage collection of a full chunk row, up to `stable` (row_collect.c tells what that means):
+ *
+ *     bit          folded into the image when it is stable. The image keeps its tag: with that of
+ *                  the bit it would beat bits that are older and not stable yet, which the other
+ *                  members still show. Without an image there is one with the tag of the
+ *                  generation, which is older than any other one of this chunk. Images and bits
+ *                  that come later have seen what was folded, so that they are later than it. Two
+ *                  images of one tag differ by what was folded into them, if at all; what one of
+ *                  them lacks is then in the bits beside it, so that any of the two will do
+ *     generation   dropped when a clear vector covers it, or when it is stable and no value of the
+ *                  key row has it. What all members have (row_horizons) shows the same at each.
+ *                  Was that another generation, then whatever is written upon it removes the
+ *                  values of this one, whether as a whole or in part, and nobody shows it any
+ *                  more. Was it this one, then only a SET or DEL has taken the last of its values,
+ *                  and the clear vector covers it. A member that has removed it, but does not know
+ *                  that all others have what decided between the two, must keep it: one of them
+ *                  may still show it, and change it
  */
 #ifndef TIERRA_ENGINE_VALUE_ROW_CHUNK_H
 #define TIERRA_ENGINE_VALUE_ROW_CHUNK_H
@@ -126,6 +143,17 @@ MUST_USE int row_chunk_latest(struct bytes row, struct tag *out_generation, unsi
 
 /* Whether every change in the row of a chunk has a tag <= `seen`; false for what cannot be read. */
 MUST_USE bool row_chunk_covered(struct bytes row, const struct vv *seen);
+
+/*
+ * Garbage collection of a full chunk row; `generations`: of the key row as it was at the same time
+ * or since (NULL: bits are folded, nothing is dropped). Returns enum row_collected (nothing is
+ * appended if ROW_UNCHANGED; DEAD if nothing is left), -ERR_CORRUPT or -ENOMEM.
+ */
+MUST_USE int row_chunk_collect(struct bytes row, const struct vv *stable,
+                               const struct row_generations *generations, struct buf *out);
+
+/* Whether a chunk row, sound, has something that will be collected some time. */
+bool row_chunk_waits(struct bytes row, const struct row_generations *generations);
 
 /* --- for row.c, which sends rows of these forms here --- */
 

@@ -406,6 +406,25 @@ bool row_clearing(struct bytes row, const struct vv *stable)
     return clearing;
 }
 
+int row_generations(struct bytes row, struct row_generations *out)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+    int err = row_decode(row, state);
+
+    if (err == 0 && state->poison != 0)
+        err = -ERR_POISON;
+    if (err == 0) {
+        vv_copy(&out->clear, &state->clear);
+        out->count = 0;
+        for (unsigned i = 0; i < state->sibs_count; i++) {
+            if (state->sibs[i].chunked)
+                out->alive[out->count++] = state->sibs[i].generation;
+        }
+    }
+    mem_free(state);
+    return err;
+}
+
 int row_collect(struct bytes row, const struct row_horizons *horizons, struct buf *out,
                 uint16_t *out_sweep_types)
 {

@@ -6,6 +6,7 @@
 #include "engine/base/check.h"
 
 #include "engine/value/row.h"
+#include "engine/value/row_chunk.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -30,8 +31,36 @@ static void expect_sound(const struct buf *row)
     show(buf_bytes(row));
 }
 
+/* A sound row of a chunk, with the key row or, as well, without. */
+static void collect_chunk(struct bytes row, const struct vv *stable,
+                          const struct row_generations *generations)
+{
+    struct buf out, again;
+
+    buf_init(&out, SIZE_MAX);
+    buf_init(&again, SIZE_MAX);
+    if (row_chunk_collect(row, stable, generations, &out) == ROW_CHANGED) {
+        expect_sound(&out);
+        if (row_is_chunk(buf_bytes(&out)))
+            CHECK(row_chunk_collect(buf_bytes(&out), stable, generations, &again) == ROW_UNCHANGED);
+    }
+    buf_deinit(&out);
+    buf_deinit(&again);
+}
+
+static void collect_chunks(struct bytes row, const struct vv *stable, struct bytes key_row)
+{
+    struct row_generations generations;
+
+    collect_chunk(row, stable, NULL);
+    if (row_generations(key_row, &generations) != 0)
+        return;
+    collect_chunk(row, stable, &generations);
+    IGNORE_RESULT(row_chunk_waits(row, &generations)); /* Only that it returns. */
+}
+
 /* Local edits and garbage collection of one sound row. */
-static void edit(struct bytes row)
+static void edit(struct bytes row, struct bytes other)
 {
     struct vv stable;
     const struct row_horizons horizons = {
@@ -43,6 +72,8 @@ static void edit(struct bytes row)
     buf_init(&out, SIZE_MAX);
     vv_init(&stable);
     CHECK(vv_raise(&stable, tag_of(UINT64_MAX / 2, 1)) == 0);
+    if (row_is_chunk(row))
+        collect_chunks(row, &stable, other);
     if (row_collect(row, &horizons, &out, &sweep_types) == ROW_CHANGED)
         expect_sound(&out);
     buf_clear(&out);
@@ -77,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < 2; i++) {
         show(rows[i]);
         if (row_check(rows[i]) == 0)
-            edit(rows[i]);
+            edit(rows[i], rows[1 - i]);
     }
     buf_init(&ab, SIZE_MAX);
     buf_init(&ba, SIZE_MAX);

@@ -2,6 +2,9 @@
  * Strings in chunks at several replicas: whatever the order, grouping and repetition in which
  * operands meet, all show what the oracle says, which knows nothing of rows
  * (prop_value_chunks_oracle.h).
+ *
+ * Garbage is collected meanwhile, by what replicas acknowledge, and what is not covered by that is
+ * applied again. Each rule of that is needed: without it the same test finds a divergence.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +28,21 @@ enum kind {
     CHANGE_SET,   /* One long SET. */
     CHANGE_BEGIN, /* A new generation, by STRING and CHUNK. */
     CHANGE_RANGE,
-    CHANGE_BITS,
+    CHANGE_BITS, /* In one op, or in two of one tag. */
+    CHANGE_LEN,  /* Longer, by zeros. */
     CHANGE_DEL
 };
+
+/* How the rules are broken on purpose. */
+enum fault {
+    SOUND,
+    FOLD_EAGERLY,  /* Bits are folded that others may lack. */
+    FOLD_TAGS,     /* The image gets the greatest tag of what was folded into it. */
+    SWEEP_EAGERLY, /* A generation goes as soon as no value has it, */
+    SWEEP_UNFIRM   /* or while not all have what was made without what is stable. */
+};
+
+#define RUNS_CONTROL_MAX 20000
 
 struct change {
     enum kind kind;
@@ -38,6 +53,7 @@ struct change {
     uint64_t first; /* Bytes of RANGE; the bit of BITS. */
     uint64_t end;
     uint32_t bits_count;
+    uint32_t split; /* The first so many are an op of their own; 0: all in one. */
     uint64_t bits;
     uint8_t bytes[BYTES_MAX]; /* SET, BEGIN, RANGE: the string as it was after the change. */
 };
@@ -52,16 +68,29 @@ struct replica {
     struct vv vv;
     uint64_t hlc;
     unsigned next[REPLICAS]; /* Of each origin's changes. */
+    struct vv acks[REPLICAS];
+    /* As in core_horizon.c: what is stable, when all have what was here when it became so. */
+    struct vv firm, firm_next, firm_needs;
+    bool firm_waits;
+    struct vv collected; /* The greatest vector that was used as stable. */
+    unsigned applied[CHANGES_MAX];
+    unsigned applied_count;
     struct slot slots[ROWS];
 };
 
 struct sim {
     struct rng rng;
+    enum fault fault;
     unsigned count;
     struct change changes[CHANGES_MAX];
     unsigned made[REPLICAS][CHANGES_MAX];
     unsigned made_count[REPLICAS];
     struct replica replicas[REPLICAS];
+    uint64_t collected;
+    bool cut[REPLICAS][REPLICAS];
+    unsigned dels; /* Of a hundred changes, */
+    unsigned sets;
+    uint32_t bits_span; /* How far bits are spread. */
 };
 
 struct shown {
@@ -165,7 +194,29 @@ static void expand_images(struct target *t, const struct change *c, uint64_t fir
     }
 }
 
-static void apply(struct sim *sim, struct replica *r, const struct change *c)
+static void expand_bits(struct target *t, const struct change *c)
+{
+    struct op op = {.kind = OP_BITS,
+                    .key = BYTES_LIT("k"),
+                    .generation = c->generation,
+                    .at = c->first,
+                    .bits_count = (uint8_t)c->bits_count,
+                    .bits = c->bits};
+
+    if (c->split == 0) {
+        expand(t, c, &op);
+        return;
+    }
+    op.bits_count = (uint8_t)c->split;
+    op.bits = c->bits >> (c->bits_count - c->split);
+    expand(t, c, &op);
+    op.at += c->split;
+    op.bits_count = (uint8_t)(c->bits_count - c->split);
+    op.bits = c->bits & (UINT64_MAX >> (64 - op.bits_count));
+    expand(t, c, &op);
+}
+
+static void expand_change(struct sim *sim, struct replica *r, const struct change *c)
 {
     struct target t = {.sim = sim, .replica = r};
     const struct op string = {
@@ -173,12 +224,6 @@ static void apply(struct sim *sim, struct replica *r, const struct change *c)
     const struct op del = {.kind = OP_DEL, .key = BYTES_LIT("k")};
     const struct op set = {
         .kind = OP_SET, .key = BYTES_LIT("k"), .value = bytes_of(c->bytes, c->len)};
-    const struct op bits = {.kind = OP_BITS,
-                            .key = BYTES_LIT("k"),
-                            .generation = c->generation,
-                            .at = c->first,
-                            .bits_count = (uint8_t)c->bits_count,
-                            .bits = c->bits};
 
     if (c->kind == CHANGE_SET) {
         expand(&t, c, &set);
@@ -187,10 +232,16 @@ static void apply(struct sim *sim, struct replica *r, const struct change *c)
     } else {
         expand(&t, c, &string);
         if (c->kind == CHANGE_BITS)
-            expand(&t, c, &bits);
-        else
+            expand_bits(&t, c);
+        else if (c->kind != CHANGE_LEN)
             expand_images(&t, c, c->first, c->end);
     }
+}
+
+static void apply(struct sim *sim, struct replica *r, const struct change *c)
+{
+    expand_change(sim, r, c);
+    r->applied[r->applied_count++] = (unsigned)(c - sim->changes);
     assert_int_equal(vv_raise(&r->vv, c->tag), 0);
     r->hlc = u64_max(r->hlc, c->tag.hlc);
 }
@@ -297,34 +348,52 @@ static void fill(struct sim *sim, uint8_t *bytes, uint64_t first, uint64_t end)
         bytes[i] = (uint8_t)(seed + i);
 }
 
+static void make_whole(struct sim *sim, struct change *c)
+{
+    const bool set = rng_below(&sim->rng, 2) == 0;
+
+    c->kind = set ? CHANGE_SET : CHANGE_BEGIN;
+    c->len = set ? ROW_INLINE_BYTES_MAX + 1 + rng_below(&sim->rng, 1500)
+                 : 1 + rng_below(&sim->rng, 3 * ROW_CHUNK_BYTES);
+    c->end = c->len;
+    fill(sim, c->bytes, 0, c->len);
+}
+
+static void make_bits(struct sim *sim, struct change *c, uint64_t len)
+{
+    c->kind = CHANGE_BITS;
+    c->bits_count = 1 + (uint32_t)rng_below(&sim->rng, 64);
+    /* Not far from the border of two chunks. */
+    c->first = ROW_CHUNK_BITS - sim->bits_span + rng_below(&sim->rng, sim->bits_span + 40);
+    c->bits = rng_u64(&sim->rng) >> (64 - c->bits_count);
+    c->split = rng_below(&sim->rng, 2) == 0 ? 0 : (uint32_t)rng_below(&sim->rng, c->bits_count);
+    c->len = u64_max(len, (c->first + c->bits_count - 1) / 8 + 1);
+}
+
 static void make_kind(struct sim *sim, struct replica *r, struct change *c)
 {
     static struct shown now;
-    const unsigned what = (unsigned)rng_below(&sim->rng, 10);
+    const unsigned what = (unsigned)rng_below(&sim->rng, 100);
     const struct row_view view = view_of(sim, r);
 
     show(sim, r, &now);
     c->generation = c->tag;
-    if (what == 0) {
+    if (what < sim->dels) {
         c->kind = CHANGE_DEL;
         return;
     }
-    if (!now.present || what == 1 || what == 2) {
-        c->kind = what == 1 ? CHANGE_SET : CHANGE_BEGIN;
-        c->len = what == 1 ? ROW_INLINE_BYTES_MAX + 1 + rng_below(&sim->rng, 1500)
-                           : 1 + rng_below(&sim->rng, 3 * ROW_CHUNK_BYTES);
-        c->end = c->len;
-        fill(sim, c->bytes, 0, c->len);
+    if (!now.present || what < sim->dels + sim->sets) {
+        make_whole(sim, c);
         return;
     }
     c->generation = view.generation;
-    if (what < 6) {
-        c->kind = CHANGE_BITS;
-        c->bits_count = 1 + (uint32_t)rng_below(&sim->rng, 64);
-        c->first = rng_below(&sim->rng, 2) == 0 ? ROW_CHUNK_BITS - 30 + rng_below(&sim->rng, 40)
-                                                : rng_below(&sim->rng, ROW_CHUNK_BITS);
-        c->bits = rng_u64(&sim->rng) >> (64 - c->bits_count);
-        c->len = u64_max(now.len, (c->first + c->bits_count - 1) / 8 + 1);
+    if (what >= 50) {
+        make_bits(sim, c, now.len);
+        return;
+    }
+    if (what >= 45) {
+        c->kind = CHANGE_LEN;
+        c->len = u64_min(now.len + rng_below(&sim->rng, 100), BYTES_MAX);
         return;
     }
     c->kind = CHANGE_RANGE;
@@ -359,7 +428,7 @@ static bool deliver(struct sim *sim, unsigned to, unsigned from)
 {
     struct replica *r = &sim->replicas[to];
 
-    if (r->next[from] == sim->made_count[from])
+    if (r->next[from] == sim->made_count[from] || sim->cut[from][to])
         return false;
     const struct change *c = &sim->changes[sim->made[from][r->next[from]]];
     struct vv need;
@@ -374,24 +443,115 @@ static bool deliver(struct sim *sim, unsigned to, unsigned from)
     return true;
 }
 
-/* What every replica has, for good. */
+/* --- garbage --- */
+
+/* The sender's vector arrives behind all it has made. */
+static void acknowledge(struct sim *sim, unsigned from, unsigned to)
+{
+    if (sim->replicas[to].next[from] == sim->made_count[from] && !sim->cut[from][to])
+        vv_copy(&sim->replicas[to].acks[from], &sim->replicas[from].vv);
+}
+
+static void horizon(struct sim *sim, struct replica *r, struct vv *out)
+{
+    const unsigned own = (unsigned)(r - sim->replicas);
+    struct vv acked;
+
+    vv_copy(&acked, &r->vv);
+    for (unsigned i = 0; i < REPLICAS; i++) {
+        if (i != own)
+            vv_meet(&acked, &r->acks[i]);
+    }
+    vv_copy(out, &acked);
+    for (unsigned i = 0; i < 2; i++) {
+        if (r->firm_waits && !vv_leq(&r->firm_needs, &acked))
+            break;
+        if (r->firm_waits)
+            vv_copy(&r->firm, &r->firm_next);
+        vv_copy(&r->firm_next, &acked);
+        vv_copy(&r->firm_needs, &r->vv);
+        r->firm_waits = true;
+    }
+    /* Folding needs less. */
+    if (sim->fault != SWEEP_UNFIRM && sim->fault != FOLD_TAGS)
+        vv_meet(out, &r->firm);
+    assert_int_equal(vv_join(&r->collected, out), 0);
+}
+
+/* The image gets the tag of the latest stable bit of the chunk. */
+static void fold_tags(const struct sim *sim, unsigned chunk, const struct vv *stable,
+                      struct buf *row)
+{
+    const struct tag generation = tag_load(row->ptr + 2);
+    const size_t len = row->len < 22 || row->ptr[0] != ROW_CHUNKS || row->ptr[1] != 1
+                           ? 0
+                           : le16_load(row->ptr + 2 + TAG_BYTES);
+    struct tag latest = tag_of(0, 0);
+    uint8_t image[ROW_CHUNK_IMAGE_AT + ROW_CHUNK_BYTES];
+    struct buf out;
+
+    if (len == 0)
+        return;
+    for (unsigned i = 0; i < sim->count; i++) {
+        const struct change *c = &sim->changes[i];
+        if (c->kind == CHANGE_BITS && tag_eq(c->generation, generation) &&
+            vv_covers(stable, c->tag) && c->first / ROW_CHUNK_BITS <= chunk &&
+            (c->first + c->bits_count - 1) / ROW_CHUNK_BITS >= chunk)
+            latest = tag_max(latest, c->tag);
+    }
+    if (tag_is_none(latest))
+        return;
+    const size_t size = row_chunk_store(image, generation, latest,
+                                        bytes_of(row->ptr + 4 + 2 * (size_t)TAG_BYTES, len - 1));
+    buf_init(&out, SIZE_MAX);
+    assert_int_equal(row_merge(buf_bytes(row), bytes_of(image, size), &out), 0);
+    replace(row, &out);
+}
+
+static void collect_chunk(struct sim *sim, struct replica *r, unsigned chunk,
+                          const struct vv *stable, const struct row_generations *generations)
+{
+    struct slot *slot = &r->slots[1 + chunk];
+    struct buf out;
+
+    squeeze(sim, slot, true);
+    const struct bytes row = buf_bytes(&slot->row);
+    if (!row_is_chunk(row))
+        return;
+    buf_init(&out, SIZE_MAX);
+    if (sim->fault == FOLD_EAGERLY)
+        stable = &r->vv;
+    if (sim->fault == SWEEP_EAGERLY && row_chunk_collect(row, &r->vv, NULL, &out) == ROW_UNCHANGED)
+        stable = &r->vv;
+    buf_clear(&out);
+    const int did =
+        row_chunk_collect(row, stable, sim->fault == FOLD_EAGERLY ? NULL : generations, &out);
+    assert_true(did >= 0);
+    if (did == ROW_UNCHANGED) {
+        buf_deinit(&out);
+        return;
+    }
+    assert_int_equal(row_check(buf_bytes(&out)), 0);
+    if (sim->fault == FOLD_TAGS)
+        fold_tags(sim, chunk, stable, &out);
+    replace(&slot->row, &out);
+    sim->collected++;
+}
+
 static void collect(struct sim *sim, struct replica *r)
 {
+    struct row_generations generations;
     struct vv stable;
     uint16_t sweep;
     struct buf out;
-    const struct row_horizons horizons = {.stable = &stable};
+    const struct row_horizons horizons = {.stable = &stable, .swept = true};
 
-    vv_init(&stable);
-    for (uint8_t o = 0; o < REPLICAS; o++) {
-        uint64_t hlc = UINT64_MAX;
-        for (unsigned i = 0; i < REPLICAS; i++)
-            hlc = u64_min(hlc, vv_get(&sim->replicas[i].vv, o));
-        if (hlc != 0)
-            assert_int_equal(vv_raise(&stable, tag_of(hlc, o)), 0);
-    }
+    horizon(sim, r, &stable);
     squeeze(sim, &r->slots[0], true);
     buf_init(&out, SIZE_MAX);
+    assert_int_equal(row_generations(buf_bytes(&r->slots[0].row), &generations), 0);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        collect_chunk(sim, r, i, &stable, &generations);
     const int did = row_collect(buf_bytes(&r->slots[0].row), &horizons, &out, &sweep);
     assert_true(did >= 0);
     if (did == ROW_CHANGED)
@@ -400,48 +560,85 @@ static void collect(struct sim *sim, struct replica *r)
         buf_deinit(&out);
 }
 
-static void expect_oracle(struct sim *sim)
+/* A crash: what was not used as stable is applied again to rows that have it already. */
+static void replay(struct sim *sim, struct replica *r)
+{
+    unsigned from = 0;
+
+    for (unsigned i = 0; i < r->applied_count; i++) {
+        if (vv_covers(&r->collected, sim->changes[r->applied[i]].tag))
+            from = i + 1;
+    }
+    for (unsigned i = from; i < r->applied_count; i++)
+        expand_change(sim, r, &sim->changes[r->applied[i]]);
+}
+
+/* All is acknowledged, and collected. */
+static void collect_all(struct sim *sim)
+{
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < REPLICAS * REPLICAS; i++)
+            acknowledge(sim, i / REPLICAS, i % REPLICAS);
+        for (unsigned i = 0; i < REPLICAS; i++)
+            collect(sim, &sim->replicas[i]);
+    }
+}
+
+/* Of each chunk the image of what shows is left, and nothing else. */
+static void expect_no_garbage(struct sim *sim)
+{
+    struct row_generations generations;
+
+    for (unsigned i = 0; i < REPLICAS; i++) {
+        const struct slot *slots = sim->replicas[i].slots;
+
+        assert_int_equal(row_generations(buf_bytes(&slots[0].row), &generations), 0);
+        assert_true(generations.count <= 1 && vv_empty(&generations.clear));
+        for (unsigned c = 1; c < ROWS; c++) {
+            if (row_is_chunk(buf_bytes(&slots[c].row)))
+                assert_false(row_chunk_waits(buf_bytes(&slots[c].row), &generations));
+        }
+    }
+}
+
+/* Whether all replicas show what the oracle says. */
+static bool agreed(struct sim *sim, bool loud)
 {
     static struct shown want, got;
 
     oracle(sim, &want);
     for (unsigned i = 0; i < REPLICAS; i++) {
         show(sim, &sim->replicas[i], &got);
-        assert_int_equal(got.present, want.present);
-        assert_int_equal(got.len, want.len);
-        assert_memory_equal(got.bytes, want.bytes, BYTES_MAX);
+        if (got.present == want.present && got.len == want.len &&
+            memcmp(got.bytes, want.bytes, BYTES_MAX) == 0)
+            continue;
+        if (loud)
+            printf("replica %u: present %d, length %llu; wanted %d, %llu\n", i, got.present,
+                   (unsigned long long)got.len, want.present, (unsigned long long)want.len);
+        return false;
     }
+    return true;
 }
 
-static void run(struct sim *sim, uint64_t seed)
+static void open_sim(struct sim *sim, uint64_t seed, enum fault fault)
 {
     memset(sim, 0, sizeof(*sim));
     rng_seed(&sim->rng, seed);
+    sim->fault = fault;
+    sim->dels = (unsigned)rng_below(&sim->rng, 8);
+    sim->sets = (unsigned)rng_below(&sim->rng, 15);
+    sim->bits_span = rng_below(&sim->rng, 2) == 0 ? 8 : 300;
     for (unsigned i = 0; i < REPLICAS; i++) {
-        sim->replicas[i].hlc = 1000;
+        struct replica *r = &sim->replicas[i];
+
+        r->hlc = 1000 + rng_below(&sim->rng, 40);
         for (unsigned s = 0; s < ROWS; s++)
-            buf_init(&sim->replicas[i].slots[s].row, SIZE_MAX);
+            buf_init(&r->slots[s].row, SIZE_MAX);
     }
-    while (sim->count < CHANGES_MAX) {
-        const unsigned a = (unsigned)rng_below(&sim->rng, REPLICAS);
-        const unsigned b = (unsigned)rng_below(&sim->rng, REPLICAS);
-        if (rng_below(&sim->rng, 4) == 0)
-            make(sim, a);
-        else if (rng_below(&sim->rng, 8) == 0)
-            collect(sim, &sim->replicas[a]);
-        else if (a != b)
-            (void)deliver(sim, a, b);
-    }
-    for (bool more = true; more;) {
-        more = false;
-        for (unsigned a = 0; a < REPLICAS; a++) {
-            for (unsigned b = 0; b < REPLICAS; b++)
-                more = (a != b && deliver(sim, a, b)) || more;
-        }
-    }
-    expect_oracle(sim);
-    collect(sim, &sim->replicas[0]);
-    expect_oracle(sim);
+}
+
+static void close_sim(struct sim *sim)
+{
     for (unsigned i = 0; i < REPLICAS; i++) {
         for (unsigned s = 0; s < ROWS; s++) {
             struct slot *slot = &sim->replicas[i].slots[s];
@@ -452,22 +649,136 @@ static void run(struct sim *sim, uint64_t seed)
     }
 }
 
+/* Some of what the other one has made, and often, when that is all, what it has. */
+static void exchange(struct sim *sim, unsigned to, unsigned from)
+{
+    while (deliver(sim, to, from) && rng_below(&sim->rng, 8) != 0) {
+    }
+    if (rng_below(&sim->rng, 3) != 0)
+        acknowledge(sim, from, to);
+}
+
+static void step(struct sim *sim)
+{
+    const unsigned what = (unsigned)rng_below(&sim->rng, 64);
+    const unsigned a = (unsigned)rng_below(&sim->rng, REPLICAS);
+    const unsigned b = (unsigned)rng_below(&sim->rng, REPLICAS);
+
+    if (what < 10)
+        make(sim, a);
+    else if (what < 18)
+        collect(sim, &sim->replicas[a]);
+    else if (what < 20)
+        replay(sim, &sim->replicas[a]);
+    else if (what < 22)
+        sim->cut[a][b] = rng_below(&sim->rng, 3) == 0;
+    else if (a != b)
+        exchange(sim, a, b);
+}
+
+static void deliver_all(struct sim *sim)
+{
+    memset(sim->cut, 0, sizeof(sim->cut));
+    for (bool more = true; more;) {
+        more = false;
+        for (unsigned a = 0; a < REPLICAS; a++) {
+            for (unsigned b = 0; b < REPLICAS; b++)
+                more = (a != b && deliver(sim, a, b)) || more;
+        }
+    }
+}
+
+static void run(struct sim *sim, uint64_t seed, enum fault fault)
+{
+    open_sim(sim, seed, fault);
+    /* In some, all begin with the same string. */
+    if (rng_below(&sim->rng, 3) != 0) {
+        make(sim, 0);
+        deliver_all(sim);
+    }
+    while (sim->count < CHANGES_MAX)
+        step(sim);
+    deliver_all(sim);
+}
+
 static void replicas_of_a_string_in_chunks_agree_with_the_oracle(void **state)
 {
     struct rng rng;
     static struct sim sim;
     const uint64_t runs = seed_number("TIERRA_PROP_RUNS", 300);
+    uint64_t collected = 0;
 
     (void)state;
     seed_rng(&rng, 1);
-    for (uint64_t i = 0; i < runs; i++)
-        run(&sim, rng_u64(&rng));
+    for (uint64_t i = 0; i < runs; i++) {
+        const uint64_t seed = rng_u64(&rng);
+
+        run(&sim, seed, SOUND);
+        bool sound = agreed(&sim, true);
+        collected += sim.collected;
+        for (unsigned round = 0; round < 3; round++) {
+            collect_all(&sim);
+            sound = sound && agreed(&sim, true);
+        }
+        if (!sound)
+            fail_msg("run %llu, simulation seed %llu", (unsigned long long)i,
+                     (unsigned long long)seed);
+        expect_no_garbage(&sim);
+        close_sim(&sim);
+    }
+    printf("%llu groups, %llu chunk rows collected\n", (unsigned long long)runs,
+           (unsigned long long)collected);
+}
+
+static void expect_caught(enum fault fault)
+{
+    static struct sim sim;
+    unsigned runs = 0;
+    bool caught = false;
+    struct rng rng;
+
+    seed_rng(&rng, 10 + (uint64_t)fault);
+    for (; runs < RUNS_CONTROL_MAX && !caught; runs++) {
+        run(&sim, rng_u64(&rng), fault);
+        caught = !agreed(&sim, false);
+        close_sim(&sim);
+    }
+    printf("caught in run %u\n", runs);
+    assert_true(caught);
+}
+
+static void folding_what_is_not_stable_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(FOLD_EAGERLY);
+}
+
+static void folding_with_the_greatest_tag_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(FOLD_TAGS);
+}
+
+static void sweeping_what_no_value_has_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(SWEEP_EAGERLY);
+}
+
+static void sweeping_before_all_show_the_same_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(SWEEP_UNFIRM);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replicas_of_a_string_in_chunks_agree_with_the_oracle),
+        cmocka_unit_test(folding_what_is_not_stable_is_caught),
+        cmocka_unit_test(folding_with_the_greatest_tag_is_caught),
+        cmocka_unit_test(sweeping_what_no_value_has_is_caught),
+        cmocka_unit_test(sweeping_before_all_show_the_same_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

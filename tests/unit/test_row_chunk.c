@@ -140,6 +140,134 @@ static void an_origin_has_one_generation_and_others_have_theirs(void **state)
     assert_true(tag_eq(latest, later));
 }
 
+/* --- garbage --- */
+
+/* What is left of the row; it must have changed, or (`same`) must not have. */
+static struct bytes collected(struct fixture *f, struct bytes row, const struct vv *stable,
+                              const struct row_generations *generations, bool same)
+{
+    static uint8_t copy[512];
+    const struct bytes in = bytes_of(copy, row.len);
+
+    assert_true(row.len <= sizeof(copy));
+    memcpy(copy, row.ptr, row.len);
+    buf_clear(&f->out);
+    assert_int_equal(row_chunk_collect(in, stable, generations, &f->out),
+                     same ? ROW_UNCHANGED : ROW_CHANGED);
+    if (same)
+        return in;
+    assert_int_equal(row_check(buf_bytes(&f->out)), 0);
+    return buf_bytes(&f->out);
+}
+
+static struct vv vector(uint8_t origin, uint64_t hlc)
+{
+    struct vv vv;
+
+    vv_init(&vv);
+    if (hlc != 0)
+        assert_int_equal(vv_raise(&vv, tag_of(hlc, origin)), 0);
+    return vv;
+}
+
+static void stable_bits_go_into_the_image_which_keeps_its_tag(void **state)
+{
+    struct fixture *f = *state;
+    const struct row_chunk_bits upper = {.first = 2, .count = 1, .value = 0};
+    const struct row_chunk_bits next = {.first = 14, .count = 2, .value = 3};
+    const struct row_chunk_bits last = {.first = 8 * 3 + 7, .count = 1, .value = 1};
+    struct vv stable = vector(1, 200);
+
+    (void)joined(f, image_row(GENERATION, tag_of(200, 1), "a"),
+                 bits_row(GENERATION, tag_of(203, 1), upper), GENERATION);
+    struct buf all;
+    buf_init(&all, SIZE_MAX);
+    assert_int_equal(
+        row_merge(buf_bytes(&f->out), bits_row(GENERATION, tag_of(202, 2), next), &all), 0);
+    (void)collected(f, buf_bytes(&all), &stable, NULL, true);
+    /* The later bit is stable, the earlier one is not yet. */
+    stable = vector(1, 203);
+    const struct bytes row = collected(f, buf_bytes(&all), &stable, NULL, false);
+    assert_int_equal(row.ptr[0], ROW_CHUNKS);
+    assert_int_equal(row_chunk_read(row, GENERATION, f->image, &f->len, &f->tag), 0);
+    expect_bytes(bytes_of(f->image, f->len), bytes_of("A\3", 2));
+    assert_true(tag_eq(f->tag, tag_of(202, 2)));
+    /* Beside one that was not folded, and with a bit that comes later. */
+    buf_clear(&all);
+    assert_int_equal(row_merge(row, image_row(GENERATION, tag_of(200, 1), "a"), &all), 0);
+    (void)joined(f, buf_bytes(&all), bits_row(GENERATION, tag_of(203, 1), upper), GENERATION);
+    (void)joined(f, buf_bytes(&f->out), bits_row(GENERATION, tag_of(204, 1), last), GENERATION);
+    expect_bytes(bytes_of(f->image, f->len), bytes_of("A\3\0\1", 4));
+    assert_int_equal(vv_raise(&stable, tag_of(204, 1)), 0);
+    assert_int_equal(vv_raise(&stable, tag_of(202, 2)), 0);
+    expect_bytes(collected(f, buf_bytes(&f->out), &stable, NULL, false),
+                 bytes_of("\6\x64\0\0\0\0\0\0\0\1\xc8\0\0\0\0\0\0\0\1"
+                          "A\3\0\1",
+                          23));
+    buf_deinit(&all);
+}
+
+static void bits_without_an_image_become_one_of_the_age_of_the_string(void **state)
+{
+    struct fixture *f = *state;
+    const struct row_chunk_bits bits = {.first = 6, .count = 2, .value = 3};
+    struct vv stable = vector(2, 300);
+
+    const struct bytes row =
+        collected(f, bits_row(GENERATION, tag_of(300, 2), bits), &stable, NULL, false);
+    expect_bytes(row, image_row(GENERATION, GENERATION, "\3"));
+    /* Bits older than their string are damage. */
+    stable = vector(2, 80);
+    (void)joined(f, bits_row(GENERATION, tag_of(80, 2), bits),
+                 bits_row(GENERATION, tag_of(90, 1), (struct row_chunk_bits){.count = 1}),
+                 GENERATION);
+    (void)collected(f, buf_bytes(&f->out), &stable, NULL, true);
+}
+
+static void generations_that_nothing_shows_go_when_they_are_stable(void **state)
+{
+    struct fixture *f = *state;
+    const struct tag other = tag_of(120, 2);
+    struct row_generations generations = {.count = 1, .alive = {other}};
+    struct vv stable = vector(1, 99);
+
+    (void)joined(f, image_row(other, other, "beside"), image_row(GENERATION, GENERATION, "gone"),
+                 other);
+    assert_true(row_chunk_waits(buf_bytes(&f->out), &generations));
+    const struct bytes both = collected(f, buf_bytes(&f->out), &stable, &generations, true);
+    stable = vector(1, 100);
+    (void)collected(f, both, &stable, NULL, true);
+    const struct bytes left = collected(f, both, &stable, &generations, false);
+    expect_bytes(left, image_row(other, other, "beside"));
+    assert_false(row_chunk_waits(left, &generations));
+    generations.count = 0;
+    assert_true(row_chunk_waits(left, &generations));
+    (void)collected(f, left, &stable, &generations, true);
+    assert_int_equal(vv_raise(&generations.clear, other), 0);
+    expect_bytes(collected(f, image_row(other, other, "beside"), &stable, &generations, false),
+                 bytes_of("\0", 1));
+}
+
+static void a_key_row_tells_the_generations_of_its_values(void **state)
+{
+    struct row_generations generations;
+    uint8_t a[ROW_CHUNKED_BYTES], b[ROW_CHUNKED_BYTES];
+    struct fixture *f = *state;
+
+    (void)row_chunked_store(a, tag_of(200, 1), GENERATION, 70000, 0);
+    (void)row_chunked_store(b, tag_of(120, 2), tag_of(120, 2), 20000, 0);
+    buf_clear(&f->out);
+    assert_int_equal(row_merge(bytes_of(a, sizeof(a)), bytes_of(b, sizeof(b)), &f->out), 0);
+    assert_int_equal(row_generations(buf_bytes(&f->out), &generations), 0);
+    assert_int_equal(generations.count, 2);
+    assert_true(tag_eq(generations.alive[0], GENERATION));
+    assert_true(tag_eq(generations.alive[1], tag_of(120, 2)));
+    assert_true(vv_empty(&generations.clear));
+    assert_int_equal(row_generations(bytes_of(NULL, 0), &generations), 0);
+    assert_int_equal(generations.count, 0);
+    assert_int_equal(row_generations(bytes_of("\xf\3", 2), &generations), -ERR_POISON);
+}
+
 static void damage_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -197,6 +325,10 @@ int main(void)
         TEST(bits_stand_on_the_image_that_they_have_seen),
         TEST(the_later_change_of_a_bit_wins_and_others_stay),
         TEST(an_origin_has_one_generation_and_others_have_theirs),
+        TEST(stable_bits_go_into_the_image_which_keeps_its_tag),
+        TEST(bits_without_an_image_become_one_of_the_age_of_the_string),
+        TEST(generations_that_nothing_shows_go_when_they_are_stable),
+        TEST(a_key_row_tells_the_generations_of_its_values),
         TEST(damage_is_refused),
         TEST(a_key_row_of_a_string_in_chunks_shows_its_length_and_generation),
     };
