@@ -21,13 +21,15 @@ static struct ks_key key_of(const struct keyspace *ks, const struct rowkey *rk)
     return ks_key_of(rk->key, ks->options.seed);
 }
 
-uint8_t ks_group_cold_type(const struct row_view *view)
+uint8_t ks_group_cold_type(struct bytes row, const struct row_view *view)
 {
     const uint8_t type = row_table_type(view);
 
     if (type == VT_NONE)
         return KS_GHOST;
-    return type == VT_STRING || type == VT_CHUNKED ? type : KS_MAYBE;
+    if (type == VT_CHUNKED)
+        return row.ptr[0] == ROW_CHUNKED ? VT_CHUNKED : VT_STRING;
+    return type == VT_STRING ? type : KS_MAYBE;
 }
 
 MUST_USE static int put_expiry(struct keyspace *ks, const struct ks_key *key, uint64_t at_ms,
@@ -64,7 +66,7 @@ int ks_copy_put(struct keyspace *ks, struct bytes row_key, struct bytes row,
         err = put_expiry(ks, &key, view.expire_at_ms, batch);
     if (err != 0)
         return err;
-    ks_keys_note(ks, &key, ks_group_cold_type(&view), view.expire_at_ms != 0);
+    ks_keys_note(ks, &key, ks_group_cold_type(row, &view), view.expire_at_ms != 0);
     return 0;
 }
 
@@ -90,7 +92,7 @@ void ks_copy_key(struct keyspace *ks, struct bytes row_key, struct bytes row)
     if (rk.kind != ROWKEY_KIND_KEY)
         return;
     CHECK(row_view(row, 0, &view) == 0);
-    const uint8_t type = ks_group_cold_type(&view);
+    const uint8_t type = ks_group_cold_type(row, &view);
     const bool ttl = view.expire_at_ms != 0;
     const enum keytab_kind kind = keytab_find(ks->tab, key.slot, key.hash, key.name, &ref);
     CHECK(kind != KEYTAB_HOT);

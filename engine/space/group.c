@@ -299,7 +299,7 @@ static void to_cold(struct keyspace *ks, const struct ks_key *key, struct keytab
 {
     struct ks_group *g = ks->group;
     struct obj *obj = ref->obj;
-    uint8_t type = row_table_type(view);
+    const uint8_t type = ks_group_cold_type(row, view);
     struct overlay_key *k = overlay_key_get(&g->overlay, key);
     struct overlay_entry *e =
         overlay_put(&g->overlay, k, ROWKEY_KIND_KEY, bytes_of(NULL, 0), row, true);
@@ -310,8 +310,6 @@ static void to_cold(struct keyspace *ks, const struct ks_key *key, struct keytab
     dirty_mark(&ks->dirty, &e->h, NULL, lsn);
     if (ks->names_count != 0)
         ks_scan_demoted(ks, key, obj);
-    if (type != VT_STRING)
-        type = type == VT_NONE ? KS_GHOST : KS_MAYBE;
     count_cold(g, type, 1);
     keytab_set_cold(ks->tab, ref, key->hash, type, view->expire_at_ms != 0, true);
     ks_obj_free(ks, obj);
@@ -483,15 +481,32 @@ struct cold_state {
     bool ttl;
 };
 
+/*
+ * Whether a STRING of another batch's generation leaves a string behind, whatever it has seen. It
+ * takes values away that it has seen, and is none itself where a SET or DEL had seen its
+ * generation: with both nothing may be left. VT_CHUNKED says that the key row had no clear vector,
+ * and no op that brings one leaves that type.
+ */
+static bool part_stays(struct cold_state s, const struct op *op)
+{
+    const bool expires = op->expire_at_ms != 0 && op->expire_at_ms != ROW_EXPIRE_NEVER;
+
+    return s.type == VT_CHUNKED && s.ttl == expires;
+}
+
 /* What an op makes of a key of which the table says `s`, and which nobody reads. */
-static struct cold_state after_op(struct cold_state s, const struct op *op)
+static struct cold_state after_op(struct cold_state s, const struct op *op, struct tag tag)
 {
     const struct cold_state maybe = {.type = KS_MAYBE, .ttl = s.ttl || op->expire_at_ms != 0};
+    const bool is_string = s.type == VT_STRING || s.type == VT_CHUNKED;
 
     switch ((enum op_kind)op->kind) {
+    case OP_STRING:
+        if (!tag_eq(op->generation, tag))
+            return part_stays(s, op) ? s : maybe;
+        FALLTHROUGH; /* It begins a generation. */
     case OP_SET:
-        return s.type == VT_STRING && !maybe.ttl && op->value.len <= ROW_INLINE_BYTES_MAX ? s
-                                                                                          : maybe;
+        return is_string && !maybe.ttl ? (struct cold_state){.type = VT_STRING} : maybe;
     case OP_INCR:
         return s.type == VT_STRING && (op->flags & OP_COVER) == 0 ? s : maybe;
     case OP_ELEM_SET:
@@ -509,7 +524,6 @@ static struct cold_state after_op(struct cold_state s, const struct op *op)
     case OP_ROW_MERGE:
     case OP_ELEM_DEL:
     case OP_RECLAIM:
-    case OP_STRING:
     case OP_KIND_END:
         break;
     }
@@ -517,7 +531,8 @@ static struct cold_state after_op(struct cold_state s, const struct op *op)
 }
 
 /* The table after a blind op. */
-static void note_cold(struct keyspace *ks, const struct ks_key *key, const struct op *op)
+static void note_cold(struct keyspace *ks, const struct ks_key *key, const struct op *op,
+                      struct tag tag)
 {
     struct ks_group *g = ks->group;
     struct keytab_ref ref;
@@ -537,14 +552,13 @@ static void note_cold(struct keyspace *ks, const struct ks_key *key, const struc
         s.ttl = view.expire_at_ms != 0;
         const bool added =
             (op->kind == OP_ELEM_SET || op->kind == OP_ELEM_INCR) && op->type == view.type;
-        if (view.type == VT_NONE)
-            s.type = KS_GHOST;
-        else if (row_table_type(&view) == VT_STRING || row_table_type(&view) == VT_CHUNKED || added)
-            s.type = row_table_type(&view);
-        else if (op->kind != OP_EXPIRE)
-            s.type = KS_MAYBE;
+        const uint8_t type = ks_group_cold_type(overlay_row(e), &view);
+        if (added)
+            s.type = view.type;
+        else if (type != KS_MAYBE || op->kind != OP_EXPIRE)
+            s.type = type;
     } else {
-        s = after_op(s, op);
+        s = after_op(s, op, tag);
     }
     if (kind == KEYTAB_NONE)
         group_insert_cold(ks, key, s.type, s.ttl);
@@ -625,7 +639,7 @@ void ks_group_apply(struct keyspace *ks, const struct ks_key *key, const struct 
         CHECK(bytes_take(&in, len, &operand));
         merge_elem(&a, kind, sub, operand);
     }
-    note_cold(ks, key, op);
+    note_cold(ks, key, op, batch_tag(batch));
 }
 
 /* The name of a chunk is its index, and its string ends where all do. */

@@ -22,7 +22,9 @@
  * The key table of a group has two types more. KS_GHOST: there are rows, but nothing shows (floors
  * of counters, a clear vector, a collection without elements). KS_MAYBE: an op was applied blindly
  * and may have made or removed the key; ks_group_step reads such keys in the background and settles
- * them. Until then they count as keys: ks_count is exact when ks_group_unsettled is 0.
+ * them. Until then they count as keys: ks_count is exact when ks_group_unsettled is 0. VT_CHUNKED
+ * is said only where a change of a part leaves a string for certain (group.c, after_op), so that
+ * such changes of cold strings read nothing; strings in chunks are VT_STRING otherwise.
  *
  * Owned by one shard thread.
  */
@@ -54,6 +56,7 @@ struct op;
     X(taken_apart,    METRIC_COUNTER, "Hot keys that a remote op made cold.") \
     X(loads,          METRIC_COUNTER, "Keys read whole for commands.")                             \
     X(probes,         METRIC_COUNTER, "Keys read in the background to settle whether they exist.") \
+    X(read_bytes,     METRIC_COUNTER, "Bytes of rows read for loads, probes and collecting.")      \
     X(poisoned_rows,  METRIC_COUNTER, "Rows that could not be joined and are marked as damaged.")  \
     X(rows_collected, METRIC_COUNTER, "Rows made simpler by garbage collection.")                  \
     X(rows_swept,     METRIC_COUNTER, "Element rows removed since a clear vector covers them.")

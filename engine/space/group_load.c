@@ -6,8 +6,9 @@
  * it has all of them, they are joined with the overlay as it is then. What the flusher has written
  * meanwhile makes the flight stale (ks_group_written), since it may have missed it.
  *
- * A probe reads like that, too, but settles the table's entry only. The name of a key that nobody
- * has named since it went to the store is found by its slot and hash.
+ * A probe reads like that, too, but settles the table's entry only, and reads no chunks of strings
+ * beyond the first. The name of a key that nobody has named since it went to the store is found by
+ * its slot and hash.
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
@@ -40,7 +41,8 @@ static bool take_row(struct flight *f, struct store_iter *it)
         return false;
     }
     f->err = flight_rows_add(f, bytes_from(name, ROWKEY_HEAD_BYTES + rk.key.len), row);
-    return f->err == 0;
+    /* Chunks, which come last, say nothing of whether the key exists. */
+    return f->err == 0 && (f->kind != FLIGHT_PROBE || rk.kind != ROWKEY_KIND_CHUNK);
 }
 
 static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
@@ -252,16 +254,15 @@ static bool any_alive(const struct loaded *l)
 /* `all`: all rows of the key were read. */
 static void settle(struct loaded *l, const struct keytab_ref *ref, bool all)
 {
-    uint8_t type = l->shape.type;
+    uint8_t type = ks_group_cold_type(buf_bytes(&l->key_row), &l->view);
 
     if (!l->any && l->over == NULL) {
         group_uncount_cold(l->ks, ref);
         keytab_remove(l->ks->tab, ref);
         return;
     }
-    const bool coll = type != VT_NONE && type != VT_STRING && type != VT_CHUNKED;
-    if (type == VT_NONE || (coll && all && !any_alive(l)))
-        type = KS_GHOST;
+    if (type == KS_MAYBE)
+        type = all && !any_alive(l) ? KS_GHOST : l->shape.type;
     group_set_cold(l->ks, ref, l->key.hash, type, l->view.expire_at_ms != 0);
 }
 
@@ -430,6 +431,7 @@ static void on_slice(struct mail *mail)
         return;
     }
     f->ks->metrics.row_reads++;
+    g->metrics.read_bytes += f->rows.len;
     f->ks->metrics.stale_reads += f->stale;
     if (f->err == 0 && !f->stale)
         f->err = full && !probe ? -ERR_LIMIT : landed(f, !full);

@@ -50,7 +50,7 @@ static int take_row(struct keyscan *s, struct store_iter *it, keyscan_fn fn, voi
     err = row_view(row, 0, &view);
     if (err != 0)
         return err;
-    const uint8_t type = s->group ? ks_group_cold_type(&view) : row_table_type(&view);
+    const uint8_t type = s->group ? ks_group_cold_type(row, &view) : row_table_type(&view);
     if (type != VT_NONE)
         err = fn(ctx, rk.slot, rk.hash, type, view.expire_at_ms != 0);
     if (err == 0)

@@ -188,10 +188,14 @@ struct keyspace {
     struct ks_metrics metrics;
 };
 
-/* The type that the key table has of it when it is cold. */
+/* The type that the key table has of it when it is cold; in a group as ks_group_cold_type. */
 static inline uint8_t ks_obj_table_type(const struct obj *obj)
 {
-    return obj_is_chunked(obj) ? VT_CHUNKED : obj->h.type;
+    if (!obj_is_chunked(obj))
+        return obj->h.type;
+    const struct bytes row = obj_row(obj);
+    const bool plain = row.len != 0 && row.ptr[0] == ROW_CHUNKED;
+    return obj_coll(obj)->grouped && !plain ? VT_STRING : VT_CHUNKED;
 }
 
 /* As obj.told would have it. */
@@ -272,9 +276,12 @@ int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
 /* A row of the overlay is to go into the batch; it was written. */
 void ks_group_put(struct keyspace *ks, struct row_head *row);
 void ks_group_written(struct keyspace *ks, struct row_head *row);
-/* The type that the table has of a cold key with this key row: one that has elements may have none.
+/*
+ * The type that the table has of a cold key with this key row: one that has elements may have none.
+ * VT_CHUNKED only of a row that is nothing else, so that it has no clear vector (group.c,
+ * after_op); other strings in chunks are VT_STRING.
  */
-uint8_t ks_group_cold_type(const struct row_view *view);
+uint8_t ks_group_cold_type(struct bytes row, const struct row_view *view);
 /* A row of a hot key is on its way to the store: garbage collection may want it. */
 void ks_group_note_row(struct keyspace *ks, const struct ks_key *key, struct bytes row);
 /* A dead object that the store knows and that nothing waits for: leaves DRAM. */

@@ -383,17 +383,13 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     net_close(&n);
 }
 
-/* A batch of member 1 whose ops are made by hand. */
-static struct bytes batch_of(struct buf *out, struct tag tag, uint64_t seq, const struct op *ops,
-                             unsigned count)
+/* A batch whose ops are made by hand; `seen` (NULL: nothing) of other members. */
+static struct bytes batch_of(struct buf *out, struct tag tag, uint64_t seq, const struct vv *seen,
+                             const struct op *ops, unsigned count)
 {
-    struct vv seen;
-
-    vv_init(&seen);
-    assert_int_equal(vv_raise(&seen, tag_of(tag.hlc - 1, tag.origin)), 0);
     buf_clear(out);
     assert_int_equal(buf_reserve(out, BATCH_HEADER_BYTES_MAX), 0);
-    buf_commit(out, batch_header_store(buf_end(out), tag, seq, count, &seen));
+    buf_commit(out, batch_header_store(buf_end(out), tag, seq, count, seen));
     for (unsigned i = 0; i < count; i++) {
         assert_int_equal(buf_reserve(out, op_size(&ops[i])), 0);
         buf_commit(out, op_store(buf_end(out), &ops[i], tag.hlc));
@@ -445,7 +441,7 @@ static void ops_that_reach_too_far_are_refused(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         bad[i].key = text_of("k");
         bad[i].generation = generation;
-        const struct bytes batch = batch_of(&out, generation, 1, &bad[i], 1);
+        const struct bytes batch = batch_of(&out, generation, 1, NULL, &bad[i], 1);
         assert_true(apply_remote(n.member[1].mut, batch, &lsn) < 0);
     }
     assert_int_equal(oplog_applied_lsn(n.member[1].log), 0);
@@ -481,7 +477,8 @@ static void what_ends_where_strings_do_is_taken_and_none_is_made_longer(void **s
     net_open(&n, 2);
     buf_init(&out, UINT32_MAX);
     struct prop_member *to = &n.member[1];
-    const struct bytes batch = batch_of(&out, generation, 1, ops, sizeof(ops) / sizeof(ops[0]));
+    const struct bytes batch =
+        batch_of(&out, generation, 1, NULL, ops, sizeof(ops) / sizeof(ops[0]));
     assert_int_equal(apply_remote(to->mut, batch, &lsn), APPLY_DONE);
     member_need(to, &key, 1);
     assert_int_equal(strval_len(ks_get(to->ks, &key, 0)), ROW_STRING_BYTES_MAX);
@@ -638,6 +635,203 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
     net_close(&n);
 }
 
+/* --- parts of strings at cold keys --- */
+
+#define LONG_BYTES 20000u
+
+/* Time of ops made by hand. */
+static struct tag tag_at(unsigned time, uint8_t origin)
+{
+    return tag_of(((uint64_t)1 << 20) + time, origin);
+}
+
+struct remote {
+    struct prop_member *to;
+    uint64_t seqs[NET_MEMBERS_MAX + 1]; /* By origin. */
+    struct buf out;
+};
+
+static void remote_open(struct remote *r, struct net *n)
+{
+    *r = (struct remote){.to = &n->member[NET_MEMBERS_MAX - 1]};
+    *n = (struct net){0};
+    net_open(n, NET_MEMBERS_MAX);
+    buf_init(&r->out, UINT32_MAX);
+}
+
+static void remote_close(struct remote *r, struct net *n)
+{
+    buf_deinit(&r->out);
+    net_close(n);
+}
+
+/* A batch of `origin` at `time` that has seen another one's up to `seen`. */
+static void remote_ops(struct remote *r, struct tag tag, struct tag seen, struct op *ops,
+                       unsigned count)
+{
+    struct vv vv;
+    uint64_t lsn;
+
+    vv_init(&vv);
+    if (!tag_is_none(seen))
+        assert_int_equal(vv_raise(&vv, seen), 0);
+    for (unsigned i = 0; i < count; i++)
+        ops[i].key = text_of("k");
+    const struct bytes batch = batch_of(&r->out, tag, ++r->seqs[tag.origin], &vv, ops, count);
+    assert_int_equal(apply_remote(r->to->mut, batch, &lsn), APPLY_DONE);
+    member_turn(r->to);
+}
+
+static void remote_long_set(struct remote *r, struct tag tag, struct tag seen)
+{
+    static const uint8_t zeros[LONG_BYTES];
+    struct op op = {.kind = OP_SET, .value = bytes_of(zeros, sizeof(zeros))};
+
+    remote_ops(r, tag, seen, &op, 1);
+}
+
+/* One bit. */
+static void remote_bit(struct remote *r, struct tag tag, struct tag seen, struct tag generation,
+                       uint64_t at, uint64_t at_ms)
+{
+    struct op ops[] = {
+        {.kind = OP_STRING, .generation = generation, .len = LONG_BYTES, .expire_at_ms = at_ms},
+        {.kind = OP_BITS, .generation = generation, .at = at, .bits_count = 1, .bits = 1},
+    };
+
+    remote_ops(r, tag, seen, ops, 2);
+}
+
+static void write_back(struct prop_member *m)
+{
+    member_write_back(m, 1u << 20);
+    member_idle(m);
+}
+
+static void collect_all(struct prop_member *m)
+{
+    struct vv stable;
+
+    for (unsigned i = 0; i < 3; i++) {
+        member_cover(m, &stable);
+        member_collect(m, &stable, UINT64_MAX, m->now_ms);
+        member_settle(m);
+    }
+}
+
+static void expect_settled(struct prop_member *m, uint64_t keys)
+{
+    assert_int_equal(ks_group_unsettled(m->ks), 0);
+    assert_int_equal(ks_count(m->ks), keys);
+}
+
+static void bits_of_cold_strings_read_nothing(void **state)
+{
+    static struct net n;
+    struct remote r;
+    const struct tag none = {0}, generation = tag_at(1, 1);
+    const uint64_t at_ms = 1000000000000;
+    struct op image = {.kind = OP_CHUNK, .generation = generation, .at = 3, .value = text_of("a")};
+    struct op expire = {.kind = OP_EXPIRE,
+                        .target_type = VT_STRING,
+                        .target = tag_at(19, 1),
+                        .expire_at_ms = at_ms};
+
+    (void)state;
+    remote_open(&r, &n);
+    remote_long_set(&r, generation, none);
+    write_back(r.to);
+    member_settle(r.to);
+    collect_all(r.to);
+    /* It was a string that began anew: the first part is looked at once more. */
+    remote_bit(&r, tag_at(2, 1), none, generation, 7, 0);
+    member_settle(r.to);
+    collect_all(r.to);
+    const uint64_t reads = ks_metrics(r.to->ks)->row_reads;
+    for (unsigned i = 3; i < 20; i++) {
+        remote_bit(&r, tag_at(i, 1), none, generation, i * 1000, 0);
+        expect_settled(r.to, 1);
+        if (i % 3 == 0)
+            write_back(r.to);
+    }
+    remote_ops(&r, tag_at(25, 2), tag_at(19, 1), &expire, 1);
+    remote_bit(&r, tag_at(26, 1), tag_at(25, 2), generation, 8, at_ms);
+    expect_settled(r.to, 1);
+    remote_ops(&r, tag_at(30, 1), none, &image, 1);
+    write_back(r.to);
+    assert_int_equal(ks_metrics(r.to->ks)->row_reads, reads);
+    assert_int_equal(ks_count_hot(r.to->ks), 0);
+    remote_close(&r, &n);
+}
+
+/* A probe of a string reads its key row, and no more than one of its chunks. */
+static void a_probe_reads_no_chunks(void **state)
+{
+    static struct net n;
+    struct remote r;
+    const struct tag none = {0}, generation = tag_at(1, 1);
+
+    (void)state;
+    remote_open(&r, &n);
+    remote_long_set(&r, generation, none);
+    write_back(r.to);
+    for (unsigned i = 2; i < 10; i++) {
+        const uint64_t before = ks_group_metrics(r.to->ks)->read_bytes;
+        remote_bit(&r, tag_at(i, 1), none, generation, i * 1000, 0);
+        member_settle(r.to);
+        write_back(r.to);
+        member_settle(r.to);
+        expect_settled(r.to, 1);
+        assert_true(ks_group_metrics(r.to->ks)->read_bytes - before < 4 * ROW_CHUNK_BYTES);
+    }
+    assert_true(ks_group_metrics(r.to->ks)->probes != 0);
+    remote_close(&r, &n);
+}
+
+static void settle_cold(struct prop_member *m)
+{
+    write_back(m);
+    member_settle(m);
+    cold(m);
+}
+
+/*
+ * 3 has set v, 1 a long string later; 2 deletes that and has not seen v, which shows then. A part
+ * of the long string by one who has seen both, and not the DEL, takes v away and is none itself.
+ */
+static void a_part_may_leave_nothing(void **state)
+{
+    static struct net n;
+    struct remote r;
+    const struct tag none = {0}, v = tag_at(1, 3), generation = tag_at(2, 1);
+
+    (void)state;
+    for (unsigned when = 0; when < 16; when++) {
+        struct op set = {.kind = OP_SET, .value = text_of("v")};
+        struct op del = {.kind = OP_DEL};
+        remote_open(&r, &n);
+        remote_ops(&r, v, none, &set, 1);
+        if ((when & 1) != 0)
+            settle_cold(r.to);
+        remote_long_set(&r, generation, none);
+        if ((when & 2) != 0)
+            settle_cold(r.to);
+        remote_ops(&r, tag_at(3, 2), generation, &del, 1);
+        if ((when & 4) != 0) {
+            settle_cold(r.to);
+            expect_settled(r.to, 1);
+        }
+        if ((when & 8) != 0) {
+            member_close(r.to);
+            member_open(r.to);
+        }
+        remote_bit(&r, tag_at(4, 1), v, generation, 7, 0);
+        settle_cold(r.to);
+        expect_settled(r.to, 0);
+        remote_close(&r, &n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -651,6 +845,9 @@ int main(void)
         cmocka_unit_test(what_ends_where_strings_do_is_taken_and_none_is_made_longer),
         cmocka_unit_test(rows_of_a_copy_that_reach_too_far_are_refused),
         cmocka_unit_test(own_batches_that_were_lost_come_back),
+        cmocka_unit_test(bits_of_cold_strings_read_nothing),
+        cmocka_unit_test(a_probe_reads_no_chunks),
+        cmocka_unit_test(a_part_may_leave_nothing),
         cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
     };
 
