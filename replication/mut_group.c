@@ -34,6 +34,7 @@
 #include "replication/mut_group_impl.h"
 
 #define BEFORE_CAP_MIN 64u
+#define KEEP_BYTES     (256u << 10)
 
 void mut_group_create(struct mut *m)
 {
@@ -96,6 +97,13 @@ size_t mut_group_open(struct mut *m, uint8_t *dst)
     return len;
 }
 
+/* What a large batch leaves. */
+static void give_back(struct buf *buf)
+{
+    if (buf->cap > KEEP_BYTES)
+        buf_deinit(buf);
+}
+
 void mut_group_logged(struct mut *m)
 {
     const struct mut_options *o = &m->options;
@@ -104,6 +112,8 @@ void mut_group_logged(struct mut *m)
     ks_flush_seqs(o->ks, &m->seqs);
     if (o->on_logged != NULL)
         o->on_logged(o->ctx, m->lsn, &m->group->batch, buf_bytes(&m->batch));
+    give_back(&m->group->rows);
+    give_back(&m->group->text);
 }
 
 /* --- rows before the batch --- */
@@ -372,7 +382,8 @@ static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
     mut_append(m, op, mut_group_of(key), mut_name_of_value(key));
     struct make k = make_of(m, key, mut_group_row_before(g, b));
     CHECK(op_expand(op, &g->batch, 0, make_whole, &k, &g->expanded) == 0);
-    drop_behind(m, key, chunks_count(op->value.len));
+    if (m->nops > 1 && op->value.len > ROW_INLINE_BYTES_MAX)
+        drop_behind(m, key, chunks_count(op->value.len));
     b->wiped = ++g->order;
     mut_changed(m, key);
 }
@@ -445,17 +456,17 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
     mut_begin_op(m);
     (void)mut_group_key_before(m, key);
     const uint8_t kind = mut_group_kind_of_value(m, key);
-    if (kind == OP_SET) {
-        /* No copy: the text is made from the object. */
-        mut_group_text(m, obj);
-        mut_group_set(m, key, buf_bytes(&m->group->text), expire_at_ms);
-        return;
-    }
-    if (kind == OP_STRING) {
+    if (kind == OP_STRING || (kind == OP_SET && obj_is_chunked(obj))) {
         const struct ref *r = mut_ref_find(m, mut_name_of_value(key));
         op_patch_expiry(m->batch.ptr + r->at, expire_at_ms);
         mut_group_make_key_again(m, key);
         mut_changed(m, key);
+        return;
+    }
+    if (kind == OP_SET) {
+        /* No copy: the text is made from the object. */
+        mut_group_text(m, obj);
+        mut_group_set(m, key, buf_bytes(&m->group->text), expire_at_ms);
         return;
     }
     CHECK(row_view(obj_row(obj), m->now_ms, &view) == 0);

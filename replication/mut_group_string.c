@@ -13,8 +13,9 @@
  *     EXPIRE before it     is voided, since a STRING has the time; one behind it is written into it
  *     CHUNK                voids all that the batch has of the chunk
  *     BITS after a CHUNK   are an image as well
- *     BITS after BITS      stand beside them. Of older ones that name a bit again, what is left is
- *                          logged in their place
+ *     BITS after BITS      stand beside them. Of older ones with a bit that is named again, what is
+ *                          left is logged in their place; are they more than BITS_OPS_MAX, then
+ *                          all are one image
  *
  * A chunk of which ops were voided is made again, as it was before the batch, with the living ops.
  */
@@ -33,8 +34,8 @@
 #define OP_BYTES 64u
 /* of what it has seen of counters. */
 #define SEEN_BYTES 1024u
-/* Ops with bits of one chunk in a batch; with more of them it is an image. */
-#define BITS_OPS_MAX 64u
+/* Ops with bits of a chunk in a batch that are looked through for one that is named again. */
+#define BITS_OPS_MAX 512u
 
 /* A chunk that is being changed. */
 struct part {
@@ -57,11 +58,10 @@ bool mut_string_ships_parts(struct mut *m, const struct ks_key *key, const struc
     return kind == OP_VOID || kind == OP_STRING;
 }
 
-/* Whether the log takes a change of `chunks` chunks. */
-static int room(struct mut *m, const struct ks_key *key, uint64_t chunks)
+/* Whether the log takes a change of `chunks` chunks, each of them so many ops. */
+static int room(struct mut *m, const struct ks_key *key, uint64_t chunks, unsigned ops)
 {
-    /* Of a chunk an image, or bits and what is left at both ends of older ones. */
-    const size_t chunk = ROW_CHUNK_BYTES + 3 * (OP_BYTES + key->name.len);
+    const size_t chunk = ROW_CHUNK_BYTES + ops * (OP_BYTES + key->name.len);
 
     return mut_room(m, BATCH_HEADER_BYTES_MAX + SEEN_BYTES + (size_t)(chunks + 1) * chunk);
 }
@@ -159,9 +159,11 @@ static void write_image(const struct part *p, size_t at, struct bytes bytes)
                           .at = p->index,
                           .value = bytes_of(image, len)};
     const struct bytes before = mut_group_elem_before(p->m, p->key, p->coll, sub_of(p));
-    struct ref *r = p->m->nops == 0 ? NULL : mut_ref_last(p->m, p->name);
-    for (; r != NULL; r = mut_ref_prev_name(p->m, r))
+    struct ref *last = p->m->nops == 0 ? NULL : mut_ref_last(p->m, p->name);
+    for (struct ref *r = last; r != NULL; r = mut_ref_prev_name(p->m, r))
         mut_ref_void(p->m, r);
+    if (last != NULL)
+        last->prev_name = 0; /* None of them is to be walked again. */
     mut_append(p->m, &op, mut_group_of(p->key), p->name);
     put(p, mut_group_join(&p->m->group->joined, before, mut_group_operand(p->m, p->key, &op)));
 }
@@ -178,18 +180,18 @@ static struct op bits_op(const struct part *p, uint64_t at, uint32_t count, uint
                        .bits = count == 64 ? value : value & ((1ull << count) - 1)};
 }
 
-/* Whether the batch has an image of the chunk, or so many ops with bits that it shall. */
+/* The batch has an image of the chunk, or more ops with bits than shall be looked through. */
 static bool is_image(const struct part *p)
 {
     uint32_t count = 0;
 
-    for (const struct ref *r = mut_ref_last(p->m, p->name); r != NULL;
+    for (const struct ref *r = mut_ref_last(p->m, p->name); r != NULL && count <= BITS_OPS_MAX;
          r = mut_ref_prev_name(p->m, r)) {
         if (r->kind == OP_CHUNK)
             return true;
         count += r->kind == OP_BITS;
     }
-    return count >= BITS_OPS_MAX;
+    return count > BITS_OPS_MAX;
 }
 
 /*
@@ -201,12 +203,18 @@ static bool take_bits(const struct part *p, uint64_t at, uint64_t end)
     struct op left[2];
     unsigned count = 0;
     bool any = false;
+    struct ref *later = NULL;
 
     for (struct ref *r = mut_ref_last(p->m, p->name); r != NULL; r = mut_ref_prev_name(p->m, r)) {
         struct op op;
 
-        if (r->kind == OP_VOID)
+        if (r->kind == OP_VOID) {
+            /* Not to be walked again. */
+            if (later != NULL)
+                later->prev_name = r->prev_name;
             continue;
+        }
+        later = r;
         mut_group_op(p->m, r, &op);
         const uint64_t op_end = op.at + op.bits_count;
         if (op.at >= end || op_end <= at)
@@ -223,32 +231,40 @@ static bool take_bits(const struct part *p, uint64_t at, uint64_t end)
     return any;
 }
 
+/* Bits within the chunk, as an image. */
+static void write_bits_image(const struct part *p, uint64_t bit, struct row_chunk_bits bits)
+{
+    uint8_t bytes[9]; /* 64 bits touch no more. */
+    const uint64_t first = bit / 8;
+    const size_t len = (size_t)((bit + bits.count - 1) / 8 - first + 1);
+
+    strval_copy(p->coll, first, bytes, len);
+    bits.first = (uint32_t)(bit % 8);
+    row_chunk_put_bits(bytes, bits);
+    write_image(p, (size_t)(first % ROW_CHUNK_BYTES), bytes_of(bytes, len));
+}
+
 /* Bits within the chunk. */
 static void write_bits(const struct part *p, uint64_t bit, uint32_t count, uint64_t value)
 {
     struct mut *m = p->m;
+    const struct op op = bits_op(p, bit, count, value);
+    const struct bytes row = ks_group_elem_row(p->coll, sub_of(p));
+    bool again = m->nops != 0 && mut_ref_last(m, p->name) != NULL &&
+                 row_chunk_has(row, op.generation, m->tag, (uint32_t)(bit % ROW_CHUNK_BITS), count);
 
-    if (m->nops != 0 && is_image(p)) {
-        uint8_t bytes[9]; /* 64 bits touch no more. */
-        const uint64_t first = bit / 8;
-        const size_t len = (size_t)((bit + count - 1) / 8 - first + 1);
-
-        strval_copy(p->coll, first, bytes, len);
-        row_chunk_put_bits(
-            bytes,
-            (struct row_chunk_bits){.first = (uint32_t)(bit % 8), .count = count, .value = value});
-        write_image(p, (size_t)(first % ROW_CHUNK_BYTES), bytes_of(bytes, len));
+    if (again && is_image(p)) {
+        write_bits_image(p, bit, (struct row_chunk_bits){.count = count, .value = value});
         return;
     }
-    const struct op op = bits_op(p, bit, count, value);
     (void)mut_group_elem_before(m, p->key, p->coll, sub_of(p)); /* Kept, before it changes. */
-    const bool again = m->nops != 0 && take_bits(p, bit, bit + count);
+    if (again)
+        again = take_bits(p, bit, bit + count);
     mut_append(m, &op, mut_group_of(p->key), p->name);
     if (again)
         make_again(p);
     else
-        put(p, mut_group_join(&m->group->joined, ks_group_elem_row(p->coll, sub_of(p)),
-                              mut_group_operand(m, p->key, &op)));
+        put(p, mut_group_join(&m->group->joined, row, mut_group_operand(m, p->key, &op)));
 }
 
 /* --- changes of strings in chunks --- */
@@ -259,7 +275,7 @@ static int patch_chunks(struct mut *m, const struct ks_key *key, struct coll *co
     const uint64_t first = offset / ROW_CHUNK_BYTES;
     const uint64_t last = (offset + patch.len - 1) / ROW_CHUNK_BYTES;
     const uint64_t len = u64_max(coll->count, offset + patch.len);
-    const int err = room(m, key, last - first + 1);
+    const int err = room(m, key, last - first + 1, 1);
 
     if (err != 0)
         return err;
@@ -298,7 +314,8 @@ static int bits_in_chunks(struct mut *m, const struct ks_key *key, struct coll *
     const uint64_t end = bit + count;
     const uint64_t len = u64_max(coll->count, (end - 1) / 8 + 1);
     const bool same = len == coll->count && bits_are(coll, bit, count, value);
-    const int err = room(m, key, 2);
+    /* Bits, and what is left at both ends of older ones. */
+    const int err = room(m, key, 2, 3);
 
     if (err != 0)
         return err;
@@ -380,7 +397,7 @@ int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32
 
 int mut_group_lengthen(struct mut *m, const struct ks_key *key, struct coll *coll, uint64_t len)
 {
-    const int err = room(m, key, 0);
+    const int err = room(m, key, 0, 1);
 
     if (err != 0)
         return err;

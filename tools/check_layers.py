@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Check the direction of includes: server -> replication -> engine, and the table inside engine; and
-that rows are changed by the write path alone, so that every change is an op of the log.
+"""Check the direction of includes: server -> replication -> engine, and the table inside engine;
+and that rows are changed by the write path alone, so that every change is an op of the log.
 
 Usage: tools/check_layers.py [root]
 
@@ -51,8 +51,8 @@ OWNERS = {
 # Owners bind these too: a test that needs cmocka gets it through tcase.h.
 OWNERS_STRICT = ("cmocka", "xxhash")
 
-# What puts rows in place -> the files or folders that may call it, tools, bench and tests aside. The
-# commands of DEBUG that make members differ on purpose are an exception.
+# What puts rows in place -> the files or folders that may call it, tools, bench and tests aside.
+# The commands of DEBUG that make members differ on purpose are an exception.
 CALLERS = {
     r"ks_apply_\w+": ["engine/space", "replication"],
     r"ks_group_(?:apply|set_key|set_elem|drop_elem|coll)": [

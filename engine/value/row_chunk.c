@@ -440,6 +440,28 @@ int row_chunk_join(const struct bytes *rows, size_t n, struct buf *out)
     return err;
 }
 
+bool row_chunk_has(struct bytes row, struct tag generation, struct tag tag, uint32_t first,
+                   uint32_t count)
+{
+    const struct entry *e = NULL;
+    struct chunk chunk;
+
+    if (!row_is_chunk(row) || chunk_decode(row, &chunk) != 0)
+        return false;
+    for (unsigned i = 0; i < chunk.count; i++) {
+        if (tag_eq(chunk.entry[i].generation, generation))
+            e = &chunk.entry[i];
+    }
+    if (e == NULL)
+        return false;
+    bool has = e->has_image && tag_eq(e->tag, tag);
+    for (size_t at = 0; !has && at < e->bits.len; at += BIT_BYTES) {
+        const struct bit bit = bit_load(e->bits.ptr + at);
+        has = bit.number >= first && bit.number - first < count && tag_eq(bit.tag, tag);
+    }
+    return has;
+}
+
 /* --- garbage --- */
 
 static bool is_dead(const struct entry *e, const struct vv *stable,

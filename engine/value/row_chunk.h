@@ -145,6 +145,13 @@ MUST_USE int row_chunk_latest(struct bytes row, struct tag *out_generation, unsi
 MUST_USE bool row_chunk_covered(struct bytes row, const struct vv *seen);
 
 /*
+ * Whether the change with this tag has written one of `count` bits from `first` on, of a sound row:
+ * by themselves, or with the image.
+ */
+bool row_chunk_has(struct bytes row, struct tag generation, struct tag tag, uint32_t first,
+                   uint32_t count);
+
+/*
  * Garbage collection of a full chunk row; `generations`: of the key row as it was at the same time
  * or since (NULL: bits are folded, nothing is dropped). Returns enum row_collected (nothing is
  * appended if ROW_UNCHANGED; DEAD if nothing is left), -ERR_CORRUPT or -ENOMEM.

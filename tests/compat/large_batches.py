@@ -16,6 +16,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'group'))
 
+import grouplib  # noqa: E402  pylint: disable=C0413
 from grouplib import Conn, ErrorReply, Group, Server  # noqa: E402  pylint: disable=C0413
 
 MB = 1 << 20
@@ -108,6 +109,29 @@ def bits_of_a_long_string(conn):
     print('bits of a long string')
 
 
+def set_long_with_times(conn):
+    assert conn.call('MULTI') == b'OK'
+    assert conn.call('SET', 'long', b'y') == b'QUEUED'
+    assert conn.call('SETRANGE', 'long', str(300 * MB), b'y') == b'QUEUED'
+    for words in (('EXPIRE', 'long', '100'), ('PERSIST', 'long'), ('EXPIRE', 'long', '200')):
+        assert conn.call(*words) == b'QUEUED'
+    return conn.call('EXEC')
+
+
+def times_of_a_long_string(conn):
+    """They are written into the SET of the same EXEC, which is not logged again."""
+    replies = []
+
+    def done():
+        replies[:] = set_long_with_times(conn)
+        return replies == [b'OK', 300 * MB + 1, 1, 1, 1]
+    grouplib.wait_until(lambda: 'the log has written what came before: %s' % replies, done)
+    assert 190 < conn.call('TTL', 'long') <= 200
+    assert conn.call('GETRANGE', 'long', '-2', '-1') == b'\0y'
+    assert conn.call('DEL', 'long') == 1
+    print('times of a long string')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
@@ -119,6 +143,7 @@ def main():
         one_command(conn)
         a_transaction(conn)
         bits_of_a_long_string(conn)
+        times_of_a_long_string(conn)
         assert server.stop() == 0, server.log_text()
     with tempfile.TemporaryDirectory(prefix='tierra-batches-') as work:
         with Group(args.server, work) as group:
@@ -127,6 +152,7 @@ def main():
             group.await_active()
             one_command(member.conn)
             bits_of_a_long_string(member.conn)
+            times_of_a_long_string(member.conn)
     print('in a group, too')
 
 

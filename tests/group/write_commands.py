@@ -31,6 +31,11 @@ class Write:
         self.others = others
 
 
+def each_bit(first, end, step):
+    """In one batch."""
+    return ' + '.join('SETBIT %d 1' % bit for bit in range(first, end, step))
+
+
 STRINGS = [
     Write('set', 'SET 10', 'SET 20', '1:20,',
           ('SET 30', '1:30,'), ('DEL', '1:20,'), ('INCRBY 5', '1:25,')),
@@ -76,6 +81,12 @@ STRINGS = [
           ('SETBIT 6 1', '1:B,'), ('DEL', '1:A,'), ('SET z', '1:z,')),
     Write('setbit', 'SETRANGE 20000 x', 'SETBIT 7 1 =>0', '1:20001#5,',
           ('SETBIT 6 1 =>0', '1:20001#6,'), ('DEL', '-'), ('SET z', '1:z,')),
+    Write('setbit', 'SETRANGE 20000 x', each_bit(0, 1200, 2), '1:20001#604,',
+          (each_bit(1, 1200, 2), '1:20001#1204,'), ('DEL', '-'), ('SET z', '1:z,')),
+    # So many that what is named again makes it an image.
+    Write('setbit', 'SETRANGE 20000 x', each_bit(0, 600, 1) + ' + SETBIT 5 0 + SETBIT 700 1',
+          '1:20001#604,', (each_bit(100, 700, 1) + ' + SETBIT 100 0', '1:20001#603,'),
+          ('DEL', '-'), ('SET z', '1:z,'), ('SETBIT 800 1', '1:20001#605,')),
     Write('bitfield', 'SETRANGE 20000 x', 'BITFIELD SET u8 0 255', '1:20001#12,',
           ('BITFIELD SET u8 8 255', '1:20001#20,'), ('DEL', '-'), ('SET z', '1:z,')),
     Write('bitfield', 'SETRANGE 20000 x', 'BITFIELD INCRBY u8 0 1 =>1', '1:20001#5,',

@@ -122,6 +122,25 @@ static void the_later_change_of_a_bit_wins_and_others_stay(void **state)
                  bytes_of("\xff\xff", 2));
 }
 
+static void a_row_knows_which_change_has_written_a_bit(void **state)
+{
+    struct fixture *f = *state;
+    const struct tag early = tag_of(200, 1), late = tag_of(300, 1);
+    const struct row_chunk_bits bits = {.first = 10, .count = 4, .value = 5};
+    (void)joined(f, image_row(GENERATION, early, "abc"), bits_row(GENERATION, late, bits),
+                 GENERATION);
+    const struct bytes row = buf_bytes(&f->out);
+
+    assert_true(row_chunk_has(row, GENERATION, late, 13, 1));
+    assert_true(row_chunk_has(row, GENERATION, late, 0, 11));
+    assert_false(row_chunk_has(row, GENERATION, late, 14, 64));
+    assert_false(row_chunk_has(row, GENERATION, late, 0, 10));
+    assert_true(row_chunk_has(row, GENERATION, early, 8000, 1)); /* With the image. */
+    assert_false(row_chunk_has(row, GENERATION, tag_of(250, 1), 10, 4));
+    assert_false(row_chunk_has(row, tag_of(101, 1), late, 10, 4));
+    assert_false(row_chunk_has(bytes_of(NULL, 0), GENERATION, late, 10, 4));
+}
+
 static void an_origin_has_one_generation_and_others_have_theirs(void **state)
 {
     struct fixture *f = *state;
@@ -324,6 +343,7 @@ int main(void)
         TEST(the_image_with_the_greatest_tag_wins),
         TEST(bits_stand_on_the_image_that_they_have_seen),
         TEST(the_later_change_of_a_bit_wins_and_others_stay),
+        TEST(a_row_knows_which_change_has_written_a_bit),
         TEST(an_origin_has_one_generation_and_others_have_theirs),
         TEST(stable_bits_go_into_the_image_which_keeps_its_tag),
         TEST(bits_without_an_image_become_one_of_the_age_of_the_string),
