@@ -400,6 +400,11 @@ void cmd_client_pause(struct request *rq)
         reply_err_timeout_neg(rq->out);
         return;
     }
+    /* Redis adds it to the time of day, and what is beyond 63 bits is over at once there. */
+    if ((uint64_t)ms > (uint64_t)INT64_MAX - rq->now_ms) {
+        reply_error(rq->out, "ERR timeout is out of range");
+        return;
+    }
     shard_pause(rq->sh, now_ms + (uint64_t)ms, rq->argc == 3 || req_is(rq, 3, "ALL"));
     reply_ok(rq->out);
 }

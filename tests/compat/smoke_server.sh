@@ -96,6 +96,13 @@ is "CLIENT UNPAUSE" OK "$(cli client unpause)"
 wait $writer
 is "it has written" OK "$(cat "$dir/paused")"
 is "nobody waits any more" 0 "$(info blocked_clients)"
+# redis-server 7.0.15 takes this, and does not pause.
+has "CLIENT PAUSE beyond time" "timeout is out of range" "$(cli client pause 9223372036854775807)"
+has "writes likewise" "timeout is out of range" "$(cli client pause 9223372036854775000 write)"
+is "which does not pause" OK "$(cli set k paused)"
+is "CLIENT PAUSE for ever, nearly" OK "$(cli client pause 9223370000000000000 write)"
+is "CLIENT UNPAUSE" OK "$(cli client unpause)"
+is "which ends it" OK "$(cli set k paused)"
 # What expires meanwhile is hidden, goes when the pause has ended, and counts then.
 expired=$(info expired_keys)
 printf 'multi\nset gone x px 1\nclient pause 600000 write\nexec\n' |
