@@ -320,14 +320,33 @@ FIXED(flushslots)
 FIXED(forget)
 FIXED(meet)
 FIXED(replicate)
-FIXED(reset)
 FIXED(set_config_epoch)
 FIXED(setslot)
 #undef FIXED
 
+/* False after an error reply: argument 2 may be one of two words, or missing. */
+static bool has_mode(struct request *rq, const char *one, const char *other)
+{
+    if (!enabled(rq))
+        return false;
+    if (rq->argc > 3)
+        reply_err_subcommand_syntax(rq->out, rq->argv);
+    else if (rq->argc == 3 && !req_is(rq, 2, one) && !req_is(rq, 2, other))
+        reply_err_syntax(rq->out);
+    else
+        return true;
+    return false;
+}
+
+void cmd_cluster_reset(struct request *rq)
+{
+    if (has_mode(rq, "HARD", "SOFT"))
+        reply_fixed(rq);
+}
+
 void cmd_cluster_failover(struct request *rq)
 {
-    if (enabled(rq))
+    if (has_mode(rq, "FORCE", "TAKEOVER"))
         reply_error(rq->out, "ERR You should send CLUSTER FAILOVER to a replica");
 }
 
