@@ -92,6 +92,7 @@ enum config_event {
 #define CONFIG_FIELD_ENUM(ident)    int ident;
 #define CONFIG_FIELD_BITS(ident)    int ident;   /* Several names of an enum. */
 #define CONFIG_FIELD_TEXT(ident)    char *ident; /* Never NULL. */
+#define CONFIG_FIELD_TITLE(ident)   char *ident; /* Text with {variables}. */
 #define CONFIG_FIELD_WORDS(ident)   char *ident; /* Separated by one blank. Never NULL. */
 #define CONFIG_FIELD_LINKED(ident)  char *ident; /* NAME=HOST:PORT, likewise. */
 #define CONFIG_FIELD_SAVE(ident)    char *ident; /* Pairs of numbers. */

@@ -30,6 +30,9 @@
 #define CONFIG_OOM_SCORE(E)                                                                        \
     E(OOM_SCORE_NO, "no") E(OOM_SCORE_RELATIVE, "yes") E(OOM_SCORE_RELATIVE_TOO, "relative")       \
     E(OOM_SCORE_ABSOLUTE, "absolute")
+#define CONFIG_DISKLESS_LOAD(E)                                                                    \
+    E(DISKLESS_LOAD_NO, "disabled") E(DISKLESS_LOAD_EMPTY, "on-empty-db")                          \
+    E(DISKLESS_LOAD_SWAP, "swapdb")
 #define CONFIG_SHUTDOWN(E)                                                                         \
     E(SHUTDOWN_DEFAULT, "default") E(SHUTDOWN_SAVE, "save") E(SHUTDOWN_NOSAVE, "nosave")           \
     E(SHUTDOWN_NOW, "now") E(SHUTDOWN_FORCE, "force")
@@ -65,6 +68,9 @@ enum config_channels {
 };
 enum config_oom_score {
     CONFIG_OOM_SCORE(CONFIG_ENUM_CONSTANT)
+};
+enum config_diskless_load {
+    CONFIG_DISKLESS_LOAD(CONFIG_ENUM_CONSTANT)
 };
 /* Bit numbers: shutdown-on-sig* take several of these words. */
 enum config_shutdown {

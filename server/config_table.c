@@ -20,6 +20,7 @@ static const char *const config_words_allowed[] = {CONFIG_ALLOWED(WORD) NULL};
 static const char *const config_words_sanitize[] = {CONFIG_SANITIZE(WORD) NULL};
 static const char *const config_words_channels[] = {CONFIG_CHANNELS(WORD) NULL};
 static const char *const config_words_oom_score[] = {CONFIG_OOM_SCORE(WORD) NULL};
+static const char *const config_words_diskless_load[] = {CONFIG_DISKLESS_LOAD(WORD) NULL};
 static const char *const config_words_shutdown[] = {CONFIG_SHUTDOWN(WORD) NULL};
 #undef WORD
 

@@ -27,6 +27,7 @@ enum config_kind {
     CONFIG_KIND_LIMITS,
     /* From here on the value is a text of its own. */
     CONFIG_KIND_TEXT,
+    CONFIG_KIND_TITLE,
     CONFIG_KIND_WORDS,
     CONFIG_KIND_LINKED,
     CONFIG_KIND_SAVE,

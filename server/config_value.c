@@ -299,6 +299,49 @@ static int parse_text(const struct config_option *opt UNUSED, const struct bytes
     return 0;
 }
 
+/* How many bytes of `text`, which starts with '{', are a variable of the title. 0: of none. */
+static size_t title_variable(struct bytes text, bool *shows)
+{
+    /* What the first two stand for may be nothing. */
+    static const char *const names[] = {"title",    "server-mode", "listen-addr", "port",
+                                        "tls-port", "config-file", "unixsocket"};
+    const size_t end = bytes_find_u8(text, '}');
+
+    for (size_t i = 0; end != text.len && i < ARRAY_COUNT(names); i++) {
+        if (bytes_eq(bytes_of(text.ptr + 1, end - 1), bytes_cstr(names[i]))) {
+            *shows |= i > 1;
+            return end + 1;
+        }
+    }
+    return 0;
+}
+
+/* Of a process: text with {variables}, "{{" for a brace, and not all of it nothing or blanks. */
+static int parse_title(const struct config_option *opt, const struct bytes *words, size_t count,
+                       union config_value *value, struct config_error *err)
+{
+    const struct bytes text = words[0];
+    bool shows = false;
+    bool valid = true;
+
+    for (size_t i = 0; i < text.len && valid;) {
+        size_t len = 1;
+        if (text.ptr[i] != '{') {
+            shows |= text.ptr[i] != ' ';
+        } else if (i + 1 < text.len && text.ptr[i + 1] == '{') {
+            shows = true;
+            len = 2;
+        } else {
+            len = title_variable(bytes_from(text, i), &shows);
+            valid = len != 0;
+        }
+        i += len;
+    }
+    if (!valid || !shows)
+        return config_fail(err, "template format is invalid or contains unknown variables");
+    return parse_text(opt, words, count, value, err);
+}
+
 static int parse_words(const struct config_option *opt UNUSED, const struct bytes *words,
                        size_t count, union config_value *value, struct config_error *err)
 {
@@ -381,9 +424,10 @@ static const parse_fn parsers[CONFIG_KINDS_COUNT] = {
     [CONFIG_KIND_PERCENT] = parse_percent, [CONFIG_KIND_ENUM] = parse_enum,
     [CONFIG_KIND_BITS] = parse_bits,       [CONFIG_KIND_EVENTS] = parse_events,
     [CONFIG_KIND_LIMITS] = parse_limits,   [CONFIG_KIND_TEXT] = parse_text,
-    [CONFIG_KIND_WORDS] = parse_words,     [CONFIG_KIND_LINKED] = parse_linked,
-    [CONFIG_KIND_SAVE] = parse_save,       [CONFIG_KIND_PCTILES] = parse_pctiles,
-    [CONFIG_KIND_SCORES] = parse_scores,   [CONFIG_KIND_FIXED] = parse_fixed,
+    [CONFIG_KIND_TITLE] = parse_title,     [CONFIG_KIND_WORDS] = parse_words,
+    [CONFIG_KIND_LINKED] = parse_linked,   [CONFIG_KIND_SAVE] = parse_save,
+    [CONFIG_KIND_PCTILES] = parse_pctiles, [CONFIG_KIND_SCORES] = parse_scores,
+    [CONFIG_KIND_FIXED] = parse_fixed,
 };
 
 static int parse_checked(const struct config_option *opt, const struct bytes *words, size_t count,
@@ -499,6 +543,7 @@ int config_value_print(const struct config_option *opt, const union config_value
     case CONFIG_KIND_LIMITS:
         return print_limits(&value->limits, out);
     case CONFIG_KIND_TEXT:
+    case CONFIG_KIND_TITLE:
     case CONFIG_KIND_WORDS:
     case CONFIG_KIND_LINKED:
     case CONFIG_KIND_SAVE:
@@ -541,6 +586,7 @@ static size_t field_size(const struct config_option *opt)
     case CONFIG_KIND_LIMITS:
         return sizeof(struct config_limits);
     case CONFIG_KIND_TEXT:
+    case CONFIG_KIND_TITLE:
     case CONFIG_KIND_WORDS:
     case CONFIG_KIND_LINKED:
     case CONFIG_KIND_SAVE:

@@ -62,6 +62,17 @@ CLIENT TRACKINGINFO;CLIENT GETREDIR;CLIENT SETINFO a b;CONFIG HELP;CONFIG GET;CO
 CONFIG SET nosuch 1;CONFIG SET a;CONFIG SET maxmemory x;CONFIG SET timeout -1
 CONFIG SET timeout 1 timeout 2;CONFIG SET appendfsync x;CONFIG SET hz x;CONFIG SET save x
 CONFIG SET Timeout 1 tImeout 2;CONFIG SET HZ x;CONFIG SET dataBases 5;CONFIG SET Dir x
+CONFIG SET proc-title-template {x};CONFIG SET proc-title-template {title
+CONFIG SET proc-title-template {};CONFIG SET proc-title-template x{
+CONFIG SET proc-title-template {TITLE}x;CONFIG SET proc-title-template BLANK
+CONFIG SET proc-title-template {title}{server-mode};CONFIG SET proc-title-template x}{y
+CONFIG SET proc-title-template {{;CONFIG SET proc-title-template title}
+CONFIG SET proc-title-template {{{title}-{port};CONFIG GET proc-title-template
+CONFIG SET proc-title-template {x} maxmemory x;CONFIG SET maxmemory x proc-title-template {x}
+CONFIG SET proc-title-template {tls-port}{listen-addr}{config-file}{unixsocket}
+CONFIG GET proc-title-template
+CONFIG SET repl-diskless-load x;CONFIG SET repl-diskless-load on-empty-db
+CONFIG GET repl-diskless-load;CONFIG SET repl-diskless-load disabled
 CONFIG SET hash-max-ziplist-entries 5 hash-max-listpack-entries 6
 CONFIG GET hash-max-listpack-entries
 CONFIG SET hash-max-listpack-entries 7 hash-max-ziplist-entries 8
@@ -194,10 +205,10 @@ def compare_inputs(check, places, watchers):
 
 
 def compare_replies(check, ours, theirs):
-    long_word = 'L' + 'x' * 400
+    special = {'LONG': 'L' + 'x' * 400, 'BLANK': '  '}
     for words in (REPLIES + LONG_WORDS).replace('\n', ';').split(';'):
         if words:
-            sent = [long_word if word == 'LONG' else word for word in words.split(' ')]
+            sent = [special.get(word, word) for word in words.split(' ')]
             check.same(words, *(conn.call(*sent) for conn in (ours, theirs)))
 
 
