@@ -27,6 +27,8 @@
 
 /* DEBUG SLEEP stops everything, hence not for ever. */
 #define SLEEP_SECONDS_MAX 3600.0
+/* Of a number that a command is given. */
+#define NUMBER_BYTES_MAX 128
 /* DEBUG RELOAD demotes in one go. */
 #define RELOAD_SLICE_NS 2000000000u
 
@@ -42,13 +44,26 @@ static bool allowed(const struct request *rq)
     }
 }
 
+/* The number that a text begins with, as strtod reads it but for leading blanks; 0: with none. */
+static double number_at_start(struct bytes text)
+{
+    double number;
+
+    for (size_t len = size_min(text.len, NUMBER_BYTES_MAX); len > 0; len--) {
+        if (num_parse_double(bytes_of(text.ptr, len), &number))
+            return number;
+    }
+    return 0;
+}
+
+/* As in Redis, what is no time to sleep is none. */
 static void debug_sleep(struct request *rq)
 {
-    double seconds;
+    const double given = number_at_start(rq->argv[2]);
+    const double seconds = isfinite(given) && given > 0 ? given : 0;
 
-    if (!num_parse_double(rq->argv[2], &seconds) || !(seconds >= 0) ||
-        seconds > SLEEP_SECONDS_MAX) {
-        reply_err_not_float(rq->out);
+    if (seconds > SLEEP_SECONDS_MAX) {
+        reply_error(rq->out, "ERR DEBUG SLEEP takes %d seconds at most", (int)SLEEP_SECONDS_MAX);
         return;
     }
     const double whole = floor(seconds);
