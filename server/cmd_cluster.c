@@ -169,11 +169,16 @@ void cmd_cluster_slots(struct request *rq)
     }
 }
 
-/* Bytes of its log: exact here, of the last turn elsewhere. */
+/*
+ * Bytes of its log: exact here, of the last turn elsewhere. 0 without peers, as of a master that
+ * never had a replica.
+ */
 static uint64_t offset_of(const struct request *rq, uint32_t shard)
 {
     const struct shard *sh = rq->sh->node->shards[shard];
 
+    if (rq->sh->node->group == NULL)
+        return 0;
     if (sh == rq->sh)
         return oplog_metrics(sh->log)->bytes;
     return atomic_load_explicit(&sh->published.appended, memory_order_relaxed);

@@ -141,7 +141,7 @@ void cmd_role(struct request *rq)
 
     reply_array(rq->out, 3);
     reply_bulk_cstr(rq->out, "master");
-    reply_u64(rq->out, f->log_appended_bytes);
+    reply_u64(rq->out, rq->sh->node->group == NULL ? 0 : f->log_appended_bytes);
     figures_destroy(f);
     reply_array(rq->out, 0);
 }

@@ -163,7 +163,8 @@ void info_replication(const struct shard *sh, const struct figures *f, struct bu
                "master_replid:%s\r\n"
                "master_replid2:0000000000000000000000000000000000000000\r\n",
                node->run_id);
-    INFO_U64(out, "master_repl_offset", f->log_appended_bytes);
+    /* A master that never had a replica counts nothing. */
+    INFO_U64(out, "master_repl_offset", node->group == NULL ? 0 : f->log_appended_bytes);
     INFO_PRINT(out, "second_repl_offset:-1\r\n");
     INFO_U64(out, "repl_backlog_active", 0);
     INFO_U64(out, "repl_backlog_size", sh->cfg->repl_backlog_size);

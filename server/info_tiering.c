@@ -91,6 +91,7 @@ static void write_health(const struct figures *f, struct buf *out)
 static void write_log(const struct figures *f, struct buf *out)
 {
     INFO_U64(out, "log_bytes", f->log_bytes);
+    INFO_U64(out, "log_appended_bytes", f->log_appended_bytes);
     INFO_U64(out, "log_segments", f->log_segments);
     INFO_U64(out, "applied_lsn", f->applied_lsn);
     INFO_U64(out, "durable_lsn", f->durable_lsn);

@@ -43,6 +43,11 @@ CONFIG_OURS = {'accept-loss', 'clustering-policy', 'group-bind', 'group-nickname
                'oplog-retention-time', 'oplog-segment-bytes', 'reader-threads',
                'replication-oom-threshold-percent', 'shards', 'store-block-cache',
                'store-direct-reads', 'store-memtable-bytes'}
+# INFO replication, of which the rest is random.
+REPLICATION_VALUES = {'role', 'connected_slaves', 'master_failover_state', 'master_replid2',
+                      'master_repl_offset', 'second_repl_offset', 'repl_backlog_active',
+                      'repl_backlog_size', 'repl_backlog_first_byte_offset',
+                      'repl_backlog_histlen'}
 # Values that are not the same at first.
 CONFIG_VALUES = {'appendonly': 'the op log', 'dir': '', 'unixsocket': '', 'shutdown-timeout': '',
                  'databases': 'there is one'}
@@ -92,7 +97,7 @@ COMMAND LIST FILTERBY PATTERN h*y;PUBSUB HELP;PUBSUB NUMSUB;PUBSUB NUMSUB a b
 PUBSUB SHARDNUMSUB a;PUBSUB CHANNELS x y;SUBSCRIBE;ACL HELP;ACL WHOAMI;ACL GETUSER default
 ACL GETUSER no;ACL LIST;ACL USERS;ACL CAT x;ACL GENPASS x;ACL GENPASS 0;ACL DELUSER default
 ACL SETUSER u x;ACL LOG x;ACL LOG RESET;ACL LOG;ACL LOAD;ACL SAVE;ACL DRYRUN no get a
-CLUSTER HELP;CLUSTER INFO;READONLY;ASKING;WAIT x 1;WAIT 1 x;RESET x;SHUTDOWN x
+CLUSTER HELP;CLUSTER INFO;ROLE;ROLE x;READONLY;ASKING;WAIT x 1;WAIT 1 x;RESET x;SHUTDOWN x
 SHUTDOWN SAVE NOSAVE;SHUTDOWN ABORT;LOLWUT;LOLWUT VERSION x;LOLWUT VERSION;SAVE x;BGSAVE x
 MONITOR x;PFSELFTEST;PFSELFTEST x;FLUSHALL x;FLUSHDB x;FLUSHALL ASYNC;FLUSHDB sync;SWAPDB 0 0
 DEBUG;DEBUG JMAP;DEBUG NOSUCH;DEBUG SLEEP 0;DEBUG SLEEP x;DEBUG SLEEP -1;DEBUG SLEEP 1e-5
@@ -134,6 +139,9 @@ def info_fields(conn, section):
 def compare_info(check, ours, theirs):
     found = [set().union(*(info_fields(conn, s) for s in SECTIONS)) for conn in (ours, theirs)]
     check.names('INFO', *found, (INFO_OURS, INFO_MISSING))
+    told = [[line for line in conn.call('INFO', 'replication')[1].decode().split('\r\n')
+             if line.split(':')[0] in REPLICATION_VALUES] for conn in (ours, theirs)]
+    check.same('INFO replication', *told)
 
 
 def config_of(conn):
