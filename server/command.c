@@ -360,15 +360,15 @@ static uint32_t find_option(const struct cmd_key_spec *spec, uint32_t argc,
 }
 
 /*
- * Of MIGRATE: the keys listed behind KEYS if the argument for one key is empty, else that one; as
- * Redis reads it, for which passwords are not options.
+ * Of MIGRATE: the keys listed behind KEYS, or without any the one that has an argument of its own;
+ * both is an error, of no key. As Redis reads it, for which passwords are not options.
  */
 static uint32_t find_migrated(const struct cmd_key_spec *spec, uint32_t argc,
                               const struct bytes *argv)
 {
     uint32_t listed = 0;
 
-    for (uint32_t i = 6; i < argc && listed == 0; i++) {
+    for (uint32_t i = 6; i + 1 < argc && listed == 0; i++) {
         if (bytes_eq_nocase(argv[i], "keys"))
             listed = i + 1;
         else if (bytes_eq_nocase(argv[i], "auth"))
@@ -376,10 +376,9 @@ static uint32_t find_migrated(const struct cmd_key_spec *spec, uint32_t argc,
         else if (bytes_eq_nocase(argv[i], "auth2"))
             i += 2;
     }
-    const bool lists = listed != 0 && bytes_empty(argv[3]);
-    if ((spec->flags & KEY_INCOMPLETE) != 0)
-        return lists ? listed : 0;
-    return lists ? 0 : (uint32_t)spec->index;
+    if (listed == 0)
+        return (spec->flags & KEY_INCOMPLETE) != 0 ? 0 : (uint32_t)spec->index;
+    return (spec->flags & KEY_INCOMPLETE) != 0 && bytes_empty(argv[3]) ? listed : 0;
 }
 
 /* The argument where the search for keys begins, or 0: there is none. */

@@ -570,7 +570,7 @@ void command_reply_getkeys(struct reply *r, const struct command_table *table, u
         reply_error(r, "ERR Invalid command specified");
         return;
     }
-    if (cmd->key_specs_count == 0) {
+    if (cmd->key_specs_count == 0 || (cmd->key_specs[0].flags & KEY_NOT_KEY) != 0) {
         reply_error(r, "ERR The command has no key arguments");
         return;
     }
@@ -579,8 +579,8 @@ void command_reply_getkeys(struct reply *r, const struct command_table *table, u
         return;
     }
     cmd_keys_init(&keys);
-    if (command_keys(cmd, call_argc, call, &keys) != 0 &&
-        (cmd->flags & CMD_NO_MANDATORY_KEYS) == 0) {
+    const bool found = command_keys(cmd, call_argc, call, &keys) == 0 && keys.count != 0;
+    if (!found && (cmd->flags & CMD_NO_MANDATORY_KEYS) == 0) {
         reply_error(r, "ERR Invalid arguments specified for command");
     } else {
         reply_array(r, keys.count);
