@@ -122,6 +122,8 @@ class Conn:
                 raise ConnectionError('connection closed within a bulk string')
             return (kind, data[:-2])
         n = int(rest)
+        if kind == '|':
+            return (kind, [self.read() for _ in range(n * 2 + 1)])  # With what it belongs to.
         if n < 0:
             return (kind, None)
         return (kind, [self.read() for _ in range(n * 2 if kind == '%' else n)])

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 
-from diff_cmds import SKIP, Conn, side_by_side
+from diff_cmds import SKIP, Conn, flat, side_by_side
 
 WAIT_SECONDS_MAX = 10
 SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
@@ -91,7 +91,8 @@ CONFIG SET databases 5;CONFIG SET loglevel x;CONFIG SET notify-keyspace-events Q
 CONFIG SET client-output-buffer-limit x;CONFIG SET maxmemory-policy x;CONFIG RESETSTAT x
 CONFIG SET slowlog-log-slower-than x;CONFIG SET hash-max-listpack-entries -1;CONFIG REWRITE
 COMMAND HELP;COMMAND COUNT x;COMMAND GETKEYS;COMMAND GETKEYS nosuch;COMMAND GETKEYS get
-COMMAND GETKEYS ping;COMMAND GETKEYS mset a 1 b 2;COMMAND GETKEYSANDFLAGS set a b
+COMMAND GETKEYS ping;COMMAND GETKEYS ssubscribe a;COMMAND GETKEYS sunsubscribe
+COMMAND GETKEYS mset a 1 b 2;COMMAND GETKEYSANDFLAGS set a b
 COMMAND INFO nosuch;COMMAND DOCS nosuch;COMMAND LIST FILTERBY x
 COMMAND LIST FILTERBY PATTERN h*y;PUBSUB HELP;PUBSUB NUMSUB;PUBSUB NUMSUB a b
 PUBSUB SHARDNUMSUB a;PUBSUB CHANNELS x y;SUBSCRIBE;ACL HELP;ACL WHOAMI;ACL GETUSER default
@@ -100,6 +101,12 @@ ACL SETUSER u x;ACL LOG x;ACL LOG RESET;ACL LOG;ACL LOAD;ACL SAVE;ACL DRYRUN no 
 CLUSTER HELP;CLUSTER INFO;ROLE;ROLE x;READONLY;ASKING;WAIT x 1;WAIT 1 x;RESET x;SHUTDOWN x
 SHUTDOWN SAVE NOSAVE;SHUTDOWN ABORT;LOLWUT;LOLWUT VERSION x;LOLWUT VERSION;SAVE x;BGSAVE x
 MONITOR x;PFSELFTEST;PFSELFTEST x;FLUSHALL x;FLUSHDB x;FLUSHALL ASYNC;FLUSHDB sync;SWAPDB 0 0
+MODULE;MODULE LIST;MODULE LIST x;MODULE HELP x;MODULE NOSUCH;FUNCTION;FUNCTION NOSUCH
+FUNCTION LIST;FUNCTION LIST x;FUNCTION LIST LIBRARYNAME;FUNCTION LIST withcode libraryname *
+FUNCTION LIST WITHCODE WITHCODE;FUNCTION LIST LIBRARYNAME a LIBRARYNAME b;FUNCTION LIST LONG
+FUNCTION LIST LIBRARYNAME a LIBRARYNAME;FUNCTION DELETE x;FUNCTION DELETE;FUNCTION DELETE a b
+FUNCTION KILL;FUNCTION KILL x;FUNCTION DUMP;FUNCTION DUMP x;FUNCTION STATS x;FUNCTION HELP x
+FUNCTION FLUSH;FUNCTION FLUSH SYNC;FUNCTION FLUSH x;FUNCTION FLUSH SYNC x
 DEBUG;DEBUG JMAP;DEBUG NOSUCH;DEBUG SLEEP 0;DEBUG SLEEP x;DEBUG SLEEP -1;DEBUG SLEEP 1e-5
 DEBUG SLEEP 0.0001x;DEBUG SLEEP nan;DEBUG SLEEP inf;DEBUG SLEEP -inf;DEBUG SLEEP EMPTY
 DEBUG SLEEP;DEBUG SLEEP 0 0;DEBUG OBJECT nokey;DEBUG SET-ACTIVE-EXPIRE 1
@@ -222,6 +229,24 @@ def compare_replies(check, ours, theirs):
             check.same(words, *(conn.call(*sent) for conn in (ours, theirs)))
 
 
+def compare_functions(check, ours, theirs):
+    """What of FUNCTION and MODULE is not the same."""
+    for container in 'FUNCTION', 'MODULE':
+        told = [flat(conn.call(container, 'HELP')) for conn in (ours, theirs)]
+        check.same(container + ' HELP, its frame', told[0][:1] + told[0][-2:],
+                   told[1][:1] + told[1][-2:])
+        check.names(container + ' HELP', *({line.split()[0] for line in lines[1:]
+                                            if not line.startswith(b' ')} for lines in told),
+                    (set(), {b'LOAD', b'RESTORE'} if container == 'FUNCTION'
+                     else {b'LOAD', b'LOADEX', b'UNLOAD'}))
+    stats = [conn.call('FUNCTION', 'STATS') for conn in (ours, theirs)]
+    check.same('FUNCTION STATS but for the engines', (stats[0][0], stats[0][1][:3]),
+               (stats[1][0], stats[1][1][:3]))
+    for words in 'FUNCTION LOAD x', 'FUNCTION RESTORE x', 'MODULE LOAD /x', 'MODULE UNLOAD x':
+        check.same(words + ' is not here', ours.call(*words.split())[1][:23],
+                   b'ERR unknown subcommand ')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
@@ -251,6 +276,7 @@ def main():
             if proto == '3':
                 compare_docs(check, ours, theirs)
             compare_replies(check, ours, theirs)
+            compare_functions(check, ours, theirs)
             compare_inputs(check, [our_path, their_path], (ours, theirs))
             ours.close()
             theirs.close()
