@@ -240,10 +240,31 @@ void cmd_latency_graph(struct request *rq)
 
 /* --- DOCTOR --- */
 
+static void doctor_class(uint32_t number, const struct latency_class *k, uint64_t now_s,
+                         struct buf *text)
+{
+    struct latency_sample samples[LATENCY_SAMPLES_MAX];
+    const uint32_t n = samples_of(k, samples);
+    uint64_t sum = 0;
+    uint64_t apart = 0;
+
+    CHECK(n != 0);
+    for (uint32_t i = 0; i < n; i++)
+        sum += samples[i].ms;
+    for (uint32_t i = 0; i < n; i++)
+        apart += u64_max(samples[i].ms, sum / n) - u64_min(samples[i].ms, sum / n);
+    const uint64_t since_s = now_s - u64_min(now_s, samples[0].at_s);
+    IGNORE_RESULT(buf_printf(
+        text,
+        "%u. %s: %u latency spikes (average %llums, mean deviation %llums, period %.2f sec). "
+        "Worst all time event %llums.\n",
+        number, k->name, n, (unsigned long long)(sum / n), (unsigned long long)(apart / n),
+        (double)u64_max(since_s, 1) / n, (unsigned long long)k->ms_max));
+}
+
 static void doctor(struct request *rq, const struct figures *f)
 {
     const struct latency *l = f->latency;
-    struct latency_sample samples[LATENCY_SAMPLES_MAX];
     struct buf text;
 
     buf_init(&text, REPORT_BYTES_MAX);
@@ -254,21 +275,8 @@ static void doctor(struct request *rq, const struct figures *f)
     else if (latency_count(l) == 0)
         IGNORE_RESULT(buf_printf(&text, "No event above %lld ms was seen.\n",
                                  (long long)rq->sh->cfg->latency_monitor_threshold));
-    for (uint32_t i = 0; i < latency_count(l); i++) {
-        const struct latency_class *k = latency_at(l, i);
-        const uint32_t n = samples_of(k, samples);
-        uint64_t sum = 0;
-        CHECK(n != 0);
-        for (uint32_t j = 0; j < n; j++)
-            sum += samples[j].ms;
-        IGNORE_RESULT(buf_printf(
-            &text,
-            "%u. %s: %u latency spikes (average %llums, period %.2f sec). Worst all time "
-            "event %llums.\n",
-            i + 1, k->name, n, (unsigned long long)(sum / n),
-            (double)(samples[n - 1].at_s - samples[0].at_s) / (n > 1 ? n - 1 : 1),
-            (unsigned long long)k->ms_max));
-    }
+    for (uint32_t i = 0; i < latency_count(l); i++)
+        doctor_class(i + 1, latency_at(l, i), rq->now_ms / 1000, &text);
     reply_verbatim(rq->out, buf_bytes(&text), "txt");
     buf_deinit(&text);
 }

@@ -9,6 +9,7 @@ usage: introspection.py --server SERVER
 """
 
 import argparse
+import re
 import shutil
 import sys
 import time
@@ -247,6 +248,23 @@ def compare_functions(check, ours, theirs):
                    b'ERR unknown subcommand ')
 
 
+def compare_doctors(check, ours, theirs):
+    """Words of their own, but the line of an event has the same figures."""
+    for words in ('MEMORY', 'DOCTOR'), ('LATENCY', 'DOCTOR'):
+        told = [conn.call(*words) for conn in (ours, theirs)]
+        check.same(words, *((kind, kind == '=' and text[:4], text[-1:]) for kind, text in told))
+    lines = []
+    for conn in (ours, theirs):
+        conn.call('CONFIG', 'SET', 'latency-monitor-threshold', '10')
+        conn.call('DEBUG', 'SLEEP', '0.02')
+        text = conn.call('LATENCY', 'DOCTOR')[1].decode().removeprefix('txt:')
+        lines.append([re.sub(r'\d+(\.\d+)?', 'N', line) for line in text.split('\n')
+                      if line.startswith('1. command:')])
+        conn.call('CONFIG', 'SET', 'latency-monitor-threshold', '0')
+        conn.call('LATENCY', 'RESET')
+    check.same('LATENCY DOCTOR of an event', *lines)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
@@ -277,6 +295,7 @@ def main():
                 compare_docs(check, ours, theirs)
             compare_replies(check, ours, theirs)
             compare_functions(check, ours, theirs)
+            compare_doctors(check, ours, theirs)
             compare_inputs(check, [our_path, their_path], (ours, theirs))
             ours.close()
             theirs.close()
