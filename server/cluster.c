@@ -126,13 +126,15 @@ static bool is_made_of(const char *text, const char *others)
     return len < CLUSTER_HOST_BYTES;
 }
 
+static const char bad_hostname[] =
+    "Hostnames may only contain alphanumeric characters, hyphens or dots";
+
 static int check_names(const struct config *cfg, char *why, size_t why_len)
 {
     if (!is_made_of(cfg->cluster_announce_ip, ":%_"))
         return refuse(why, why_len, "cluster-announce-ip is not an address");
     if (!is_made_of(cfg->cluster_announce_hostname, ""))
-        return refuse(why, why_len,
-                      "Hostnames may only contain alphanumeric characters, hyphens or dots");
+        return refuse(why, why_len, bad_hostname);
     return 0;
 }
 
@@ -174,18 +176,33 @@ static bool validate(void *ctx, const struct config *cfg, const char **out_reaso
     return false;
 }
 
+/* Without a cluster; as Redis. */
+static bool validate_hostname(void *ctx, const struct config *cfg, const char **out_reason)
+{
+    (void)ctx;
+    *out_reason = bad_hostname;
+    return is_made_of(cfg->cluster_announce_hostname, "");
+}
+
+static void validate_by(struct node *node, enum config_id id, config_hook_fn fn)
+{
+    struct config_hook hook = node->cfg->hook[id];
+
+    hook.validate = fn;
+    hook.ctx = node;
+    config_hook(node->cfg, id, hook);
+}
+
 void cluster_hooks(struct node *node)
 {
     static const enum config_id looked_at[] = {
         CONFIG_ID_cluster_announce_ip, CONFIG_ID_cluster_announce_port,
         CONFIG_ID_cluster_announce_hostname, CONFIG_ID_port, CONFIG_ID_bind};
 
-    for (size_t i = 0; i < ARRAY_COUNT(looked_at); i++) {
-        struct config_hook hook = node->cfg->hook[looked_at[i]];
-        hook.validate = validate;
-        hook.ctx = node;
-        config_hook(node->cfg, looked_at[i], hook);
-    }
+    if (node->cluster == NULL)
+        validate_by(node, CONFIG_ID_cluster_announce_hostname, validate_hostname);
+    for (size_t i = 0; node->cluster != NULL && i < ARRAY_COUNT(looked_at); i++)
+        validate_by(node, looked_at[i], validate);
 }
 
 /* --- ids --- */

@@ -43,7 +43,7 @@ MUST_USE int cluster_check(const struct config *cfg, uint32_t shards, char *why,
 /* Reads the ids of the nodes from the data directory; makes them if there are none. */
 MUST_USE int cluster_open(struct node *node, char *why, size_t why_len);
 
-/* CONFIG SET of what cluster_check looks at. */
+/* CONFIG SET of what cluster_check looks at; without a cluster of a name alone. */
 void cluster_hooks(struct node *node);
 
 /* Where the node of a shard listens, and what port clients are told. */

@@ -359,8 +359,7 @@ int node_open(struct config *cfg, struct node **out, char *why, size_t why_len)
         node_press(node->shards[i]);
     node->budget.allocated_at_start = node->budget.mem.allocated;
     config_hooks_register(node);
-    if (node->cluster != NULL)
-        cluster_hooks(node);
+    cluster_hooks(node);
     if (node->group != NULL)
         group_refuse_hooks(node);
     return NODE_EXIT_OK;

@@ -77,6 +77,7 @@ CONFIG SET proc-title-template {{{title}-{port};CONFIG GET proc-title-template
 CONFIG SET proc-title-template {x} maxmemory x;CONFIG SET maxmemory x proc-title-template {x}
 CONFIG SET proc-title-template {tls-port}{listen-addr}{config-file}{unixsocket}
 CONFIG GET proc-title-template
+CONFIG SET cluster-announce-hostname a/b;CONFIG GET cluster-announce-hostname
 CONFIG SET repl-diskless-load x;CONFIG SET repl-diskless-load on-empty-db
 CONFIG GET repl-diskless-load;CONFIG SET repl-diskless-load disabled
 CONFIG SET hash-max-ziplist-entries 5 hash-max-listpack-entries 6
