@@ -95,6 +95,8 @@ void coll_account(struct keyspace *ks, struct coll *coll)
         size = listq_bytes(&coll->seq) / LIST_ELEM_BYTES;
     } else if (coll->type == VT_STRING) {
         bytes += chunks_bytes(&coll->chunks);
+        if (coll->folds != NULL)
+            bytes += mem_usable(coll->folds);
         size = chunks_bytes(&coll->chunks) / STRING_ELEM_BYTES;
     }
     ks->bytes += bytes - coll->table_bytes;

@@ -90,6 +90,14 @@ struct coll_gone {
     uint64_t hand; /* Of shedding. */
 };
 
+/* Chunks with something to collect in their rows (group_gc.c); one may stand here twice. */
+struct coll_folds {
+    uint32_t count;
+    uint32_t cap;
+    uint32_t at; /* Those before it were looked at since the horizons moved. */
+    uint32_t index[];
+};
+
 struct coll {
     struct obj *obj;       /* Its key row; follows it when it moves. */
     uint64_t hash;         /* Of the key; with the slot: ks_key_of_coll. */
@@ -127,14 +135,15 @@ struct coll {
     struct list_link flush_link; /* Has changes, or index rows to lose, in the batch under way. */
     /* A large one has its turn when memory is short (demote.c); or among ks->retired. */
     struct list_link large_link;
-    uint64_t large_size;    /* As counted in ks->large_size; 0 unless linked. */
-    struct zset_side *side; /* Of a sorted set, or NULL. */
-    struct chunks chunks;   /* Of a string (strval.h); `count` is its length. */
-    struct tag generation;  /* Likewise. */
-    uint64_t noted_ms;      /* In a group: the expiry that expire.c was told. */
-    uint32_t walks;         /* Under way (collwalk.h). */
-    uint32_t wanted_ms;     /* When a walk held a change back last, low bits, 0: never; and */
-    uint32_t wanted_lsn;    /* `lsn` then, likewise: for who sees to it. */
+    uint64_t large_size;      /* As counted in ks->large_size; 0 unless linked. */
+    struct zset_side *side;   /* Of a sorted set, or NULL. */
+    struct chunks chunks;     /* Of a string (strval.h); `count` is its length. */
+    struct tag generation;    /* Likewise. */
+    struct coll_folds *folds; /* Likewise, in a group; or NULL. */
+    uint64_t noted_ms;        /* In a group: the expiry that expire.c was told. */
+    uint32_t walks;           /* Under way (collwalk.h). */
+    uint32_t wanted_ms;       /* When a walk held a change back last, low bits, 0: never; and */
+    uint32_t wanted_lsn;      /* `lsn` then, likewise: for who sees to it. */
 };
 
 /* The live element, or NULL: absent, or not resident (coll_knows tells). */

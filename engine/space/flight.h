@@ -53,6 +53,8 @@ struct flight {
     struct buf last;          /* Of a sorted set: the place that was read last. */
     uint64_t scanned_bytes;
     uint64_t scanned_rows;
+    uint32_t slices;   /* Of a sweep: those that have landed. */
+    bool resumed;      /* Of a sweep: it did not begin with the key's first row. */
     uint32_t rows_max; /* Of parts of a collection. */
     uint32_t range;    /* Of a sorted set: which one of its ranges becomes longer. */
     bool near_in;      /* The bounds are rows to be read. */

@@ -59,7 +59,7 @@ struct op;
     X(read_bytes,     METRIC_COUNTER, "Bytes of rows read for loads, probes and collecting.")      \
     X(poisoned_rows,  METRIC_COUNTER, "Rows that could not be joined and are marked as damaged.")  \
     X(rows_collected, METRIC_COUNTER, "Rows made simpler by garbage collection.")                  \
-    X(rows_swept,     METRIC_COUNTER, "Element rows removed since a clear vector covers them.")
+    X(rows_swept,     METRIC_COUNTER, "Element rows removed: nothing of them can show any more.")
 /* clang-format on */
 METRIC_STRUCT(ks_group_metrics, KS_GROUP_METRICS);
 

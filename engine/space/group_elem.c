@@ -55,6 +55,9 @@ static void chunk_show(struct coll *coll, struct bytes sub, struct bytes row)
         return;
     if (row.len == 0 || row_chunk_read(row, coll->generation, image, &len, &tag) != 0)
         len = 0;
+    /* What is not known reads as zeros. */
+    if (len == 0 && !chunks_known(&coll->chunks, be32_load(sub.ptr)))
+        return;
     uint8_t *to = chunks_edit(&coll->chunks, be32_load(sub.ptr), coll->tag);
     memcpy(to, image, len);
     memset(to + len, 0, ROW_CHUNK_BYTES - len);
@@ -67,6 +70,54 @@ static void show(struct coll *coll, struct bytes sub, struct bytes row)
         list_show(coll, sub, row);
     else if (coll->type == VT_STRING)
         chunk_show(coll, sub, row);
+}
+
+/* The row of a chunk holds bits, or what another generation left. */
+static bool has_folds(const struct coll *coll, struct bytes row)
+{
+    return row_is_chunk(row) && (row.ptr[0] == ROW_CHUNKS || row.len < ROW_CHUNK_IMAGE_AT ||
+                                 !tag_eq(tag_load(row.ptr + 1), coll->generation));
+}
+
+static void note_folds(struct coll *coll, struct elem *e)
+{
+    struct coll_folds *f = coll->folds;
+
+    if ((e->h.flags & BLK_FOLDS) != 0 || e->h.name_len != ROW_CHUNK_SUB_BYTES ||
+        !has_folds(coll, elem_row(e)))
+        return;
+    if (f == NULL || f->count == f->cap) {
+        const uint32_t count = f == NULL ? 0 : f->count;
+        const uint32_t cap = count == 0 ? 4 : 2 * count;
+        f = mem_realloc(f, sizeof(*f) + (size_t)cap * sizeof(f->index[0]));
+        if (count == 0)
+            *f = (struct coll_folds){0};
+        f->cap = cap;
+        coll->folds = f;
+    }
+    f->index[f->count++] = be32_load(elem_sub(e).ptr);
+    e->h.flags |= BLK_FOLDS;
+}
+
+struct elem *group_folds_next(struct coll *coll)
+{
+    struct coll_folds *f = coll->folds;
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+
+    while (f != NULL && f->at < f->count) {
+        be32_store(sub, f->index[f->at]);
+        struct elem *e = elemtab_find(&coll->tab, bytes_of(sub, sizeof(sub)));
+        if (e != NULL && has_folds(coll, elem_row(e)))
+            return e;
+        if (e != NULL)
+            e->h.flags &= (uint8_t)~BLK_FOLDS;
+        f->index[f->at] = f->index[--f->count];
+    }
+    if (f != NULL && f->count == 0) {
+        mem_free(f);
+        coll->folds = NULL;
+    }
+    return NULL;
 }
 
 void group_coll_derive(struct keyspace *ks, struct coll *coll, const struct row_view *view)
@@ -182,6 +233,8 @@ void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub,
     if (shows || showed)
         show(coll, sub, shows ? row : bytes_of(NULL, 0));
     e->h.flags |= BLK_TOUCHED;
+    if (coll->type == VT_STRING)
+        note_folds(coll, e);
     if (row.len == 0 && (e->h.flags & BLK_STORED) == 0)
         forget(ks, coll, e);
     else
@@ -269,6 +322,8 @@ struct elem *group_elem_load(struct keyspace *ks, struct coll *coll, struct byte
         revive(coll, e);
         show(coll, sub, row);
     }
+    if (coll->type == VT_STRING)
+        note_folds(coll, e);
     return e;
 }
 

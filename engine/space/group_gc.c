@@ -12,13 +12,21 @@
  *
  * A hot key is made simpler in DRAM, except where that would take element rows away: those are on
  * flash, too, and go when the key is cold. So a hot collection that has expired is made cold first.
+ *
+ * A string in chunks may have a million rows, of which few hold bits, or what is left of other
+ * generations. A hot one has a list of them (coll->folds). A cold one is read slice by slice, each
+ * with the key row as it is then (group_load.c); where it was left off stands here (group_pass).
+ * What one call does of either is bounded; the key then stays the first of the queue.
  */
 #include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/flush.h"
 #include "engine/space/group_impl.h"
+#include "engine/value/row_chunk.h"
+#include "engine/value/rowkey.h"
 
 #define KEYS_MAX 65536u
 #define BUCKETS  4096u
@@ -26,11 +34,20 @@
 #define SWEEPS_MAX 8u
 /* Elements of a hot collection that are looked at. */
 #define ELEMS_MAX 4096u
+/* What one call does of strings in chunks: rows, and their bytes in units of a chunk. */
+#define FOLDS_MAX 256u
+/* Changes that wait for the store, beyond which a cold string waits for the next horizons. */
+#define BACKLOG_BYTES_MAX (32u << 20)
 
 struct gc_key {
     struct list_link link;   /* In the queue. */
     struct list_link bucket; /* Of its hash. */
     uint64_t looked;         /* Number of the horizons when it was looked at last. */
+    uint64_t folding;        /* The stable_number at which the list of a hot string was begun, */
+    uint64_t folded;         /* and that at which all of it was looked at. */
+    uint64_t rests;          /* A cold one is left alone at this stable_number, */
+    uint64_t rests_until;    /* and until these horizons. */
+    struct group_pass *pass; /* NULL: none is under way. */
     uint64_t hash;
     uint16_t slot;
     uint16_t name_len;
@@ -41,7 +58,9 @@ struct group_gc {
     struct list queue;
     struct list buckets[BUCKETS];
     uint64_t count;
-    uint64_t number; /* Of the horizons; 0: none are known. */
+    uint64_t number;        /* Of the horizons; 0: none are known. */
+    uint64_t stable_number; /* The same of `stable`, which does not move while a peer is away. */
+    uint32_t folds;         /* Left to this call. */
     struct vv stable;
     struct row_horizons horizons;
     struct buf row;
@@ -58,11 +77,21 @@ void group_gc_init(struct keyspace *ks)
     ks->group->gc = gc;
 }
 
+static void end_pass(struct gc_key *k)
+{
+    if (k->pass == NULL)
+        return;
+    buf_deinit(&k->pass->resume);
+    mem_free(k->pass);
+    k->pass = NULL;
+}
+
 static void forget(struct group_gc *gc, struct gc_key *k)
 {
     list_remove(&k->link);
     list_remove(&k->bucket);
     gc->count--;
+    end_pass(k);
     mem_free(k);
 }
 
@@ -107,7 +136,7 @@ bool ks_group_collect_key(struct keyspace *ks, const struct ks_key *key)
 
 void group_gc_note(struct keyspace *ks, const struct ks_key *key, struct bytes row)
 {
-    if (row.len != 0 && row.ptr[0] == ROW_GENERAL)
+    if (row.len != 0 && (row.ptr[0] == ROW_GENERAL || row.ptr[0] == ROW_CHUNKS))
         (void)ks_group_collect_key(ks, key);
 }
 
@@ -125,6 +154,50 @@ void group_gc_done(struct keyspace *ks, const struct ks_key *key)
         forget(gc, k);
 }
 
+struct group_pass *group_gc_pass(struct keyspace *ks, const struct ks_key *key)
+{
+    struct gc_key *k = find(ks->group->gc, key);
+
+    if (k == NULL)
+        return NULL;
+    if (k->pass == NULL) {
+        k->pass = mem_zalloc(sizeof(*k->pass));
+        buf_init(&k->pass->resume, ROWKEY_BYTES_MAX);
+    }
+    return k->pass;
+}
+
+void group_gc_again(struct keyspace *ks, const struct ks_key *key)
+{
+    struct group_gc *gc = ks->group->gc;
+    struct gc_key *k = find(gc, key);
+
+    if (k == NULL)
+        return;
+    k->looked = 0;
+    list_remove(&k->link);
+    list_push_front(&gc->queue, &k->link);
+}
+
+void group_gc_restart(struct keyspace *ks, const struct ks_key *key)
+{
+    struct gc_key *k = find(ks->group->gc, key);
+
+    if (k != NULL)
+        end_pass(k);
+    group_gc_again(ks, key);
+}
+
+void group_gc_rest(struct keyspace *ks, const struct ks_key *key, uint32_t horizons)
+{
+    struct gc_key *k = find(ks->group->gc, key);
+
+    if (k == NULL)
+        return;
+    k->rests = ks->group->gc->stable_number;
+    k->rests_until = ks->group->gc->number + horizons;
+}
+
 uint64_t ks_group_waiting(const struct keyspace *ks)
 {
     return ks->group->gc->count;
@@ -134,6 +207,7 @@ void ks_group_set_horizons(struct keyspace *ks, const struct row_horizons *horiz
 {
     struct group_gc *gc = ks->group->gc;
 
+    gc->stable_number += gc->number == 0 || !vv_equal(&gc->stable, horizons->stable);
     gc->horizons = *horizons;
     vv_copy(&gc->stable, horizons->stable);
     gc->horizons.stable = &gc->stable;
@@ -183,8 +257,62 @@ static void collect_elems(struct keyspace *ks, struct coll *coll)
     mem_free(all);
 }
 
-/* True if nothing is left of it to collect in DRAM. */
-static void collect_hot(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref)
+/* The rows of a string that hold more than an image. True if there are more for the next call. */
+static bool collect_folds(struct keyspace *ks, struct coll *coll)
+{
+    struct group_gc *gc = ks->group->gc;
+    struct row_generations generations;
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+    struct elem *e = NULL;
+
+    if (row_generations(obj_row(coll->obj), &generations) != 0)
+        return false;
+    while (gc->folds != 0 && (e = group_folds_next(coll)) != NULL) {
+        const struct bytes row = elem_row(e);
+        const size_t units = 1 + row.len / ROW_CHUNK_BYTES;
+        gc->folds -= (uint32_t)size_min(units, gc->folds);
+        coll->folds->at++;
+        buf_clear(&gc->row);
+        if (row_chunk_collect(row, gc->horizons.stable, &generations, &gc->row) != ROW_CHANGED)
+            continue;
+        memcpy(sub, elem_sub(e).ptr, sizeof(sub));
+        ks_group_set_elem(ks, coll, bytes_of(sub, sizeof(sub)), buf_bytes(&gc->row), group_lsn(ks));
+        ks->group->metrics.rows_collected++;
+        /* If nothing is left to collect, it is found to be so. */
+        if (coll->folds != NULL)
+            coll->folds->at--;
+    }
+    if (e != NULL)
+        return true;
+    if (coll->folds != NULL)
+        coll->folds->at = 0;
+    coll_account(ks, coll);
+    return false;
+}
+
+enum looked {
+    LOOKED,
+    LOOK_AGAIN, /* There is more to do with it now. */
+    LOOK_DONE   /* Nothing is left to collect. */
+};
+
+static bool is_string(const struct obj *obj)
+{
+    return (obj->h.flags & BLK_COLL) != 0 && obj_coll(obj)->type == VT_STRING;
+}
+
+/* A string of which everything is as simple as it will be. */
+static bool is_simple(const struct obj *obj)
+{
+    struct row_view view;
+
+    group_view(obj_row(obj), &view);
+    return is_string(obj) && obj->h.row_len != 0 && obj_row(obj).ptr[0] != ROW_GENERAL &&
+           view.expire_at_ms == 0 && obj_coll(obj)->folds == NULL;
+}
+
+static enum looked collect_hot(struct keyspace *ks, const struct ks_key *key, struct gc_key *k,
+                               struct keytab_ref *ref)
 {
     struct group_gc *gc = ks->group->gc;
     const bool coll = (ref->obj->h.flags & BLK_COLL) != 0;
@@ -192,9 +320,9 @@ static void collect_hot(struct keyspace *ks, const struct ks_key *key, struct ke
     uint16_t lost;
 
     if (ref->obj->pins != 0)
-        return;
+        return LOOKED;
     group_view(obj_row(ref->obj), &view);
-    if (coll)
+    if (coll && !is_string(ref->obj))
         collect_elems(ks, obj_coll(ref->obj));
     buf_clear(&gc->row);
     const int err = row_collect(obj_row(ref->obj), &gc->horizons, &gc->row, &lost);
@@ -209,13 +337,57 @@ static void collect_hot(struct keyspace *ks, const struct ks_key *key, struct ke
         }
     }
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, ref) != KEYTAB_HOT)
-        return;
+        return LOOKED;
+    /* What the key row has lost by now may be dead in the chunks. */
+    if (is_string(ref->obj) && k->folded != gc->stable_number) {
+        if (k->folding == 0)
+            k->folding = gc->stable_number;
+        if (collect_folds(ks, obj_coll(ref->obj)))
+            return LOOK_AGAIN;
+        k->folded = k->folding;
+        k->folding = 0;
+    }
     /* Its element rows are to go: that is for a cold key. */
     if (lost != 0 && (ref->obj->h.flags & (BLK_COLL | BLK_DEAD)) == BLK_COLL)
         (void)ks_demote(ks, ref, false);
+    else if (is_simple(ref->obj))
+        return LOOK_DONE;
+    return LOOKED;
 }
 
 /* --- the walk --- */
+
+static void look_at_hot(struct keyspace *ks, const struct ks_key *key, struct gc_key *k,
+                        struct keytab_ref *ref)
+{
+    end_pass(k);
+    k->rests = k->rests_until = 0;
+    switch (collect_hot(ks, key, k, ref)) {
+    case LOOKED:
+        break;
+    case LOOK_AGAIN:
+        group_gc_again(ks, key);
+        break;
+    case LOOK_DONE:
+        forget(ks->group->gc, k);
+        break;
+    }
+}
+
+static void look_at_cold(struct keyspace *ks, const struct ks_key *key, struct gc_key *k)
+{
+    const struct group_gc *gc = ks->group->gc;
+    const struct bytes resume = k->pass == NULL ? bytes_of(NULL, 0) : buf_bytes(&k->pass->resume);
+
+    k->folded = k->folding = 0;
+    if (k->rests == gc->stable_number || gc->number < k->rests_until)
+        return;
+    /* A long string may have as much to write as it is long. */
+    if (resume.len != 0 && ks_flush_backlog(ks) > BACKLOG_BYTES_MAX)
+        return;
+    k->rests = 0;
+    group_sweep(ks, key, resume);
+}
 
 bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
 {
@@ -225,13 +397,14 @@ bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
 
     if (gc == NULL || gc->number == 0)
         return false;
+    gc->folds = FOLDS_MAX;
     for (uint32_t i = 0; i < max && !list_empty(&gc->queue); i++) {
         struct gc_key *k = LIST_ITEM(list_first(&gc->queue), struct gc_key, link);
         const struct ks_key key = {
             .name = bytes_of(k->name, k->name_len), .hash = k->hash, .slot = k->slot};
         if (k->looked == gc->number)
             return false;
-        if (g->probes >= SWEEPS_MAX)
+        if (g->probes >= SWEEPS_MAX || gc->folds == 0)
             return true;
         k->looked = gc->number;
         list_remove(&k->link);
@@ -241,10 +414,10 @@ bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
             forget(gc, k);
             break;
         case KEYTAB_HOT:
-            collect_hot(ks, &key, &ref);
+            look_at_hot(ks, &key, k, &ref);
             break;
         case KEYTAB_COLD:
-            group_sweep(ks, &key);
+            look_at_cold(ks, &key, k);
             break;
         }
     }

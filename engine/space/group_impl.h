@@ -112,6 +112,12 @@ void group_coll_absorb(struct keyspace *ks, const struct ks_key *key, struct col
                        const struct vv *clear);
 
 /*
+ * Of a string: the next chunk that has something to collect, from coll->folds->at on; those that
+ * have nothing any more are forgotten, and so is the list with its last. NULL: none.
+ */
+struct elem *group_folds_next(struct coll *coll);
+
+/*
  * `heir` stands for the row from now on, as an element of `coll` or by itself: it waits from where
  * the other did, and anew if that is in flight.
  */
@@ -133,10 +139,35 @@ const struct row_horizons *group_gc_horizons(const struct keyspace *ks);
 /* Nothing is left to collect of it. */
 void group_gc_done(struct keyspace *ks, const struct ks_key *key);
 
+/*
+ * How far the rows of a cold string in chunks were looked at, and what was found: that goes on over
+ * several reads.
+ */
+struct group_pass {
+    struct buf resume; /* The row key to go on from; empty: a new one begins. */
+    uint32_t slices;
+    uint64_t key_sum; /* Of the key row as it was at the begin. */
+    uint16_t lost;    /* Types that had lost for good (row_collect) in all reads. */
+    bool clearing;    /* Its clear vector was not stable then. */
+    bool any;         /* Rows were to go, or change, before it can be said that none is left. */
+    bool waits;       /* Rows hold what is to be collected later. */
+};
+/* Of a key that is noted, made if there is none; else NULL. */
+struct group_pass *group_gc_pass(struct keyspace *ks, const struct ks_key *key);
+/* It is the next one to be looked at, with the same horizons. */
+void group_gc_again(struct keyspace *ks, const struct ks_key *key);
+/* The same, from its first row on. */
+void group_gc_restart(struct keyspace *ks, const struct ks_key *key);
+/*
+ * It holds only what waits for `stable`: until that has moved there is nothing to look for. As it
+ * may move each time, a string is to rest for as many horizons as it took slices.
+ */
+void group_gc_rest(struct keyspace *ks, const struct ks_key *key, uint32_t horizons);
+
 /* --- group_load.c --- */
 
-/* Starts the read by which a cold key is collected. */
-void group_sweep(struct keyspace *ks, const struct ks_key *key);
+/* Starts the read by which a cold key is collected, from a row key on that is not its first. */
+void group_sweep(struct keyspace *ks, const struct ks_key *key, struct bytes resume);
 
 void group_load_init(struct keyspace *ks);
 void group_load_deinit(struct keyspace *ks);

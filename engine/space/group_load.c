@@ -9,10 +9,14 @@
  * A probe reads like that, too, but settles the table's entry only, and reads no chunks of strings
  * beyond the first. The name of a key that nobody has named since it went to the store is found by
  * its slot and hash.
+ *
+ * A sweep of a string in chunks, which may be larger than what may be loaded, takes each slice as
+ * it comes, with the key row that was read just before, and ends: the next one goes on from there.
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
+#include "engine/base/sum.h"
 
 #include "engine/space/flight.h"
 #include "engine/space/group_impl.h"
@@ -45,11 +49,31 @@ static bool take_row(struct flight *f, struct store_iter *it)
     return f->err == 0 && (f->kind != FLIGHT_PROBE || rk.kind != ROWKEY_KIND_CHUNK);
 }
 
+/* Of a flight that begins in the middle. */
+static void read_key_row(struct flight *f)
+{
+    const struct bytes name = flight_row_key(f);
+    struct store_value value;
+
+    store_get(f->ks->options.store, name, STORE_READ_NO_FILL, &value);
+    if (value.status == STORE_FOUND)
+        f->err =
+            flight_rows_add(f, bytes_from(name, ROWKEY_HEAD_BYTES + (size_t)f->key_len), value.row);
+    else if (value.status != STORE_ABSENT)
+        f->err = value.err != 0 ? value.err : -ERR_CORRUPT;
+    store_value_release(&value);
+}
+
 static void read_slices(void *ctx, struct pool_job **jobs, uint32_t n)
 {
     (void)ctx;
-    for (uint32_t i = 0; i < n; i++)
-        flight_read_slice(container_of(jobs[i], struct flight, job), take_row);
+    for (uint32_t i = 0; i < n; i++) {
+        struct flight *f = container_of(jobs[i], struct flight, job);
+        if (f->rows.len == 0 && f->resume.len != 0)
+            read_key_row(f);
+        if (f->err == 0)
+            flight_read_slice(f, take_row);
+    }
 }
 
 /* --- what was read --- */
@@ -210,6 +234,9 @@ static void install(struct loaded *l, struct keytab_ref *ref)
         group_coll_derive(ks, coll, &l->view);
         install_elems(l, coll);
         coll_account(ks, coll);
+        /* What was noted is forgotten in a crash. */
+        if (coll->folds != NULL)
+            (void)ks_group_collect_key(ks, &l->key);
         o = over_entry(l, ROWKEY_KIND_KEY, bytes_of(NULL, 0));
     }
     if (o != NULL) {
@@ -272,12 +299,6 @@ static void settle(struct loaded *l, const struct keytab_ref *ref, bool all)
 static bool is_garbage(const struct loaded *l, uint8_t kind, struct bytes row, uint16_t lost,
                        const struct vv *stable)
 {
-    struct tag generation;
-    unsigned count;
-
-    if (row_is_chunk(row))
-        return row_chunk_latest(row, &generation, &count) == 0 && count == 1 &&
-               vv_covers(&l->clear, generation);
     if (row_covered(row, &l->clear))
         return true;
     for (unsigned type = VT_LIST; type <= VT_HASH; type++) {
@@ -306,45 +327,102 @@ static bool row_waits(struct bytes row)
            view.type == VT_NONE;
 }
 
-/*
- * Removes element rows that are garbage, makes others simpler. True if the store has changes to
- * make before it can be said that none is left, or rows are to be looked at again.
- */
-static bool sweep_rows(struct loaded *l, const struct row_horizons *horizons, uint16_t lost)
-{
-    struct ks_group *g = l->ks->group;
-    struct row_horizons h = *horizons;
-    struct bytes in = l->rows, sub, row;
+/* One look at the rows of a key. */
+struct sweep {
+    struct loaded *l;
+    struct row_horizons h;
+    struct row_generations generations;
+    bool generations_known;
+    uint16_t lost;
     struct buf out;
-    uint16_t none;
-    uint8_t kind;
-    bool any = false;
+    bool any; /* See group_pass. */
+    bool waits;
+};
 
-    h.clearing = row_clearing(buf_bytes(&l->key_row), h.stable);
-    buf_init(&out, UINT32_MAX);
-    while (next_row(&in, &kind, &sub, &row)) {
-        if (is_garbage(l, kind, row, lost, h.stable)) {
-            put_full(l, kind, sub, bytes_of(NULL, 0));
-            g->metrics.rows_swept++;
-            any = true;
-            continue;
-        }
-        if (row_is_chunk(row))
-            continue;
-        /* Also a part of a row that the clear vector covers must go before the vector does. */
-        struct bytes full = joined_elem(l, row, NULL);
-        buf_clear(&out);
-        if (row_collect(full, &h, &out, &none) == ROW_CHANGED)
-            full = buf_bytes(&out);
-        any |= row_waits(full);
-        if (bytes_eq(full, row))
-            continue;
-        put_full(l, kind, sub, group_row_dead(full) ? bytes_of(NULL, 0) : full);
-        g->metrics.rows_collected++;
-        any = true;
+static void put_collected(struct sweep *s, uint8_t kind, struct bytes sub, struct bytes row)
+{
+    struct ks_group_metrics *m = &s->l->ks->group->metrics;
+
+    if (group_row_dead(row)) {
+        put_full(s->l, kind, sub, bytes_of(NULL, 0));
+        m->rows_swept++;
+    } else {
+        put_full(s->l, kind, sub, row);
+        m->rows_collected++;
     }
-    buf_deinit(&out);
-    return any;
+}
+
+/* Whether the row of a chunk has something that must be gone before the clear vector goes. */
+static bool is_cleared(struct sweep *s, struct bytes row)
+{
+    struct vv none;
+
+    if (vv_empty(&s->l->clear))
+        return false;
+    vv_init(&none);
+    buf_clear(&s->out);
+    return row_chunk_collect(row, &none, &s->generations, &s->out) != ROW_UNCHANGED;
+}
+
+static void sweep_chunk(struct sweep *s, uint8_t kind, struct bytes sub, struct bytes row)
+{
+    if (!s->generations_known) {
+        s->any = true;
+        return;
+    }
+    s->any |= is_cleared(s, row);
+    buf_clear(&s->out);
+    const int did = row_chunk_collect(row, s->h.stable, &s->generations, &s->out);
+    if (did == ROW_CHANGED) {
+        row = buf_bytes(&s->out);
+        put_collected(s, kind, sub, row);
+    }
+    s->waits |= did >= 0 && row_is_chunk(row) && row_chunk_waits(row, &s->generations);
+}
+
+static void sweep_elem(struct sweep *s, uint8_t kind, struct bytes sub, struct bytes row)
+{
+    uint16_t none;
+
+    if (is_garbage(s->l, kind, row, s->lost, s->h.stable)) {
+        put_collected(s, kind, sub, bytes_of(NULL, 0));
+        s->any = true;
+        return;
+    }
+    /* Also a part of a row that the clear vector covers must go before the vector does. */
+    struct bytes full = joined_elem(s->l, row, NULL);
+    buf_clear(&s->out);
+    if (row_collect(full, &s->h, &s->out, &none) == ROW_CHANGED)
+        full = buf_bytes(&s->out);
+    s->any |= row_waits(full);
+    if (bytes_eq(full, row))
+        return;
+    put_full(s->l, kind, sub, group_row_dead(full) ? bytes_of(NULL, 0) : full);
+    s->l->ks->group->metrics.rows_collected++;
+    s->any = true;
+}
+
+/* Removes element rows that are garbage, makes others simpler. */
+static void sweep_rows(struct sweep *s, struct loaded *l, const struct row_horizons *horizons,
+                       uint16_t lost)
+{
+    struct bytes in = l->rows, sub, row;
+    uint8_t kind;
+
+    *s = (struct sweep){.l = l, .h = *horizons, .lost = lost};
+    s->h.clearing = row_clearing(buf_bytes(&l->key_row), s->h.stable);
+    s->generations_known = row_generations(buf_bytes(&l->key_row), &s->generations) == 0;
+    buf_init(&s->out, UINT32_MAX);
+    while (next_row(&in, &kind, &sub, &row)) {
+        /* What waits for the store is a part of it. */
+        if (over_entry(l, kind, sub) != NULL)
+            s->any = true;
+        else if (row_is_chunk(row))
+            sweep_chunk(s, kind, sub, row);
+        else
+            sweep_elem(s, kind, sub, row);
+    }
+    buf_deinit(&s->out);
 }
 
 /* Whether rows of elements wait for the store: then it is too early. */
@@ -359,27 +437,21 @@ static bool elems_wait(const struct loaded *l)
     return false;
 }
 
-/* All rows of a cold key. A second look, when what the first one removes has gone, ends it. */
-static void collect(struct loaded *l, const struct keytab_ref *ref)
+/*
+ * All rows were looked at. A second look, when what the first one removes has gone, ends it.
+ * `rest`: see group_gc_rest; 0: nothing is left in the rows.
+ */
+static void collect_key_row(struct loaded *l, const struct keytab_ref *ref,
+                            const struct row_horizons *h, uint32_t rest)
 {
     struct keyspace *ks = l->ks;
     const struct bytes row = buf_bytes(&l->key_row);
-    struct row_horizons h = *group_gc_horizons(ks);
     struct row_view view;
     struct buf out;
-    uint16_t lost = 0, lost_then;
+    uint16_t lost;
 
-    if (elems_wait(l))
-        return;
     buf_init(&out, UINT32_MAX);
-    int err = row_collect(row, &h, &out, &lost);
-    if (err >= 0 && !sweep_rows(l, &h, lost)) {
-        h.swept = true;
-        h.swept_types = lost;
-    }
-    buf_clear(&out);
-    if (err >= 0)
-        err = row_collect(row, &h, &out, &lost_then);
+    const int err = row_collect(row, h, &out, &lost);
     if (err == ROW_CHANGED) {
         const struct bytes full =
             group_row_dead(buf_bytes(&out)) ? bytes_of(NULL, 0) : buf_bytes(&out);
@@ -388,11 +460,86 @@ static void collect(struct loaded *l, const struct keytab_ref *ref)
         if (view.type == VT_NONE)
             group_set_cold(ks, ref, l->key.hash, KS_GHOST, false);
         ks->group->metrics.rows_collected++;
-    } else if (h.swept && (row.len == 0 || row.ptr[0] != ROW_GENERAL)) {
-        group_gc_done(ks, &l->key);
+    } else if (h->swept && (row.len == 0 || row.ptr[0] != ROW_GENERAL)) {
+        if (rest == 0)
+            group_gc_done(ks, &l->key);
+        else if (l->view.expire_at_ms == 0)
+            group_gc_rest(ks, &l->key, rest);
     }
     buf_deinit(&out);
-    group_account(ks);
+}
+
+/* The types that have lost for good; -1: the key row cannot be read. */
+static int lost_types(const struct loaded *l, const struct row_horizons *h)
+{
+    struct buf out;
+    uint16_t lost = 0;
+
+    buf_init(&out, UINT32_MAX);
+    const int err = row_collect(buf_bytes(&l->key_row), h, &out, &lost);
+    buf_deinit(&out);
+    return err < 0 ? -1 : lost;
+}
+
+/* All rows of a cold key. */
+static void collect(struct loaded *l, const struct keytab_ref *ref)
+{
+    struct row_horizons h = *group_gc_horizons(l->ks);
+    const int lost = lost_types(l, &h);
+    struct sweep s;
+
+    if (elems_wait(l) || lost < 0)
+        return;
+    sweep_rows(&s, l, &h, (uint16_t)lost);
+    h.swept = !s.any;
+    h.swept_types = (uint16_t)(s.any ? 0 : lost);
+    collect_key_row(l, ref, &h, s.waits ? 1 : 0);
+    group_account(l->ks);
+}
+
+static void pass_begin(struct group_pass *pass, const struct loaded *l)
+{
+    const struct bytes row = buf_bytes(&l->key_row);
+
+    pass->key_sum = sum64(row.ptr, row.len);
+    /* What is applied while it goes on has seen the vector, or else it may not go at the end. */
+    pass->clearing = row_clearing(row, group_gc_horizons(l->ks)->stable);
+    pass->lost = UINT16_MAX;
+    pass->slices = 0;
+    pass->any = false;
+    pass->waits = false;
+}
+
+/* A slice of the rows of a cold string in chunks. */
+static void collect_part(struct loaded *l, const struct keytab_ref *ref, const struct flight *f)
+{
+    struct row_horizons h = *group_gc_horizons(l->ks);
+    struct group_pass *pass = group_gc_pass(l->ks, &l->key);
+    const struct bytes row = buf_bytes(&l->key_row);
+    const int lost = lost_types(l, &h);
+    struct sweep s;
+
+    /* It may have been hot meanwhile: then a pass begins anew. */
+    if (pass == NULL || lost < 0 || (f->resumed && pass->resume.len == 0))
+        return;
+    if (!f->resumed)
+        pass_begin(pass, l);
+    sweep_rows(&s, l, &h, (uint16_t)lost);
+    group_account(l->ks);
+    pass->slices++;
+    pass->lost &= (uint16_t)lost;
+    pass->any |= s.any || pass->key_sum != sum64(row.ptr, row.len);
+    pass->waits |= s.waits;
+    buf_clear(&pass->resume);
+    if (!f->end) {
+        if (buf_append_bytes(&pass->resume, buf_bytes(&f->resume)) == 0)
+            group_gc_again(l->ks, &l->key);
+        return;
+    }
+    h.swept = !pass->any && !pass->clearing && !elems_wait(l);
+    h.swept_types = h.swept ? pass->lost : 0;
+    collect_key_row(l, ref, &h, pass->waits ? pass->slices : 0);
+    group_account(l->ks);
 }
 
 /* --- back on the shard's thread --- */
@@ -419,21 +566,47 @@ static int landed(struct flight *f, bool all)
     return err;
 }
 
+/* Takes the slice of a sweep if the key is a string in chunks; else all of it is read first. */
+static bool part_landed(struct flight *f)
+{
+    struct keytab_ref ref;
+    struct loaded l;
+    const struct ks_key key = flight_key(f);
+    bool part;
+
+    if (f->kind != FLIGHT_SWEEP || f->slices++ != 0)
+        return false;
+    if (f->stale && f->resumed)
+        group_gc_again(f->ks, &key);
+    if (f->stale || f->err != 0 || group_gc_horizons(f->ks) == NULL ||
+        keytab_find(f->ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_COLD)
+        return f->resumed;
+    f->err = loaded_init(&l, f);
+    part = f->err != 0 || l.shape.type == VT_CHUNKED;
+    if (f->err == 0 && part)
+        collect_part(&l, &ref, f);
+    else if (f->resumed)
+        group_gc_restart(f->ks, &key); /* It has become something else. */
+    buf_deinit(&l.key_row);
+    return part || f->resumed;
+}
+
 static void on_slice(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
     struct ks_group *g = f->ks->group;
     const bool probe = f->kind != FLIGHT_GROUP;
     const bool full = f->rows.len > f->ks->scan_bytes_max;
+    const bool part = part_landed(f);
 
-    if (f->err == 0 && !f->stale && !f->end && !full) {
+    if (!part && f->err == 0 && !f->stale && !f->end && !full) {
         pool_submit(&g->load_class, &f->job);
         return;
     }
     f->ks->metrics.row_reads++;
     g->metrics.read_bytes += f->rows.len;
     f->ks->metrics.stale_reads += f->stale;
-    if (f->err == 0 && !f->stale)
+    if (!part && f->err == 0 && !f->stale)
         f->err = full && !probe ? -ERR_LIMIT : landed(f, !full);
     f->ks->metrics.row_read_errors += f->err != 0;
     g->probes -= probe;
@@ -441,10 +614,13 @@ static void on_slice(struct mail *mail)
     flight_finish(f, f->stale ? 0 : f->err);
 }
 
-static struct flight *start(struct keyspace *ks, const struct ks_key *key, enum flight_kind kind)
+static struct flight *start(struct keyspace *ks, const struct ks_key *key, enum flight_kind kind,
+                            struct bytes resume)
 {
     struct flight *f = flight_create(ks, key, &(struct flight_spec){.kind = kind}, on_slice);
 
+    f->resumed = resume.len != 0;
+    f->err = buf_append_bytes(&f->resume, resume);
     pool_submit(&ks->group->load_class, &f->job);
     return f;
 }
@@ -454,7 +630,7 @@ int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait 
     struct flight *f = flight_find(ks, FLIGHT_GROUP, key, bytes_of(NULL, 0));
 
     if (f == NULL) {
-        f = start(ks, key, FLIGHT_GROUP);
+        f = start(ks, key, FLIGHT_GROUP, bytes_of(NULL, 0));
         ks->group->metrics.loads++;
     }
     return flight_wait(f, wait);
@@ -513,7 +689,7 @@ static void probe(struct keyspace *ks, const struct ks_key *key)
         return;
     g->probes++;
     g->metrics.probes++;
-    (void)start(ks, key, FLIGHT_PROBE);
+    (void)start(ks, key, FLIGHT_PROBE, bytes_of(NULL, 0));
 }
 
 static void on_name(struct mail *mail)
@@ -600,12 +776,12 @@ static void step_overlay(struct keyspace *ks)
     }
 }
 
-void group_sweep(struct keyspace *ks, const struct ks_key *key)
+void group_sweep(struct keyspace *ks, const struct ks_key *key, struct bytes resume)
 {
     if (flight_find(ks, FLIGHT_SWEEP, key, bytes_of(NULL, 0)) != NULL)
         return;
     ks->group->probes++;
-    (void)start(ks, key, FLIGHT_SWEEP);
+    (void)start(ks, key, FLIGHT_SWEEP, resume);
 }
 
 bool ks_group_step(struct keyspace *ks)

@@ -47,7 +47,8 @@ enum blk_flag {
     BLK_TEXT = 1 << 5,      /* obj, a string: not kept as an integer, likewise. */
     BLK_PROBATION = 1 << 6, /* obj: loaded by a read, not yet admitted. */
     BLK_FRESH = 1 << 6,     /* elem: loaded by a read of its own, not yet used. */
-    BLK_NOTED = 1 << 7      /* elem: the index row of the score that the store has is to go. */
+    BLK_NOTED = 1 << 7,     /* elem: the index row of the score that the store has is to go. */
+    BLK_FOLDS = 1 << 7      /* elem, of a string of a group: it stands in coll->folds. */
 };
 
 /* What the last changes made of a value; gone with the next one, and when the key leaves DRAM. */

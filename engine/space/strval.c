@@ -147,6 +147,8 @@ void strval_deinit(struct keyspace *ks, struct coll *coll)
 {
     dirty_shrink(&ks->dirty, coll->unsaved);
     chunks_deinit(&coll->chunks);
+    mem_free(coll->folds);
+    coll->folds = NULL;
 }
 
 struct coll *ks_apply_string(struct keyspace *ks, const struct ks_key *key, struct tag tag,
