@@ -5,7 +5,8 @@
  * it, and nothing that replaces the whole key has seen its generation. The living one with the
  * greatest tag names the generation. Of this, the string has the greatest length that a living
  * change gave, and the content that all changes of the generation leave, made one after the other
- * in the order of their tags: an image is all of its chunk.
+ * in the order of their tags: an image is all of its chunk. There may be content behind the length:
+ * of a change that one of another generation has seen, which lost against this one later.
  */
 #ifndef TIERRA_TESTS_PROP_PROP_VALUE_CHUNKS_ORACLE_H
 #define TIERRA_TESTS_PROP_PROP_VALUE_CHUNKS_ORACLE_H

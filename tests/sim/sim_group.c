@@ -52,6 +52,8 @@ static void add_totals(struct gs_totals *sum, const struct gs_totals *t)
     sum->retyped += t->retyped;
     sum->begun += t->begun;
     sum->parts += t->parts;
+    sum->folded += t->folded;
+    sum->swept += t->swept;
 }
 
 /* Most as they come, each fourth of one of the shapes of the negative controls. */
@@ -96,12 +98,13 @@ static void groups_converge_to_what_the_history_means(void **state)
            " clocks an hour off, %" PRIu64 " batches meanwhile, %" PRIu64
            " elements of lists, %" PRIu64 " removed, %" PRIu64 " moved, %" PRIu64
            " lists to or from other types, %" PRIu64 " strings in chunks, %" PRIu64
-           " changes of parts, %" PRIu64 " frames, %" PRIu64 " bytes\n",
+           " changes of parts, %" PRIu64 " of their rows folded, %" PRIu64 " swept, %" PRIu64
+           " frames, %" PRIu64 " bytes\n",
            runs, sum.events, sum.batches, sum.lost, sum.crashes, sum.cuts, sum.relayed,
            sum.collected, sum.trimmed, sum.unlinks, sum.joins, sum.copied, sum.behind, sum.resyncs,
            sum.alike, sum.renewed, sum.unread, sum.brought_back, sum.flushes, sum.steps,
            sum.stepped_batches, sum.pushed, sum.popped, sum.moved, sum.retyped, sum.begun,
-           sum.parts, sum.frames, sum.bytes);
+           sum.parts, sum.folded, sum.swept, sum.frames, sum.bytes);
     if (runs < RUNS_DEFAULT)
         return;
     /* All of it happens. */
@@ -109,14 +112,15 @@ static void groups_converge_to_what_the_history_means(void **state)
     assert_true(sum.unread != 0);
     assert_true(sum.steps != 0 && sum.stepped_batches != 0);
     assert_true(sum.pushed != 0 && sum.popped != 0 && sum.moved != 0 && sum.retyped != 0);
-    assert_true(sum.begun != 0 && sum.parts != 0);
+    assert_true(sum.begun != 0 && sum.parts != 0 && sum.folded != 0 && sum.swept != 0);
     assert_true(sum.lost != 0 && sum.relayed != 0 && sum.collected != 0 && sum.trimmed != 0);
 }
 
 /*
  * Runs that failed once: what was unlinked had given a copy with more than its vector; in the last
  * of these, who wished an exchange of rows asked for ever one who waited as well. In the others the
- * replay of a batch met rows of which more had been collected than the batch had seen.
+ * replay of a batch met rows of which more had been collected than the batch had seen. Of two
+ * strings in chunks one was swept that had no value at a member, but still at others.
  */
 static void groups_that_once_diverged_converge(void **state)
 {
@@ -130,7 +134,9 @@ static void groups_that_once_diverged_converge(void **state)
                 {1896, GS_HARSH | GS_UNLINKS | GS_LAGS},
                 {90006918, GS_HARSH | GS_UNLINKS | GS_LAGS},
                 {42040607, GS_AS_IT_COMES},
-                {42004103, GS_HARSH | GS_LEAVES | GS_CRASHES | GS_EXPIRES}};
+                {42004103, GS_HARSH | GS_LEAVES | GS_CRASHES | GS_EXPIRES},
+                {13294, GS_HARSH | GS_STRINGS},
+                {21523, GS_HARSH | GS_STRINGS}};
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_COUNT(runs); i++) {
@@ -301,6 +307,24 @@ static void telling_of_a_bit_twice_is_caught(void **state)
     expect_caught(GS_BITS_AGAIN, GS_STRINGS);
 }
 
+static void folding_bits_at_once_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_FOLD, GS_STRINGS);
+}
+
+static void an_image_as_late_as_its_bits_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_FOLD_TAGS, GS_STRINGS);
+}
+
+static void sweeping_chunks_at_once_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_SWEEP, GS_STRINGS);
+}
+
 static void a_part_beside_a_collection_that_lost_is_caught(void **state)
 {
     (void)state;
@@ -333,6 +357,9 @@ int main(void)
         cmocka_unit_test(dropping_losing_types_at_once_is_caught),
         cmocka_unit_test(a_set_that_keeps_parts_is_caught),
         cmocka_unit_test(telling_of_a_bit_twice_is_caught),
+        cmocka_unit_test(folding_bits_at_once_is_caught),
+        cmocka_unit_test(an_image_as_late_as_its_bits_is_caught),
+        cmocka_unit_test(sweeping_chunks_at_once_is_caught),
         cmocka_unit_test(a_part_beside_a_collection_that_lost_is_caught),
     };
 

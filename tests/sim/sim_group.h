@@ -45,8 +45,8 @@
 #define GS_CHUNKS           4
 #define GS_CHUNK_BITS       64u
 #define GS_BITS_ROWS        (1 + SIM_TYPES * SIM_SUBS + GS_CHUNKS)
-#define GS_PARTS_MAX        4  /* Of one batch, as they are meant, */
-#define GS_PART_OPS_MAX     12 /* and as they are told. */
+#define GS_PARTS_MAX        8  /* Of one batch, as they are meant, */
+#define GS_PART_OPS_MAX     16 /* and as they are told. */
 #define GS_POSITIONS_MAX    64
 #define GS_POSITIONS_ALONE  48 /* Where there is one list: its last rows. */
 #define GS_LIST_ROWS        (1 + GS_POSITIONS_MAX + SIM_TYPES * SIM_SUBS)
@@ -82,6 +82,9 @@ enum gs_fault {
     GS_EAGER_TYPES,   /* What a key is beside what it shows is dropped at once. */
     GS_KEEP_PARTS,    /* A SET takes the string away that it has seen, but not changes of it. */
     GS_BITS_AGAIN,    /* A batch tells of one bit twice. */
+    GS_EAGER_FOLD,    /* Bits go into the image at once, */
+    GS_FOLD_TAGS,     /* or the image takes the greatest of their tags. */
+    GS_EAGER_SWEEP,   /* Chunks go at once when the key row has no value of them. */
     GS_PART_BESIDE,   /* A part of a string is changed where a collection lost against it. */
 };
 
@@ -225,7 +228,9 @@ struct gs_part {
 /* What a batch does to the content of a string in chunks; a change of the batch is its STRING. */
 struct gs_bits_batch {
     struct tag generation;
-    unsigned count; /* As they were made, one after the other, */
+    uint64_t len;                /* Of the string after the batch, */
+    uint64_t content[GS_CHUNKS]; /* and what is to be in its chunks. */
+    unsigned count;              /* As they were made, one after the other, */
     struct gs_part parts[GS_PARTS_MAX];
     unsigned ops_count; /* and what of them is told: no bit twice. */
     struct gs_part ops[GS_PART_OPS_MAX];
@@ -322,7 +327,9 @@ struct gs_totals {
     uint64_t moved;           /* from one list to the other, */
     uint64_t retyped;         /* and batches that made a list another type, or the other way. */
     uint64_t begun;           /* Strings in chunks, */
-    uint64_t parts;           /* and changes of their parts. */
+    uint64_t parts;           /* changes of their parts, */
+    uint64_t folded;          /* rows of chunks whose bits went into the image, */
+    uint64_t swept;           /* and those that went. */
 };
 
 struct gs {
@@ -337,7 +344,8 @@ struct gs {
     bool many; /* Batches replace collections as a whole, and change two keys. */
     unsigned lists_count;
     bool retypes; /* Of these two, which other types take the place of. */
-    bool bits;    /* There is a string in chunks. */
+    bool bits;    /* There is a string in chunks, */
+    bool lives;   /* which is rarely replaced, and its bits change more than its chunks. */
     bool collect;
     bool lags;
     uint64_t now; /* us */
@@ -537,6 +545,11 @@ void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
                     struct gs_bits_batch *bits);
 /* The ops of these parts, behind those of `batch`. Returns how many. */
 unsigned gs_bits_encode(const struct gs_bits_batch *bits, struct sim_batch *batch);
+/* The member shows what its last batch was meant to make of the string. */
+void gs_bits_check_made(struct gs *gs, struct gs_member *m, const struct gs_bits_batch *bits);
+/* Breaks a rule on purpose: in `row`, the image takes the greatest tag of the bits of `unfolded`.
+ */
+void gs_bits_raise_image(struct bytes unfolded, const struct vv *stable, struct buf *row);
 /* Appends what a member shows, if that is a string in chunks. */
 void gs_bits_show(const struct gs *gs, struct gs_member *m, uint64_t now_ms, struct buf *out);
 /* The same from the history of changes, by definition, if the key is a string in chunks. */

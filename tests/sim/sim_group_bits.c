@@ -27,6 +27,7 @@
 #include "tests/sim/sim_group.h"
 
 #define IMAGE_BYTES (GS_CHUNK_BITS / 8)
+#define PICKED_MAX  4 /* Parts of a batch that are drawn; more follow from them. */
 #define EVENTS_MAX  (SIM_BATCHES_MAX * (SIM_CHANGES_MAX + GS_PARTS_MAX))
 
 STATIC_ASSERT(GS_CHUNKS <= GS_PARTS_MAX);
@@ -38,6 +39,7 @@ struct edit {
     struct gs_bits_batch *bits;
     struct row_view view; /* Of the key, as it was. */
     uint64_t content[GS_CHUNKS];
+    uint64_t stored[GS_CHUNKS]; /* As it was, with what is behind the end. */
     uint64_t len;
 };
 
@@ -58,6 +60,16 @@ static uint64_t laid(uint64_t content, const struct gs_part *part)
         return part->bits;
     return (content & ~mask_of(part->first, part->count)) |
            part->bits << (GS_CHUNK_BITS - part->first - part->count);
+}
+
+/* What of a chunk is in front of the end of the string. */
+static uint64_t cut(uint64_t content, unsigned chunk, uint64_t len)
+{
+    const uint64_t at = (uint64_t)chunk * ROW_CHUNK_BYTES;
+
+    if (len <= at)
+        return 0;
+    return content & mask_of(0, 8 * (unsigned)u64_min(len - at, IMAGE_BYTES));
 }
 
 static void read_content(struct gs_member *m, struct tag generation, uint64_t *content)
@@ -157,6 +169,8 @@ static void make_string(struct edit *e, struct tag generation, uint64_t at_ms)
 {
     struct sim_change *change = sim_change_add(e->made, GS_BITS_KEY, OP_STRING);
 
+    e->bits->len = e->len;
+    memcpy(e->bits->content, e->content, sizeof(e->content));
     sim_generation_text(generation, change->text);
     change->op.generation = e->bits->generation = generation;
     change->op.len = e->len;
@@ -199,7 +213,7 @@ static void change_some(struct edit *e)
     const unsigned chunk = gs_pick(gs, gs_chance(gs, 50) ? 1 : GS_CHUNKS);
     struct gs_part part = {.kind = OP_BITS, .chunk = (uint8_t)chunk};
 
-    if (gs_chance(gs, 25)) {
+    if (gs_chance(gs, gs->lives ? 6 : 25)) {
         part.kind = OP_CHUNK;
         part.bits = e->content[chunk] ^ (rng_u64(&gs->rng) & mask_of(0, 16));
     } else {
@@ -238,17 +252,33 @@ static void make_whole(struct edit *e, uint64_t at_ms)
     make_string(e, e->made->tag, at_ms);
 }
 
+/*
+ * What was behind the end, and would show now that the string is longer, is to be zeros. It is
+ * there where a change of this string, seen by one of another string, made it longer; when that
+ * other one loses against a change that had seen neither, the length goes, and not the chunks.
+ */
+static void clear_gap(struct edit *e)
+{
+    for (unsigned i = 0; i < GS_CHUNKS; i++) {
+        const struct gs_part image = {.kind = OP_CHUNK, .chunk = (uint8_t)i, .bits = e->content[i]};
+
+        if (cut(e->stored[i], i, e->len) != cut(e->stored[i], i, e->view.count))
+            change_part(e, &image);
+    }
+}
+
 static void change_parts(struct edit *e)
 {
     struct gs *gs = e->gs;
     uint64_t at_ms = e->view.expire_at_ms;
 
-    if (gs_chance(gs, 12))
+    if (gs_chance(gs, 20))
         e->len += gs_pick(gs, (unsigned)(GS_CHUNKS * ROW_CHUNK_BYTES - e->len) + 1);
     else
         change_some(e);
-    while (e->bits->count < GS_PARTS_MAX && gs_chance(gs, 30))
+    while (e->bits->count < PICKED_MAX && gs_chance(gs, 30))
         change_some(e);
+    clear_gap(e);
     /* MULTI with EXPIRE or PERSIST behind it. */
     if (gs->expiry && gs_chance(gs, 10))
         at_ms = gs_chance(gs, 30) ? 0 : gs_deadline(gs, e->m);
@@ -267,13 +297,15 @@ void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
     CHECK(row_view(gs_key_row(m, GS_BITS_KEY), gs_now_ms(gs, m), &e.view) == 0);
     if (e.view.present && e.view.kind == ROW_KIND_CHUNKS) {
         e.len = e.view.count;
-        read_content(m, e.view.generation, e.content);
-        if (what < 75) {
+        read_content(m, e.view.generation, e.stored);
+        for (unsigned i = 0; i < GS_CHUNKS; i++)
+            e.content[i] = cut(e.stored[i], i, e.len);
+        if (what < (gs->lives ? 97 : 75)) {
             change_parts(&e);
             return;
         }
     }
-    if (what < (e.view.present && e.view.kind == ROW_KIND_CHUNKS ? 85 : 50))
+    if (what < (e.view.present && e.view.kind == ROW_KIND_CHUNKS ? 85u : 50u))
         begin(&e);
     else
         gs_change_key(gs, m, made, GS_BITS_KEY);
@@ -322,11 +354,68 @@ void gs_bits_show(const struct gs *gs, struct gs_member *m, uint64_t now_ms, str
     read_content(m, view.generation, content);
     for (unsigned i = 0; i < GS_CHUNKS; i++) {
         const size_t at = (size_t)i * ROW_CHUNK_BYTES;
+        uint8_t image[IMAGE_BYTES];
 
-        if (at + IMAGE_BYTES <= view.count)
-            be64_store(buf_end(out) + at, content[i]);
+        be64_store(image, content[i]);
+        if (at < view.count)
+            memcpy(buf_end(out) + at, image, u64_min(IMAGE_BYTES, view.count - at));
     }
     buf_commit(out, view.count);
+}
+
+void gs_bits_check_made(struct gs *gs, struct gs_member *m, const struct gs_bits_batch *bits)
+{
+    uint64_t content[GS_CHUNKS];
+    struct row_view view;
+
+    if (tag_is_none(bits->generation))
+        return;
+    CHECK(row_view(gs_key_row(m, GS_BITS_KEY), 0, &view) == 0);
+    read_content(m, bits->generation, content);
+    bool right = view.kind == ROW_KIND_CHUNKS && tag_eq(view.generation, bits->generation) &&
+                 view.count == bits->len;
+    for (unsigned i = 0; right && i < GS_CHUNKS; i++)
+        right = cut(content[i], i, bits->len) == bits->content[i];
+    if (!right)
+        gs_fail(gs, "member %u: what it wrote into the string is not there", m->index);
+}
+
+/* --- a wrong fold --- */
+
+/* The greatest stable tag among the bits of a row with one generation; none: there are none. */
+static struct tag greatest_bit(struct bytes row, const struct vv *stable)
+{
+    struct tag greatest = tag_of(0, 0);
+    size_t at = 2 + TAG_BYTES;
+
+    if (row.ptr[0] != ROW_CHUNKS || row.ptr[1] != 1)
+        return greatest;
+    const unsigned len = le16_load(row.ptr + at);
+    at += 2 + (len == 0 ? 0 : TAG_BYTES + len - 1) + 2;
+    for (; at < row.len; at += 2 + TAG_BYTES) {
+        const struct tag tag = tag_load(row.ptr + at + 2);
+
+        if (vv_covers(stable, tag))
+            greatest = tag_max(greatest, tag);
+    }
+    return greatest;
+}
+
+void gs_bits_raise_image(struct bytes unfolded, const struct vv *stable, struct buf *row)
+{
+    const struct tag greatest = greatest_bit(unfolded, stable);
+    const size_t at = row->ptr[0] == ROW_CHUNK ? ROW_CHUNK_TAG_AT : 2 + TAG_BYTES + 2;
+    const struct bytes both[2] = {buf_bytes(row), buf_bytes(row)};
+    struct buf joined;
+
+    if (tag_is_none(greatest) || !row_is_chunk(buf_bytes(row)))
+        return;
+    if (tag_cmp(tag_load(row->ptr + at), greatest) < 0)
+        tag_store(row->ptr + at, greatest);
+    buf_init(&joined, SIZE_MAX);
+    CHECK(row_merge_partial(both, 2, &joined) == 0);
+    buf_deinit(row);
+    *row = joined;
 }
 
 /* --- the oracle --- */

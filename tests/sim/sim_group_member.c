@@ -644,27 +644,58 @@ static void collect_row(struct gs *gs, struct gs_row *row, const struct row_hori
     gs->totals.collected++;
 }
 
-/* Chunks of strings that are cleared. True: there are none. */
-static bool sweep_chunks(struct gs_member *m, const struct vv *clear)
+/* Breaks a rule on purpose: the generation goes as soon as the key row has no value of it. */
+static bool is_swept_early(struct bytes row, const struct row_generations *generations)
 {
-    const struct gs_row *key = &m->rows[key_at(GS_BITS_KEY)];
-    bool none = true;
+    struct tag generation;
+    unsigned count;
 
-    for (unsigned i = 0; i < GS_CHUNKS; i++) {
-        struct gs_row *row = &m->rows[chunk_at(i)];
-        struct tag generation;
-        unsigned count;
-
-        if (!row_is_chunk(buf_bytes(&row->mem)))
-            continue;
-        CHECK(row_chunk_latest(buf_bytes(&row->mem), &generation, &count) == 0);
-        if (count != 1 || !vv_covers(clear, generation))
-            continue;
-        buf_clear(&row->mem);
-        row->max_lsn = u64_max(row->max_lsn, key->max_lsn);
-        none = false;
+    CHECK(row_chunk_latest(row, &generation, &count) == 0);
+    for (unsigned i = 0; i < generations->count; i++) {
+        if (tag_eq(generations->alive[i], generation))
+            return false;
     }
-    return none;
+    return count == 1;
+}
+
+static void collect_chunk(struct gs *gs, struct gs_member *m, struct gs_row *row,
+                          const struct row_generations *generations, const struct vv *stable)
+{
+    const bool folds = row->mem.ptr[0] == ROW_CHUNKS;
+    struct buf out = new_buf();
+    int got = ROW_CHANGED;
+
+    if (gs->fault == GS_EAGER_SWEEP && is_swept_early(buf_bytes(&row->mem), generations))
+        CHECK(buf_append_u8(&out, ROW_DEAD) == 0);
+    else if (gs->fault == GS_EAGER_FOLD)
+        got = row_chunk_collect(buf_bytes(&row->mem), core_applied_vv(m->core), NULL, &out);
+    else
+        got = row_chunk_collect(buf_bytes(&row->mem), stable, generations, &out);
+    CHECK(got >= 0);
+    if (got == ROW_UNCHANGED) {
+        buf_deinit(&out);
+        return;
+    }
+    CHECK(row_check(buf_bytes(&out)) == 0);
+    if (gs->fault == GS_FOLD_TAGS)
+        gs_bits_raise_image(buf_bytes(&row->mem), stable, &out);
+    /* What the key row says is an effect of what made it so, and may not be written before. */
+    row->max_lsn = u64_max(row->max_lsn, m->rows[key_at(GS_BITS_KEY)].max_lsn);
+    row_set(row, &out);
+    gs->totals.folded += folds && row_is_chunk(buf_bytes(&row->mem));
+    gs->totals.swept += !row_is_chunk(buf_bytes(&row->mem));
+}
+
+/* Bits that are stable go into images, generations that nothing shows any more go. */
+static void collect_chunks(struct gs *gs, struct gs_member *m, const struct vv *stable)
+{
+    struct row_generations generations;
+
+    CHECK(row_generations(gs_key_row(m, GS_BITS_KEY), &generations) == 0);
+    for (unsigned i = 0; i < GS_CHUNKS; i++) {
+        if (row_is_chunk(gs_chunk_row(m, i)))
+            collect_chunk(gs, m, &m->rows[chunk_at(i)], &generations, stable);
+    }
 }
 
 /* Element rows are gone only when they are gone on disk. */
@@ -693,12 +724,8 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
         (void)clipped_row(m, key, key_at(key) + 1 + i);
         collect_row(gs, &row[1 + i], horizons, &ignored);
     }
-    if (key == GS_BITS_KEY) {
-        struct vv clear;
-
-        CHECK(row_clear(buf_bytes(&row->mem), &clear) == 0);
-        (void)sweep_chunks(m, &clear);
-    }
+    if (key == GS_BITS_KEY)
+        collect_chunks(gs, m, horizons->stable);
     horizons->swept = elems_clean(gs, m, key);
     horizons->swept_types = 0;
     collect_row(gs, row, horizons, &sweep_types);

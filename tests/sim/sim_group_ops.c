@@ -273,7 +273,8 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     m->hlc = u64_max(m->hlc + 1, hlc_make(gs_clock_ms(gs, m), 0));
     made->tag = tag_of(m->hlc, GS_ORIGIN(m->index));
     vv_copy(&made->ctx, core_applied_vv(m->core));
-    made->changes_count = list->count = bits->count = bits->ops_count = 0;
+    made->changes_count = list->count = 0;
+    memset(bits, 0, sizeof(*bits));
     change(gs, m, made, list, bits);
     if (made->changes_count + list->count == 0)
         return;
@@ -288,4 +289,5 @@ void gs_local_change(struct gs *gs, struct gs_member *m)
     CHECK(batch_open(buf_bytes(&made->bytes), &batch) == 0);
     const uint64_t lsn = gs_member_log(gs, m, &batch, buf_bytes(&made->bytes), index);
     tell_core(gs, m, made, lsn);
+    gs_bits_check_made(gs, m, bits);
 }
