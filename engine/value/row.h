@@ -403,7 +403,8 @@ MUST_USE int row_collect(struct bytes row, const struct row_horizons *horizons, 
 struct row_generations {
     struct vv clear; /* What it covers is dead. */
     unsigned count;
-    struct tag alive[VV_ORIGINS_MAX]; /* Generations of its values. */
+    struct tag alive[VV_ORIGINS_MAX]; /* Generations of its values, */
+    struct tag tags[VV_ORIGINS_MAX];  /* and their tags. */
 };
 
 /* Any key row will do. 0; -ERR_CORRUPT, -ERR_POISON: nothing is known. */

@@ -472,7 +472,8 @@ static bool is_dead(const struct entry *e, const struct vv *stable,
     if (vv_covers(&generations->clear, e->generation))
         return true;
     for (unsigned i = 0; i < generations->count; i++) {
-        if (tag_eq(generations->alive[i], e->generation))
+        if (tag_eq(generations->alive[i], e->generation) ||
+            !vv_covers(stable, generations->tags[i]))
             return false;
     }
     return vv_covers(stable, e->generation);

@@ -37,14 +37,14 @@
  *                  that come later have seen what was folded, so that they are later than it. Two
  *                  images of one tag differ by what was folded into them, if at all; what one of
  *                  them lacks is then in the bits beside it, so that any of the two will do
- *     generation   dropped when a clear vector covers it, or when it is stable and no value of the
- *                  key row has it. What all members have (row_horizons) shows the same at each.
- *                  Was that another generation, then whatever is written upon it removes the
- *                  values of this one, whether as a whole or in part, and nobody shows it any
- *                  more. Was it this one, then only a SET or DEL has taken the last of its values,
- *                  and the clear vector covers it. A member that has removed it, but does not know
- *                  that all others have what decided between the two, must keep it: one of them
- *                  may still show it, and change it
+ *     generation   dropped when a clear vector covers it, or when it is stable, no value of the key
+ *                  row has it, and all values in chunks that the key row has are stable. Whatever
+ *                  took the last of its values is a SET or DEL, of which the clear vector covers it,
+ *                  or a part of another generation: one of those values, or one that they have
+ *                  seen. Whoever writes from now on has seen them, and shows it no more. While one
+ *                  of them is not stable, a member that has not seen it may still show this
+ *                  generation, and change it: of two strings each can be changed in parts at some
+ *                  members for long, by turns in front by the tags of these
  */
 #ifndef TIERRA_ENGINE_VALUE_ROW_CHUNK_H
 #define TIERRA_ENGINE_VALUE_ROW_CHUNK_H

@@ -107,14 +107,16 @@ static void collect_expired(struct gc *gc)
 
 /* --- what lost --- */
 
-/* What lost shares its chunks with the winner, if they are of one generation, and its length. */
-static void keep_len(struct row_state *s, const struct row_sib *lost, struct tag winner)
+/*
+ * What lost shares its chunks and its length with all values of its generation. The winner may be
+ * of another one, and a value that is not stable yet of this one wins later.
+ */
+static void keep_len(struct row_state *s, const struct row_sib *lost)
 {
     for (unsigned i = 0; i < s->sibs_count; i++) {
         struct row_sib *sib = &s->sibs[i];
 
-        if (tag_eq(sib->tag, winner) && sib->chunked && lost->chunked &&
-            tag_eq(sib->generation, lost->generation))
+        if (sib->chunked && lost->chunked && tag_eq(sib->generation, lost->generation))
             sib->len = u64_max(sib->len, lost->len);
     }
 }
@@ -156,7 +158,7 @@ static int collect_sibs(struct gc *gc)
         if (!is_stable(gc, s->sibs[i].tag) || tag_cmp(s->sibs[i].tag, winner) >= 0)
             s->sibs[kept++] = s->sibs[i];
         else
-            keep_len(s, &s->sibs[i], winner);
+            keep_len(s, &s->sibs[i]);
     }
     s->sibs_count = kept;
     return 0;
@@ -417,8 +419,10 @@ int row_generations(struct bytes row, struct row_generations *out)
         vv_copy(&out->clear, &state->clear);
         out->count = 0;
         for (unsigned i = 0; i < state->sibs_count; i++) {
-            if (state->sibs[i].chunked)
-                out->alive[out->count++] = state->sibs[i].generation;
+            if (!state->sibs[i].chunked)
+                continue;
+            out->alive[out->count] = state->sibs[i].generation;
+            out->tags[out->count++] = state->sibs[i].tag;
         }
     }
     mem_free(state);

@@ -256,11 +256,16 @@ static void generations_that_nothing_shows_go_when_they_are_stable(void **state)
     const struct bytes both = collected(f, buf_bytes(&f->out), &stable, &generations, true);
     stable = vector(1, 100);
     (void)collected(f, both, &stable, NULL, true);
+    /* The value that took its place is not what all show yet. */
+    generations.tags[0] = tag_of(150, 2);
+    (void)collected(f, both, &stable, &generations, true);
+    assert_int_equal(vv_raise(&stable, tag_of(150, 2)), 0);
     const struct bytes left = collected(f, both, &stable, &generations, false);
     expect_bytes(left, image_row(other, other, "beside"));
     assert_false(row_chunk_waits(left, &generations));
     generations.count = 0;
     assert_true(row_chunk_waits(left, &generations));
+    stable = vector(1, 100);
     (void)collected(f, left, &stable, &generations, true);
     assert_int_equal(vv_raise(&generations.clear, other), 0);
     expect_bytes(collected(f, image_row(other, other, "beside"), &stable, &generations, false),
@@ -280,11 +285,43 @@ static void a_key_row_tells_the_generations_of_its_values(void **state)
     assert_int_equal(row_generations(buf_bytes(&f->out), &generations), 0);
     assert_int_equal(generations.count, 2);
     assert_true(tag_eq(generations.alive[0], GENERATION));
+    assert_true(tag_eq(generations.tags[0], tag_of(200, 1)));
     assert_true(tag_eq(generations.alive[1], tag_of(120, 2)));
+    assert_true(tag_eq(generations.tags[1], tag_of(120, 2)));
     assert_true(vv_empty(&generations.clear));
     assert_int_equal(row_generations(bytes_of(NULL, 0), &generations), 0);
     assert_int_equal(generations.count, 0);
     assert_int_equal(row_generations(bytes_of("\xf\3", 2), &generations), -ERR_POISON);
+}
+
+/* The longest value of a string loses against another string, and another value of it wins. */
+static void a_length_is_kept_for_the_values_that_share_it(void **state)
+{
+    uint8_t rows[3][ROW_CHUNKED_BYTES];
+    struct bytes all[3];
+    struct fixture *f = *state;
+    struct vv stable = vector(1, 200);
+    const struct row_horizons horizons = {.stable = &stable};
+    struct row_view view;
+    struct buf out;
+    uint16_t sweep;
+
+    (void)row_chunked_store(rows[0], tag_of(200, 1), tag_of(200, 1), 20000, 0);
+    (void)row_chunked_store(rows[1], tag_of(120, 2), GENERATION, 40000, 0);
+    (void)row_chunked_store(rows[2], tag_of(300, 3), GENERATION, 30000, 0);
+    for (unsigned i = 0; i < 3; i++)
+        all[i] = bytes_of(rows[i], ROW_CHUNKED_BYTES);
+    buf_clear(&f->out);
+    assert_int_equal(row_merge_fold(bytes_of(NULL, 0), all, 3, &f->out), 0);
+    assert_int_equal(row_view(buf_bytes(&f->out), 0, &view), 0);
+    expect_u64(view.count, 40000);
+    assert_int_equal(vv_raise(&stable, tag_of(120, 2)), 0);
+    buf_init(&out, SIZE_MAX);
+    assert_int_equal(row_collect(buf_bytes(&f->out), &horizons, &out, &sweep), ROW_CHANGED);
+    assert_int_equal(row_view(buf_bytes(&out), 0, &view), 0);
+    assert_true(tag_eq(view.generation, GENERATION));
+    expect_u64(view.count, 40000);
+    buf_deinit(&out);
 }
 
 static void damage_is_refused(void **state)
@@ -349,6 +386,7 @@ int main(void)
         TEST(bits_without_an_image_become_one_of_the_age_of_the_string),
         TEST(generations_that_nothing_shows_go_when_they_are_stable),
         TEST(a_key_row_tells_the_generations_of_its_values),
+        TEST(a_length_is_kept_for_the_values_that_share_it),
         TEST(damage_is_refused),
         TEST(a_key_row_of_a_string_in_chunks_shows_its_length_and_generation),
     };
