@@ -685,8 +685,6 @@ int ks_group_check(const struct op *op, const struct batch *batch, struct buf *s
     if (op_string_end(op) > ROW_STRING_BYTES_MAX)
         return -ERR_LIMIT;
     /* Nothing that the codec has let through makes a bad row of it. */
-    if (op->kind == OP_CHUNK || op->kind == OP_BITS)
-        return 0;
     if (op_is_plain(op, batch))
         return op->sub.len > KS_NAME_BYTES_MAX ? -ERR_CORRUPT : 0;
     return op_expand(op, batch, 0, check_operand, NULL, scratch);

@@ -11,6 +11,7 @@
 
 #include "engine/space/group_impl.h"
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_chunk_plain.h"
 
 static bool is_alive(const struct elem *e)
 {
@@ -209,8 +210,18 @@ static void forget(struct keyspace *ks, struct coll *coll, struct elem *e)
     elem_free(e);
 }
 
-void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row,
-                       uint64_t lsn)
+/* Of a chunk: what some bits, joined to its row, have changed. False: it takes more than that. */
+static bool bits_show(struct coll *coll, struct bytes sub, struct bytes row, struct bytes operand)
+{
+    if (coll->type != VT_STRING || sub.len != ROW_CHUNK_SUB_BYTES || operand.len == 0)
+        return false;
+    uint8_t *image = chunks_edit(&coll->chunks, be32_load(sub.ptr), coll->tag);
+    return row_chunk_show_bits(row, operand, coll->generation, image);
+}
+
+/* `operand`: what has made `row` of the former one, or empty. */
+static void set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row,
+                     struct bytes operand, uint64_t lsn)
 {
     struct elem *e = elemtab_find(&coll->tab, sub);
     const bool shows = row_shows(coll, row);
@@ -230,7 +241,7 @@ void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub,
     }
     if (shows)
         revive(coll, e);
-    if (shows || showed)
+    if ((shows || showed) && !(shows && bits_show(coll, sub, row, operand)))
         show(coll, sub, shows ? row : bytes_of(NULL, 0));
     e->h.flags |= BLK_TOUCHED;
     if (coll->type == VT_STRING)
@@ -248,6 +259,12 @@ void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub,
         dirty_mark(&ks->dirty, &coll->obj->h, NULL, lsn);
     }
     coll_account(ks, coll);
+}
+
+void ks_group_set_elem(struct keyspace *ks, struct coll *coll, struct bytes sub, struct bytes row,
+                       uint64_t lsn)
+{
+    set_elem(ks, coll, sub, row, bytes_of(NULL, 0), lsn);
 }
 
 struct bytes ks_group_elem_row(const struct coll *coll, struct bytes sub)
@@ -280,7 +297,7 @@ void group_elem_merge(struct keyspace *ks, struct coll *coll, struct bytes sub,
 {
     const struct bytes row = group_fold(ks->group, ks_group_elem_row(coll, sub), operand);
 
-    ks_group_set_elem(ks, coll, sub, row, lsn);
+    set_elem(ks, coll, sub, row, operand, lsn);
 }
 
 void group_coll_clip(struct keyspace *ks, struct coll *coll, const struct vv *clear, uint64_t lsn)

@@ -129,7 +129,7 @@ static int add_expiry(struct expand *x, uint8_t type, struct tag target)
 
 /* --- strings in chunks --- */
 
-static int emit_chunk(struct expand *x, uint64_t index)
+static int emit_chunk(const struct expand *x, uint64_t index)
 {
     uint8_t sub[ROW_CHUNK_SUB_BYTES];
 
@@ -137,7 +137,8 @@ static int emit_chunk(struct expand *x, uint64_t index)
     return x->emit(x->ctx, ROWKEY_KIND_CHUNK, bytes_of(sub, sizeof(sub)), buf_bytes(x->scratch));
 }
 
-static int emit_image(struct expand *x, struct tag generation, uint64_t index, struct bytes image)
+static int emit_image(const struct expand *x, struct tag generation, uint64_t index,
+                      struct bytes image)
 {
     buf_clear(x->scratch);
     const int err = buf_reserve(x->scratch, row_chunk_size(image.len));
@@ -164,7 +165,7 @@ static int emit_images(struct expand *x)
 }
 
 /* Bits of one chunk, or of two neighbours. */
-static int emit_bits(struct expand *x)
+static int emit_bits(const struct expand *x)
 {
     const struct op *op = x->op;
     uint32_t left = op->bits_count;
@@ -286,10 +287,6 @@ static int expand(struct expand *x)
     case OP_SET:
     case OP_STRING:
         return expand_set(x);
-    case OP_CHUNK:
-        return emit_image(x, x->op->generation, x->op->at, x->op->value);
-    case OP_BITS:
-        return emit_bits(x);
     case OP_DEL:
     case OP_RECLAIM:
         err = add_removal(x);
@@ -311,6 +308,8 @@ static int expand(struct expand *x)
         if (x->op->kind == OP_KEY_MERGE)
             return x->emit(x->ctx, ROWKEY_KIND_KEY, none, x->op->value);
         return x->emit(x->ctx, x->op->type, x->op->sub, x->op->value);
+    case OP_CHUNK:
+    case OP_BITS: /* These are plain. */
     case OP_VOID:
     case OP_KIND_END:
     default:
@@ -322,12 +321,15 @@ static int expand(struct expand *x)
 
 bool op_is_plain(const struct op *op, const struct batch *batch)
 {
+    if (op->kind == OP_CHUNK || op->kind == OP_BITS)
+        return true; /* Their rows have no contexts. */
     if (op->seen.len != 0 || vv_empty(&batch->ctx))
         return false;
     switch ((enum op_kind)op->kind) {
     case OP_SET:
         return !is_long_set(op);
     case OP_DEL:
+    case OP_STRING:
         return true;
     case OP_ELEM_DEL:
         return !op->has_count;
@@ -342,7 +344,6 @@ bool op_is_plain(const struct op *op, const struct batch *batch)
     case OP_KEY_MERGE:
     case OP_ROW_MERGE:
     case OP_RECLAIM:
-    case OP_STRING:
     case OP_CHUNK:
     case OP_BITS:
     case OP_KIND_END:
@@ -356,12 +357,19 @@ static int emit_plain(const struct expand *x, uint8_t row_kind, struct bytes sub
     const struct op *op = x->op;
     const bool is_key = row_kind == ROWKEY_KIND_KEY;
     const bool is_del = op->kind == OP_DEL || op->kind == OP_ELEM_DEL;
+    const bool is_string = op->kind == OP_STRING;
+    /* A change of a part keeps the generation that it belongs to. */
+    const bool is_part = is_string && !tag_eq(op->generation, batch_tag(x->batch));
+    const bool covers = is_key && !is_string && (op->flags & OP_COVER) != 0;
     const struct row_plain plain = {.ctx = &x->batch->ctx,
                                     .tag = batch_tag(x->batch),
-                                    .removes = is_del || (is_key && (op->flags & OP_COVER) != 0),
-                                    .clears = is_key,
+                                    .removes = is_del || covers,
+                                    .clears = is_key && !is_part,
                                     .has_value = !is_del,
+                                    .chunked = is_string,
                                     .value = op->value,
+                                    .generation = op->generation,
+                                    .len = op->len,
                                     .at_ms = is_key ? op->expire_at_ms : 0};
 
     buf_clear(x->scratch);
@@ -395,7 +403,11 @@ static int expand_plain(const struct expand *x)
     const struct bytes none = bytes_of(NULL, 0);
     int err;
 
-    if (op->kind == OP_SET || op->kind == OP_DEL)
+    if (op->kind == OP_CHUNK)
+        return emit_image(x, op->generation, op->at, op->value);
+    if (op->kind == OP_BITS)
+        return emit_bits(x);
+    if (op->kind == OP_SET || op->kind == OP_DEL || op->kind == OP_STRING)
         return emit_plain(x, ROWKEY_KIND_KEY, none);
     if (op->kind == OP_INCR)
         return emit_run(x, ROWKEY_KIND_KEY, none);

@@ -43,18 +43,43 @@ uint64_t row_vector_get(struct bytes vector, uint8_t origin)
     return 0;
 }
 
+uint8_t *row_outline_put_chunked(uint8_t *at, struct tag generation, uint64_t len)
+{
+    *at++ = 1;
+    tag_store(at, generation);
+    at += TAG_BYTES;
+    return at + varint_put(at, len);
+}
+
+bool row_outline_take_chunked(struct bytes *in, struct tag *generation, uint64_t *len)
+{
+    struct bytes tag;
+
+    if (!bytes_take(in, TAG_BYTES, &tag))
+        return false;
+    *generation = tag_load(tag.ptr);
+    const size_t left = in->len;
+    return !tag_is_none(*generation) && varint_get(in, len) == 0 &&
+           left - in->len == varint_size(*len);
+}
+
 static bool sib_take(struct bytes *in, struct row_outline *o)
 {
     struct bytes head;
     uint64_t len;
 
+    o->sib_at = (size_t)(in->ptr - o->row.ptr);
     /* Their number, the tag, and the number of cuts. */
     if (!bytes_take(in, 1 + TAG_BYTES + 1, &head) || head.ptr[0] != 1 ||
         head.ptr[1 + TAG_BYTES] != 0)
         return false;
     o->sib = tag_load(head.ptr + 1);
-    return !tag_is_none(o->sib) && varint_get(in, &len) == 0 && len % 2 == 0 &&
-           len / 2 <= in->len && bytes_take(in, (size_t)(len / 2), &o->value);
+    if (tag_is_none(o->sib) || varint_get(in, &len) != 0)
+        return false;
+    o->chunked = len == 1;
+    if (o->chunked)
+        return row_outline_take_chunked(in, &o->generation, &o->len);
+    return len % 2 == 0 && len / 2 <= in->len && bytes_take(in, (size_t)(len / 2), &o->value);
 }
 
 static bool run_take(struct bytes *in, struct row_outline_run *out)
@@ -182,6 +207,7 @@ bool row_outline_sum(const struct row_outline *o, int64_t *out)
     struct row_outline_run run;
 
     *out = 0;
+    /* One in chunks has no bytes here, and is none. */
     if ((o->parts & PART_SIBS) != 0 && !num_parse_i64(o->value, out))
         return false;
     for (unsigned i = 0; i < o->runs_count && run_take(&in, &run); i++) {
@@ -228,6 +254,11 @@ bool row_outline_view(const struct row_outline *o, struct row_view *out)
         out->type = out->target_type = VT_STRING;
         out->value = o->value;
         out->present = true;
+        if (o->chunked) {
+            out->kind = ROW_KIND_CHUNKS;
+            out->generation = o->generation;
+            out->count = o->len;
+        }
         return true;
     case PART_RUNS:
     case PART_SIBS | PART_RUNS:
@@ -272,6 +303,25 @@ int row_outline_put_run(const struct row_outline *o, const struct row_outline_ru
     if (behind.len != 0)
         memcpy(at, behind.ptr, behind.len);
     buf_commit(out, (size_t)(at - buf_end(out)) + behind.len);
+    return 0;
+}
+
+int row_outline_put_sib(const struct row_outline *o, struct tag tag, struct tag generation,
+                        uint64_t len, struct buf *out)
+{
+    const int err = buf_reserve(out, o->sib_at + 1 + TAG_BYTES + 1 + ROW_CHUNKED_SIB_BYTES_MAX);
+
+    if (err != 0)
+        return err;
+    uint8_t *at = buf_end(out);
+    memcpy(at, o->row.ptr, o->sib_at);
+    at += o->sib_at;
+    *at++ = 1; /* One, */
+    tag_store(at, tag);
+    at += TAG_BYTES;
+    *at++ = 0; /* without cuts. */
+    at = row_outline_put_chunked(at, generation, len);
+    buf_commit(out, (size_t)(at - buf_end(out)));
     return 0;
 }
 

@@ -9,7 +9,7 @@
  *     ctx
  *     rctx     only as equal to ctx
  *     clear    and its `by`
- *     a value  one, without cuts, not in chunks
+ *     a value  one, without cuts
  *     runs     without a floating point part
  *     types
  *     rows
@@ -39,7 +39,11 @@ struct row_outline {
     struct bytes ctx;   /* Vectors as they are encoded, without their count. */
     struct bytes clear; /* Empty if it is that of ctx. */
     struct tag sib;     /* Tag of the value. */
-    struct bytes value;
+    struct bytes value; /* Empty if it is in chunks: */
+    bool chunked;
+    struct tag generation;
+    uint64_t len;
+    size_t sib_at;  /* Offset of the values in the row. */
     size_t runs_at; /* Offset of the first one in the row. */
     unsigned runs_count;
     size_t types_at;
@@ -76,6 +80,10 @@ MUST_USE int row_outline_join_run(const struct row_outline *o, const struct row_
 MUST_USE int row_outline_join_type(const struct row_outline *o, uint8_t type, struct tag tag,
                                    struct buf *out);
 
+/* Appends the row with a string in chunks in place of its value. 0 or -ENOMEM. */
+MUST_USE int row_outline_put_sib(const struct row_outline *o, struct tag tag, struct tag generation,
+                                 uint64_t len, struct buf *out);
+
 /* What the row shows, into `*out`, which is all zeros; false if that takes a state. */
 MUST_USE bool row_outline_view(const struct row_outline *o, struct row_view *out);
 
@@ -86,6 +94,15 @@ void row_outline_clear(const struct row_outline *o, struct vv *out);
  * The sum of the value, 0 if there is none, and of all runs. False if it is no integer of 64 bits.
  */
 MUST_USE bool row_outline_sum(const struct row_outline *o, int64_t *out);
+
+/* --- a value in chunks as it is encoded, behind its tag and cuts --- */
+
+#define ROW_CHUNKED_SIB_BYTES_MAX (1 + TAG_BYTES + 10)
+
+/* Returns the end. */
+uint8_t *row_outline_put_chunked(uint8_t *at, struct tag generation, uint64_t len);
+/* Behind the number that says that it is one. False unless it is sound. */
+MUST_USE bool row_outline_take_chunked(struct bytes *in, struct tag *generation, uint64_t *len);
 
 /* --- vectors as they are encoded --- */
 

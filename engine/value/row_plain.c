@@ -6,6 +6,7 @@
 #include "engine/base/codec.h"
 #include "engine/base/le.h"
 
+#include "engine/value/row_chunk_plain.h"
 #include "engine/value/row_outline.h"
 #include "engine/value/row_state.h"
 
@@ -17,10 +18,18 @@
 
 /* --- writing --- */
 
+static uint8_t *value_put(uint8_t *at, struct bytes value)
+{
+    at += varint_put(at, 2 * (uint64_t)value.len);
+    if (value.len != 0)
+        memcpy(at, value.ptr, value.len);
+    return at + value.len;
+}
+
 int row_plain_append(const struct row_plain *p, struct buf *out)
 {
     const size_t bound = ROW_GENERAL_HEAD_BYTES + vv_size(p->ctx) + 1 + TAG_BYTES + SIB_HEAD_BYTES +
-                         VARINT_BYTES_MAX + p->value.len + EXP_BYTES;
+                         ROW_CHUNKED_SIB_BYTES_MAX + p->value.len + EXP_BYTES;
     const bool expires = p->has_value && p->at_ms != 0 && p->at_ms != ROW_EXPIRE_NEVER;
     const int err = buf_reserve(out, bound);
 
@@ -45,10 +54,8 @@ int row_plain_append(const struct row_plain *p, struct buf *out)
         tag_store(at, p->tag);
         at += TAG_BYTES;
         *at++ = 0; /* No cuts. */
-        at += varint_put(at, 2 * (uint64_t)p->value.len);
-        if (p->value.len != 0)
-            memcpy(at, p->value.ptr, p->value.len);
-        at += p->value.len;
+        at = p->chunked ? row_outline_put_chunked(at, p->generation, p->len)
+                        : value_put(at, p->value);
     }
     if (expires) {
         *at++ = 1;
@@ -71,6 +78,9 @@ struct plain {
     struct bytes by;
     struct tag tag;
     struct bytes value;
+    bool chunked;
+    struct tag generation;
+    uint64_t len;
     uint64_t at_ms;
 };
 
@@ -94,8 +104,12 @@ static bool value_take(struct bytes *in, struct plain *out)
     if (tag_is_none(out->tag) || out->tag.hlc <= row_vector_get(out->ctx, out->tag.origin))
         return false;
     const size_t left = in->len;
-    if (varint_get(in, &len) != 0 || len % 2 != 0 || left - in->len != varint_size(len) ||
-        len / 2 > SIZE_MAX)
+    if (varint_get(in, &len) != 0 || left - in->len != varint_size(len))
+        return false;
+    out->chunked = len == 1;
+    if (out->chunked)
+        return row_outline_take_chunked(in, &out->generation, &out->len);
+    if (len % 2 != 0 || len / 2 > SIZE_MAX)
         return false;
     return bytes_take(in, (size_t)(len / 2), &out->value);
 }
@@ -110,6 +124,12 @@ static bool expiry_take(struct bytes *in, struct plain *out)
         return false;
     out->at_ms = le64_load(exp.ptr + 2 + 2 * TAG_BYTES);
     return out->at_ms != 0 && out->at_ms != ROW_EXPIRE_NEVER;
+}
+
+/* Its context has seen the generation of its own value. */
+static bool is_cleared(const struct plain *p)
+{
+    return p->chunked && p->generation.hlc <= row_vector_get(p->ctx, p->generation.origin);
 }
 
 /* False for what is something else, or damaged. */
@@ -129,6 +149,7 @@ static bool plain_open(struct bytes row, struct plain *out)
     row = bytes_from(row, ROW_GENERAL_HEAD_BYTES);
     return row_vector_take(&row, &out->ctx) && (clears == 0 || row_vector_take(&row, &out->by)) &&
            ((parts & PART_SIBS) == 0 || value_take(&row, out)) &&
+           (clears == 0 || !is_cleared(out)) &&
            ((parts & PART_EXPS) == 0 || expiry_take(&row, out)) && row.len == 0;
 }
 
@@ -155,11 +176,31 @@ static bool is_count(struct bytes row)
            le64_load(row.ptr + ROW_COUNT_START_AT) <= le64_load(row.ptr + ROW_COUNT_HLC_AT);
 }
 
-/* The full row is one that the operand takes away as a whole. */
+/* The key row of a string in chunks, alone. */
+static bool is_chunked(struct bytes row)
+{
+    return row.len == ROW_CHUNKED_BYTES && row.ptr[0] == ROW_CHUNKED &&
+           !tag_is_none(tag_load(row.ptr + ROW_TAG_AT)) &&
+           !tag_is_none(tag_load(row.ptr + ROW_CHUNKED_GEN_AT)) &&
+           le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != ROW_EXPIRE_NEVER;
+}
+
+/*
+ * The full row is one that the operand takes away as a whole. Where one of them is in chunks, the
+ * clear vector of the other stays.
+ */
 static bool covers(const struct plain *p, struct bytes row)
 {
+    const bool clears = (p->parts & PARTS_CLEARS) != 0;
+
+    if (p->chunked && clears)
+        return false;
     if (is_dead(row))
         return true;
+    if (is_chunked(row)) {
+        const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
+        return !clears && tag.hlc <= row_vector_get(p->ctx, tag.origin);
+    }
     if (is_value(row)) {
         const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
         return !tag_is_none(tag) && tag.hlc <= row_vector_get(p->ctx, tag.origin);
@@ -170,9 +211,12 @@ static bool covers(const struct plain *p, struct bytes row)
 
 static int append_value(const struct plain *p, struct buf *out)
 {
-    const int err = buf_reserve(out, row_value_size(p->value.len, p->at_ms != 0));
+    const int err =
+        buf_reserve(out, row_value_size(p->value.len, p->at_ms != 0) + ROW_CHUNKED_BYTES);
 
-    if (err == 0)
+    if (err == 0 && p->chunked)
+        buf_commit(out, row_chunked_store(buf_end(out), p->tag, p->generation, p->len, p->at_ms));
+    else if (err == 0)
         buf_commit(out, row_value_store(buf_end(out), p->tag, p->value, p->at_ms));
     return err == 0 ? 1 : err;
 }
@@ -249,6 +293,22 @@ static int join_colls(struct bytes a, struct bytes b, struct buf *out)
     return append(bytes_of(row, len), out);
 }
 
+/* A change of a part of a string in chunks, and the value that it has seen beside a clear vector.
+ */
+static int fold_part(const struct plain *p, struct bytes existing, struct buf *out)
+{
+    const unsigned parts = (unsigned)PART_CLEAR | PART_SIBS;
+    struct row_outline o;
+
+    if (p->parts != ((unsigned)PART_CTX | PART_SIBS) || !p->chunked ||
+        !row_outline_open(existing, &o) || o.parts != parts || !o.chunked ||
+        o.sib.hlc > row_vector_get(p->ctx, o.sib.origin) ||
+        p->generation.hlc <= row_vector_get(o.clear, p->generation.origin))
+        return 0;
+    const int err = row_outline_put_sib(&o, p->tag, p->generation, p->len, out);
+    return err == 0 ? 1 : err;
+}
+
 int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
 {
     static const uint8_t dead_row[1] = {ROW_DEAD};
@@ -262,8 +322,10 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
         return 0;
     switch ((enum row_form)operand.ptr[0]) {
     case ROW_GENERAL:
-        if (!plain_open(operand, &p) || !covers(&p, existing))
+        if (!plain_open(operand, &p))
             return 0;
+        if (!covers(&p, existing))
+            return fold_part(&p, existing, out);
         return (p.parts & PART_SIBS) != 0 ? append_value(&p, out) : append(dead, out);
     case ROW_COUNT:
     case ROW_COLL:
@@ -272,12 +334,13 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
             return (o.parts & PART_CTX) == 0 ? join_outline(&o, operand, out) : 0;
         return operand.ptr[0] == ROW_COUNT ? join_counts(existing, operand, out)
                                            : join_colls(existing, operand, out);
+    case ROW_CHUNK:
+    case ROW_CHUNKS:
+        return row_chunk_plain_join(existing, operand, out);
     case ROW_DEAD:
     case ROW_VALUE:
     case ROW_VALUE_TTL:
     case ROW_CHUNKED:
-    case ROW_CHUNK:
-    case ROW_CHUNKS:
     case ROW_POISON:
     default:
         return 0;
@@ -289,6 +352,9 @@ static bool says_more(const struct plain *newer, const struct plain *older)
 {
     const unsigned marks = PART_RCTX | PART_CLEAR;
 
+    /* That there were chunks is remembered. */
+    if (older->chunked && !newer->chunked)
+        return false;
     return (older->parts & marks & ~newer->parts) == 0 && vector_leq(older->ctx, newer->ctx) &&
            vector_leq(older->by, newer->by) &&
            ((older->parts & PART_SIBS) == 0 ||
@@ -302,6 +368,8 @@ int row_plain_join(struct bytes older, struct bytes newer, struct buf *out)
 
     if (older.len == 0 || newer.len == 0)
         return 0;
+    if (row_is_chunk(newer))
+        return row_chunk_plain_join(older, newer, out);
     if (older.ptr[0] != newer.ptr[0])
         return row_outline_open(older, &o) ? join_outline(&o, newer, out) : 0;
     if (newer.ptr[0] == ROW_COUNT)

@@ -6,14 +6,16 @@
  *
  *     ctx
  *     rctx, clear    each only as equal to ctx; `by` of clear
- *     a value        without cuts, not in chunks, not covered by ctx
+ *     a value        without cuts, not covered by ctx
  *     an expiry      that came with the value
  *
  * Joined to a full row that is a value or a counter which its contexts cover, or nothing, it leaves
- * its value alone. Likewise two states of one counter run leave the later one, and two assertions
- * of one origin that a key is a collection of one type; beside other parts, too, if the row has an
- * outline (row_outline.h). These make up nearly all joins that there
- * are; whatever else there is takes the way by states (row_merge.c), with the same result
+ * its value alone; where one of the values is in chunks only if it does not clear, for the vector
+ * would stay. A change of a part of a string in chunks does not, and beside a clear vector takes
+ * the place of a value that it has seen. Likewise two states of one counter run leave the later
+ * one, and two assertions of one origin that a key is a collection of one type; beside other parts,
+ * too, if the row has an outline (row_outline.h). These make up nearly all joins that there are;
+ * whatever else there is takes the way by states (row_merge.c), with the same result
  * (prop_value_laws compares the two).
  */
 #ifndef TIERRA_ENGINE_VALUE_ROW_PLAIN_H
@@ -36,8 +38,11 @@ struct row_plain {
     bool removes;         /* With rctx, */
     bool clears;          /* with clear, */
     bool has_value;       /* with a value, */
+    bool chunked;         /* that is in chunks, */
     struct bytes value;
-    uint64_t at_ms; /* and with its expiry; 0: never. */
+    struct tag generation; /* of this generation, */
+    uint64_t len;          /* so long; */
+    uint64_t at_ms;        /* and with its expiry; 0: never. */
 };
 
 /* 0 or -ENOMEM. */

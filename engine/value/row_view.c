@@ -216,10 +216,33 @@ static void view_state(const struct row_state *s, uint64_t now_ms, struct row_vi
     out->count_lsn = s->count_lsn;
 }
 
+/* A string in chunks and nothing else; false, with nothing written, for what is not sound. */
+static bool view_plain_chunked(struct bytes row, uint64_t now_ms, struct row_view *out)
+{
+    if (row.len != ROW_CHUNKED_BYTES || row.ptr[0] != ROW_CHUNKED)
+        return false;
+    const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
+    const struct tag generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT);
+    const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
+    if (tag_is_none(tag) || tag_is_none(generation) || at_ms == ROW_EXPIRE_NEVER)
+        return false;
+    out->type = out->target_type = VT_STRING;
+    out->kind = ROW_KIND_CHUNKS;
+    out->tag = out->target = tag;
+    out->generation = generation;
+    out->count = le64_load(row.ptr + ROW_CHUNKED_LEN_AT);
+    out->expire_at_ms = at_ms;
+    out->expired = at_ms != 0 && at_ms <= now_ms;
+    out->present = !out->expired;
+    return true;
+}
+
 int row_view_general(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
     struct row_outline outline;
 
+    if (view_plain_chunked(row, now_ms, out))
+        return 0;
     if (row_outline_open(row, &outline) && row_outline_view(&outline, out))
         return 0;
     if (row_is_chunk(row))

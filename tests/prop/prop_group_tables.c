@@ -25,9 +25,10 @@
 #include "engine/value/rowkey.h"
 
 #include "replication/apply.h"
-#include "replication/mutate.h"
+#include "replication/mutate_impl.h"
 #include "replication/oplog.h"
 
+#include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_group_net.h"
 
@@ -832,6 +833,85 @@ static void a_part_may_leave_nothing(void **state)
     }
 }
 
+/* Every chunk of the resident string is what its row holds. */
+static void expect_chunks(const struct coll *coll)
+{
+    uint8_t sub[ROW_CHUNK_SUB_BYTES];
+    uint8_t image[ROW_CHUNK_BYTES], shown[ROW_CHUNK_BYTES];
+    struct tag tag;
+
+    for (uint32_t i = 0; i * ROW_CHUNK_BYTES < LONG_BYTES; i++) {
+        size_t len;
+        be32_store(sub, i);
+        const struct bytes row = ks_group_elem_row(coll, bytes_of(sub, sizeof(sub)));
+        memset(image, 0, sizeof(image));
+        assert_int_equal(row_chunk_read(row, coll->generation, image, &len, &tag), 0);
+        strval_copy(coll, (uint64_t)i * ROW_CHUNK_BYTES, shown, sizeof(shown));
+        assert_memory_equal(shown, image, sizeof(shown));
+    }
+}
+
+/* Some bits, or an image, by one who has seen all but perhaps what another one did last. */
+static void remote_part(struct remote *r, struct rng *rng, unsigned time, struct tag generation)
+{
+    static uint8_t image[ROW_CHUNK_BYTES];
+    const struct tag tag = tag_at(time, (uint8_t)(1 + rng_below(rng, 3)));
+    const bool all = rng_below(rng, 3) != 0;
+    const struct tag seen = tag_of(tag.hlc - 1, (uint8_t)(1 + tag.origin % 3));
+    struct op ops[] = {
+        {.kind = OP_STRING, .generation = generation, .len = LONG_BYTES},
+        {.kind = OP_BITS,
+         .generation = generation,
+         .at = rng_below(rng, 2) == 0 ? rng_below(rng, 100) + 8100
+                                      : rng_below(rng, 8 * LONG_BYTES - 64),
+         .bits_count = (uint8_t)(1 + rng_below(rng, 64))},
+    };
+
+    ops[1].bits = rng_u64(rng) >> (64 - ops[1].bits_count);
+    if (rng_below(rng, 10) == 0) {
+        memset(image, (int)time, sizeof(image));
+        ops[1] = (struct op){.kind = OP_CHUNK,
+                             .generation = generation,
+                             .at = rng_below(rng, 3),
+                             .value = bytes_of(image, sizeof(image))};
+    }
+    const uint64_t known = vv_get(&r->to->mut->vv, seen.origin);
+    remote_ops(r, tag, all && known != 0 ? tag_of(known, seen.origin) : (struct tag){0}, ops, 2);
+}
+
+static void hot_strings_show_what_their_rows_hold(void **state)
+{
+    static struct net n;
+    const struct ks_key key = member_key("k");
+    const struct tag none = {0};
+    struct remote r;
+    struct rng rng;
+    struct tag generation = tag_at(1, 1);
+
+    (void)state;
+    seed_rng(&rng, 1);
+    remote_open(&r, &n);
+    remote_long_set(&r, generation, none);
+    for (unsigned time = 2; time < 2000; time++) {
+        member_need(r.to, &key, 1);
+        if (rng_below(&rng, 400) == 0) {
+            generation = tag_at(time, (uint8_t)(1 + rng_below(&rng, 3)));
+            remote_long_set(&r, generation, none);
+        } else {
+            remote_part(&r, &rng, time, generation);
+        }
+        if (rng_below(&rng, 50) == 0)
+            settle_cold(r.to);
+        member_need(r.to, &key, 1);
+        const struct obj *obj = ks_get(r.to->ks, &key, 0);
+        assert_non_null(obj);
+        assert_true(obj_is_chunked(obj));
+        expect_chunks(obj_coll(obj));
+    }
+    assert_true(ks_group_metrics(r.to->ks)->operands_hot > 1000);
+    remote_close(&r, &n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -847,6 +927,7 @@ int main(void)
         cmocka_unit_test(own_batches_that_were_lost_come_back),
         cmocka_unit_test(bits_of_cold_strings_read_nothing),
         cmocka_unit_test(a_probe_reads_no_chunks),
+        cmocka_unit_test(hot_strings_show_what_their_rows_hold),
         cmocka_unit_test(a_part_may_leave_nothing),
         cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
     };

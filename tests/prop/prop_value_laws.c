@@ -32,6 +32,7 @@ struct laws {
     struct rng rng;
     struct buf rows[ROWS_MAX];
     unsigned count;
+    bool chunks;                  /* Half of the values are in chunks. */
     uint8_t hll[HLL_DENSE_BYTES]; /* The value of the last op, if it is one. */
 };
 
@@ -122,6 +123,15 @@ static void random_op(struct laws *laws, struct op *op, struct batch *batch, str
     op->target_type = (uint8_t)(pick(laws, 2) == 0 ? VT_STRING : pick(laws, 2) * VT_HASH);
     op->has_count = pick(laws, 4) == 0;
     op->count = pick(laws, 5);
+    if (laws->chunks && op->kind == OP_SET && pick(laws, 2) == 0) {
+        op->kind = OP_STRING;
+        op->value = bytes_of(NULL, 0);
+        op->flags = 0;
+        op->has_count = false;
+        op->seen = pick(laws, 4) == 0 ? op->seen : bytes_of(NULL, 0);
+        op->generation = pick(laws, 3) == 0 ? tag : random_tag(laws);
+        op->len = tag.hlc * 300;
+    }
 }
 
 static int on_operand(void *ctx, uint8_t row_kind, struct bytes sub, struct bytes operand)
@@ -533,6 +543,7 @@ static void rows_join_as_bytes_as_they_do_as_states(void **unused)
     unsigned folded = 0, joined = 0;
 
     (void)unused;
+    laws.chunks = true;
     seed_rng(&laws.rng, 5);
     for (unsigned run = 0; run < 4000; run++) {
         make_rows(&laws, ROWS_MAX);
@@ -646,6 +657,7 @@ static void rows_are_read_as_bytes_as_they_are_as_states(void **unused)
     unsigned outlines = 0, folded = 0;
 
     (void)unused;
+    laws.chunks = true;
     seed_rng(&laws.rng, 7);
     for (unsigned run = 0; run < 4000; run++) {
         struct buf full = new_buf();
@@ -667,11 +679,101 @@ static void rows_are_read_as_bytes_as_they_are_as_states(void **unused)
     assert_true(folded > 300);
 }
 
+/* A change of a key by one who has seen all of `seen`, or most of it. */
+static void next_op(struct laws *laws, struct bytes row, const struct vv *seen, struct tag tag,
+                    struct op *op, struct batch *batch)
+{
+    static const uint8_t kinds[] = {OP_STRING, OP_STRING, OP_STRING, OP_STRING, OP_STRING,
+                                    OP_STRING, OP_STRING, OP_SET,    OP_DEL,    OP_EXPIRE};
+    struct row_view view;
+
+    *batch = (struct batch){.origin = tag.origin, .hlc = tag.hlc};
+    assert_int_equal(vv_raise(&batch->ctx, tag_of(tag.hlc - 1, tag.origin)), 0);
+    for (unsigned i = 0; i < seen->count; i++) {
+        const uint64_t hlc =
+            pick(laws, 6) == 0 ? pick(laws, (unsigned)seen->hlc[i] + 1) : seen->hlc[i];
+        assert_int_equal(vv_raise(&batch->ctx, tag_of(hlc, seen->origin[i])), 0);
+    }
+    assert_int_equal(row_view(row, 0, &view), 0);
+    *op = (struct op){.kind = kinds[pick(laws, ARRAY_COUNT(kinds))],
+                      .key = BYTES_LIT("k"),
+                      .value = BYTES_LIT("v"),
+                      .len = tag.hlc * 300,
+                      .generation = view.generation,
+                      .target_type = VT_STRING,
+                      .target = tag_is_none(view.tag) ? tag : view.tag,
+                      .expire_at_ms = pick(laws, 6) == 0 ? 40 + 60 * pick(laws, 2) : 0};
+    if (tag_is_none(op->generation) || pick(laws, 12) == 0)
+        op->generation = tag;
+    else if (pick(laws, 12) == 0)
+        op->generation = tag_of(1 + pick(laws, (unsigned)tag.hlc), (uint8_t)(1 + pick(laws, 4)));
+}
+
+/* The same string in chunks after its row was collected. */
+static void make_simple(struct buf *row)
+{
+    struct row_view view;
+
+    assert_int_equal(row_view(buf_bytes(row), 0, &view), 0);
+    if (view.kind != ROW_KIND_CHUNKS)
+        return;
+    buf_clear(row);
+    assert_int_equal(buf_reserve(row, ROW_CHUNKED_BYTES), 0);
+    buf_commit(row, row_chunked_store(buf_end(row), view.tag, view.generation, view.count,
+                                      view.expire_at_ms));
+}
+
+static void parts_of_a_string_fold_as_bytes_as_they_do_as_states(void **unused)
+{
+    static struct laws laws;
+    unsigned plain = 0, beside = 0;
+
+    (void)unused;
+    seed_rng(&laws.rng, 8);
+    for (unsigned run = 0; run < 400; run++) {
+        struct buf row = new_buf(), scratch = new_buf();
+        struct vv seen;
+
+        vv_init(&seen);
+        for (unsigned hlc = 2; hlc < 40; hlc++) {
+            const struct tag tag = tag_of(hlc, (uint8_t)(1 + pick(&laws, ORIGINS)));
+            struct batch batch;
+            struct buf out = new_buf();
+            struct op op;
+            next_op(&laws, buf_bytes(&row), &seen, tag, &op, &batch);
+            laws.count = 0;
+            assert_int_equal(op_expand(&op, &batch, 0, on_operand, &laws, &scratch), 0);
+            const struct bytes operand = buf_bytes(&laws.rows[0]);
+            struct buf next = by_states(buf_bytes(&row), operand, true);
+            if (row_plain_fold(buf_bytes(&row), operand, &out) == 1) {
+                expect_bytes(buf_bytes(&out), buf_bytes(&next));
+                plain += row.len != 0 && row.ptr[0] == ROW_CHUNKED;
+                beside += row.len != 0 && row.ptr[0] == ROW_GENERAL;
+            }
+            buf_deinit(&out);
+            buf_deinit(&row);
+            row = next;
+            if (pick(&laws, 4) == 0)
+                make_simple(&row);
+            struct buf other = without_outline(buf_bytes(&row));
+            expect_same_view(buf_bytes(&row), buf_bytes(&other));
+            buf_deinit(&other);
+            drop_rows(&laws);
+            assert_int_equal(vv_raise(&seen, tag), 0);
+        }
+        buf_deinit(&row);
+        buf_deinit(&scratch);
+    }
+    /* 3,000 and 1,700 as a rule. */
+    assert_true(plain > 500);
+    assert_true(beside > 500);
+}
+
 /* What a plain op means, part by part. */
 static void plain_state(const struct op *op, const struct batch *batch, bool is_key, uint64_t lsn,
                         struct row_state *out)
 {
-    const bool is_elem_op = op->kind >= OP_ELEM_SET;
+    const bool is_elem_op = op->kind >= OP_ELEM_SET && op->kind <= OP_ELEM_DEL;
     const struct tag tag = batch_tag(batch);
 
     row_state_init(out);
@@ -690,13 +792,19 @@ static void plain_state(const struct op *op, const struct batch *batch, bool is_
     vv_copy(&out->ctx, &batch->ctx);
     if (op->kind == OP_DEL || op->kind == OP_ELEM_DEL || (op->flags & OP_COVER) != 0)
         vv_copy(&out->rctx, &batch->ctx);
-    if (is_key) {
+    if (is_key && (op->kind != OP_STRING || tag_eq(op->generation, tag))) {
         vv_copy(&out->clear, &batch->ctx);
         assert_int_equal(vv_raise(&out->clear_by, tag), 0);
     }
     if (op->kind == OP_SET || op->kind == OP_ELEM_SET)
         assert_int_equal(row_add_sib(out, &(struct row_sib){.tag = tag, .value = op->value}), 0);
-    if (op->kind == OP_SET && op->expire_at_ms != 0 && op->expire_at_ms != ROW_EXPIRE_NEVER) {
+    if (op->kind == OP_STRING) {
+        const struct row_sib sib = {
+            .tag = tag, .chunked = true, .generation = op->generation, .len = op->len};
+        assert_int_equal(row_add_sib(out, &sib), 0);
+    }
+    if ((op->kind == OP_SET || op->kind == OP_STRING) && op->expire_at_ms != 0 &&
+        op->expire_at_ms != ROW_EXPIRE_NEVER) {
         const struct row_exp exp = {
             .type = VT_STRING, .target = tag, .etag = tag, .at_ms = op->expire_at_ms};
         assert_int_equal(row_add_exp(out, &exp), 0);
@@ -737,6 +845,7 @@ static void plain_ops_have_the_operands_that_states_have(void **unused)
     struct op op;
 
     (void)unused;
+    laws.chunks = true;
     seed_rng(&laws.rng, 6);
     for (unsigned run = 0; run < 20000; run++) {
         buf_clear(&seen);
@@ -752,6 +861,7 @@ static void plain_ops_have_the_operands_that_states_have(void **unused)
         assert_true(check.rows == (op.kind == OP_ELEM_SET || op.kind == OP_ELEM_INCR ? 2 : 1));
         plain[op.kind]++;
     }
+    assert_true(plain[OP_STRING] != 0);
     assert_true(plain[OP_SET] != 0 && plain[OP_DEL] != 0 && plain[OP_INCR] != 0);
     assert_true(plain[OP_ELEM_SET] != 0 && plain[OP_ELEM_DEL] != 0 && plain[OP_ELEM_INCR] != 0);
     buf_deinit(&scratch);
@@ -769,6 +879,7 @@ int main(void)
         cmocka_unit_test(simple_rows_obey_the_laws_exhaustively),
         cmocka_unit_test(poison_absorbs_everything),
         cmocka_unit_test(rows_join_as_bytes_as_they_do_as_states),
+        cmocka_unit_test(parts_of_a_string_fold_as_bytes_as_they_do_as_states),
         cmocka_unit_test(rows_are_read_as_bytes_as_they_are_as_states),
         cmocka_unit_test(plain_ops_have_the_operands_that_states_have),
     };
