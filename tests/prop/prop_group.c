@@ -19,6 +19,7 @@
 #include "engine/space/strval.h"
 #include "engine/store/store.h"
 #include "engine/value/op.h"
+#include "engine/value/row_chunk.h"
 
 #include "replication/apply.h"
 #include "replication/mutate.h"
@@ -102,6 +103,29 @@ static void set_long(struct world *w, struct prop_member *m, const struct ks_key
     mem_free(big);
 }
 
+/* Bits, half of them near the borders of chunks or the end, and ranges. */
+static void change_part(struct world *w, struct prop_member *m, const struct ks_key *key,
+                        uint64_t len)
+{
+    char text[32];
+    const int text_len = snprintf(text, sizeof(text), "%lld", (long long)++w->next_value);
+    const uint32_t count = 1 + below(w, 16);
+    const uint64_t chunk = 1 + below(w, (unsigned)(len / ROW_CHUNK_BYTES) + 1);
+    uint64_t bit = below(w, (unsigned)len * 8);
+    uint64_t at = len;
+
+    if (below(w, 2) == 0)
+        bit = u64_min(chunk * ROW_CHUNK_BITS, len * 8) - below(w, 24);
+    if (below(w, 4) != 0) {
+        assert_int_equal(mut_string_bits(m->mut, key, bit, count, rng_u64(&w->rng) >> (64 - count)),
+                         0);
+        return;
+    }
+    if (below(w, 3) != 0)
+        at = chunk * ROW_CHUNK_BYTES - below(w, 6);
+    assert_int_equal(mut_string_patch(m->mut, key, at, bytes_of(text, (size_t)text_len), &len), 0);
+}
+
 static void string_command(struct world *w, struct prop_member *m, const struct ks_key *key)
 {
     char text[32];
@@ -112,6 +136,10 @@ static void string_command(struct world *w, struct prop_member *m, const struct 
 
     if (obj != NULL && obj->h.type != VT_STRING)
         return;
+    if (obj != NULL && obj_is_chunked(obj) && below(w, 5) != 0) {
+        change_part(w, m, key, strval_len(obj));
+        return;
+    }
     switch (below(w, 4) == 0 ? below(w, 8) : below(w, 6)) {
     case 0:
     case 1:

@@ -12,9 +12,11 @@
 
 #include "engine/value/op.h"
 #include "engine/value/row.h"
+#include "engine/value/row_chunk.h"
 #include "engine/value/row_state.h"
 
 #include "tests/lib/tcase.h"
+#include "tests/prop/prop_value_chunks_oracle.h"
 
 /* One op, with the tag and the context of its batch. */
 struct event {
@@ -102,10 +104,27 @@ static bool removes_key(const struct event *e)
            ((e->op.flags & OP_COVER) != 0 && (e->op.kind == OP_INCR || adds_elem(e)));
 }
 
+static bool is_value(const struct event *e)
+{
+    return e->op.kind == OP_SET || e->op.kind == OP_STRING;
+}
+
 /* It takes away values and types. */
 static bool replaces_key(const struct event *e)
 {
-    return e->op.kind == OP_SET || removes_key(e);
+    return is_value(e) || removes_key(e);
+}
+
+/* A string in chunks is new with it, or was changed in part. */
+static bool is_chunked(const struct event *e)
+{
+    return e->op.kind == OP_STRING ||
+           (e->op.kind == OP_SET && e->op.value.len > ROW_INLINE_BYTES_MAX);
+}
+
+static struct tag generation_of(const struct event *e)
+{
+    return e->op.kind == OP_STRING ? e->op.generation : e->tag;
 }
 
 typedef bool takes_fn(const struct event *e, const struct event *gone);
@@ -123,6 +142,19 @@ static bool takes_value(const struct event *e, const struct event *what)
 {
     (void)what;
     return replaces_key(e);
+}
+
+/* A part goes with the string that it is of, when something has seen that and takes its place. */
+static bool part_gone(const struct oracle *o, const struct event *what)
+{
+    for (const struct event *e = o->last; what->op.kind == OP_STRING && e != NULL; e = e->next) {
+        const bool part = e->op.kind == OP_STRING && !tag_eq(e->op.generation, e->tag);
+
+        if (is_key_of(e, what->op.key) && replaces_key(e) && !part &&
+            vv_covers(&e->ctx, what->op.generation))
+            return true;
+    }
+    return false;
 }
 
 static bool takes_increment(const struct event *e, const struct event *what)
@@ -283,10 +315,9 @@ static struct cell cell_of(const struct oracle *o, struct bytes key, uint8_t typ
     const bool elem = type != VT_STRING;
 
     for (const struct event *e = o->last; e != NULL; e = e->next) {
-        const bool value =
-            elem ? is_elem(e, type, sub) && e->op.kind == OP_ELEM_SET : e->op.kind == OP_SET;
+        const bool value = elem ? is_elem(e, type, sub) && e->op.kind == OP_ELEM_SET : is_value(e);
         if (is_key_of(e, key) && value && !gone(o, e, elem ? takes_elem_value : takes_value) &&
-            (c.base == NULL || tag_cmp(e->tag, c.base->tag) > 0))
+            (elem || !part_gone(o, e)) && (c.base == NULL || tag_cmp(e->tag, c.base->tag) > 0))
             c.base = e;
     }
     if (c.base != NULL)
@@ -306,9 +337,89 @@ static struct cell cell_of(const struct oracle *o, struct bytes key, uint8_t typ
     return c;
 }
 
-static void show_cell(const struct cell *c, uint8_t type, struct buf *out)
+/* --- strings in chunks --- */
+
+struct told {
+    struct chunks_event *events;
+    size_t count;
+};
+
+static struct chunks_event *tell(struct told *told, const struct event *e, enum chunks_kind kind)
+{
+    told->events = mem_realloc(told->events, (told->count + 1) * sizeof(*told->events));
+    struct chunks_event *event = &told->events[told->count++];
+
+    *event = (struct chunks_event){
+        .kind = kind, .tag = e->tag, .ctx = &e->ctx, .generation = generation_of(e)};
+    return event;
+}
+
+static void tell_set(struct told *told, const struct event *e)
+{
+    struct bytes left = e->op.value;
+
+    tell(told, e, CHUNKS_STRING)->len = left.len;
+    for (uint64_t i = 0; left.len != 0; i++) {
+        struct chunks_event *image = tell(told, e, CHUNKS_IMAGE);
+
+        image->at = i;
+        image->bytes = bytes_of(left.ptr, size_min(left.len, ROW_CHUNK_BYTES));
+        left = bytes_from(left, image->bytes.len);
+    }
+}
+
+static void tell_part(struct told *told, const struct event *e)
+{
+    const enum chunks_kind kind = e->op.kind == OP_BITS ? CHUNKS_BITS : CHUNKS_IMAGE;
+    struct chunks_event *part = tell(told, e, kind);
+
+    part->generation = e->op.generation;
+    part->at = e->op.at;
+    part->bits = e->op.bits;
+    part->bits_count = e->op.bits_count;
+    part->bytes = e->op.value;
+}
+
+/* What the string in chunks that shows is, by the oracle of these. */
+static void show_chunks(const struct oracle *o, const struct event *base, struct buf *out)
+{
+    struct told told = {0};
+    struct tag generation;
+
+    for (const struct event *e = o->last; e != NULL; e = e->next) {
+        if (!is_key_of(e, base->op.key))
+            continue;
+        if (e->op.kind == OP_BITS || e->op.kind == OP_CHUNK)
+            tell_part(&told, e);
+        else if (e->op.kind == OP_STRING)
+            tell(&told, e, CHUNKS_STRING)->len = e->op.len;
+        else if (is_chunked(e))
+            tell_set(&told, e);
+        else if (e->op.kind == OP_SET)
+            tell(&told, e, CHUNKS_WHOLE)->bytes = e->op.value;
+        else if (removes_key(e))
+            (void)tell(&told, e, CHUNKS_DEL);
+    }
+    /* The first one first. */
+    for (size_t i = 0; i < told.count / 2; i++) {
+        const struct chunks_event swap = told.events[i];
+
+        told.events[i] = told.events[told.count - 1 - i];
+        told.events[told.count - 1 - i] = swap;
+    }
+    assert_true(chunks_oracle(told.events, told.count, &generation, out));
+    assert_true(tag_eq(generation, generation_of(base)));
+    mem_free(told.events);
+}
+
+static void show_cell(const struct oracle *o, const struct cell *c, uint8_t type, struct buf *out)
 {
     double base = 0;
+
+    if (type == VT_STRING && c->base != NULL && is_chunked(c->base)) {
+        show_chunks(o, c->base, out);
+        return;
+    }
 
     if (c->base != NULL && !number(c->base->op.value, type, &base)) {
         assert_int_equal(buf_append_bytes(out, c->base->op.value), 0);
@@ -352,7 +463,7 @@ static bool show_coll(const struct oracle *o, struct bytes key, uint8_t type, st
         any = true;
         if (type != VT_LIST)
             say(out, "%.*s=", (int)subs[i]->op.sub.len, (const char *)subs[i]->op.sub.ptr);
-        show_cell(&c, type, out);
+        show_cell(o, &c, type, out);
         say(out, ",");
     }
     mem_free(subs);
@@ -377,7 +488,7 @@ bool oracle_show(const struct oracle *o, struct bytes key, struct buf *out)
     }
     if (type == VT_STRING) {
         say(out, "%u:", type);
-        show_cell(&string, VT_STRING, out);
+        show_cell(o, &string, VT_STRING, out);
         say(out, ",");
     } else if (type != VT_NONE) {
         (void)show_coll(o, key, type, out);
