@@ -682,7 +682,7 @@ static int check_operand(void *ctx, uint8_t kind, struct bytes sub, struct bytes
 
 int ks_group_check(const struct op *op, const struct batch *batch, struct buf *scratch)
 {
-    if (op_string_end(op) > ROW_STRING_BYTES_MAX)
+    if (op->kind >= OP_STRING && op_string_end(op) > ROW_STRING_BYTES_MAX)
         return -ERR_LIMIT;
     /* Nothing that the codec has let through makes a bad row of it. */
     if (op_is_plain(op, batch))

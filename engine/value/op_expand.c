@@ -321,8 +321,8 @@ static int expand(struct expand *x)
 
 bool op_is_plain(const struct op *op, const struct batch *batch)
 {
-    if (op->kind == OP_CHUNK || op->kind == OP_BITS)
-        return true; /* Their rows have no contexts. */
+    if (op->kind > OP_STRING)
+        return true; /* CHUNK and BITS: their rows have no contexts. */
     if (op->seen.len != 0 || vv_empty(&batch->ctx))
         return false;
     switch ((enum op_kind)op->kind) {
@@ -357,24 +357,36 @@ static int emit_plain(const struct expand *x, uint8_t row_kind, struct bytes sub
     const struct op *op = x->op;
     const bool is_key = row_kind == ROWKEY_KIND_KEY;
     const bool is_del = op->kind == OP_DEL || op->kind == OP_ELEM_DEL;
-    const bool is_string = op->kind == OP_STRING;
-    /* A change of a part keeps the generation that it belongs to. */
-    const bool is_part = is_string && !tag_eq(op->generation, batch_tag(x->batch));
-    const bool covers = is_key && !is_string && (op->flags & OP_COVER) != 0;
     const struct row_plain plain = {.ctx = &x->batch->ctx,
                                     .tag = batch_tag(x->batch),
-                                    .removes = is_del || covers,
-                                    .clears = is_key && !is_part,
+                                    .removes = is_del || (is_key && (op->flags & OP_COVER) != 0),
+                                    .clears = is_key,
                                     .has_value = !is_del,
-                                    .chunked = is_string,
                                     .value = op->value,
-                                    .generation = op->generation,
-                                    .len = op->len,
                                     .at_ms = is_key ? op->expire_at_ms : 0};
 
     buf_clear(x->scratch);
     const int err = row_plain_append(&plain, x->scratch);
     return err == 0 ? x->emit(x->ctx, row_kind, sub, buf_bytes(x->scratch)) : err;
+}
+
+/* A change of a part keeps the generation that it belongs to. */
+static int emit_string(const struct expand *x)
+{
+    const struct op *op = x->op;
+    const struct row_plain plain = {.ctx = &x->batch->ctx,
+                                    .tag = batch_tag(x->batch),
+                                    .clears = tag_eq(op->generation, batch_tag(x->batch)),
+                                    .has_value = true,
+                                    .chunked = true,
+                                    .generation = op->generation,
+                                    .len = op->len,
+                                    .at_ms = op->expire_at_ms};
+
+    buf_clear(x->scratch);
+    const int err = row_plain_append(&plain, x->scratch);
+    return err == 0 ? x->emit(x->ctx, ROWKEY_KIND_KEY, bytes_of(NULL, 0), buf_bytes(x->scratch))
+                    : err;
 }
 
 static int emit_run(const struct expand *x, uint8_t row_kind, struct bytes sub)
@@ -403,12 +415,14 @@ static int expand_plain(const struct expand *x)
     const struct bytes none = bytes_of(NULL, 0);
     int err;
 
+    if (op->kind == OP_SET || op->kind == OP_DEL)
+        return emit_plain(x, ROWKEY_KIND_KEY, none);
+    if (op->kind == OP_STRING)
+        return emit_string(x);
     if (op->kind == OP_CHUNK)
         return emit_image(x, op->generation, op->at, op->value);
     if (op->kind == OP_BITS)
         return emit_bits(x);
-    if (op->kind == OP_SET || op->kind == OP_DEL || op->kind == OP_STRING)
-        return emit_plain(x, ROWKEY_KIND_KEY, none);
     if (op->kind == OP_INCR)
         return emit_run(x, ROWKEY_KIND_KEY, none);
     if (op->kind == OP_ELEM_INCR)

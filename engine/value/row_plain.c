@@ -71,7 +71,8 @@ int row_plain_append(const struct row_plain *p, struct buf *out)
 
 /* --- reading --- */
 
-/* Both vectors as they are encoded, without their counts. */
+/* Both vectors as they are encoded, without their counts. Of a value in chunks only: generation,
+   len. */
 struct plain {
     unsigned parts;
     struct bytes ctx;
@@ -126,10 +127,10 @@ static bool expiry_take(struct bytes *in, struct plain *out)
     return out->at_ms != 0 && out->at_ms != ROW_EXPIRE_NEVER;
 }
 
-/* Its context has seen the generation of its own value. */
+/* Its context has seen the generation of its own value, which is in chunks. */
 static bool is_cleared(const struct plain *p)
 {
-    return p->chunked && p->generation.hlc <= row_vector_get(p->ctx, p->generation.origin);
+    return p->generation.hlc <= row_vector_get(p->ctx, p->generation.origin);
 }
 
 /* False for what is something else, or damaged. */
@@ -140,7 +141,11 @@ static bool plain_open(struct bytes row, struct plain *out)
     const unsigned parts = le16_load(row.ptr + 1);
     const unsigned removes = parts & PARTS_REMOVES;
     const unsigned clears = parts & PARTS_CLEARS;
-    *out = (struct plain){.parts = parts};
+    out->parts = parts;
+    out->by = out->value = bytes_of(NULL, 0);
+    out->tag = tag_of(0, 0);
+    out->chunked = false;
+    out->at_ms = 0;
     if ((parts & ~(unsigned)(PART_CTX | PARTS_REMOVES | PARTS_CLEARS | PART_SIBS | PART_EXPS)) !=
             0 ||
         (parts & PART_CTX) == 0 || (removes != 0 && removes != PARTS_REMOVES) ||
@@ -149,7 +154,7 @@ static bool plain_open(struct bytes row, struct plain *out)
     row = bytes_from(row, ROW_GENERAL_HEAD_BYTES);
     return row_vector_take(&row, &out->ctx) && (clears == 0 || row_vector_take(&row, &out->by)) &&
            ((parts & PART_SIBS) == 0 || value_take(&row, out)) &&
-           (clears == 0 || !is_cleared(out)) &&
+           (!out->chunked || clears == 0 || !is_cleared(out)) &&
            ((parts & PART_EXPS) == 0 || expiry_take(&row, out)) && row.len == 0;
 }
 
@@ -197,11 +202,7 @@ static bool covers(const struct plain *p, struct bytes row)
         return false;
     if (is_dead(row))
         return true;
-    if (is_chunked(row)) {
-        const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
-        return !clears && tag.hlc <= row_vector_get(p->ctx, tag.origin);
-    }
-    if (is_value(row)) {
+    if (is_value(row) || (!clears && is_chunked(row))) {
         const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
         return !tag_is_none(tag) && tag.hlc <= row_vector_get(p->ctx, tag.origin);
     }
