@@ -4,7 +4,9 @@
  * A string in chunks is changed by ops on its parts, as on a node without peers (mut_string.c): a
  * STRING, which is what the key row is after the change, and for each chunk that it touches an
  * image, or bits. What has been changed elsewhere at the same time stays, chunk by chunk or bit by
- * bit (row_chunk.h). A string of one row, or one that the batch itself has SET, is written whole.
+ * bit (row_chunk.h). A string of one row, or one that the batch itself has SET, is written whole;
+ * so is one that stands before a collection at the same key, whose elements go by the SET's clear
+ * vector: a part takes away that it is there, but says nothing of them.
  *
  * All ops of a batch have one tag, and no row may see two under it that say different things:
  *
@@ -55,7 +57,8 @@ bool mut_string_ships_parts(struct mut *m, const struct ks_key *key, const struc
     if (m->batch.len != 0)
         mut_begin_op(m); /* The batch is open; what is in it must be indexed. */
     const uint8_t kind = mut_group_kind_of_value(m, key);
-    return kind == OP_VOID || kind == OP_STRING;
+    return (kind == OP_VOID && !row_asserts_type(ks_group_key_row(m->options.ks, key))) ||
+           kind == OP_STRING;
 }
 
 /* Whether the log takes a change of `chunks` chunks, each of them so many ops. */
@@ -168,6 +171,64 @@ static void write_image(const struct part *p, size_t at, struct bytes bytes)
     put(p, mut_group_join(&p->m->group->joined, before, mut_group_operand(p->m, p->key, &op)));
 }
 
+/*
+ * Where a string that gets longer has bytes behind its end, from a chunk on. A part that has made
+ * it longer may have lost, as one of another SET at the same time had seen it, and the length with
+ * it, but not its chunks when a part that has not seen that wins in the end.
+ */
+static uint32_t next_behind(const struct coll *coll, uint32_t index, uint64_t end, uint64_t length)
+{
+    while ((index = chunks_next(&coll->chunks, index)) != CHUNKS_NO_INDEX) {
+        const uint64_t start = u64_max(end, (uint64_t)index * ROW_CHUNK_BYTES);
+        const uint64_t next = u64_min(length, ((uint64_t)index + 1) * ROW_CHUNK_BYTES);
+        if (start >= length)
+            return CHUNKS_NO_INDEX;
+        const struct bytes run = chunks_run(&coll->chunks, start, next - start);
+        for (size_t i = 0; run.ptr != NULL && i < run.len; i++) {
+            if (run.ptr[i] != 0)
+                return index;
+        }
+        index++;
+    }
+    return CHUNKS_NO_INDEX;
+}
+
+static uint64_t count_behind(const struct coll *coll, uint64_t length)
+{
+    const uint64_t end = coll->count;
+    uint64_t count = 0;
+    uint32_t i = (uint32_t)(end / ROW_CHUNK_BYTES);
+
+    for (; end < length && (i = next_behind(coll, i, end, length)) != CHUNKS_NO_INDEX; i++)
+        count++;
+    return count;
+}
+
+/* Zeros behind the end that the string had, as far as it reaches now. */
+static void clear_behind(struct mut *m, const struct ks_key *key, struct coll *coll, uint64_t end,
+                         uint64_t length)
+{
+    static const uint8_t zeros[ROW_CHUNK_BYTES];
+    uint32_t i = (uint32_t)(end / ROW_CHUNK_BYTES);
+
+    for (; end < length && (i = next_behind(coll, i, end, length)) != CHUNKS_NO_INDEX; i++) {
+        const struct part p = part_of(m, key, coll, i, length);
+        const uint64_t first = (uint64_t)i * ROW_CHUNK_BYTES;
+        const size_t at = end > first ? (size_t)(end - first) : 0;
+
+        write_image(&p, at, bytes_of(zeros, (size_t)u64_min(ROW_CHUNK_BYTES, length - first) - at));
+    }
+}
+
+/* The key row, and zeros behind the end, before a change of a part. */
+static void begin_part(struct mut *m, const struct ks_key *key, struct coll *coll, uint64_t length)
+{
+    const uint64_t end = coll->count;
+
+    touch(m, key, coll, length);
+    clear_behind(m, key, coll, end, length);
+}
+
 /* --- bits --- */
 
 static struct op bits_op(const struct part *p, uint64_t at, uint32_t count, uint64_t value)
@@ -275,11 +336,11 @@ static int patch_chunks(struct mut *m, const struct ks_key *key, struct coll *co
     const uint64_t first = offset / ROW_CHUNK_BYTES;
     const uint64_t last = (offset + patch.len - 1) / ROW_CHUNK_BYTES;
     const uint64_t len = u64_max(coll->count, offset + patch.len);
-    const int err = room(m, key, last - first + 1, 1);
+    const int err = room(m, key, last - first + 1 + count_behind(coll, len), 1);
 
     if (err != 0)
         return err;
-    touch(m, key, coll, len);
+    begin_part(m, key, coll, len);
     for (uint64_t i = first; i <= last; i++) {
         const struct part p = part_of(m, key, coll, i, len);
         const size_t at = (size_t)(offset % ROW_CHUNK_BYTES);
@@ -315,11 +376,11 @@ static int bits_in_chunks(struct mut *m, const struct ks_key *key, struct coll *
     const uint64_t len = u64_max(coll->count, (end - 1) / 8 + 1);
     const bool same = len == coll->count && bits_are(coll, bit, count, value);
     /* Bits, and what is left at both ends of older ones. */
-    const int err = room(m, key, 2, 3);
+    const int err = room(m, key, 2 + count_behind(coll, len), 3);
 
     if (err != 0)
         return err;
-    touch(m, key, coll, len);
+    begin_part(m, key, coll, len);
     while (bit < end) {
         const struct part p = part_of(m, key, coll, bit / ROW_CHUNK_BITS, len);
         const uint64_t to = u64_min(end, (p.index + 1) * ROW_CHUNK_BITS);
@@ -397,11 +458,11 @@ int mut_group_bits(struct mut *m, const struct ks_key *key, uint64_t bit, uint32
 
 int mut_group_lengthen(struct mut *m, const struct ks_key *key, struct coll *coll, uint64_t len)
 {
-    const int err = room(m, key, 0, 1);
+    const int err = room(m, key, count_behind(coll, len), 1);
 
     if (err != 0)
         return err;
-    touch(m, key, coll, len);
+    begin_part(m, key, coll, len);
     mut_changed(m, key);
     return 0;
 }

@@ -191,6 +191,13 @@ uint64_t row_string_bytes(struct bytes row)
     return longest;
 }
 
+bool row_asserts_type(struct bytes row)
+{
+    if (row.len != 0 && row.ptr[0] == ROW_COLL)
+        return true;
+    return row.len >= 3 && row.ptr[0] == ROW_GENERAL && (le16_load(row.ptr + 1) & PART_TYPES) != 0;
+}
+
 /* --- below a clear vector --- */
 
 bool row_covered(struct bytes row, const struct vv *clear)

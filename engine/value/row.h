@@ -287,6 +287,9 @@ MUST_USE int row_check(struct bytes row);
 /* The longest string in chunks that a sound key row names, also among what does not show; or 0. */
 uint64_t row_string_bytes(struct bytes row);
 
+/* Whether a sound key row says that the key is a collection, shown or not. */
+bool row_asserts_type(struct bytes row);
+
 /*
  * Whether every change in the row has a tag <= `clear`, so that an element row under a key with
  * this clear vector is dead. False for what cannot be read.

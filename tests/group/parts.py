@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Parts of long strings at three members of which not all hear each other: what two could not show
+(conflict_tables.def has that).
+
+usage: parts.py --server tierra-server
+"""
+
+import time
+
+from grouplib import Group, main_of, wait_until
+from ways import HELD, OPEN, Ways
+
+STEP_SECONDS = 0.003  # Longer than the ms that decides which write is the later one.
+
+
+def write(member, *words):
+    time.sleep(STEP_SECONDS)
+    return member.ok(*words)
+
+
+def pass_on(ways, source, target, name):
+    """What these two have, nobody else hears."""
+    write(source, 'SET', name, source.name)
+    for state in (OPEN, HELD):
+        ways.between([source], [target], state)
+        ways.between([target], [source], state)
+        if state == OPEN:
+            wait_until('%s has %s' % (target.name, name),
+                       lambda: target.call('EXISTS', name) == 1)
+
+
+def all_show(group, check):
+    held = group.await_same()
+    assert check(held[b'k']), (len(held[b'k']), held[b'k'][:20])
+
+
+def end_that_lost(group, ways, longer):
+    """
+    A part that made the string longer is seen by a part of another SET, which wins there and takes
+    its length; a part that has seen neither wins in the end. Bytes behind the length are left, and
+    must not show when the string is made longer again.
+    """
+    a, b, c = group.all
+    a.ok('DEL', 'k')
+    group.await_same()
+    ways.all(HELD)
+    write(a, 'SETRANGE', 'k', 20000, 'x')
+    pass_on(ways, a, c, 'first')
+    write(a, 'SETRANGE', 'k', 40000, 'y' * 3000)
+    write(b, 'SETRANGE', 'k', 17000, 'z')
+    pass_on(ways, a, b, 'second')
+    assert b.ok('STRLEN', 'k') == 17001
+    write(b, 'SETBIT', 'k', 7, 1)
+    write(c, 'SETBIT', 'k', 6, 1)
+    ways.all(OPEN)
+    all_show(group, lambda text: len(text) == 20001 and text[0] == 2)
+    a.ok('DEL', 'first', 'second')
+    for words in longer:
+        write(a, *words)
+    all_show(group, lambda text: len(text) == 45001 and not any(text[20001:45000]))
+    print('behind an end that lost: %s' % longer[0][0])
+
+
+def run(args):
+    with Group(args.server, args.work) as group:
+        ways = Ways(group)
+        for m in ways.make(['a', 'b', 'c']):
+            m.start()
+            group.await_active()
+        end_that_lost(group, ways, [('SETRANGE', 'k', 45000, 'w')])
+        end_that_lost(group, ways, [('SETBIT', 'k', 360007, 1)])
+        end_that_lost(group, ways, [('BITFIELD', 'k', 'SET', 'u8', '#40500', '0'),
+                                    ('SETRANGE', 'k', 45000, 'w')])
+
+
+if __name__ == '__main__':
+    main_of(__doc__, run)
