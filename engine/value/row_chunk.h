@@ -39,8 +39,8 @@
  *                  them lacks is then in the bits beside it, so that any of the two will do
  *     generation   dropped when a clear vector covers it, or when it is stable, no value of the key
  *                  row has it, and all values in chunks that the key row has are stable. Whatever
- *                  took the last of its values is a SET or DEL, of which the clear vector covers it,
- *                  or a part of another generation: one of those values, or one that they have
+ *                  took the last of its values is a SET or DEL, of which the clear vector covers
+ *                  it, or a part of another generation: one of those values, or one that they have
  *                  seen. Whoever writes from now on has seen them, and shows it no more. While one
  *                  of them is not stable, a member that has not seen it may still show this
  *                  generation, and change it: of two strings each can be changed in parts at some

@@ -97,7 +97,7 @@ def payloads(member):
 def refused(members):
     for name, words in REFUSED.items():
         for m in members:
-            reply = m.call(name, *words)
+            reply = m.call(*name.split('|'), *words)
             assert isinstance(reply, ErrorReply), (name, reply)
     for name, words in EMPTY.items():
         for m in members:

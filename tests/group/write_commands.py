@@ -406,6 +406,7 @@ GEO = [
 
 WRITES = (STRINGS + COUNTERS + HYPERLOGLOGS + KEYS + HASHES + LISTS + SETS + SORTED_SETS + GEO)
 
-# What a group has no use for, and refuses, or what changes nothing.
-REFUSED = {'flushall': (), 'flushdb': (), 'swapdb': (0, 0), 'move': ('k', 0)}
+# What a group has no use for, and refuses, or what there is not, or what changes nothing.
+REFUSED = {'flushall': (), 'flushdb': (), 'swapdb': (0, 0), 'move': ('k', 0),
+           'function|delete': ('name',)}
 EMPTY = {'function|flush': ()}
