@@ -372,6 +372,7 @@ static void sweep_chunk(struct sweep *s, uint8_t kind, struct bytes sub, struct 
     }
     s->any |= is_cleared(s, row);
     buf_clear(&s->out);
+    s->any |= (s->lost & 1u << VT_STRING) != 0;
     const int did = row_chunk_collect(row, s->h.stable, &s->generations, &s->out);
     if (did == ROW_CHANGED) {
         row = buf_bytes(&s->out);
@@ -412,6 +413,8 @@ static void sweep_rows(struct sweep *s, struct loaded *l, const struct row_horiz
     *s = (struct sweep){.l = l, .h = *horizons, .lost = lost};
     s->h.clearing = row_clearing(buf_bytes(&l->key_row), s->h.stable);
     s->generations_known = row_generations(buf_bytes(&l->key_row), &s->generations) == 0;
+    if ((lost & 1u << VT_STRING) != 0)
+        s->generations.count = 0; /* The string has expired for good. */
     buf_init(&s->out, UINT32_MAX);
     while (next_row(&in, &kind, &sub, &row)) {
         /* What waits for the store is a part of it. */

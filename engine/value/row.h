@@ -382,7 +382,8 @@ struct row_horizons {
     bool swept; /* The element rows that the clear vector covers are physically gone. */
     /* Of an element row: row_clearing of its key row. */
     bool clearing;
-    /* Bit per type: element rows of that losing type with stable tags are physically gone. */
+    /* Bit per type: element rows of that losing type with stable tags are physically gone; of
+       strings, their chunks. */
     uint16_t swept_types;
 };
 

@@ -93,9 +93,13 @@ static void collect_expired(struct gc *gc)
         return;
     if (!is_stable(gc, winner.target) || !all_stable(gc))
         return;
-    /* Element rows of a collection go first. */
+    /* Element rows of a collection, and chunks of a string, go first. */
     for (unsigned i = 0; i < s->types_count; i++)
         gc->sweep_types |= (uint16_t)(1u << s->types[i].type);
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (s->sibs[i].chunked)
+            gc->sweep_types |= (uint16_t)(1u << VT_STRING);
+    }
     gc->sweep_types &= (uint16_t)~gc->horizons->swept_types;
     if (gc->sweep_types != 0)
         return;

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Parts of long strings at three members of which not all hear each other: what two could not show
-(conflict_tables.def has that).
+(conflict_tables.def has that); and what is left of such strings.
 
 usage: parts.py --server tierra-server
 """
 
+import os
 import time
 
 from grouplib import Group, main_of, wait_until
 from ways import HELD, OPEN, Ways
 
 STEP_SECONDS = 0.003  # Longer than the ms that decides which write is the later one.
+EXPIRED, CHUNKS = 5, 98
+FILLERS = 200
 
 
 def write(member, *words):
@@ -61,8 +64,34 @@ def end_that_lost(group, ways, longer):
     print('behind an end that lost: %s' % longer[0][0])
 
 
+def rows_swept(member):
+    return int(member.info()['rows_swept'])
+
+
+def expired_goes(group):
+    """A long string that has expired everywhere goes from DRAM and flash, with all its chunks."""
+    a = group.all[0]
+    before = [rows_swept(m) for m in group.all]
+    for i in range(EXPIRED):
+        a.ok('SETRANGE', 'e%d' % i, CHUNKS * 1024 - 1, 'x')
+        a.ok('SETBIT', 'e%d' % i, 5000, 1)
+        a.ok('PEXPIRE', 'e%d' % i, 300)
+
+    def gone():
+        # What the stores cover persistently must move on.
+        for m in group.all:
+            for i in range(FILLERS):
+                m.ok('SET', 'filler:%d' % i, os.urandom(8000))
+        return all(m.ok('DBSIZE') <= FILLERS + 1 and
+                   rows_swept(m) - swept >= EXPIRED * CHUNKS
+                   for m, swept in zip(group.all, before))
+    wait_until(lambda: 'expired strings go: %s' % [
+        (m.ok('DBSIZE'), rows_swept(m)) for m in group.all], gone)
+    print('expired')
+
+
 def run(args):
-    with Group(args.server, args.work) as group:
+    with Group(args.server, args.work, {'store-memtable-bytes': '1mb'}) as group:
         ways = Ways(group)
         for m in ways.make(['a', 'b', 'c']):
             m.start()
@@ -71,6 +100,7 @@ def run(args):
         end_that_lost(group, ways, [('SETBIT', 'k', 360007, 1)])
         end_that_lost(group, ways, [('BITFIELD', 'k', 'SET', 'u8', '#40500', '0'),
                                     ('SETRANGE', 'k', 45000, 'w')])
+        expired_goes(group)
 
 
 if __name__ == '__main__':

@@ -687,11 +687,14 @@ static void collect_chunk(struct gs *gs, struct gs_member *m, struct gs_row *row
 }
 
 /* Bits that are stable go into images, generations that nothing shows any more go. */
-static void collect_chunks(struct gs *gs, struct gs_member *m, const struct vv *stable)
+/* `all`: the string has expired for good. */
+static void collect_chunks(struct gs *gs, struct gs_member *m, const struct vv *stable, bool all)
 {
     struct row_generations generations;
 
     CHECK(row_generations(gs_key_row(m, GS_BITS_KEY), &generations) == 0);
+    if (all)
+        generations.count = 0;
     for (unsigned i = 0; i < GS_CHUNKS; i++) {
         if (row_is_chunk(gs_chunk_row(m, i)))
             collect_chunk(gs, m, &m->rows[chunk_at(i)], &generations, stable);
@@ -725,7 +728,7 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
         collect_row(gs, &row[1 + i], horizons, &ignored);
     }
     if (key == GS_BITS_KEY)
-        collect_chunks(gs, m, horizons->stable);
+        collect_chunks(gs, m, horizons->stable, false);
     horizons->swept = elems_clean(gs, m, key);
     horizons->swept_types = 0;
     collect_row(gs, row, horizons, &sweep_types);
@@ -739,6 +742,8 @@ static void collect_key(struct gs *gs, struct gs_member *m, unsigned key,
         CHECK(row_clip(buf_bytes(&elem->mem), horizons->stable, &clipped) == 0);
         row_set(elem, &clipped);
     }
+    if (key == GS_BITS_KEY && (sweep_types & 1u << VT_STRING) != 0)
+        collect_chunks(gs, m, horizons->stable, true);
     if (sweep_types != 0 && elems_clean(gs, m, key)) {
         horizons->swept_types = sweep_types;
         collect_row(gs, row, horizons, &ignored);
