@@ -179,15 +179,6 @@ void group_gc_again(struct keyspace *ks, const struct ks_key *key)
     list_push_front(&gc->queue, &k->link);
 }
 
-void group_gc_restart(struct keyspace *ks, const struct ks_key *key)
-{
-    struct gc_key *k = find(ks->group->gc, key);
-
-    if (k != NULL)
-        end_pass(k);
-    group_gc_again(ks, key);
-}
-
 void group_gc_rest(struct keyspace *ks, const struct ks_key *key, uint32_t horizons)
 {
     struct gc_key *k = find(ks->group->gc, key);

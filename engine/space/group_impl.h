@@ -140,8 +140,8 @@ const struct row_horizons *group_gc_horizons(const struct keyspace *ks);
 void group_gc_done(struct keyspace *ks, const struct ks_key *key);
 
 /*
- * How far the rows of a cold string in chunks were looked at, and what was found: that goes on over
- * several reads.
+ * How far the rows of a cold key were looked at, and what was found: that goes on over several
+ * reads.
  */
 struct group_pass {
     struct buf resume; /* The row key to go on from; empty: a new one begins. */
@@ -156,8 +156,6 @@ struct group_pass {
 struct group_pass *group_gc_pass(struct keyspace *ks, const struct ks_key *key);
 /* It is the next one to be looked at, with the same horizons. */
 void group_gc_again(struct keyspace *ks, const struct ks_key *key);
-/* The same, from its first row on. */
-void group_gc_restart(struct keyspace *ks, const struct ks_key *key);
 /*
  * It holds only what waits for `stable`: until that has moved there is nothing to look for. As it
  * may move each time, a string is to rest for as many horizons as it took slices.

@@ -10,8 +10,8 @@
  * beyond the first. The name of a key that nobody has named since it went to the store is found by
  * its slot and hash.
  *
- * A sweep of a string in chunks, which may be larger than what may be loaded, takes each slice as
- * it comes, with the key row that was read just before, and ends: the next one goes on from there.
+ * A sweep, of what may be larger than what may be loaded, takes each slice as it comes, with the
+ * key row that was read just before, and ends: the next one goes on from there.
  */
 #include "engine/base/check.h"
 #include "engine/base/err.h"
@@ -513,7 +513,7 @@ static void pass_begin(struct group_pass *pass, const struct loaded *l)
     pass->waits = false;
 }
 
-/* A slice of the rows of a cold string in chunks. */
+/* A slice of the rows of a cold key. */
 static void collect_part(struct loaded *l, const struct keytab_ref *ref, const struct flight *f)
 {
     struct row_horizons h = *group_gc_horizons(l->ks);
@@ -569,7 +569,10 @@ static int landed(struct flight *f, bool all)
     return err;
 }
 
-/* Takes the slice of a sweep if the key is a string in chunks; else all of it is read first. */
+/*
+ * Takes the slice of a sweep, whatever the key shows: also what a DEL has left of a value may be
+ * more than what may be loaded. False if the slice is all there is of it.
+ */
 static bool part_landed(struct flight *f)
 {
     struct keytab_ref ref;
@@ -585,13 +588,11 @@ static bool part_landed(struct flight *f)
         keytab_find(f->ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_COLD)
         return f->resumed;
     f->err = loaded_init(&l, f);
-    part = f->err != 0 || l.shape.type == VT_CHUNKED;
+    part = f->err != 0 || f->resumed || !f->end || l.shape.type == VT_CHUNKED;
     if (f->err == 0 && part)
         collect_part(&l, &ref, f);
-    else if (f->resumed)
-        group_gc_restart(f->ks, &key); /* It has become something else. */
     buf_deinit(&l.key_row);
-    return part || f->resumed;
+    return part;
 }
 
 static void on_slice(struct mail *mail)

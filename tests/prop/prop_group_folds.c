@@ -473,6 +473,33 @@ static void large_cold_strings_are_swept_in_slices(void **state)
     close_world(&w);
 }
 
+/* Nothing shows, but it is as large. */
+static void what_a_del_left_is_swept_in_slices(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    open_world(&w);
+    for (unsigned i = 0; i < MEMBERS; i++)
+        ks_set_scan_bytes_max(w.n.member[i].ks, 10000);
+    set(&w, 0, LONG, 'a', false);
+    sparse(&w, 2000);
+    deliver_all(&w);
+    all_cold(&w);
+    collect(&w);
+    del(&w, 1);
+    deliver_all(&w);
+    all_cold(&w);
+    collect(&w);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        const struct found found = look(&w, i);
+
+        assert_int_equal(found.images + found.waiting + found.others, 0);
+        assert_int_equal(ks_group_waiting(w.n.member[i].ks), 0);
+    }
+    close_world(&w);
+}
+
 static void a_call_does_a_bounded_part_of_a_large_string(void **state)
 {
     static struct world w;
@@ -594,6 +621,7 @@ int main(void)
         cmocka_unit_test(bits_fold_after_a_crash),
         cmocka_unit_test(generations_that_lost_go),
         cmocka_unit_test(large_cold_strings_are_swept_in_slices),
+        cmocka_unit_test(what_a_del_left_is_swept_in_slices),
         cmocka_unit_test(a_call_does_a_bounded_part_of_a_large_string),
         cmocka_unit_test(what_shows_stays_the_same),
     };
