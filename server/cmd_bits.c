@@ -275,6 +275,35 @@ static bool ships_parts(const struct request *rq, const struct ks_key *key)
 }
 
 /*
+ * Room for `writes` fields of a string in chunks; in a group each may write all of it, if this
+ * batch has made it long. False: there is none at the moment, and the command waits for its turn,
+ * in which the string is there already and takes parts. Behind the first reply it could not.
+ */
+static bool fields_room(struct request *rq, const struct ks_key *key, uint32_t writes)
+{
+    const struct obj *obj = ks_get(rq->ks, key, rq->now_ms);
+    size_t each = FIELD_LOG_BYTES, len;
+
+    if (rq->nested || !obj_is_chunked(obj))
+        return true;
+    if (rq->sh->group != NULL && !ships_parts(rq, key))
+        each += (size_t)req_string_len(rq, obj);
+    if (size_mul_overflow(writes, each, &len) || mut_room(rq->mut, len) != -ERR_BUSY)
+        return true;
+    req_log_full(rq, -ERR_BUSY);
+    return false;
+}
+
+/* Between the replies of other fields: the command may not wait. */
+static void reply_field_full(struct request *rq, int err)
+{
+    if (err == -ERR_BUSY)
+        reply_err_oom(rq->out, "the op log is full at the moment");
+    else
+        req_log_full(rq, err);
+}
+
+/*
  * One operation, with its reply. Of a string in chunks that is written whole, in a group or after a
  * SET in the same transaction, the log may have no room: then the error stands in the field's
  * place.
@@ -299,7 +328,7 @@ static bool run_field(struct request *rq, const struct ks_key *key, struct field
     if (text->bytes == NULL && (new_raw != raw || ships_parts(rq, key))) {
         const int err = mut_string_bits(rq->mut, key, op->offset, op->width, new_raw);
         if (err != 0)
-            req_log_full(rq, err);
+            reply_field_full(rq, err);
         else
             reply_i64(rq->out, shown);
         return false;
@@ -361,7 +390,7 @@ static void bitfield(struct request *rq, bool read_only)
         if (!req_log_room(rq, fields.writes,
                           (size_t)fields.writes * FIELD_LOG_BYTES +
                               2 * (size_t)ROW_INLINE_BYTES_MAX) ||
-            (!made && !extend(rq, &key, fields.end)))
+            (!made && (!extend(rq, &key, fields.end) || !fields_room(rq, &key, fields.writes))))
             return;
         obj = ks_get(rq->ks, &key, rq->now_ms);
     }

@@ -84,7 +84,28 @@ def go_beyond_the_logs(member, peer):
                lambda: log_begin(member) > begin + 4)
 
 
+def fields_of_what_becomes_long(args):
+    """It is written whole, once a field: more than the buffer of the log takes at once."""
+    end = 8 * 700000
+    with Group(args.server, args.work, {'maxmemory': '64mb'}) as group:
+        member, = group.make(['alone'])
+        member.start()
+        group.await_active()
+        commands = []
+        for i in range(4):
+            commands += [(b'SET', b'k', b'short'), (b'SET', b'other:%d' % i, b'o' * 300000),
+                         (b'BITFIELD', b'k', b'SET', b'u8', b'%d' % (end - 8), b'7',
+                          b'INCRBY', b'u8', b'0', b'1')]
+        for _ in range(3):
+            replies = member.pipelined(commands)
+            assert replies == 4 * [b'OK', b'OK', [0, ord('t')]], replies
+            assert member.ok('GETRANGE', 'k', 0, 4) == b'thort'
+            assert member.ok('GETRANGE', 'k', end // 8 - 2, -1) == b'\0\7'
+
+
 def run(args):
+    fields_of_what_becomes_long(args)
+    print('fields')
     with Group(args.server, args.work, OPTIONS) as group:
         ways = Ways(group)
         a, b, c = ways.make(['a', 'b', 'c'])
