@@ -215,6 +215,9 @@ static bool bits_show(struct coll *coll, struct bytes sub, struct bytes row, str
 {
     if (coll->type != VT_STRING || sub.len != ROW_CHUNK_SUB_BYTES || operand.len == 0)
         return false;
+    /* Bits of another generation make no chunk. */
+    if (!chunks_known(&coll->chunks, be32_load(sub.ptr)))
+        return false;
     uint8_t *image = chunks_edit(&coll->chunks, be32_load(sub.ptr), coll->tag);
     return row_chunk_show_bits(row, operand, coll->generation, image);
 }

@@ -500,6 +500,34 @@ static void what_a_del_left_is_swept_in_slices(void **state)
     close_world(&w);
 }
 
+/* However far behind the end of what shows they are. */
+static void bits_of_a_generation_that_lost_make_no_chunk(void **state)
+{
+    const uint32_t far = 100000;
+    static struct world w;
+
+    (void)state;
+    open_world(&w);
+    set(&w, 0, LONG, 'a', true);
+    const struct tag lost = w.generation;
+    set(&w, 1, LONG, 'b', true);
+    deliver_all(&w);
+    all_hot(&w);
+    begin(&w, 0);
+    add(&w, (struct op){.kind = OP_BITS,
+                        .generation = lost,
+                        .at = (uint64_t)far * ROW_CHUNK_BITS,
+                        .bits_count = 1,
+                        .bits = 1});
+    end(&w, true);
+    deliver_all(&w);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        const struct obj *obj = ks_get(w.n.member[i].ks, &w.key, w.n.member[i].now_ms);
+        assert_false(chunks_known(&obj_coll(obj)->chunks, far));
+    }
+    close_world(&w);
+}
+
 static void a_call_does_a_bounded_part_of_a_large_string(void **state)
 {
     static struct world w;
@@ -622,6 +650,7 @@ int main(void)
         cmocka_unit_test(generations_that_lost_go),
         cmocka_unit_test(large_cold_strings_are_swept_in_slices),
         cmocka_unit_test(what_a_del_left_is_swept_in_slices),
+        cmocka_unit_test(bits_of_a_generation_that_lost_make_no_chunk),
         cmocka_unit_test(a_call_does_a_bounded_part_of_a_large_string),
         cmocka_unit_test(what_shows_stays_the_same),
     };
