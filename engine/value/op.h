@@ -104,6 +104,7 @@ struct op {
     uint8_t flags; /* OP_COVER; decoding gives all flags back. */
     uint8_t target_type; /* EXPIRE: from row_view. */
     bool has_count;      /* `count` is given. */
+    uint8_t bits_count;  /* BITS: 1 .. 64 */
     struct bytes key;
     struct bytes sub;
     struct bytes value;
@@ -117,7 +118,6 @@ struct op {
     uint64_t len;          /* STRING. */
     uint64_t at;           /* CHUNK: its index; BITS: the first bit. */
     uint64_t bits;         /* BITS: the first is the most significant of bits_count. */
-    uint8_t bits_count;    /* 1 .. 64 */
     struct fsum fsum;
 };
 
