@@ -43,7 +43,7 @@ def plain(text, how):
     lines = [line.rstrip() for line in text.replace('\r', '\n').split('\n')]
     lines = [line for line in lines if line and not PROGRESS.match(line)]
     if how in ('form', 'starts'):
-        lines = [' '.join(re.sub(r'\d+(\.\d+)?[KMG]?', 'N', NAME.sub('NAME', line)).split())
+        lines = [' '.join(re.sub(r'\d+(\.\d+)?[BKMG]?', 'N', NAME.sub('NAME', line)).split())
                  for line in lines]
     return lines[:LINES] if how == 'starts' else sorted(lines)
 
