@@ -9,14 +9,15 @@ import os
 import time
 
 from grouplib import Group, main_of, wait_until
+from rows import STEP_SECONDS
 from ways import HELD, OPEN, Ways
 
-STEP_SECONDS = 0.003  # Longer than the ms that decides which write is the later one.
 EXPIRED, CHUNKS = 5, 98
 FILLERS = 200
 
 
 def write(member, *words):
+    """Later than the one before: the clocks of members go by the ms."""
     time.sleep(STEP_SECONDS)
     return member.ok(*words)
 

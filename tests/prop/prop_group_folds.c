@@ -433,19 +433,25 @@ static void sparse(struct world *w, unsigned chunks)
     }
 }
 
+/* A cold string that is more than may be loaded. */
+static void open_large(struct world *w)
+{
+    open_world(w);
+    for (unsigned i = 0; i < MEMBERS; i++)
+        ks_set_scan_bytes_max(w->n.member[i].ks, 10000);
+    set(w, 0, LONG, 'a', false);
+    sparse(w, 2000);
+    deliver_all(w);
+    all_cold(w);
+}
+
 /* More than may be loaded, and several slices. */
 static void large_cold_strings_are_swept_in_slices(void **state)
 {
     static struct world w;
 
     (void)state;
-    open_world(&w);
-    for (unsigned i = 0; i < MEMBERS; i++)
-        ks_set_scan_bytes_max(w.n.member[i].ks, 10000);
-    set(&w, 0, LONG, 'a', false);
-    sparse(&w, 2000);
-    deliver_all(&w);
-    all_cold(&w);
+    open_large(&w);
     assert_int_equal(look(&w, 0).waiting, 2000);
     collect(&w);
     expect_folded(&w);
@@ -479,13 +485,7 @@ static void what_a_del_left_is_swept_in_slices(void **state)
     static struct world w;
 
     (void)state;
-    open_world(&w);
-    for (unsigned i = 0; i < MEMBERS; i++)
-        ks_set_scan_bytes_max(w.n.member[i].ks, 10000);
-    set(&w, 0, LONG, 'a', false);
-    sparse(&w, 2000);
-    deliver_all(&w);
-    all_cold(&w);
+    open_large(&w);
     collect(&w);
     del(&w, 1);
     deliver_all(&w);
