@@ -34,13 +34,14 @@ def fill(pair, count):
 
 
 def cheap(pair, *commands):
-    """At no more than so many reads of rows or stretches of them for all of the commands."""
+    """At no more than so many reads of rows or stretches of them for all of the commands: half as
+    many are seen, and more where rows have gone to flash between two commands of a slow machine."""
     before, scans = pair.info('row_reads'), pair.info('scans')
     for words in commands:
         pair.change(*words) if words[0] in WRITES else pair.same(*words)
     reads = pair.info('row_reads') - before
     assert pair.info('scans') == scans, (commands[0], 'loads all')
-    assert reads <= 8 * sum(len(words) for words in commands), (commands[0], reads)
+    assert reads <= 16 * sum(len(words) for words in commands), (commands[0], reads)
 
 
 # Those that may grow what there is: refused where the process itself fills the budget.
