@@ -233,6 +233,9 @@ def every_shard(place, more):
             place.has('one of several', conn.call('MGET', allow, deny)[1], b'NOPERM')
     place.check('ACL DELUSER', c.call('ACL', 'DELUSER', 'bob'), (':', b'1'))
     place.check('all are closed', [closed(conn) for conn in bobs], [True] * CONNS)
+    end = time.monotonic() + SECONDS_MAX
+    while len(c.call('CLIENT', 'LIST')[1].splitlines()) != 1 and time.monotonic() < end:
+        time.sleep(0.01)
     place.check('one is left', len(c.call('CLIENT', 'LIST')[1].splitlines()), 1)
     place.stop()
 

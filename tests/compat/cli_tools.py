@@ -13,7 +13,7 @@ import sys
 
 from diff_cmds import SKIP, Conn, side_by_side
 
-TOOL_SECONDS_MAX = 60
+TOOL_SECONDS_MAX = 240
 KEYS = 300
 LFU = ['--maxmemory-policy', 'allkeys-lfu', '--lfu-log-factor', '0', '--lfu-decay-time', '0']
 HOT = 20

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 
 from ports import free_ports  # noqa: E402  pylint: disable=C0413
 
-WAIT_SECONDS_MAX = 60
+WAIT_SECONDS_MAX = 240
 PORT_TAKEN = 5  # Exit status of tierra-server.
 SLOTS = 16384
 

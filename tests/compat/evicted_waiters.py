@@ -162,9 +162,9 @@ def one_round(node, c, pushers, rng, early):
             check('%s' % words[:3], reply[0] == '-' and reply, False)
     value(c, 'CONFIG', 'SET', 'maxmemory-clients', '0')
     # Nobody waits on, whether it came late or was not met.
-    wait_for('nobody waits', lambda: all(
+    wait_for('nobody waits', lambda: settled(c, waiters) and all(
         value(c, 'CLIENT', 'UNBLOCK', w.id) is not None for w in waiters) and
-        info(c)['blocked_clients'] == '0' and settled(c, waiters))
+        info(c)['blocked_clients'] == '0')
     killed = {words[3] for line in lines for words in line if words[:2] == ['CLIENT', 'KILL']}
     return account(c, waiters, elements, killed)
 
@@ -229,7 +229,7 @@ def closed_beside(node, c, rng):
             c.read()
         ids = {w.id for w in waiters}
         wait_for('all are closed', lambda ids=ids: not ids & listed(c))
-        check('nobody waits', info(c)['blocked_clients'], '0')
+        wait_for('nobody waits', lambda: info(c)['blocked_clients'] == '0')
         account(c, waiters, elements, set())
         value(c, 'CONFIG', 'SET', 'maxmemory-clients', '0')
     heavy.close()

@@ -40,7 +40,7 @@ class KeyDraw(Draw):
 
 
 def set_words(d):
-    words = [d.when() if d.rng.random() < 0.5 else [], d.maybe(0.03, 'EX', '10'),
+    words = [d.when() if d.rng.random() < 0.5 else [], d.maybe(0.03, 'EX', '10000'),
              d.maybe(0.15, d.g.case(d.one('NX', 'XX'))), d.maybe(0.03, 'NX'),
              d.maybe(0.25, d.g.case('GET')), d.maybe(0.15, 'KEEPTTL'), d.maybe(0.02, 'bad'),
              d.maybe(0.03, 'PERSIST')]

@@ -2,6 +2,8 @@
 exchanged, or replaced by what is no number, too large a one, or an option of another command.
 """
 
+import re
+
 WORDS = ['', ' ', '0', '-1', '1', '-0', '+1', '01', '1.0', '9223372036854775807',
          '9223372036854775808', '-9223372036854775808', '-9223372036854775809',
          '18446744073709551616', '4294967296', '1e18', '1e400', 'nan', '-nan', 'inf', '-inf',
@@ -15,6 +17,8 @@ NEVER = ('BLPOP', 'BRPOP', 'BLMOVE', 'BRPOPLPUSH', 'BLMPOP', 'BZPOPMIN', 'BZPOPM
          'SETRANGE', 'SETBIT', 'BITFIELD', 'WAIT', 'RESTORE', 'SELECT', 'SPOP', 'SRANDMEMBER',
          'HRANDFIELD', 'ZRANDMEMBER', 'SCAN', 'RANDOMKEY', 'PFDEBUG', 'KEYS', 'PEXPIRE', 'EXPIRE',
          'SORT', 'SORT_RO', 'OBJECT', 'TIME', 'DBSIZE', 'LASTSAVE')
+# What lives for so long outlives a run.
+LEAST_SECONDS = 1000
 EXPIRING = ('SET', 'SETEX', 'PSETEX', 'GETEX')
 # Whose words may be keys, or make keys of others.
 SPREAD = ('GEORADIUS', 'GEORADIUSBYMEMBER', 'LCS', 'OBJECT', 'PFCOUNT', 'PFMERGE',
@@ -65,6 +69,19 @@ def change(g, args):
     return out
 
 
+def ends_soon(args):
+    """Nothing may live for less than a run: when it ends, the two servers are not asked at once."""
+    words = [as_text(word).upper() if not isinstance(word, bytes) else '' for word in args]
+    units = {'EX': 1, 'PX': 1000, 'SETEX': 1, 'PSETEX': 1000}
+    if args[0] not in EXPIRING:
+        return False
+    # SETEX and PSETEX have the key in between.
+    spans = [(words[i + (2 if i == 0 else 1)], units[word]) for i, word in enumerate(words)
+             if word in units and i + (2 if i == 0 else 1) < len(words)]
+    return any(re.fullmatch(r'\+?\d{1,9}', span) and 0 < int(span) < LEAST_SECONDS * unit
+               for span, unit in spans)
+
+
 def gen_odd(g, draw):
     """A command of another generator, changed."""
     while True:
@@ -77,8 +94,7 @@ def gen_odd(g, draw):
     cmd.args = change(g, cmd.args)
     if g.rng.random() < 0.2:
         cmd.args = change(g, cmd.args)
-    # Nothing may live for a second: when it ends, the two servers are not asked at once.
-    if cmd.args[0] in EXPIRING and any(word in ('1', '01', '+1') for word in cmd.args[2:]):
+    if ends_soon(cmd.args):
         return gen_odd(g, draw)
     # What moved to the place of a key must not be longer than one may be here.
     short = all(len(as_text(word)) < KEY_BYTES_MAX for word in cmd.args)

@@ -16,7 +16,7 @@ import time
 
 from diff_cmds import SKIP, Conn, flat, side_by_side
 
-WAIT_SECONDS_MAX = 10
+WAIT_SECONDS_MAX = 240
 SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
             'keyspace', 'modules', 'nosuch')
 NO_AOF_FORK = 'the op log is neither rewritten by a process nor loaded from an RDB'
@@ -259,8 +259,9 @@ def compare_doctors(check, ours, theirs):
         conn.call('CONFIG', 'SET', 'latency-monitor-threshold', '10')
         conn.call('DEBUG', 'SLEEP', '0.02')
         text = conn.call('LATENCY', 'DOCTOR')[1].decode().removeprefix('txt:')
+        # Other events may stand before it where the machine was slow.
         lines.append([re.sub(r'\d+(\.\d+)?', 'N', line) for line in text.split('\n')
-                      if line.startswith('1. command:')])
+                      if re.match(r'\d+\. command:', line)])
         conn.call('CONFIG', 'SET', 'latency-monitor-threshold', '0')
         conn.call('LATENCY', 'RESET')
     check.same('LATENCY DOCTOR of an event', *lines)

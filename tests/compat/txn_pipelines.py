@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 
-from smoke_shards import check, main_of
+from smoke_shards import check, info, main_of, wait_for
 
 TAGS = ['{t%d}' % i for i in range(8)]
 ENDS = {'RESET': ['RESET'], 'a refused EXEC': ['EXEC', 'x'], 'UNWATCH': ['UNWATCH']}
@@ -73,6 +73,13 @@ def gone(node, other, before, commands):
     check('DEBUG SLEEP', other.read(), OK)
 
 
+def leaving(node):
+    """One that is known by its name until the server has seen that it is gone."""
+    c = node.connect()
+    check('SETNAME', c.call('CLIENT', 'SETNAME', 'leaving'), OK)
+    return c
+
+
 def leaves_nothing(node, other, tag):
     key, queue = 'k' + tag, 'queue' + tag
     queued = [['MULTI'], ['SET', key, '1'], ['SET', key, '2']]
@@ -85,10 +92,10 @@ def leaves_nothing(node, other, tag):
     check('afterwards', replies(other, [*queued, ['EXEC'], ['GET', key]], 5)[3:],
           [('*', [OK, OK]), ('$', b'2')])
     # A client that waits for a key, or is about to.
-    c = node.connect()
+    c = leaving(node)
     c.send([['BLPOP', queue, '0']])
     c.close()
-    c = node.connect()
+    c = leaving(node)
     c.send([['GET', key]] * 20000 + [['BLPOP', queue, '0']])
     c.sock.shutdown(socket.SHUT_WR)
     while c.file.read(65536):
@@ -101,6 +108,8 @@ def run(node, *more):
     for tag in TAGS:
         session(node, tag)
         leaves_nothing(node, node.connect(), tag)
+    wait_for('they are gone', lambda: b' name=leaving ' not in c.call('CLIENT', 'LIST')[1] and
+             info(c)['blocked_clients'] == '0')
     for tag in TAGS:
         check('an element for nobody', [c.call('RPUSH', 'queue' + tag, 'x'),
                                         c.call('LLEN', 'queue' + tag)], [(':', b'1')] * 2)

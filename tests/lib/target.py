@@ -55,11 +55,16 @@ class Fake:
         file.close()
         peer.close()
 
+    def got_of(self, word):
+        """How many of these commands it has got."""
+        with self.news:
+            return sum(w[0] == word for w in self.got)
+
     def wait(self, word, count=1):
         """Until it has got so many of these commands."""
         with self.news:
             assert self.news.wait_for(
-                lambda: sum(w[0] == word for w in self.got) >= count, 60), self.got
+                lambda: sum(w[0] == word for w in self.got) >= count, 600), self.got
 
     def close(self):
         self.sock.close()
