@@ -15,7 +15,7 @@ from smoke_shards import check, main_of, value, wait_for
 MEMBERS = 20000
 # All of them fit in one read of the server, 64 KiB.
 COMMANDS = 400
-# Without turns it is two, however often it is tried: one before the pipeline has come, one behind it.
+# Without turns it is two, at each attempt: one before the pipeline has come, one behind it.
 ENOUGH = 10
 # The one who asks may itself not have got its turn on this machine.
 ATTEMPTS = 20

@@ -36,7 +36,7 @@ class Node:
     def stop(self, sig):
         self.conn.close()
         self.process.send_signal(sig)
-        status = self.process.wait(timeout=60)
+        status = self.process.wait(timeout=600)
         assert status == (0 if sig == signal.SIGTERM else -sig), status
 
     def fill(self, round_):

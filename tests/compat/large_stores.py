@@ -31,7 +31,8 @@ def fill(pair, rng, count):
 
 def write(conn, *words):
     """The process fills much of the budget of this test: a write may be refused for a while."""
-    for _ in range(100):
+    end = time.monotonic() + large_streams.WAIT_SECONDS_MAX
+    while time.monotonic() < end:
         reply = conn.call(*words)
         if reply[0] != '-' or b'DRAM is full' not in reply[1]:
             return reply

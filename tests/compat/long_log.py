@@ -19,7 +19,7 @@ VALUE = b'v' * 4096
 # With maxmemory 64 MB a log of 16 MiB may wait for the store, and twice that for its sync.
 KEPT_BYTES_MAX = 96 << 20
 WRITTEN_BYTES = 400 << 20
-SECONDS_MAX = 60
+SECONDS_MAX = 600
 
 
 def log_bytes(directory):
@@ -39,8 +39,10 @@ def overwrite(conn):
     while number * len(VALUE) < WRITTEN_BYTES:
         conn.send([('SET', 'key:%d' % ((number + i) % KEYS), VALUE) for i in range(BATCH)])
         for _ in range(BATCH):
-            assert conn.read() == ('+', b'OK')
-        number += BATCH
+            reply = conn.read()
+            # A disk that stands still has some refused.
+            assert reply == ('+', b'OK') or reply[1].startswith(b'OOM'), reply
+            number += reply[0] == '+'
 
 
 def main():

@@ -15,6 +15,8 @@ import time
 from diff_cmds import Conn, wait_ready
 
 MIB = 1 << 20
+# For what hangs, not for what is slow.
+WAIT_SECONDS_MAX = 240
 ROW_BYTES_MAX = 1200  # A chunk with its op.
 
 
@@ -32,8 +34,11 @@ class Server:
         return int(text.split('\n' + name + ':')[1].split()[0])
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait()
+        """With all rows in the store, so that none is replayed into memory."""
+        self.conn.send([['SHUTDOWN', 'SAVE']])
+        if self.process.wait() != 0:
+            sys.exit('the server ended with %d' % self.process.returncode)
+        self.conn.close()
 
 
 def log_end(inspect, directory):
@@ -46,7 +51,8 @@ def log_end(inspect, directory):
 
 def log_bytes_after(inspect, directory, before):
     """What one record took; 0 if there is none."""
-    for _ in range(20):
+    end = time.monotonic() + WAIT_SECONDS_MAX
+    while time.monotonic() < end:
         after = log_end(inspect, directory)
         if after[0] > before[0]:
             # A record that begins a segment stands behind 4 KiB of its head.

@@ -20,13 +20,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from node import Conn, Server, ServerGone  # noqa: E402
 
 # For what hangs, not for what is slow.
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 240
 KEYS = 6000
 MANY_KEYS = 40000
 # A bound that is never reached.
 LONG = 1000000
 REST = 'the next start replays the rest'
 BUFFERS = "the next start replays what is in the store's write buffers"
+# Of what may come too late on a slow machine.
+ROUNDS_MAX = 12
 WRITES_BACK = 'writing back before the end'
 
 
@@ -102,23 +104,32 @@ ENDS = [
 ]
 
 
+def check_end(place, how, timeout, replays, written):
+    """Whether it came before all rows were written back, if that is what it is about."""
+    what = 'end %r with shutdown-timeout %d' % (how, timeout)
+    conn = place.start(shutdown_timeout=timeout)
+    written.append(b'end%d' % len(written))
+    fill(conn, written[-1])
+    place.check(what, place.end(conn, *how), 0)
+    log = place.server.log_text()
+    in_time = REST in log or not replays
+    place.check(what + ': the rest is told', REST in log or BUFFERS in log, replays)
+    conn = place.start()
+    place.check(what + ': records', (place.replayed() >= KEYS, place.replayed() > 0),
+                (replays, replays))
+    place.check(what + ': keys', conn.call('DBSIZE'), KEYS * len(written))
+    for name in written:
+        place.check(what + ': %r' % name, differs(conn, name), 0)
+    place.check(what + ': the end of the start after it', place.end(conn, 'SAVE'), 0)
+    return in_time
+
+
 def check_ends(place):
     written = []
-    for number, (how, timeout, replays) in enumerate(ENDS):
-        what = 'end %r with shutdown-timeout %d' % (how, timeout)
-        conn = place.start(shutdown_timeout=timeout)
-        name = b'end%d' % number
-        fill(conn, name)
-        written.append(name)
-        place.check(what, place.end(conn, *how), 0)
-        place.check(what + ': the rest is told', REST in place.server.log_text(), replays)
-        conn = place.start()
-        place.check(what + ': records', (place.replayed() >= KEYS, place.replayed() > 0),
-                    (replays, replays))
-        place.check(what + ': keys', conn.call('DBSIZE'), KEYS * len(written))
-        for name in written:
-            place.check(what + ': %r' % name, differs(conn, name), 0)
-        place.check(what + ': the end of the start after it', place.end(conn, 'SAVE'), 0)
+    for end in ENDS:
+        # On a slow machine the end may come when everything is written back: again, then.
+        place.check('%r: in time' % (end,), any(
+            check_end(place, *end, written) for _ in range(ROUNDS_MAX)), True)
 
 
 def check_buffers(place):
@@ -161,7 +172,7 @@ def check_second_signal(place):
     """
     value = b'%d' + b'x' * 1000
     cut_short = 0
-    for number in range(5):
+    for number in range(ROUNDS_MAX):
         conn = place.start(shutdown_timeout=LONG)
         name = b'second%d' % number
         fill(conn, name, value, MANY_KEYS)

@@ -6,7 +6,7 @@ set -eu
 server=$1
 base=$(mktemp -d)
 inspect="$2 --dir $base/data"
-ctl="$3 -s $base/socket"
+ctl="$3 -t 600 -s $base/socket"
 export TIERRA_AUTH=secret
 failed=0
 

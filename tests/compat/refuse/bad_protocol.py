@@ -149,6 +149,8 @@ def never_reads(place, server):
 
 def too_many(place, server):
     conn = place.conn(server)
+    place.check('all others are gone', wait_until(
+        lambda: b'connected_clients:1\r\n' in conn.call('INFO', 'clients')))
     conn.call('CONFIG', 'SET', 'maxclients', '3')
     socks = [raw(server) for _ in range(2)]
     for sock in socks:

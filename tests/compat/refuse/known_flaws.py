@@ -19,7 +19,8 @@ import sys
 
 from acl_calls import check_keys
 from payloads import FALSE, VALID, WHOLE, summed
-from refuselib import Place, free_ports, raw, read_until, send, wait_until
+from refuselib import (
+    WAIT_SECONDS_MAX, Place, free_ports, raw, read_until, send, wait_until)
 
 from node import Conn, ErrorReply, encode  # pylint: disable=wrong-import-order
 
@@ -443,7 +444,7 @@ def broken_connects(f):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         sock.connect(('127.0.0.1', port))
         sock.close()
-    sock = socket.create_connection(('127.0.0.1', port), timeout=60)
+    sock = socket.create_connection(('127.0.0.1', port), timeout=WAIT_SECONDS_MAX)
     send(sock, b'PING\r\n')
     f.check('a connection behind 500 broken ones', read_until(sock, b'\n')[0] == b'+PONG\r\n')
     sock.close()

@@ -15,7 +15,7 @@ from node import Conn, ErrorReply, Server  # noqa: E402,F401  pylint: disable=C0
 from ports import free_ports  # noqa: E402,F401  pylint: disable=C0413,W0611
 
 # For what hangs, not for what is slow.
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 240
 # server/node.h
 EXIT_CONFIG, EXIT_DATA, EXIT_DISK, EXIT_PORT, EXIT_BUSY = 2, 3, 4, 5, 6
 
