@@ -9,7 +9,7 @@ on, deletes most of it, waits until writes are taken again, fills once more, tak
 import os
 import sys
 
-from faultlib import MB, Fixture, main_of, tree_bytes, wait_until
+from faultlib import MB, WAIT_S, Fixture, main_of, tree_bytes, wait_until
 
 MAXFLASH = 96 * MB
 # What a compaction has written counts before what it replaces is gone.
@@ -46,11 +46,11 @@ def run_on(fix):
         len(fix.model), tree_bytes(fix.data) / MB))
     # A checkpoint holds tables back when they are replaced: then both count.
     fix.delete(sorted(fix.model)[::2])
-    wait_until('room after deleting', 60, fix.probe)
+    wait_until('room after deleting', WAIT_S, fix.probe)
     assert fix.conn.call('SAVE') == b'OK'
     checkpoints = tree_bytes(os.path.join(fix.data, 'checkpoints'))
     assert checkpoints > len(fix.model) * fix.value_len, 'the checkpoint is incomplete'
-    wait_until('the checkpoint counts', 60,
+    wait_until('the checkpoint counts', WAIT_S,
                lambda: fix.number('flash_dir_bytes') >= checkpoints)
 
 

@@ -13,7 +13,7 @@ meets the fault, and in one that does not.
 import sys
 
 from faultctl import Faults
-from faultlib import Conn, ErrorReply, Fixture, main_of, wait_until
+from faultlib import WAIT_S, Conn, ErrorReply, Fixture, main_of, wait_until
 from node import Server, ServerGone
 
 TABLES, MANIFEST, LOG = '.sst', 'MANIFEST', '/oplog/'
@@ -50,7 +50,7 @@ class Script:
     def flush(self):
         """All to the store, or the attempt has ended."""
         self.conn.call('BGREWRITEAOF')
-        wait_until('the flush ends', 60, lambda: self.fix.info(
+        wait_until('the flush ends', WAIT_S, lambda: self.fix.info(
             'persistence', 'aof_rewrite_in_progress') == '0')
 
     def run(self, sure):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from faultlib import MB, Fixture, main_of, wait_until
+from faultlib import MB, WAIT_S, Fixture, main_of, wait_until
 from node import Server
 
 DISK = 128 * MB
@@ -50,9 +50,9 @@ def run_on(fix):
     # Another program takes what is left, and gives it back.
     ballast = os.path.join(fix.work, 'ballast')
     fix.delete(sorted(fix.model)[:len(fix.model) // 2])
-    wait_until('room after deleting', 60, fix.probe)
+    wait_until('room after deleting', WAIT_S, fix.probe)
     quiet = ('running_compactions', 'pending_compaction_bytes', 'running_flushes', 'dirty_rows')
-    wait_until('quiet', 60, lambda: all(fix.number(name) == 0 for name in quiet))
+    wait_until('quiet', WAIT_S, lambda: all(fix.number(name) == 0 for name in quiet))
 
     def spare():
         """Beyond what the server wants to keep free; it looks now and then, this is as of now."""
@@ -70,10 +70,10 @@ def run_on(fix):
                 os.posix_fallocate(out.fileno(), out.seek(0, os.SEEK_END), more)
             return False
 
-        wait_until('refusal when others fill the disk', 60, refused)
+        wait_until('refusal when others fill the disk', WAIT_S, refused)
     fix.check(sorted(fix.model)[::97])
     os.unlink(ballast)
-    wait_until('room after others left', 60, fix.probe)
+    wait_until('room after others left', WAIT_S, fix.probe)
     assert fix.number('flush_failures') == 0 and fix.number('store_errors') == 0
 
 

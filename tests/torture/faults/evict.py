@@ -9,7 +9,7 @@ under noeviction. OBJECT FREQ and IDLETIME answer under the policies that count 
 
 import sys
 
-from faultlib import MB, Fixture, main_of, tree_bytes, wait_until
+from faultlib import MB, WAIT_S, Fixture, main_of, tree_bytes, wait_until
 
 MAXFLASH = 64 * MB
 OVERSHOOT = 1.25
@@ -54,7 +54,7 @@ def settled(fix):
         found[0] = living(fix)
         return evicted(fix) == before and len(found[0]) == fix.conn.call('DBSIZE')
 
-    wait_until('evictions end', 60, still)
+    wait_until('evictions end', WAIT_S, still)
     return found[0]
 
 
@@ -65,7 +65,7 @@ def policy_evicts(fix, policy):
     refusal = write(fix, len(fix.model), WRITES, policy.startswith('volatile'))
     assert refusal is None, '%s: %r' % (policy, refusal)
     assert evicted(fix) > before, policy
-    wait_until('evictions end', 60,
+    wait_until('evictions end', WAIT_S,
                lambda: fix.info('stats', 'current_eviction_exceeded_time') == '0')
     left = settled(fix)
     print('%s: %d of %d keys left, directory %.1f MB' % (
@@ -90,10 +90,13 @@ def no_victims(fix):
 def object_commands(fix):
     conn = fix.conn
     assert conn.call('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lfu') == b'OK'
+    # It would count one less where a minute ends.
+    assert conn.call('CONFIG', 'SET', 'lfu-decay-time', '0') == b'OK'
     conn.call('SET', 'often', 'x')
     assert conn.call('OBJECT', 'FREQ', 'often') == 5
     conn.call('GET', 'often')
     assert conn.call('OBJECT', 'FREQ', 'often') == 6
+    assert conn.call('CONFIG', 'SET', 'lfu-decay-time', '1') == b'OK'
     assert b'idle time not tracked' in conn.call('OBJECT', 'IDLETIME', 'often')
     assert conn.call('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru') == b'OK'
     conn.call('SET', 'often', 'y')

@@ -13,6 +13,8 @@ from node import (  # noqa: E402  pylint: disable=wrong-import-position
     Conn, ErrorReply, Server, encode)
 
 MB = 1 << 20
+# Bounds what hangs, and is no measure of anything. Seconds.
+WAIT_S = 240
 
 
 def tree_bytes(path):
@@ -125,7 +127,7 @@ class Fixture:
                 return at, refusal
         return last, None
 
-    def fill_to(self, count, generation, seconds=60):
+    def fill_to(self, count, generation, seconds=WAIT_S):
         """SETs of new keys until there are `count`; what deletes gave back comes by and by."""
         at = [0]
 

@@ -11,7 +11,7 @@ writes at once is not made to wait for each of them.
 
 import sys
 
-from faultlib import MB, Fixture, main_of, wait_until
+from faultlib import MB, WAIT_S, Fixture, main_of, wait_until
 
 MAXMEMORY = 32 * MB
 FILL_MAXMEMORY = 256 * MB  # The fill should not have to wait.
@@ -43,7 +43,7 @@ def fill(fix):
         replies = fix.conn.pipeline(commands, 8)
         assert all(reply == b'OK' for reply in replies), [r for r in replies if r != b'OK'][:1]
         assert fix.conn.call('DEBUG', 'RELOAD') == b'OK'
-    wait_until('all is cold', 60, lambda: fix.number('cold_keys') == KEYS)
+    wait_until('all is cold', WAIT_S, lambda: fix.number('cold_keys') == KEYS)
     assert fix.number('keytab_bytes') > 7 * KEYS
 
 
@@ -54,7 +54,7 @@ def lower_maxmemory(fix):
         fix.refusal = fix.conn.call('SET', 'more', 'x')
         return fix.refusal != b'OK'
 
-    wait_until('a refusal', 120, refused)
+    wait_until('a refusal', WAIT_S, refused)
     assert fix.refusal.startswith(b'OOM ') and b'keys alone' in fix.refusal, fix.refusal
 
 
@@ -84,13 +84,13 @@ def run_on(fix):
     check(fix, range(0, KEYS, 997), range(KEYS + 1, KEYS + 1000))
     # Expiry and deletes go on.
     assert fix.conn.call('PEXPIRE', name(0), 1) == 1
-    wait_until('it expires', 60, lambda: fix.info('stats', 'expired_keys') != '0')
+    wait_until('it expires', WAIT_S, lambda: fix.info('stats', 'expired_keys') != '0')
     gone = [i for i in range(1, KEYS) if i % 8 != 0]
     for some in parts(gone):
         assert fix.conn.call('DEL', *[name(i) for i in some]) == len(some)
     # What a few MB of deleted keys give back goes under in what buffers and caches take.
     assert fix.conn.call('CONFIG', 'SET', 'maxmemory', FILL_MAXMEMORY) == b'OK'
-    wait_until('writes are taken', 120, lambda: fix.conn.call('SET', name(0), name(0)) == b'OK')
+    wait_until('writes are taken', WAIT_S, lambda: fix.conn.call('SET', name(0), name(0)) == b'OK')
     left = range(0, KEYS, 8)
     check(fix, left[::97], gone[::997])
     assert fix.conn.call('DBSIZE') == len(left) + more

@@ -32,7 +32,7 @@ WRITES = 200          # HSETs of each client, 160 MB in all.
 READS = 600           # Commands of each client.
 LARGE, SMALL = 3, 400  # Hashes that half of the commands each go to.
 # Bounds a hang: without a reply for so long a client counts as starved. Seconds.
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 def value_of(key, field):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from faultctl import Faults
-from faultlib import Conn, ErrorReply, Fixture, main_of, wait_until
+from faultlib import WAIT_S, Conn, ErrorReply, Fixture, main_of, wait_until
 
 OPTIONS = {'maxmemory': '64mb', 'store-memtable-bytes': '2mb', 'appendfsync': 'no', 'save': '',
            'enable-debug-command': 'yes'}
@@ -42,7 +42,7 @@ def make_cold(fix):
     assert fix.conn.call('DEBUG', 'RELOAD') == b'OK'
     before = int(fix.info('persistence', 'aof_rewrites'))
     fix.conn.call('BGREWRITEAOF')
-    wait_until('the flush', 60, lambda: int(fix.info('persistence', 'aof_rewrites')) > before)
+    wait_until('the flush', WAIT_S, lambda: int(fix.info('persistence', 'aof_rewrites')) > before)
 
 
 def read_all(fix, keys):
@@ -98,8 +98,8 @@ def reads_fail(args, options):
         assert second.call('PING') == b'PONG'
         read_all(fix, keys)
         faults.clear()
-        wait_until('writes are taken', 60, fix.probe)
-        wait_until('all is well', 60, lambda: fix.info('tiering', 'store_status') == 'ok')
+        wait_until('writes are taken', WAIT_S, fix.probe)
+        wait_until('all is well', WAIT_S, lambda: fix.info('tiering', 'store_status') == 'ok')
         fix.check(keys)
         assert fix.server.kill() is None, 'the server ended by itself'
         fix.start()

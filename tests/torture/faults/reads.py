@@ -10,7 +10,7 @@ maxmemory: with a demotion that waits for batches they become five times as much
 import random
 import sys
 
-from faultlib import MB, Conn, Fixture, main_of, run_with, wait_until
+from faultlib import MB, WAIT_S, Conn, Fixture, main_of, run_with, wait_until
 from node import encode
 
 MAXMEMORY = 48 * MB
@@ -44,7 +44,7 @@ def run_on(fix):
     count = WRITTEN // fix.value_len
     _, refusal = fix.fill(0, count, 1)
     assert refusal is None, refusal
-    wait_until('all is written back', 60, lambda: fix.number('dirty_rows') == 0)
+    wait_until('all is written back', WAIT_S, lambda: fix.number('dirty_rows') == 0)
     flushes, promotions = fix.number('flushes'), fix.number('promotions')
     conns = [Conn(fix.server.socket_path) for _ in range(CONNS)]
     rng = random.Random(1)

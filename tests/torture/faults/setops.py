@@ -10,7 +10,7 @@ limit, and refused beyond it. DEL and FLUSHALL meanwhile leave a server that wor
 
 import sys
 
-from faultlib import MB, Fixture, Slow, main_of, rss, run_with, wait_until
+from faultlib import MB, WAIT_S, Fixture, Slow, main_of, rss, run_with, wait_until
 from node import Conn, ErrorReply, encode
 
 MAXMEMORY = 48 * MB
@@ -98,7 +98,7 @@ def errors(fix):
     for key in small:
         MODEL[key] = members(range(SETS_STEP * int(key[6:]), SETS_STEP * int(key[6:]) + 3000))
     fill(fix, small)
-    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    wait_until('written', WAIT_S, lambda: fix.number('dirty_rows') == 0)
     assert shown(fix, 'SUNION', *small) == expected('SUNION', small)
     assert fix.conn.call('DEL', *small) == len(small)
 
@@ -116,7 +116,7 @@ def refused_half_way(fix):
         assert fix.conn.call('CONFIG', 'SET', 'min-replicas-to-write', 0) == b'OK'
         return isinstance(reply, ErrorReply) and reply.startswith(b'NOREPLICAS')
 
-    wait_until('a refusal', 60, refused)
+    wait_until('a refusal', WAIT_S, refused)
     # Nobody waits for it, and the next command is another one.
     assert fix.conn.call('SADD', 'one', 'new') == 1
     assert fix.conn.call('SREM', 'one', 'new') == 1
@@ -244,14 +244,14 @@ def flush_that_goes(fix):
     gone = Conn(fix.server.socket_path)
     number = gone.call('CLIENT', 'ID')
     gone.send(encode([b'FLUSHALL']))
-    wait_until('it waits', 60, lambda: b'id=%d ' % number in fix.conn.call('CLIENT', 'LIST') and
+    wait_until('it waits', WAIT_S, lambda: b'id=%d ' % number in fix.conn.call('CLIENT', 'LIST') and
                b'cmd=flushall' in fix.conn.call('CLIENT', 'LIST'))
     killed = fix.conn.call('CLIENT', 'KILL', 'ID', number)
     assert killed == 1, killed
     slow.close()
     gone.close()
     assert fix.conn.call('SET', 'string', 'x') == b'OK'
-    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    wait_until('written', WAIT_S, lambda: fix.number('dirty_rows') == 0)
     assert fix.conn.call('DEL', 'string') == 1
     if fix.conn.call('EXISTS', 'one') == 0:
         fill(fix, [b'one', b'three'])
@@ -275,7 +275,7 @@ def store_that_goes(fix):
 
 def run_on(fix):
     fill(fix, list(MODEL))
-    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    wait_until('written', WAIT_S, lambda: fix.number('dirty_rows') == 0)
     read_all(fix)
     errors(fix)
     stored(fix)

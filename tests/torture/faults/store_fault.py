@@ -13,7 +13,7 @@ import errno
 import sys
 
 from faultctl import Faults
-from faultlib import MB, Conn, ErrorReply, Fixture, main_of, wait_until
+from faultlib import MB, WAIT_S, Conn, ErrorReply, Fixture, main_of, wait_until
 
 OPTIONS = {'maxmemory': '64mb', 'store-memtable-bytes': '2mb', 'appendfsync': 'no', 'save': '',
            'oplog-segment-bytes': '1mb', 'enable-debug-command': 'yes'}
@@ -62,7 +62,7 @@ def reload_all(fix):
             assert conn.call('DEBUG', 'RELOAD') == b'OK'
         return fix.number('cold_keys') == fix.conn.call('DBSIZE')
 
-    wait_until('all is cold', 60, all_cold)
+    wait_until('all is cold', WAIT_S, all_cold)
     for conn in others:
         conn.close()
 
@@ -115,8 +115,8 @@ def goes_away(args, fault, reason, saves, options=None):
         ailing(fix, key, reason, closes=fault[1] == 'MANIFEST')
         assert faults.figures(rule)[1] > 0
         faults.clear()
-        wait_until('all is well', 60, lambda: fix.info('tiering', 'store_status') == 'ok')
-        wait_until('writes are taken', 60, fix.probe)
+        wait_until('all is well', WAIT_S, lambda: fix.info('tiering', 'store_status') == 'ok')
+        wait_until('writes are taken', WAIT_S, fix.probe)
         reopens = fix.number('store_reopens')
         reload_all(fix)
         fix.check(sorted(fix.model))
@@ -171,13 +171,13 @@ def evicts_nothing(args):
         overwrite_until_refused(fix, 2)
         for name, value in (('maxmemory-policy', 'allkeys-random'), ('maxflash', 2 * MB)):
             assert fix.conn.call('CONFIG', 'SET', name, value) == b'OK'
-        wait_until('too much flash is known', 60, lambda: fix.info(
+        wait_until('too much flash is known', WAIT_S, lambda: fix.info(
             'stats', 'current_eviction_exceeded_time') != '0')
-        wait_until('attempts', 60, lambda: 'attempt=4' in fix.server.log_text())
+        wait_until('attempts', WAIT_S, lambda: 'attempt=4' in fix.server.log_text())
         assert fix.info('stats', 'evicted_keys') == '0'
         fix.check(sorted(fix.model))
         faults.clear()
-        wait_until('evictions', 60, lambda: fix.info('stats', 'evicted_keys') != '0')
+        wait_until('evictions', WAIT_S, lambda: fix.info('stats', 'evicted_keys') != '0')
         assert fix.stop() == 0
     except BaseException:
         fix.fail()

@@ -11,7 +11,7 @@ server that works; FLUSHALL takes the connection of a reader.
 
 import sys
 
-from faultlib import MB, Fixture, Slow, main_of, rss, run_with, wait_until
+from faultlib import MB, WAIT_S, Fixture, Slow, main_of, rss, run_with, wait_until
 from node import Conn, ErrorReply, ServerGone, encode
 
 MAXMEMORY = 48 * MB
@@ -217,7 +217,7 @@ def expired(fix):
     assert fix.conn.call('DEBUG', 'SET-ACTIVE-EXPIRE', 0) == b'OK'
     for key in ('hash', 'zset'):
         assert fix.conn.call('PEXPIRE', key, 1) == 1
-        wait_until('expired', 60, lambda key=key: fix.conn.call('EXISTS', key) == 0)
+        wait_until('expired', WAIT_S, lambda key=key: fix.conn.call('EXISTS', key) == 0)
     for command in (['HGETALL', 'hash'], ['HKEYS', 'hash'], ['HRANDFIELD', 'hash', 5],
                     ['ZRANGE', 'zset', 0, -1], ['ZRANGEBYSCORE', 'zset', '-inf', '+inf'],
                     ['ZRANDMEMBER', 'zset', 5]):
@@ -227,7 +227,7 @@ def expired(fix):
     assert fix.conn.call('ZCOUNT', 'zset', 0, 1) == 0
     assert fix.conn.call('ZRANK', 'zset', field(1)) is None
     assert fix.conn.call('DEBUG', 'SET-ACTIVE-EXPIRE', 1) == b'OK'
-    wait_until('reclaimed', 60, lambda: fix.conn.call('DBSIZE') == 2)
+    wait_until('reclaimed', WAIT_S, lambda: fix.conn.call('DBSIZE') == 2)
 
 
 def in_transactions(fix):
@@ -241,7 +241,7 @@ def in_transactions(fix):
 
 def run_on(fix):
     fill(fix)
-    wait_until('written', 60, lambda: fix.number('dirty_rows') == 0)
+    wait_until('written', WAIT_S, lambda: fix.number('dirty_rows') == 0)
     read_all(fix)
     scans(fix)
     read_at_one_moment(fix)

@@ -43,7 +43,7 @@ class Server:
         while True:
             try:
                 self.link = socket.socket(socket.AF_UNIX)
-                self.link.settimeout(60)
+                self.link.settimeout(START_SECONDS_MAX)
                 self.link.connect(self.path)
                 break
             except OSError:
@@ -65,7 +65,7 @@ class Server:
     def end(self, sig):
         self.link.close()
         self.process.send_signal(sig)
-        self.process.wait(120)
+        self.process.wait(START_SECONDS_MAX)
 
 
 def wait_for_checkpoint(directory):
