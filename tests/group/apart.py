@@ -56,7 +56,7 @@ def await_together(members):
     themselves, but later."""
     for m in members:
         wait_until(lambda m=m: '%s is in one group: %s' % (m.name, m.status()),
-                   lambda m=m: m.status()['apart'] == b'', APART_SECONDS // 2)
+                   lambda m=m: m.status()['apart'] == b'', APART_SECONDS - 5)
 
 
 def recreate(group, member):

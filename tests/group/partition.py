@@ -133,8 +133,8 @@ def converge(group, healed):
     group.await_active()
     wait_until(what, acknowledged)
     shipped = time.monotonic() - healed
-    wait_until(what, lambda: b'agree' in members[0].call('REPLGROUP', 'DIGEST'))
-    assert not any(owed(members).values()), what()
+    wait_until(what, lambda: b'agree' in members[0].call('REPLGROUP', 'DIGEST') and
+               not any(owed(members).values()))
     return linked, shipped, time.monotonic() - healed
 
 

@@ -13,9 +13,10 @@ import time
 from grouplib import HERE, ErrorReply, pairs
 
 VIRTUAL_START_MS = 1000000  # Times in rows count from here,
-STRETCH = 120               # and each of their ms is so many.
+STRETCH = 120               # and each of their ms is so many, or more, for what was too late.
 LONG = 1000                 # A string above it is shown as "1:20001#6,": bytes, bits that are set.
 SOON_MS = 1000              # What "wait" waits for is before this.
+ANEW = 100000               # Between the numbers of a row and of the same, run again.
 STEP_SECONDS = 0.003        # Longer than the ms that decides which write is the later one.
 KINDS = {b'string': 1, b'list': 2, b'set': 3, b'zset': 4, b'hash': 5}
 
@@ -27,14 +28,15 @@ class RowFailed(Exception):
 class Clock:
     """Times of rows, and the time of day."""
 
-    def __init__(self):
+    def __init__(self, stretch=STRETCH):
         self.start_ms = int(time.time() * 1000)
+        self.stretch = stretch
 
     def real(self, virtual_ms):
-        return self.start_ms + (virtual_ms - VIRTUAL_START_MS) * STRETCH
+        return self.start_ms + (virtual_ms - VIRTUAL_START_MS) * self.stretch
 
     def virtual(self, real_ms):
-        ms, rest = divmod(real_ms - self.start_ms, STRETCH)
+        ms, rest = divmod(real_ms - self.start_ms, self.stretch)
         return '%d%s' % (ms + VIRTUAL_START_MS, '+%d' % rest if rest else '')
 
     def due(self, virtual_ms):
@@ -80,10 +82,21 @@ class Row:
     """One row: its steps, and how far it is."""
 
     def __init__(self, number, name, steps, given=None):
-        self.name, self.text, self.given = name, steps, given or {}
+        self.number, self.name, self.text, self.given = number, name, steps, given or {}
         self.prefix = '{row%d}' % number
         self.about = '%1'
         self.steps = [s.split() for s in steps.split(';') if s.strip()]
+        # What it does before it waits must have happened when what it waits for passes.
+        before, waits, _ = steps.partition('wait')
+        times = [int(n) for n in re.findall(r'\b10\d{5}\b', before)] if waits else []
+        self.waits_for = min([n for n in times if n < VIRTUAL_START_MS + SOON_MS], default=None)
+
+    def again(self):
+        """The same row, with other keys."""
+        return Row(self.number + ANEW, self.name, self.text, self.given)
+
+    def is_late(self, clock):
+        return self.waits_for is not None and clock.due(self.waits_for)
 
     def key(self, word):
         return self.prefix + word[1:]
@@ -178,9 +191,10 @@ def read_rows():
             for i, (name, _, steps) in enumerate(found)]
 
 
-def run_apart(rows, members, clock, failures):
+def run_apart(rows, members, clock, failures, late):
     """All rows up to their next "sync", step by step in turn; True if rows are not at their end.
-    Those that wait do so together, when all others are done."""
+    Those that wait do so together, when all others are done. Those for which this machine is too
+    slow end before, and are in `late`."""
     left, waiting, more = list(rows), [], False
     while left or waiting:
         if not left:
@@ -192,9 +206,18 @@ def run_apart(rows, members, clock, failures):
             if words == ['sync']:
                 more = True
             elif words == ['wait']:
+                row.waits_for = None
                 waiting.append(row)
-            elif words is not None and row.go(words, members, clock, failures):
-                going.append(row)
+            elif words is not None:
+                wrong = []
+                goes_on = row.go(words, members, clock, wrong)
+                if row.is_late(clock):
+                    row.steps = []
+                    late.append(row)
+                    continue
+                failures += wrong
+                if goes_on:
+                    going.append(row)
         left = going
         time.sleep(STEP_SECONDS)
     return more

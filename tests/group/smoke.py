@@ -288,6 +288,17 @@ def why(group):
 
 
 def digest(member):
+    """One that all have answered: it gives up those that are silent for long."""
+    told = []
+
+    def complete():
+        told[:] = [digest_now(member)]
+        return told[0]['result'] != b'incomplete'
+    wait_until(lambda: 'all answer a digest: %s' % told, complete)
+    return told[0]
+
+
+def digest_now(member):
     told = pairs(member.ok('REPLGROUP', 'DIGEST'))
     told['differing-keys'] = [pairs(k) for k in told['differing-keys']]
     told['missing'] = [pairs(k) for k in told['missing']]
@@ -327,12 +338,20 @@ def digests(group):
     group.await_same()
     assert digest(c)['result'] == b'agree'
     c.pause()
-    told = digest(a)
+    told = []
+
+    def misses_c():
+        told[:] = [digest_now(a)]
+        assert told[0]['result'] == b'incomplete', told
+        return [m['member'] for m in told[0]['missing']] == [b'c']
+    wait_until(lambda: 'only c does not answer: %s' % told, misses_c)
     c.resume()
-    assert told['result'] == b'incomplete', told
-    assert [m['member'] for m in told['missing']] == [b'c'], told
     group.await_active()
     print('digests agree, and tell where they do not')
+
+
+def complete(done):
+    return None if 'incomplete' in done[1] else done
 
 
 def operators(group):
@@ -341,7 +360,7 @@ def operators(group):
     program = os.path.join(os.path.dirname(group.program), 'tierra-ctl')
 
     def ctl(*args):
-        done = subprocess.run([program, '-t', '60', '-s', a.server.socket_path] + list(args),
+        done = subprocess.run([program, '-t', '600', '-s', a.server.socket_path] + list(args),
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         return done.returncode, done.stdout.decode()
     code, text = ctl('group', 'members')
@@ -361,13 +380,14 @@ def operators(group):
     code, text = ctl('group', 'explain', 'why:h', 'f')
     assert code == 0 and '@%s' % told['element']['tag']['member'] in text, text
     group.await_same()
-    code, text = ctl('--json', 'group', 'digest')
+    code, text = wait_until('all answer a digest', lambda: complete(
+        ctl('--json', 'group', 'digest')))
     assert code == 0 and json.loads(text)['result'] == 'agree', text
     a.ok('SET', 'a:s:4', 'x')
     group.await_same()
     a.ok('DEBUG', 'DIVERGE', 'a:s:4', 'y')
     a.ok('SET', '{a:s:4}after', 2)
-    code, text = ctl('group', 'digest')
+    code, text = wait_until('all answer a digest', lambda: complete(ctl('group', 'digest')))
     assert code == 1 and 'key=a:s:4' in text, text
     a.ok('SET', 'a:s:4', 'z')
     code, text = ctl('group', 'flush', 'mars')

@@ -8,7 +8,7 @@ usage: tables.py --server tierra-server [--shards N]
 import sys
 
 from grouplib import Group, main_of, wait_until
-from rows import Clock, read_rows, run_apart
+from rows import STRETCH, Clock, read_rows, run_apart
 from ways import HELD, OPEN, Ways
 
 MARKS = 64  # Some for each shard.
@@ -47,13 +47,18 @@ def sync(group, ways, phase):
 
 def run_rows(group, ways, members, rows):
     """Rows whose members cannot hear each other between two "sync". The number of partitions."""
-    sync(group, ways, 0)
-    clock = Clock()
-    phase = 1
+    phase, stretch = 0, STRETCH
     failures = []
-    while run_apart(rows, members, clock, failures):
+    while rows:
         sync(group, ways, phase)
         phase += 1
+        clock = Clock(stretch)
+        late = []
+        while run_apart(rows, members, clock, failures, late):
+            sync(group, ways, phase)
+            phase += 1
+        rows = [row.again() for row in late]
+        stretch *= 4
     ways.all(OPEN)
     assert not failures, '\n'.join(failures)
     return phase

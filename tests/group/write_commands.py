@@ -22,7 +22,7 @@ later one shows.
 PALERMO, CATANIA = '13.361389 38.115556', '15.087269 37.502669'
 
 # To a server that is no member; of both members one after the other, too.
-MIGRATE = ': MIGRATE $host $port %1 0 5000 REPLACE =>OK'
+MIGRATE = ': MIGRATE $host $port %1 0 60000 REPLACE =>OK'
 
 
 class Write:
@@ -215,7 +215,7 @@ KEYS = [
     Write('migrate', 'SET a', MIGRATE, '-', (MIGRATE, '-'), ('DEL', '-'), ('SET z', '1:z,')),
     Write('migrate', 'SADD a', MIGRATE, '-',
           (MIGRATE, '-'), ('DEL', '-'), ('SADD z', '3:z=,')),
-    Write('migrate', 'RPUSH a', ': MIGRATE $host $port %1 0 5000 COPY REPLACE =>OK', '2:a,',
+    Write('migrate', 'RPUSH a', ': MIGRATE $host $port %1 0 60000 COPY REPLACE =>OK', '2:a,',
           (MIGRATE, '-'), ('DEL', '-'), ('RPUSH z', '2:a,z,')),
     Write('sort', 'RPUSH 2 1; : RPUSH %2 o', ': SORT %1 STORE %2 =>2', '%1 2:2,1,; %2 2:1,2,',
           (': SORT %1 DESC STORE %2 =>2', '%2 2:1,2,2,1,'), (': DEL %2', '%2 2:1,2,'),
