@@ -381,7 +381,7 @@ static void bitfield(struct request *rq, bool read_only)
         reply_error(rq->out, "ERR BITFIELD_RO only supports the GET subcommand");
         return;
     }
-    const struct obj *obj = req_get(rq, &key);
+    const struct obj *obj = fields.writes == 0 ? req_read(rq, &key) : req_get(rq, &key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return;
     /* One that is made here, and is one row, is written once. */
@@ -495,7 +495,7 @@ void cmd_bitop(struct request *rq)
     }
     for (uint32_t i = 3; i < rq->argc; i++) {
         const struct ks_key key = req_key(rq, i);
-        const struct obj *obj = ks_get(rq->ks, &key, rq->now_ms);
+        const struct obj *obj = req_read(rq, &key);
         if (!req_type_ok(rq, obj, VT_STRING))
             return;
         len = u64_max(len, obj == NULL ? 0 : req_string_len(rq, obj));

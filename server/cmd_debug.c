@@ -199,7 +199,7 @@ static void debug_object(struct request *rq)
 {
     const struct ks_key key = req_key(rq, 2);
     struct obj *obj = NULL;
-    const enum ks_where where = ks_find(rq->ks, &key, rq->now_ms, &obj, NULL);
+    const enum ks_where where = ks_look(rq->ks, &key, rq->now_ms, &obj);
 
     if (where == KS_ABSENT) {
         reply_err_no_such_key(rq->out);

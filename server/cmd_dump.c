@@ -187,6 +187,7 @@ static void restore_run(struct request *rq, const struct ks_key *key, const stru
             mut_del(rq->mut, key);
     } else {
         restore_value(rq, key, v, (uint64_t)at_ms);
+        ks_use_first(rq->ks, key);
         ks_use_tell(rq->ks, key, r->idle_s, r->frequency);
     }
     reply_ok(rq->out);

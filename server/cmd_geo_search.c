@@ -357,7 +357,7 @@ static void search(struct request *rq, uint8_t kind, bool may_store)
     struct search s = {.kind = kind, .may_store = may_store, .shape = {.unit = 1}};
     const struct ks_key key = req_key(rq, kind == BY_OPTIONS && may_store ? 2 : 1);
 
-    s.coll = zset_get(rq, &key, &ok);
+    s.coll = zset_read(rq, &key, &ok);
     if (!ok)
         return;
     const uint32_t first = read_head(rq, &s);

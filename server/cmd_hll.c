@@ -170,6 +170,8 @@ static bool merge_keys(struct request *rq, struct hll_registers *registers, bool
         const struct ks_key key = req_key(rq, i);
         if (!hll_get(rq, &key, &obj, &value))
             return false;
+        if ((rq->cmd->flags & CMD_WRITE) != 0)
+            req_count_read(rq, obj != NULL);
         if (obj == NULL)
             continue;
         if (!hll_merge(value, registers)) {

@@ -51,10 +51,13 @@ void cmd_unlink(struct request *rq)
 void cmd_exists(struct request *rq)
 {
     int64_t count = 0;
+    struct obj *obj;
 
     for (uint32_t i = 1; i < rq->argc; i++) {
         const struct ks_key key = req_key(rq, i);
-        count += exists(rq, &key);
+        const bool found = ks_look(rq->ks, &key, rq->now_ms, &obj) != KS_ABSENT;
+        req_count_found(rq, found);
+        count += found;
     }
     reply_i64(rq->out, count);
 }
@@ -69,6 +72,7 @@ void cmd_touch(struct request *rq)
         const enum ks_where where = ks_find(rq->ks, &key, rq->now_ms, &obj, NULL);
         if (where == KS_COLD)
             ks_use_count(rq->ks, &key);
+        req_count_found(rq, where != KS_ABSENT);
         count += where != KS_ABSENT;
     }
     reply_i64(rq->out, count);
@@ -97,7 +101,10 @@ const char *req_type_name(uint8_t type)
 void cmd_type(struct request *rq)
 {
     const struct ks_key key = req_key(rq, 1);
-    reply_status(rq->out, req_type_name(ks_type(rq->ks, &key, rq->now_ms)));
+    const uint8_t type = ks_type(rq->ks, &key, rq->now_ms);
+
+    req_count_found(rq, type != VT_NONE);
+    reply_status(rq->out, req_type_name(type));
 }
 
 /* --- expiry --- */
@@ -199,7 +206,7 @@ void cmd_pexpireat(struct request *rq)
 static void ttl_generic(struct request *rq, bool milliseconds, bool absolute)
 {
     const struct ks_key key = req_key(rq, 1);
-    struct obj *obj = req_get(rq, &key);
+    struct obj *obj = req_look(rq, &key);
     const uint64_t at_ms = obj == NULL ? 0 : ks_expire_at(obj);
 
     if (obj == NULL) {
@@ -251,6 +258,7 @@ static bool move_value(struct request *rq, const struct ks_key *from, const stru
 {
     if (!keycopy(rq, from, to))
         return false;
+    ks_use_move(rq->ks, from, ks_peek(rq->ks, from, rq->now_ms), to);
     mut_del(rq->mut, from);
     return true;
 }
@@ -319,10 +327,12 @@ void cmd_copy(struct request *rq)
         reply_err_same_object(rq->out);
         return;
     }
-    if (req_get(rq, &from) == NULL || (exists(rq, &to) && !replace)) {
+    if (req_read(rq, &from) == NULL || (exists(rq, &to) && !replace)) {
         reply_i64(rq->out, 0);
         return;
     }
-    if (keycopy(rq, &from, &to))
-        reply_i64(rq->out, 1);
+    if (!keycopy(rq, &from, &to))
+        return;
+    ks_use_first(rq->ks, &to);
+    reply_i64(rq->out, 1);
 }

@@ -59,7 +59,7 @@ void cmd_memory_usage(struct request *rq)
             samples = INT64_MAX;
     }
     const struct ks_key key = req_key(rq, 2);
-    const struct obj *obj = ks_get(rq->ks, &key, rq->now_ms);
+    const struct obj *obj = ks_peek(rq->ks, &key, rq->now_ms);
     if (obj == NULL) {
         reply_null(rq->out);
         return;

@@ -20,6 +20,7 @@ static struct obj *find(struct request *rq, struct ks_key *key)
     *key = req_key(rq, 2);
     struct obj *obj = ks_peek(rq->ks, key, rq->now_ms);
 
+    req_count_found(rq, obj != NULL);
     if (obj == NULL)
         reply_null(rq->out);
     return obj;

@@ -41,7 +41,7 @@ static bool operands_find(struct request *rq, uint32_t first, uint32_t count, st
     out->sets = mem_zalloc_array(count, sizeof(struct coll *));
     for (uint32_t i = 0; i < count; i++) {
         const struct ks_key key = req_key(rq, first + i);
-        struct obj *obj = req_get(rq, &key);
+        struct obj *obj = req_read(rq, &key);
         if (!req_type_ok(rq, obj, VT_SET)) {
             mem_free(out->sets);
             return false;

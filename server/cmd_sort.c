@@ -238,7 +238,7 @@ static void run(struct request *rq, bool may_store)
         sort_args_deinit(&args);
         return;
     }
-    const struct obj *obj = req_get(rq, &key);
+    const struct obj *obj = req_read(rq, &key);
     if (obj != NULL && (obj->h.type == VT_STRING || obj->h.type == VT_HASH)) {
         reply_err_wrongtype(rq->out);
     } else {

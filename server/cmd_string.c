@@ -24,7 +24,7 @@ static void reply_string(struct request *rq, const struct obj *obj)
 /* Replies the value, or null if there is none; false after WRONGTYPE. */
 static bool get_generic(struct request *rq, const struct ks_key *key)
 {
-    struct obj *obj = req_get(rq, key);
+    struct obj *obj = req_read(rq, key);
     if (!req_type_ok(rq, obj, VT_STRING))
         return false;
     if (obj == NULL)
@@ -185,11 +185,15 @@ void cmd_getex(struct request *rq)
 
     if (!words_parse(rq, 2, &o, getex_word))
         return;
-    struct obj *obj = req_get(rq, &key);
-    if (obj != NULL && (!req_type_ok(rq, obj, VT_STRING) || !form_deadline(rq, &o)))
+    struct obj *obj = req_read(rq, &key);
+    if (obj == NULL) {
+        reply_null(rq->out);
         return;
-    get_generic(rq, &key);
-    if (obj == NULL || (o.form == NO_FORM && !o.persist))
+    }
+    if (!req_type_ok(rq, obj, VT_STRING) || !form_deadline(rq, &o))
+        return;
+    reply_string(rq, obj);
+    if (o.form == NO_FORM && !o.persist)
         return;
     if (o.persist && ks_expire_at(obj) == 0)
         return;

@@ -105,8 +105,10 @@ static void run_queue(struct request *rq, const struct txn *txn)
         inner.argv = txn->cmds[i].argv;
         inner.argc = txn->cmds[i].argc;
         before = rq->out->out.len;
-        if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner))
+        if (acl_admits_queued(c, &txn->cmds[i]) && fits(&inner)) {
             ended_ns = dispatch_queued(&inner, ended_ns);
+            rq->sh->stats.commands++;
+        }
         dispatch_silence(c, before);
     }
 }

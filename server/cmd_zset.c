@@ -28,6 +28,14 @@ struct coll *zset_get(struct request *rq, const struct ks_key *key, bool *ok)
     return !*ok || obj == NULL ? NULL : obj_coll(obj);
 }
 
+struct coll *zset_read(struct request *rq, const struct ks_key *key, bool *ok)
+{
+    struct obj *obj = req_read(rq, key);
+
+    *ok = req_type_ok(rq, obj, VT_ZSET);
+    return !*ok || obj == NULL ? NULL : obj_coll(obj);
+}
+
 void zset_reply(struct reply *r, struct bytes member, double score, bool scores, bool nested)
 {
     if (nested)

@@ -38,7 +38,7 @@ static bool find_sources(struct request *rq, struct algebra *a)
     a->sources = mem_zalloc_array(a->asked.keys_count, sizeof(*a->sources));
     for (uint32_t i = 0; i < a->asked.keys_count; i++) {
         const struct ks_key key = req_key(rq, a->asked.keys_at + i);
-        struct obj *obj = req_get(rq, &key);
+        struct obj *obj = req_read(rq, &key);
         if (obj != NULL && obj->h.type != VT_ZSET && obj->h.type != VT_SET) {
             reply_err_wrongtype(rq->out);
             return false;

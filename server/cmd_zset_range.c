@@ -142,7 +142,7 @@ static bool range_get(struct request *rq, struct zrange *range, struct coll **ou
     }
     (void)zrange_is(rq->cmd, &at);
     const struct ks_key key = req_key(rq, at);
-    *out = zset_get(rq, &key, &ok);
+    *out = rq->cmd->id == CMD_ID_zrangestore ? zset_read(rq, &key, &ok) : zset_get(rq, &key, &ok);
     return ok;
 }
 

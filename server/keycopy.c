@@ -103,7 +103,7 @@ static void copy_string(struct request *rq, const struct obj *obj, const struct 
 
 bool keycopy(struct request *rq, const struct ks_key *from, const struct ks_key *to)
 {
-    struct obj *obj = ks_get(rq->ks, from, rq->now_ms);
+    struct obj *obj = ks_peek(rq->ks, from, rq->now_ms);
     struct obj *old;
 
     CHECK(obj != NULL);

@@ -53,17 +53,45 @@ static inline struct ks_key req_key(const struct request *rq, uint32_t index)
     return ks_key_of(rq->argv[index], ks_seed(rq->ks));
 }
 
-/* The object of a hot and living key, else NULL. */
+/* As Redis: hits and misses are those of reads; a write may read (GETDEL, COPY, BITOP). */
+static inline void req_count_read(const struct request *rq, bool found)
+{
+    rq->stats->keyspace_hits += found;
+    rq->stats->keyspace_misses += !found;
+}
+
+static inline void req_count_found(const struct request *rq, bool found)
+{
+    if ((rq->cmd->flags & CMD_WRITE) == 0)
+        req_count_read(rq, found);
+}
+
+/* The object of a hot and living key that is read, by whatever command; else NULL. */
+static inline struct obj *req_read(const struct request *rq, const struct ks_key *key)
+{
+    struct obj *obj = ks_get(rq->ks, key, rq->now_ms);
+
+    req_count_read(rq, obj != NULL);
+    return obj;
+}
+
+/* The same for commands that read or write it. */
 static inline struct obj *req_get(const struct request *rq, const struct ks_key *key)
 {
     struct obj *obj = ks_get(rq->ks, key, rq->now_ms);
 
-    /* As Redis: hits and misses are those of reads. */
-    if ((rq->cmd->flags & CMD_WRITE) == 0) {
-        rq->stats->keyspace_hits += obj != NULL;
-        rq->stats->keyspace_misses += obj == NULL;
-    }
+    req_count_found(rq, obj != NULL);
     return obj;
+}
+
+/* The same for a command that asks about the key only: no use of it. */
+static inline struct obj *req_look(const struct request *rq, const struct ks_key *key)
+{
+    struct obj *obj;
+    const bool found = ks_look(rq->ks, key, rq->now_ms, &obj) == KS_HOT;
+
+    req_count_found(rq, found);
+    return found ? obj : NULL;
 }
 
 /*

@@ -222,6 +222,7 @@ static void recovered(struct shard *sh)
 {
     shard_note_position(sh);
     sh->evict.policy = -1;
+    ks_use_once(sh->ks, &sh->stats.commands);
     evict_follow(sh);
 }
 

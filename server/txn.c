@@ -177,7 +177,7 @@ void txn_watch(struct conn *c, const struct ks_key *key, uint64_t now_ms)
             return;
     }
     struct watch *w = add(c->sh->watches, key, &txn->dirty);
-    w->existed = ks_find(c->sh->ks, key, now_ms, &obj, NULL) != KS_ABSENT;
+    w->existed = ks_look(c->sh->ks, key, now_ms, &obj) != KS_ABSENT;
     list_push_back(&txn->watches, &w->txn_link);
     txn->watches_bytes += sizeof(*w) + key->name.len;
 }
@@ -208,7 +208,7 @@ bool txn_expired(struct conn *c, uint64_t now_ms)
         const struct watch *w = LIST_ITEM(link, struct watch, txn_link);
         const struct ks_key key = {
             .name = bytes_of(w->name, w->name_len), .hash = w->hash, .slot = w->slot};
-        if (w->existed && ks_find(c->sh->ks, &key, now_ms, &obj, NULL) == KS_ABSENT)
+        if (w->existed && ks_look(c->sh->ks, &key, now_ms, &obj) == KS_ABSENT)
             return true;
     }
     return false;

@@ -19,6 +19,9 @@ struct ks_stream;
  */
 struct coll *zset_get(struct request *rq, const struct ks_key *key, bool *ok);
 
+/* The same of a command that only reads it, even if it stores something elsewhere. */
+struct coll *zset_read(struct request *rq, const struct ks_key *key, bool *ok);
+
 /* Member, and score if `scores`: one after the other, with `nested` as a pair. */
 void zset_reply(struct reply *r, struct bytes member, double score, bool scores, bool nested);
 

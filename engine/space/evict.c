@@ -417,6 +417,20 @@ void ks_use_tell(struct keyspace *ks, const struct ks_key *key, int64_t idle_s, 
     usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
 }
 
+void ks_use_move(struct keyspace *ks, const struct ks_key *from, const struct obj *obj,
+                 const struct ks_key *to)
+{
+    const struct ks_use *u = &ks->use;
+
+    if (u->table != NULL)
+        usage_put(u->table, to->slot, to->hash, ks_use_of(ks, from, obj), &u->rule, u->now_ms);
+}
+
+void ks_use_once(struct keyspace *ks, const uint64_t *commands)
+{
+    ks->use.commands = commands;
+}
+
 void ks_use_set(struct keyspace *ks, const struct use_rule *rule, size_t bytes_max)
 {
     struct ks_use *u = &ks->use;

@@ -63,6 +63,12 @@ void ks_use_set(struct keyspace *ks, const struct use_rule *rule, size_t bytes_m
 /* Of a hot key: as it is kept, else its last write (of a collection: its creation). */
 uint32_t ks_use_of(const struct keyspace *ks, const struct ks_key *key, const struct obj *obj);
 
+/*
+ * `*commands` grows with each command: look-ups of one key in a row by the same command are one
+ * use. NULL: each is one.
+ */
+void ks_use_once(struct keyspace *ks, const uint64_t *commands);
+
 /* A use of a cold key that stays cold; those of others are counted by the look-up. */
 void ks_use_count(struct keyspace *ks, const struct ks_key *key);
 
@@ -71,6 +77,13 @@ void ks_use_count(struct keyspace *ks, const struct ks_key *key);
  * kept if the rule is about the other (a value < 0), or if no uses are kept.
  */
 void ks_use_tell(struct keyspace *ks, const struct ks_key *key, int64_t idle_s, int64_t frequency);
+
+/* A key that stood there, or not, is another one now (COPY): its first use. */
+void ks_use_first(struct keyspace *ks, const struct ks_key *key);
+
+/* A key takes over the use of a hot one, whose name it gets (RENAME). */
+void ks_use_move(struct keyspace *ks, const struct ks_key *from, const struct obj *obj,
+                 const struct ks_key *to);
 
 /* The wall clock, by which uses are counted. Every turn or so. */
 void ks_use_tick(struct keyspace *ks, uint64_t now_ms);

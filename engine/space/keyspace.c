@@ -143,17 +143,38 @@ struct obj *ks_obj_resize(struct keyspace *ks, struct obj *obj, const struct key
     return obj;
 }
 
+/*
+ * A use more, or the first one of a key that is made now. What a command makes anew in place of the
+ * same key (SUNIONSTORE) has been used once more.
+ */
+static void note_use(struct keyspace *ks, const struct ks_key *key, bool first)
+{
+    struct ks_use *u = &ks->use;
+    const uint64_t command = u->commands == NULL ? 0 : *u->commands;
+    uint32_t use = u->fresh;
+
+    if (u->commands != NULL && u->counted_command == command && u->counted_hash == key->hash)
+        return;
+    u->counted_command = command;
+    u->counted_hash = key->hash;
+    if (!first && u->rule.kind == USE_LFU && usage_get(u->table, key->slot, key->hash, &use))
+        use = use_again(&u->rule, use, u->now_ms, rng_u64(&u->rng));
+    usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
+}
+
 /* One use more, where uses are kept. */
 static void count_use(struct keyspace *ks, const struct ks_key *key)
 {
-    struct ks_use *u = &ks->use;
-    uint32_t use = u->fresh;
+    if (unlikely(ks->use.table != NULL))
+        note_use(ks, key, false);
+}
 
-    if (likely(u->table == NULL))
-        return;
-    if (u->rule.kind == USE_LFU && usage_get(u->table, key->slot, key->hash, &use))
-        use = use_again(&u->rule, use, u->now_ms, rng_u64(&u->rng));
-    usage_put(u->table, key->slot, key->hash, use, &u->rule, u->now_ms);
+void ks_use_first(struct keyspace *ks, const struct ks_key *key)
+{
+    const struct ks_use *u = &ks->use;
+
+    if (u->table != NULL)
+        usage_put(u->table, key->slot, key->hash, u->fresh, &u->rule, u->now_ms);
 }
 
 void ks_use_count(struct keyspace *ks, const struct ks_key *key)
@@ -161,11 +182,10 @@ void ks_use_count(struct keyspace *ks, const struct ks_key *key)
     count_use(ks, key);
 }
 
-static void touch(struct keyspace *ks, const struct ks_key *key, struct obj *obj)
+static void warm(struct obj *obj)
 {
     if (obj->heat < OBJ_HEAT_MAX)
         obj->heat++;
-    count_use(ks, key);
 }
 
 /* --- reading --- */
@@ -219,7 +239,20 @@ enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t no
 
     if (where == KS_HOT) {
         ks->metrics.hot_reads++;
-        touch(ks, key, *out);
+        warm(*out);
+        count_use(ks, key);
+    }
+    return where;
+}
+
+enum ks_where ks_look(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                      struct obj **out)
+{
+    const enum ks_where where = look_up(ks, key, now_ms, out, NULL);
+
+    if (where == KS_HOT) {
+        ks->metrics.hot_reads++;
+        warm(*out);
     }
     return where;
 }
@@ -253,7 +286,7 @@ uint8_t ks_type(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
     struct keytab_ref ref;
     struct obj *obj;
 
-    switch (ks_find(ks, key, now_ms, &obj, NULL)) {
+    switch (ks_look(ks, key, now_ms, &obj)) {
     case KS_HOT:
         return obj->h.type;
     case KS_COLD:
@@ -311,13 +344,29 @@ static void revive(struct keyspace *ks, struct obj *obj)
     obj->h.flags &= (uint8_t) ~(BLK_DEAD | BLK_FORMS);
 }
 
+/* Nothing alive stands there. What has expired is judged by the clock of uses: to a second. */
+static bool is_vacant(const struct keyspace *ks, const struct ks_place *at)
+{
+    if (at->kind != KEYTAB_HOT)
+        return at->kind == KEYTAB_NONE || keytab_type(&at->ref) == KS_GHOST;
+    const uint64_t at_ms = (at->ref.obj->h.flags & BLK_DEAD) != 0 ? 1 : ks_expire_at(at->ref.obj);
+    return at_ms != 0 && at_ms <= ks->use.now_ms;
+}
+
+/* A key is written whole: its first use if it is made now, else one more. */
+static void count_write(struct keyspace *ks, const struct ks_key *key, const struct ks_place *at)
+{
+    if (unlikely(ks->use.table != NULL))
+        note_use(ks, key, is_vacant(ks, at));
+}
+
 void ks_obj_place(struct keyspace *ks, const struct ks_key *key, struct ks_place *at,
                   struct obj *obj, struct tag tag)
 {
     struct keytab_ref *ref = &at->ref;
 
     account(ks, obj);
-    count_use(ks, key);
+    count_write(ks, key, at);
     if (at->kind == KEYTAB_NONE) {
         keytab_insert_hot(ks->tab, key->slot, key->hash, obj);
         return;
@@ -350,9 +399,9 @@ static struct obj *replace(struct keyspace *ks, const struct ks_key *key, struct
     struct obj *obj;
 
     if (at->kind == KEYTAB_HOT && (at->ref.obj->h.flags & BLK_COLL) == 0) {
+        count_write(ks, key, at);
         obj = ks_obj_resize(ks, at->ref.obj, &at->ref, key->hash, row_len);
         revive(ks, obj);
-        count_use(ks, key);
         obj->h.type = type;
         return obj;
     }

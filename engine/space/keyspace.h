@@ -137,10 +137,17 @@ enum ks_where {
 enum ks_where ks_find(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
                       struct obj **out, bool *out_expired);
 
+/*
+ * The same, but it does not count as a use for eviction (usage.h): what asks about a key and not
+ * for what it holds. It keeps the key in DRAM as any look-up does.
+ */
+enum ks_where ks_look(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms,
+                      struct obj **out);
+
 /* The object if the key is hot and alive, else NULL. */
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
-/* The same, but it does not count as a use. */
+/* The same, but it leaves no trace: neither a use nor a reason to stay in DRAM. */
 struct obj *ks_peek(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
 /* The collection at a hot key that is not deleted, else NULL. Does not count as a use of it. */

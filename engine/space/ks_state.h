@@ -106,6 +106,9 @@ struct ks_use {
     uint64_t now_ms;     /* Wall clock of the last tick. */
     struct usage *table; /* NULL: none are kept. */
     struct rng rng;
+    const uint64_t *commands; /* NULL: each look-up is a use. Else what was counted last, */
+    uint64_t counted_command; /* when, */
+    uint64_t counted_hash;    /* and of which key. */
 };
 
 /* Some that a load of all has found to be too large (toolarge.c), by the hash of the key. */
