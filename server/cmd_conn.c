@@ -153,7 +153,7 @@ void cmd_reset(struct request *rq)
     pubsub_leave(c);
     session_set_name(c, bytes_of(NULL, 0));
     c->reply_mode = CONN_REPLY_ON;
-    c->no_evict = false;
+    c->no_evict = false; /* As Redis 7.2 and later; 7.0 leaves it. */
     acl_greet(c);
     rq->out->proto = 2;
     reply_status(rq->out, "RESET");

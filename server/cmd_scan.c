@@ -44,9 +44,10 @@ static void reply_unreadable(struct request *rq, int err)
 
 struct keys {
     struct conn_walk *walk;
-    struct bytes pattern; /* Empty: all. */
-    uint8_t type;         /* VT_NONE: any. */
-    bool no_type;         /* A type that does not exist was asked for. */
+    struct bytes pattern;
+    bool filtered; /* By the pattern, which may be empty; else all. */
+    uint8_t type;  /* VT_NONE: any. */
+    bool no_type;  /* A type that does not exist was asked for. */
     int err;
 };
 
@@ -57,7 +58,7 @@ static void keep_key(void *ctx, struct bytes name, uint8_t type, bool expired)
 
     if (expired || k->err != 0 || k->no_type || (k->type != VT_NONE && k->type != type))
         return;
-    if (k->pattern.len != 0 && !glob_match(k->pattern, name, false))
+    if (k->filtered && !glob_match(k->pattern, name, false))
         return;
     le32_store(head, (uint32_t)name.len);
     k->err = buf_append(&k->walk->names, head, sizeof(head));
@@ -117,8 +118,7 @@ static bool scan_options(struct request *rq, struct keys *k, int64_t *count)
             }
         } else if (req_is(rq, i, "MATCH")) {
             k->pattern = rq->argv[i + 1];
-            if (bytes_eq(k->pattern, BYTES_LIT("*")))
-                k->pattern.len = 0;
+            k->filtered = !bytes_eq(k->pattern, BYTES_LIT("*"));
         } else if (req_is(rq, i, "TYPE")) {
             k->type = type_named(rq->argv[i + 1]);
             k->no_type = k->type == VT_NONE;
@@ -186,8 +186,7 @@ void cmd_keys(struct request *rq)
     uint32_t steps = 0;
     int err;
 
-    if (bytes_eq(k.pattern, BYTES_LIT("*")))
-        k.pattern.len = 0;
+    k.filtered = !bytes_eq(k.pattern, BYTES_LIT("*"));
     do {
         if (++steps > KEYS_STEPS_MAX && !rq->nested) {
             /* The others have a turn. */

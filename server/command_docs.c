@@ -558,6 +558,17 @@ void command_reply_list(struct reply *r, const struct command_table *table, uint
     reply_deferred_array(r, mark, count);
 }
 
+/* As Redis: what has no word where keys of its begin is refused, though it can be run (PFMERGE). */
+static bool has_all_places(const struct cmd *cmd, uint32_t argc)
+{
+    for (uint32_t i = 0; i < cmd->key_specs_count; i++) {
+        const struct cmd_key_spec *spec = &cmd->key_specs[i];
+        if (spec->begin == KEY_BEGIN_INDEX && spec->index >= (int64_t)argc)
+            return false;
+    }
+    return true;
+}
+
 void command_reply_getkeys(struct reply *r, const struct command_table *table, uint32_t argc,
                            const struct bytes *argv, bool with_flags)
 {
@@ -579,7 +590,8 @@ void command_reply_getkeys(struct reply *r, const struct command_table *table, u
         return;
     }
     cmd_keys_init(&keys);
-    const bool found = command_keys(cmd, call_argc, call, &keys) == 0 && keys.count != 0;
+    const bool found = has_all_places(cmd, call_argc) &&
+                       command_keys(cmd, call_argc, call, &keys) == 0 && keys.count != 0;
     if (!found && (cmd->flags & CMD_NO_MANDATORY_KEYS) == 0) {
         reply_error(r, "ERR Invalid arguments specified for command");
     } else {

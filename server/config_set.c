@@ -12,6 +12,9 @@
 
 /* As much of a client's text as an error repeats. */
 #define ECHO_BYTES_MAX 896
+/* Redis takes other numbers for hz, too, and keeps these. */
+#define HZ_MIN 1
+#define HZ_MAX 500
 
 struct change {
     enum config_id id;
@@ -80,6 +83,8 @@ static int parse_values(const struct config *cfg, const struct bytes *pairs, siz
         change->value = config_value_copy(cfg, change->opt);
         if (config_value_parse_text(change->opt, pairs[2 * i + 1], &change->value, err) != 0)
             return set_fail_reason(err, change->name);
+        if (change->id == CONFIG_ID_hz)
+            change->value.i = i64_min(i64_max(change->value.i, HZ_MIN), HZ_MAX);
         change->same = config_value_eq(change->opt, &change->value, &now);
         if ((change->opt->flags & CONFIG_START) != 0 && !change->same)
             return set_fail(err, pairs[2 * i], "can't set immutable config");

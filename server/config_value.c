@@ -147,9 +147,10 @@ static bool parse_memory(struct bytes word, uint64_t *out)
 {
     char text[NUMBER_BYTES_MAX];
 
-    if (word.len == 0 || word.len >= sizeof(text))
+    if (word.len >= sizeof(text))
         return false;
-    memcpy(text, word.ptr, word.len);
+    if (word.len != 0)
+        memcpy(text, word.ptr, word.len);
     text[word.len] = '\0';
     return strlen(text) == word.len && num_parse_memory(text, out);
 }

@@ -190,8 +190,6 @@ bool num_parse_memory(const char *text, uint64_t *out)
     const size_t digits = strspn(text, "0123456789");
     uint64_t value = 0;
 
-    if (digits == 0)
-        return false;
     for (size_t i = 0; i < digits; i++) {
         if (__builtin_mul_overflow(value, 10u, &value) ||
             __builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value))

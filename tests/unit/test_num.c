@@ -351,6 +351,9 @@ static void memory_sizes_have_the_units_of_redis_conf(void **state UNUSED)
         {"1G", 1000000000},
         {"1gB", 1073741824},
         {"18446744073709551615", UINT64_MAX},
+        /* As Redis: no digits are 0. */
+        {"", 0},
+        {"mb", 0},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -362,9 +365,8 @@ static void memory_sizes_have_the_units_of_redis_conf(void **state UNUSED)
 
 static void other_memory_sizes_are_refused(void **state UNUSED)
 {
-    static const char *const texts[] = {"",
-                                        "-1",
-                                        "mb",
+    static const char *const texts[] = {"-1",
+                                        "tb",
                                         "1tb",
                                         "1 mb",
                                         "1mbx",
