@@ -12,8 +12,8 @@
  *     element ops   void the op of the same element: made from its row as it was before the batch,
  *                   or nothing, if the key was written as a whole since
  *     INCR, EXPIRE  void their like: the key row is made from what it was and the living ops of the
- *                   key. The same when a batch takes back an element that it has added, since the
- *                   element had asserted the type of the key
+ *                   key (mut_group_says.c). The same when a batch takes back an element that it has
+ *                   added, since the element had asserted the type of the key
  *
  * Rows as they were are kept in a small table, by the names that the ops have (mutate.c).
  *
@@ -49,6 +49,8 @@ void mut_group_create(struct mut *m)
     buf_init(&g->operand, UINT32_MAX);
     buf_init(&g->text, UINT32_MAX);
     buf_init(&g->name, UINT32_MAX);
+    buf_init(&g->key_row, UINT32_MAX);
+    buf_init(&g->said_before, UINT32_MAX);
     g->before_cap = BEFORE_CAP_MIN;
     g->before = mem_zalloc_array(g->before_cap, sizeof(*g->before));
 }
@@ -67,6 +69,8 @@ void mut_group_destroy(struct mut *m)
     buf_deinit(&g->base);
     buf_deinit(&g->operand);
     buf_deinit(&g->text);
+    buf_deinit(&g->key_row);
+    mut_group_says_clear(g);
     mem_free(g->before);
     mem_free(g);
 }
@@ -108,6 +112,8 @@ void mut_group_logged(struct mut *m)
 {
     const struct mut_options *o = &m->options;
 
+    if (unlikely(m->group->said != 0))
+        mut_group_says_clear(m->group);
     CHECK(vv_raise(&m->seqs, tag_of(m->seq, o->origin)) == 0);
     ks_flush_seqs(o->ks, &m->seqs);
     if (o->on_logged != NULL)
@@ -160,6 +166,14 @@ static struct before *keep(struct mut_group *g, uint64_t name, struct bytes row,
                          .at = g->rows.len,
                          .len = (uint32_t)row.len & (UINT32_MAX >> 1)};
     CHECK(buf_append_bytes(&g->rows, row) == 0);
+    return b;
+}
+
+struct before *mut_group_before_of(const struct mut_group *g, uint64_t name)
+{
+    struct before *b = place(g, name);
+
+    CHECK(b->batch == g->number);
     return b;
 }
 
@@ -281,32 +295,6 @@ struct bytes mut_group_operand(struct mut *m, const struct ks_key *key, const st
     return buf_bytes(&g->operand);
 }
 
-/* Makes the key row again: as it was before the batch, with the living ops of the key. */
-void mut_group_make_key_again(struct mut *m, const struct ks_key *key)
-{
-    struct mut_group *g = m->group;
-    struct buf row;
-    const uint64_t group = mut_group_of(key);
-
-    buf_init(&row, UINT32_MAX);
-    CHECK(buf_append_bytes(&row, mut_group_row_before(g, mut_group_key_before(m, key))) == 0);
-    for (uint32_t i = 0; i < m->nops; i++) {
-        const struct ref *r = &m->refs[i];
-        struct op op;
-        if (r->key != group || r->kind == OP_VOID)
-            continue;
-        mut_group_op(m, r, &op);
-        struct make k = make_of(m, key, buf_bytes(&row));
-        CHECK(op_expand(&op, &g->batch, 0, make_part, &k, &g->expanded) == 0);
-        if (!k.key_done)
-            continue;
-        buf_clear(&row);
-        CHECK(buf_append_bytes(&row, buf_bytes(&g->base)) == 0);
-    }
-    ks_group_set_key(m->options.ks, key, buf_bytes(&row), m->lsn);
-    buf_deinit(&row);
-}
-
 /* Joins an op's operand to the key row as it is. */
 void mut_group_make_key(struct mut *m, const struct ks_key *key, const struct op *op)
 {
@@ -345,6 +333,7 @@ static void void_all(struct mut *m, const struct ks_key *key)
         mut_group_op(m, r, &op);
         ks_group_drop_elem(m->options.ks, key, op.type, op.sub, m->lsn);
     }
+    mut_group_says_forget(m->group, mut_group_before_of(m->group, group));
     mut_void_key(m, group);
 }
 
@@ -636,8 +625,10 @@ static void write_elem(struct mut *m, struct coll *coll, struct op *op)
         op->flags = OP_COVER;
     if (op->kind != OP_ELEM_INCR)
         op->seen = mut_group_seen(g, before);
-    if (again)
+    if (again) {
+        mut_group_says_void(m, r, takes_back);
         mut_ref_void(m, r);
+    }
     mut_append(m, op, mut_group_of(&key), name);
     struct make k = make_of(m, &key, ks_group_key_row(m->options.ks, &key));
     CHECK(op_expand(op, &g->batch, 0, make_part, &k, &g->expanded) == 0);

@@ -18,8 +18,11 @@ struct before {
     uint32_t wiped; /* Of a key: when it was last written as a whole; 0: never. */
     uint32_t len : 31;
     uint32_t absent : 1; /* Of a key: it was not there. */
+    uint32_t says;       /* Of a key: index + 1 in mut_group.says; 0: none. */
 };
-STATIC_ASSERT(sizeof(struct before) == 32);
+STATIC_ASSERT(sizeof(struct before) == 40);
+
+struct says;
 
 struct mut_group {
     struct batch batch; /* Tag and context of the batch under way. */
@@ -36,6 +39,13 @@ struct mut_group {
     struct buf operand;  /* the operand of an element. */
     struct buf text;     /* A string that is being changed. */
     struct buf name;     /* Of the key of an element. */
+    /* mut_group_says.c: */
+    struct says *says; /* Of keys whose rows were made again. */
+    uint32_t says_count;
+    uint32_t says_cap;
+    uint32_t said;          /* Ops of the batch that were looked at. */
+    struct buf said_before; /* u32 for each of these: index + 1 of the one before it that counts. */
+    struct buf key_row;     /* A key row with what was said of it. */
 };
 
 /* --- rows before the batch; slices are valid until the next row is kept --- */
@@ -46,6 +56,8 @@ struct before *mut_group_key_before(struct mut *m, const struct ks_key *key);
 struct bytes mut_group_elem_before(struct mut *m, const struct ks_key *key, const struct coll *coll,
                                    struct bytes sub);
 struct bytes mut_group_row_before(const struct mut_group *g, const struct before *b);
+/* Of a key or element that the batch has kept. */
+struct before *mut_group_before_of(const struct mut_group *g, uint64_t name);
 /* What an op that replaces the row has seen of its counters; in g->seen. */
 struct bytes mut_group_seen(struct mut_group *g, struct bytes row);
 
@@ -66,8 +78,17 @@ struct bytes mut_group_join(struct buf *out, struct bytes row, struct bytes oper
 struct bytes mut_group_operand(struct mut *m, const struct ks_key *key, const struct op *op);
 /* Joins an op's operand to the key row as it is. */
 void mut_group_make_key(struct mut *m, const struct ks_key *key, const struct op *op);
+
+/* --- mut_group_says.c --- */
+
 /* Makes the key row again: as it was before the batch, with the living ops of the key. */
 void mut_group_make_key_again(struct mut *m, const struct ks_key *key);
+/* An op is about to be voided; `taken_back`: no other that sets the element comes in its place. */
+void mut_group_says_void(struct mut *m, const struct ref *r, bool taken_back);
+/* All ops of the key are voided. */
+void mut_group_says_forget(struct mut_group *g, const struct before *key);
+/* The batch is over. */
+void mut_group_says_clear(struct mut_group *g);
 
 /* All of a string, if there is one, into g->text. */
 void mut_group_text(struct mut *m, const struct obj *obj);

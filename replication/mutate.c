@@ -325,8 +325,12 @@ struct ref *mut_ref_prev_name(const struct mut *m, const struct ref *r)
 
 void mut_void_key(struct mut *m, uint64_t key)
 {
-    for (struct ref *r = mut_ref_last(m, key); r != NULL; r = mut_ref_prev(m, r))
+    struct ref *const last = mut_ref_last(m, key);
+
+    for (struct ref *r = last; r != NULL; r = mut_ref_prev(m, r))
         mut_ref_void(m, r);
+    if (last != NULL)
+        last->prev = 0; /* None of them is to be walked again. */
 }
 
 /* --- ops --- */

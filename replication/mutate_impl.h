@@ -77,7 +77,8 @@ uint64_t mut_name_of_chunk(const struct ks_key *key, uint64_t index);
 struct ref *mut_ref_find(const struct mut *m, uint64_t hash);
 void mut_ref_void(struct mut *m, struct ref *r);
 
-/* The ops of the batch that name the key, living or void, the last one first; NULL: no more. */
+/* The ops of the batch that name the key since it was voided as a whole, living or void, the last
+ * one first; NULL: no more. */
 struct ref *mut_ref_last(const struct mut *m, uint64_t key);
 struct ref *mut_ref_prev(const struct mut *m, const struct ref *r);
 /* Likewise those that change the same; mut_ref_last finds the first of them by its name. */
