@@ -120,6 +120,8 @@ static struct input parked_input(const struct conn *c)
     struct resp_parser parser;
     struct resp_cmd cmd;
 
+    if (c->parked_bytes == 0)
+        return in; /* Its turn was over: no command waits, and maybe there is no input. */
     resp_parser_init(&parser);
     resp_cmd_init(&cmd);
     if (resp_parse(&parser, &limits, bytes_of(c->in.ptr, c->in.len - in.query), &cmd) == RESP_READY)

@@ -53,6 +53,23 @@ def turns(node, c, key):
     check('asked %d times during %d commands: enough' % (asked, COMMANDS), asked >= ENOUGH, True)
 
 
+def listed_meanwhile(node):
+    """CLIENT LIST between two turns of a client whose input has all been run."""
+    slow, first, other = (node.connect() for _ in range(3))
+    for _ in range(3):
+        # What both send meanwhile comes in one turn, `first` before `other`.
+        slow.send([['DEBUG', 'SLEEP', '0.1']])
+        time.sleep(0.02)
+        first.send([['DEBUG', 'SLEEP', '0.001']])
+        time.sleep(0.02)
+        other.send([['CLIENT', 'LIST']])
+        for c in (slow, first):
+            check('DEBUG SLEEP', c.read(), ('+', b'OK'))
+        check('CLIENT LIST', other.read()[1].count(b'id='), 4)
+    for c in (slow, first, other):
+        c.close()
+
+
 def niceness(pid, names):
     """Of the threads whose names begin so; they take their place a moment after the start."""
     found = {}
@@ -80,6 +97,8 @@ def run(node, *more):
     c = node.start('--maxmemory', '256mb', *more)
     for key in ('a', 'b', 'c', 'd'):
         turns(node, c, key)
+    if not more:
+        listed_meanwhile(node)
     threads(node)
     node.process.terminate()
     check('exit status', node.end(), 0)
