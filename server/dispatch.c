@@ -97,8 +97,16 @@ static uint32_t flags_of(const struct conn *c, const struct cmd *cmd)
 
 /* --- refusals --- */
 
+/* For CLIENT LIST: also what is refused or queued. A client that waits elsewhere shows for what. */
+static void note_last(struct conn *c, const struct cmd *cmd)
+{
+    if (c->fw == NULL || !c->fw->blocking)
+        c->last_cmd = cmd;
+}
+
 void dispatch_reject(struct conn *c, const struct cmd *cmd)
 {
+    note_last(c, cmd);
     if (cmd != NULL)
         c->sh->stats.cmd[cmd->id].rejected_calls++;
     if (c->sh->flush_conn == c)
@@ -512,6 +520,7 @@ bool dispatch_runs_in_multi(const struct cmd *cmd)
 
 static void queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
 {
+    note_last(c, cmd);
     if ((cmd->flags & CMD_NO_MULTI) != 0) {
         reply_err_no_multi(&c->out);
         dispatch_reject(c, cmd);

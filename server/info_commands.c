@@ -30,13 +30,24 @@ void info_commandstats(const struct shard *sh, const struct figures *f, struct b
     }
 }
 
+static int by_code(const void *a, const void *b)
+{
+    return strcmp(((const struct error_stats *)a)->code, ((const struct error_stats *)b)->code);
+}
+
+/* In the order of their codes, as Redis. */
 void info_errorstats(const struct shard *sh, const struct figures *f, struct buf *out)
 {
+    struct error_stats errors[STATS_ERRORS_MAX];
+    const uint32_t n = f->stats.errors_count;
+
     (void)sh;
+    memcpy(errors, f->stats.errors, n * sizeof(*errors));
+    qsort(errors, n, sizeof(*errors), by_code);
     INFO_PRINT(out, "# Errorstats\r\n");
-    for (uint32_t i = 0; i < f->stats.errors_count; i++)
-        INFO_PRINT(out, "errorstat_%s:count=%llu\r\n", f->stats.errors[i].code,
-                   (unsigned long long)f->stats.errors[i].count);
+    for (uint32_t i = 0; i < n; i++)
+        INFO_PRINT(out, "errorstat_%s:count=%llu\r\n", errors[i].code,
+                   (unsigned long long)errors[i].count);
 }
 
 /* p50=1.003,p99=... for the percentiles that the configuration names. */

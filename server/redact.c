@@ -36,12 +36,28 @@ static bool migrate_secret(uint32_t argc, const struct bytes *argv, uint32_t ind
     return false;
 }
 
+/* Passwords of Redis's that are no options here: they are sent all the same. */
+static bool is_foreign_secret(struct bytes name)
+{
+    static const char *const names[] = {"masterauth", "tls-key-file-pass",
+                                        "tls-client-key-file-pass"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (bytes_eq_nocase(name, names[i]))
+            return true;
+    }
+    return false;
+}
+
 static bool config_secret(const struct bytes *argv, uint32_t index)
 {
     enum config_id id;
 
-    return index >= 3 && index % 2 == 1 && config_find(argv[index - 1], &id) &&
-           (config_flags(id) & CONFIG_SENSITIVE) != 0;
+    if (index < 3 || index % 2 == 0)
+        return false;
+    if (config_find(argv[index - 1], &id))
+        return (config_flags(id) & CONFIG_SENSITIVE) != 0;
+    return is_foreign_secret(argv[index - 1]);
 }
 
 bool redact_arg(const struct cmd *cmd, uint32_t argc, const struct bytes *argv, uint32_t index)

@@ -318,6 +318,9 @@ bool txn_queue(struct conn *c, const struct cmd *cmd, const struct resp_cmd *rc)
     struct txn *txn = c->txn;
     size_t bytes = 0;
 
+    /* It will not run: no memory for what follows, as Redis. */
+    if (txn->failed || txn->dirty)
+        return true;
     if (txn->cmds_count == QUEUE_COMMANDS_MAX || txn->bytes > shard_query_bytes_max(c->sh))
         return false;
     if (txn->cmds_count == txn->cmds_cap) {

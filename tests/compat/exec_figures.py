@@ -43,6 +43,9 @@ def check_slow_log(c):
     queue(c, 'INCR n', 'AUTH user secret')
     got = slow(c)
     check('each but EXEC', got[:2], ['AUTH (redacted) (redacted)', 'INCR n'])
+    c.call('CONFIG', 'SET', 'MasterAuth', 'secret', 'hz', '10')
+    check('a password that is no option here', slow(c)[0],
+          'CONFIG SET MasterAuth (redacted) hz 10')
     check('EXEC', any('EXEC' in text for text in got), False)
     c.call('CONFIG', 'SET', 'slowlog-log-slower-than', '10000')
 

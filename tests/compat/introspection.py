@@ -126,6 +126,13 @@ LONG a;CLIENT LONG a;ACL SETUSER a LONG;ACL CAT LONG;ACL DRYRUN LONG get a
 '''
 
 
+LAST = (['GET'], ['NOSUCH'], ['PING'], ['MULTI', 'GET a', 'NOSUCH', 'SET a b'], ['OBJECT'],
+        ['MULTI', 'GET', 'GET a', 'GET a'], ['CONFIG NOSUCH'], ['AUTH x y'],
+        ['SUBSCRIBE a', 'GET a'], ['WATCH a', 'OTHER SET a 1', 'MULTI', 'GET a', 'GET a'],
+        ['MULTI', 'CONFIG GET hz'], ['MULTI', 'INCR n', 'EXEC'],
+        ['MULTI', 'GET', 'DISCARD', 'MULTI', 'GET x', 'INCR n'])
+
+
 class Check:
     def __init__(self):
         self.failed = 0
@@ -198,6 +205,32 @@ def memory_of(conn, name, fields):
         if words.get('name') == name:
             return {field: words[field] for field in fields}
     return None
+
+
+def compare_last(check, places, watchers):
+    """What CLIENT LIST says of a client whose commands were refused or queued, or will not run."""
+    for sent in LAST:
+        conns = [Conn(place) for place in places]
+        told = []
+        for conn, watcher in zip(conns, watchers):
+            conn.call('CLIENT', 'SETNAME', 'last')
+            for words in sent:
+                (watcher if words[:5] == 'OTHER' else conn).call(*words.split()[-3:])
+            told.append(memory_of(watcher, 'last', ['cmd', 'multi', 'flags']))
+            conn.call('CLIENT', 'SETNAME', 'old')
+            conn.close()
+        check.same(sent, *told)
+
+
+def compare_errors(check, ours, theirs):
+    """INFO errorstats: the codes, in their order."""
+    told = []
+    for conn in (ours, theirs):
+        conn.call('CONFIG', 'RESETSTAT')
+        for words in 'LPUSH k x', 'NOSUCH', 'AUTH a b', 'EXEC', 'MULTI', 'NOSUCH', 'EXEC':
+            conn.call(*words.split())
+        told.append(conn.call('INFO', 'errorstats')[1].decode())
+    check.same('INFO errorstats', *told)
 
 
 def compare_inputs(check, places, watchers):
@@ -298,6 +331,8 @@ def main():
             compare_replies(check, ours, theirs)
             compare_functions(check, ours, theirs)
             compare_doctors(check, ours, theirs)
+            compare_last(check, [our_path, their_path], (ours, theirs))
+            compare_errors(check, ours, theirs)
             compare_inputs(check, [our_path, their_path], (ours, theirs))
             ours.close()
             theirs.close()

@@ -50,7 +50,7 @@ done
 has "INFO of two sections" "# Keyspace" "$(cli info cpu keyspace)"
 is "INFO of an unknown section" "" "$(cli info nothing)"
 is "set" OK "$(cli set k v)"
-is "keys" "keys=1,expires=0" "$(info db0)"
+is "keys" "keys=1,expires=0,avg_ttl=0" "$(info db0)"
 cli get k >/dev/null
 cli get absent >/dev/null
 is "hits" 1 "$(info keyspace_hits)"
