@@ -32,6 +32,7 @@ struct inspect {
     int64_t shard; /* -1: all. */
     bool running;  /* A server has the directory open. */
     bool copy;     /* Made by SAVE: without logs. */
+    bool group;    /* Of a member of a replication group. */
     uint32_t shards_count;
     uint64_t seed; /* Of the hashes of keys. */
     uint64_t now_ms;

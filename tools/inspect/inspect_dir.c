@@ -148,6 +148,7 @@ int inspect_open(struct inspect *in)
     }
     in->shards_count = (uint32_t)format.shards;
     in->seed = format.seed;
+    in->group = format.group[0] != '\0';
     if (in->shard >= (int64_t)format.shards)
         return inspect_usage("there is no shard %" PRId64 ": %" PRIu64 " shards", in->shard,
                              format.shards);

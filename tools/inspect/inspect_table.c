@@ -8,6 +8,7 @@
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
 
+#include "engine/space/group.h"
 #include "engine/space/keyload.h"
 #include "engine/space/keytab.h"
 
@@ -18,6 +19,7 @@
 struct table {
     struct keytab *tab; /* What the key rows have not been found for yet. */
     const char *path;
+    bool group;
 };
 
 struct table *table_open(const struct inspect *in, const struct inspect_shard *sh,
@@ -28,6 +30,7 @@ struct table *table_open(const struct inspect *in, const struct inspect_shard *s
 
     t->tab = keytab_create(in->seed);
     t->path = sh->keys_path;
+    t->group = in->group;
     const int err = keyload_table(t->tab, sh->store, sh->keys_path, &l);
     if (err == 0)
         return t;
@@ -41,29 +44,81 @@ struct table *table_open(const struct inspect *in, const struct inspect_shard *s
     return NULL;
 }
 
+static uint8_t plain(uint8_t type)
+{
+    return type == VT_CHUNKED ? VT_STRING : type;
+}
+
+/*
+ * In a group (engine/space/group.h): an entry may leave open what there is, and a collection may be
+ * one of which no element shows.
+ */
+static bool fits_group(const struct keytab_ref *ref, const struct walk_key *key)
+{
+    const uint8_t type = keytab_type(ref);
+    const uint8_t row_type = key->has_row ? key->view.type : VT_NONE;
+
+    if (type == KS_MAYBE)
+        return true;
+    if (type == KS_GHOST)
+        return row_type != VT_STRING;
+    return plain(type) == row_type && keytab_has_ttl(ref) == (key->view.expire_at_ms != 0);
+}
+
+static bool fits(const struct table *t, const struct keytab_ref *ref, const struct walk_key *key)
+{
+    if (t->group)
+        return fits_group(ref, key);
+    return keytab_type(ref) == row_table_type(&key->view) &&
+           keytab_has_ttl(ref) == (key->view.expire_at_ms != 0);
+}
+
 void table_check(struct table *t, const struct walk_key *key, struct problems *problems)
 {
     struct keytab_ref ref;
+    const bool shows = key->has_row && key->view.type != VT_NONE;
 
-    if (!key->has_row || key->view.type == VT_NONE)
+    /* In a group a key of which nothing shows has its entry, too, as long as it has rows. */
+    if (!shows && !t->group)
         return;
     if (keytab_find(t->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD) {
-        problem_key(problems, key->name,
-                    "in the store, but not in the checkpoint of the key table");
+        if (shows)
+            problem_key(problems, key->name,
+                        "in the store, but not in the checkpoint of the key table");
         return;
     }
-    if (keytab_type(&ref) != row_table_type(&key->view) ||
-        keytab_has_ttl(&ref) != (key->view.expire_at_ms != 0))
+    if (!fits(t, &ref, key))
         problem_key(problems, key->name,
                     "has another type or expiry in the checkpoint of the key table");
     keytab_remove(t->tab, &ref);
+}
+
+static void count_shown(void *ctx, const struct keytab_entry *entry)
+{
+    const uint8_t type = keytab_type(&entry->ref);
+    uint64_t *count = ctx;
+
+    *count += type != KS_GHOST && type != KS_MAYBE;
+}
+
+/* Keys that no rows were found for; of a group only those of which something shows for certain. */
+static uint64_t count_left(const struct table *t)
+{
+    uint64_t cursor = 0, count = 0;
+
+    if (!t->group)
+        return keytab_count_cold(t->tab);
+    do {
+        cursor = keytab_walk(t->tab, cursor, count_shown, &count);
+    } while (cursor != 0);
+    return count;
 }
 
 void table_close(struct table *t, bool complete, struct problems *problems)
 {
     if (t == NULL)
         return;
-    const uint64_t left = keytab_count_cold(t->tab);
+    const uint64_t left = count_left(t);
     if (complete && left != 0)
         problem_file(problems, t->path, 0,
                      "checkpoint and journal name %" PRIu64 " keys that the store does not have",
