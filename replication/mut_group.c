@@ -365,7 +365,7 @@ static void write_whole(struct mut *m, const struct ks_key *key, struct op *op)
     op->key = key->name;
     op->seen = mut_group_seen(g, mut_group_row_before(g, b));
     if (op->kind == OP_SET && b->absent)
-        op->flags = OP_COVER;
+        op->flags |= OP_COVER;
     if (m->nops != 0)
         void_all(m, key);
     mut_append(m, op, mut_group_of(key), mut_name_of_value(key));
@@ -382,6 +382,8 @@ void mut_group_set(struct mut *m, const struct ks_key *key, struct bytes value,
 {
     struct op op = {.kind = OP_SET, .value = value, .expire_at_ms = expire_at_ms};
 
+    if (value.len > ROW_INLINE_BYTES_MAX)
+        op.flags = OP_SHARED_TIME;
     write_whole(m, key, &op);
 }
 
@@ -436,6 +438,32 @@ void mut_group_text(struct mut *m, const struct obj *obj)
     CHECK(buf_append_bytes(out, row_text(&view, text)) == 0);
 }
 
+/* Logs `op` in place of the batch's EXPIRE of the key. */
+static void log_expire(struct mut *m, const struct ks_key *key, const struct op *op)
+{
+    mut_begin_op(m);
+    (void)mut_group_key_before(m, key);
+    const bool again = mut_group_void(m, mut_name_of_expiry(key), OP_EXPIRE);
+    mut_append(m, op, mut_group_of(key), mut_name_of_expiry(key));
+    if (again)
+        mut_group_make_key_again(m, key);
+    else
+        mut_group_make_key(m, key, op);
+    mut_changed(m, key);
+}
+
+void mut_group_expire_string(struct mut *m, const struct ks_key *key, struct tag generation,
+                             uint64_t expire_at_ms)
+{
+    const struct op op = {.kind = OP_EXPIRE,
+                          .key = key->name,
+                          .expire_at_ms = expire_at_ms,
+                          .target_type = VT_CHUNKED,
+                          .target = generation};
+
+    log_expire(m, key, &op);
+}
+
 void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_at_ms)
 {
     struct obj *obj = ks_get(m->options.ks, key, m->now_ms);
@@ -444,15 +472,20 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
     CHECK(obj != NULL);
     mut_begin_op(m);
     (void)mut_group_key_before(m, key);
-    const uint8_t kind = mut_group_kind_of_value(m, key);
-    if (kind == OP_STRING || (kind == OP_SET && obj_is_chunked(obj))) {
+    const bool set = mut_group_kind_of_value(m, key) == OP_SET;
+    if (set && obj_is_chunked(obj)) {
         const struct ref *r = mut_ref_find(m, mut_name_of_value(key));
         op_patch_expiry(m->batch.ptr + r->at, expire_at_ms);
         mut_group_make_key_again(m, key);
         mut_changed(m, key);
         return;
     }
-    if (kind == OP_SET) {
+    if (obj_is_chunked(obj)) {
+        mut_group_own_generation(m, key, obj_coll(obj));
+        mut_group_expire_string(m, key, obj_coll(obj)->generation, expire_at_ms);
+        return;
+    }
+    if (set) {
         /* No copy: the text is made from the object. */
         mut_group_text(m, obj);
         mut_group_set(m, key, buf_bytes(&m->group->text), expire_at_ms);
@@ -464,13 +497,7 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
                           .expire_at_ms = expire_at_ms,
                           .target_type = view.target_type,
                           .target = view.target};
-    const bool again = mut_group_void(m, mut_name_of_expiry(key), OP_EXPIRE);
-    mut_append(m, &op, mut_group_of(key), mut_name_of_expiry(key));
-    if (again)
-        mut_group_make_key_again(m, key);
-    else
-        mut_group_make_key(m, key, &op);
-    mut_changed(m, key);
+    log_expire(m, key, &op);
 }
 
 /* The row that an increment builds on. False: it is no number's. */

@@ -12,12 +12,16 @@
  *
  *     STRING again         is written into the first: a string only grows, and of values of one tag
  *                          the longer one counts
- *     EXPIRE before it     is voided, since a STRING has the time; one behind it is written into it
  *     CHUNK                voids all that the batch has of the chunk
  *     BITS after a CHUNK   are an image as well
  *     BITS after BITS      stand beside them. Of older ones with a bit that is named again, what is
  *                          left is logged in their place; are they more than BITS_OPS_MAX, then
  *                          all are one image
+ *
+ * A part says nothing of the time to live: that is one of the generation, and whoever sets it
+ * meanwhile need not have seen the part (row_merge.c). An EXPIRE is an op of its own, before or
+ * behind a part. Where a value has a time for itself, of a
+ * node without peers or a former build, the first change takes it over with an EXPIRE.
  *
  * A chunk of which ops were voided is made again, as it was before the batch, with the living ops.
  */
@@ -71,6 +75,15 @@ static int room(struct mut *m, const struct ks_key *key, uint64_t chunks, unsign
 
 /* --- the key row --- */
 
+/* The time that the value which shows has for itself; 0: none. */
+static uint64_t own_time(struct mut *m, const struct ks_key *key)
+{
+    struct row_view view;
+
+    CHECK(row_view(ks_group_key_row(m->options.ks, key), 0, &view) == 0);
+    return view.target_type == VT_STRING ? view.expire_at_ms : 0;
+}
+
 static void touch(struct mut *m, const struct ks_key *key, const struct coll *coll, uint64_t len)
 {
     struct mut_group *g = m->group;
@@ -82,7 +95,7 @@ static void touch(struct mut *m, const struct ks_key *key, const struct coll *co
     if (r != NULL) {
         if (len == coll->count)
             return;
-        op_patch_string(m->batch.ptr + r->at, coll->expire_at_ms, len);
+        op_patch_string(m->batch.ptr + r->at, 0, len);
         mut_group_op(m, r, &op);
         mut_group_make_key(m, key, &op);
         return;
@@ -91,14 +104,18 @@ static void touch(struct mut *m, const struct ks_key *key, const struct coll *co
                      .key = key->name,
                      .generation = coll->generation,
                      .len = len,
-                     .expire_at_ms = coll->expire_at_ms,
                      .seen = mut_group_seen(g, mut_group_row_before(g, b))};
-    const bool again = mut_group_void(m, mut_name_of_expiry(key), OP_EXPIRE);
+    const uint64_t own_ms = own_time(m, key);
     mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
-    if (again)
-        mut_group_make_key_again(m, key);
-    else
-        mut_group_make_key(m, key, &op);
+    mut_group_make_key(m, key, &op);
+    if (own_ms != 0)
+        mut_group_expire_string(m, key, coll->generation, own_ms);
+}
+
+void mut_group_own_generation(struct mut *m, const struct ks_key *key, const struct coll *coll)
+{
+    if (own_time(m, key) != 0)
+        touch(m, key, coll, coll->count);
 }
 
 /* --- chunks --- */

@@ -28,7 +28,7 @@ uint8_t ks_group_cold_type(struct bytes row, const struct row_view *view)
     if (type == VT_NONE)
         return KS_GHOST;
     if (type == VT_CHUNKED)
-        return row.ptr[0] == ROW_CHUNKED ? VT_CHUNKED : VT_STRING;
+        return row_is_chunked(row) ? VT_CHUNKED : VT_STRING;
     return type == VT_STRING ? type : KS_MAYBE;
 }
 

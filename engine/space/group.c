@@ -491,7 +491,8 @@ static bool part_stays(struct cold_state s, const struct op *op)
 {
     const bool expires = op->expire_at_ms != 0 && op->expire_at_ms != ROW_EXPIRE_NEVER;
 
-    return s.type == VT_CHUNKED && s.ttl == expires;
+    /* Without a time it leaves the generation's as it is. */
+    return s.type == VT_CHUNKED && (s.ttl || !expires);
 }
 
 /* What an op makes of a key of which the table says `s`, and which nobody reads. */

@@ -197,8 +197,7 @@ static inline uint8_t ks_obj_table_type(const struct obj *obj)
     if (!obj_is_chunked(obj))
         return obj->h.type;
     const struct bytes row = obj_row(obj);
-    const bool plain = row.len != 0 && row.ptr[0] == ROW_CHUNKED;
-    return obj_coll(obj)->grouped && !plain ? VT_STRING : VT_CHUNKED;
+    return obj_coll(obj)->grouped && !row_is_chunked(row) ? VT_STRING : VT_CHUNKED;
 }
 
 /* As obj.told would have it. */

@@ -44,7 +44,7 @@ static const uint8_t parts_of[OP_KIND_END] = {
 
 static uint8_t flags_of(const struct op *op)
 {
-    unsigned flags = op->flags & OP_COVER;
+    unsigned flags = op->flags & (OP_COVER | OP_SHARED_TIME);
 
     if (op->kind == OP_SET && (op->expire_at_ms != 0 || op->value.len > ROW_INLINE_BYTES_MAX))
         flags |= OP_F_EXPIRE;
@@ -251,7 +251,8 @@ int op_load(struct bytes *in, uint64_t hlc, struct op *op, bool *out_voided)
     const bool is_float = (op->flags & OP_F_FLOAT) != 0;
 
     if ((is_float && (parts & HAS_RUN) == 0) ||
-        ((op->flags & OP_F_EXPIRE) != 0 && op->kind != OP_SET))
+        ((op->flags & OP_F_EXPIRE) != 0 && op->kind != OP_SET) ||
+        ((op->flags & OP_SHARED_TIME) != 0 && op->kind != OP_SET && op->kind != OP_STRING))
         return -ERR_CORRUPT;
     if (codec_get_bytes(in, ROWKEY_NAME_BYTES_MAX, &op->key) != 0)
         return -ERR_CORRUPT;

@@ -35,7 +35,8 @@
  *     count                              with OP_F_COUNT
  *     vlen, value                        SET ELEM_SET KEY_MERGE ROW_MERGE CHUNK
  *
- * A SET of more than ROW_INLINE_BYTES_MAX and STRING have an at_ms always, 0 for never, so that a
+ * The flags of a SET and STRING say whose time at_ms is (OP_SHARED_TIME). A SET of more than
+ * ROW_INLINE_BYTES_MAX and STRING have an at_ms always, 0 for never, so that a
  * later change of the batch can be written into them.
  */
 #ifndef TIERRA_ENGINE_VALUE_OP_H
@@ -85,12 +86,18 @@ enum op_kind {
  * `seen` says nothing of them, and not yet elsewhere, where they would count on.
  */
 #define OP_COVER 0x01u
+/*
+ * Of a SET of more than ROW_INLINE_BYTES_MAX, or of a STRING: its time is one of the generation, as
+ * that of an EXPIRE with VT_CHUNKED is, and no change of a part takes it away. Set by members of a
+ * group; elsewhere, and in logs of former builds, the time is one of the value.
+ */
+#define OP_SHARED_TIME 0x20u
 /* The rest is set by the codec. */
 #define OP_F_EXPIRE 0x02u
 #define OP_F_FLOAT  0x04u
 #define OP_F_SEEN   0x08u
 #define OP_F_COUNT  0x10u
-#define OP_F_KNOWN  0x1fu
+#define OP_F_KNOWN  0x3fu
 
 /* In the stored kind byte: */
 #define OP_KIND_MASK   0x1fu
@@ -101,8 +108,8 @@ enum op_kind {
 struct op {
     uint8_t kind;
     uint8_t type;  /* Of the collection, enum value_type; ROW_MERGE: the row kind (rowkey.h). */
-    uint8_t flags; /* OP_COVER; decoding gives all flags back. */
-    uint8_t target_type; /* EXPIRE: from row_view. */
+    uint8_t flags; /* OP_COVER, OP_SHARED_TIME; decoding gives all flags back. */
+    uint8_t target_type; /* EXPIRE: from row_view; VT_CHUNKED: `target` is a generation. */
     bool has_count;      /* `count` is given. */
     uint8_t bits_count;  /* BITS: 1 .. 64 */
     struct bytes key;

@@ -192,6 +192,19 @@ static int emit_bits(const struct expand *x)
 
 /* --- keys --- */
 
+/* The time that a value comes with. */
+static int add_time(struct expand *x)
+{
+    const struct op *op = x->op;
+    const bool chunked = op->kind == OP_STRING || is_long_set(op);
+
+    if (op->expire_at_ms == 0 || op->expire_at_ms == ROW_EXPIRE_NEVER)
+        return 0;
+    if (!chunked || (op->flags & OP_SHARED_TIME) == 0)
+        return add_expiry(x, VT_STRING, batch_tag(x->batch));
+    return add_expiry(x, VT_CHUNKED, op->kind == OP_STRING ? op->generation : batch_tag(x->batch));
+}
+
 static int expand_set(struct expand *x)
 {
     int err = add_value(x);
@@ -203,8 +216,8 @@ static int expand_set(struct expand *x)
         vv_copy(&x->state->rctx, &x->batch->ctx);
         err = add_floors(x);
     }
-    if (err == 0 && x->op->expire_at_ms != 0 && x->op->expire_at_ms != ROW_EXPIRE_NEVER)
-        err = add_expiry(x, VT_STRING, batch_tag(x->batch));
+    if (err == 0)
+        err = add_time(x);
     if (err == 0)
         err = emit(x, ROWKEY_KIND_KEY, bytes_of(NULL, 0));
     return err == 0 && is_long_set(x->op) ? emit_images(x) : err;
@@ -224,7 +237,7 @@ static int expand_expire(struct expand *x)
     struct row_group group = {.type = x->op->target_type};
     int err = add_expiry(x, x->op->target_type, x->op->target);
 
-    if (group.type == VT_STRING)
+    if (row_group_has_target(group.type))
         group.target = x->op->target;
     vv_copy(&group.seen, &x->batch->ctx);
     if (err == 0 && !vv_empty(&group.seen))
@@ -329,8 +342,9 @@ bool op_is_plain(const struct op *op, const struct batch *batch)
     case OP_SET:
         return !is_long_set(op);
     case OP_DEL:
-    case OP_STRING:
         return true;
+    case OP_STRING:
+        return (op->flags & OP_SHARED_TIME) == 0 || op->expire_at_ms == 0;
     case OP_ELEM_DEL:
         return !op->has_count;
     case OP_ELEM_SET:

@@ -20,7 +20,7 @@ static struct row_state *state_create(void)
 /* DEAD, VALUE and the like: settled, and without parts that joining could reduce. */
 static bool is_simple(struct bytes row)
 {
-    return row.len == 0 || row.ptr[0] <= ROW_CHUNKED;
+    return row.len == 0 || row.ptr[0] <= ROW_CHUNKED || row.ptr[0] == ROW_CHUNKED_TTL;
 }
 
 static bool is_dead(struct bytes row)

@@ -13,10 +13,15 @@
  *     0x04 COLL       type 1 | tag 9 | count 8 | count_lsn 8 key row of a plain collection
  *     0x05 CHUNKED    tag 9 | generation 9 | len 8 | at_ms 8  a string in chunks; at_ms 0: never
  *     0x06, 0x07      a chunk of such a string: row_chunk.h
+ *     0x08 CHUNKED_TTL  the same as CHUNKED; at_ms is the time of the generation, and not 0
  *     0x0f POISON     reason 1                          damaged data was joined into this row
  *     0x10 GENERAL    everything else                   row_general.h
  *
  * Integers are little-endian. In memory whose life it fits, a simple form may be patched in place.
+ *
+ * A time of the CHUNKED form is one of the value alone, as nodes without peers and former builds
+ * set it. In a group the time of such a string is one of its generation (row_state.h, exps), which
+ * a change of a part leaves as it is.
  *
  * What shows: the greatest tag among values, live increments and type assertions decides the type;
  * the value with the greatest tag is the base, increments that it has not seen are added to it, to
@@ -66,6 +71,7 @@ enum row_form {
     ROW_CHUNKED = 0x05,
     ROW_CHUNK = 0x06,
     ROW_CHUNKS = 0x07,
+    ROW_CHUNKED_TTL = 0x08,
     ROW_POISON = 0x0f,
     ROW_GENERAL = 0x10
 };
@@ -147,6 +153,13 @@ static inline size_t row_chunked_store(uint8_t *dst, struct tag tag, struct tag 
     le64_store(dst + ROW_CHUNKED_LEN_AT, len);
     le64_store(dst + ROW_CHUNKED_TTL_AT, expire_at_ms == ROW_EXPIRE_NEVER ? 0 : expire_at_ms);
     return ROW_CHUNKED_BYTES;
+}
+
+/* By its form: a string in chunks and nothing else, sound or not. */
+static inline bool row_is_chunked(struct bytes row)
+{
+    return row.len == ROW_CHUNKED_BYTES &&
+           (row.ptr[0] == ROW_CHUNKED || row.ptr[0] == ROW_CHUNKED_TTL);
 }
 
 /* The base of a sorted set member: 8 bytes, to be stored as the value of its row. -0 is kept. */

@@ -7,8 +7,10 @@
  *
  * A SET begins a generation of the string, named by its tag: the key row tells which generation
  * shows, and chunks of another one are garbage. A change of a part (APPEND, SETRANGE, SETBIT) is,
- * for the key row, a value like one that was SET, with a tag and an expiry of its own, but one
- * that points to the generation it was made on and has the length after it (row.h, CHUNKED).
+ * for the key row, a value like one that was SET, with a tag of its own, but one that points to the
+ * generation it was made on and has the length after it (row.h, CHUNKED). The time to live is that
+ * of the generation, which a change of a part neither sets nor takes away (row_view.c has the
+ * exception for rows of nodes without peers and former builds).
  * Values of one generation share their chunks: there the greatest tag wins chunk by chunk or bit by
  * bit, and the length is the greatest. A generation lives until a SET or DEL has seen it: that
  * takes the changes of its parts along, also those that it has not seen, as there is nothing left

@@ -322,7 +322,7 @@ static int groups_get(struct bytes *in, struct row_state *state)
         group->target = tag_of(0, 0);
         if (u8_get(in, &group->type) != 0 || group->type >= VT_END)
             return -ERR_CORRUPT;
-        if (group->type == VT_STRING && tag_get(in, &group->target) != 0)
+        if (row_group_has_target(group->type) && tag_get(in, &group->target) != 0)
             return -ERR_CORRUPT;
         if (vv_decode(in, &group->seen) != 0 || vv_empty(&group->seen))
             return -ERR_CORRUPT;
@@ -478,9 +478,16 @@ static int chunked_decode(struct bytes row, struct row_state *out)
     out->sibs_count = 1;
     if (tag_is_none(tag) || tag_is_none(out->sibs[0].generation) || at_ms == ROW_EXPIRE_NEVER)
         return -ERR_CORRUPT;
-    out->exps[0] = (struct row_exp){.type = VT_STRING, .target = tag, .etag = tag, .at_ms = at_ms};
     out->exps_count = at_ms != 0;
-    return 0;
+    if (row.ptr[0] == ROW_CHUNKED) {
+        out->exps[0] =
+            (struct row_exp){.type = VT_STRING, .target = tag, .etag = tag, .at_ms = at_ms};
+        return 0;
+    }
+    const struct tag generation = out->sibs[0].generation;
+    out->exps[0] = (struct row_exp){
+        .type = VT_CHUNKED, .target = generation, .etag = generation, .at_ms = at_ms};
+    return at_ms == 0 ? -ERR_CORRUPT : 0;
 }
 
 static int count_decode(struct bytes row, struct row_state *out)
@@ -524,6 +531,7 @@ int row_decode(struct bytes row, struct row_state *out)
     case ROW_COLL:
         return coll_decode(row, out);
     case ROW_CHUNKED:
+    case ROW_CHUNKED_TTL:
         return chunked_decode(row, out);
     case ROW_POISON:
         if (row.len != ROW_POISON_BYTES || row.ptr[1] == UINT8_MAX)
@@ -653,7 +661,7 @@ static void marks_put(const struct row_state *s, struct buf *out)
         put_varint(out, s->groups_count);
     for (unsigned i = 0; i < s->groups_count; i++) {
         put_u8(out, s->groups[i].type);
-        if (s->groups[i].type == VT_STRING)
+        if (row_group_has_target(s->groups[i].type))
             put_tag(out, s->groups[i].target);
         put_vv(out, &s->groups[i].seen);
     }
@@ -725,18 +733,42 @@ static int general_encode(const struct row_state *s, unsigned parts, struct buf 
     return err;
 }
 
-/* VALUE, VALUE_TTL and CHUNKED: at most the setting that came with the value. */
+/* A setting as the form has it that is made of a value and its time, or its generation's. */
+static bool is_time_of(const struct row_exp *exp, const struct row_sib *sib)
+{
+    const bool shared = exp->type == VT_CHUNKED && sib->chunked;
+    const struct tag of = shared ? sib->generation : sib->tag;
+
+    return (shared || exp->type == VT_STRING) && tag_eq(exp->target, of) && tag_eq(exp->etag, of) &&
+           exp->at_ms != ROW_EXPIRE_NEVER;
+}
+
+/* VALUE, VALUE_TTL, CHUNKED, CHUNKED_TTL: at most the setting that came with it. */
 static bool is_value(const struct row_state *s, unsigned parts)
 {
     const struct row_sib *sib = &s->sibs[0];
-    const struct row_exp *exp = &s->exps[0];
 
     if ((parts & ~(unsigned)PART_EXPS) != PART_SIBS || s->sibs_count != 1 || sib->cuts.len != 0)
         return false;
     if (s->exps_count == 0)
         return true;
-    return s->exps_count == 1 && exp->type == VT_STRING && tag_eq(exp->target, sib->tag) &&
-           tag_eq(exp->etag, sib->tag) && exp->at_ms != ROW_EXPIRE_NEVER;
+    return s->exps_count == 1 && is_time_of(&s->exps[0], sib);
+}
+
+static int chunked_encode(const struct row_state *s, struct buf *out)
+{
+    const struct row_sib *sib = &s->sibs[0];
+    const bool expires = s->exps_count != 0;
+    const int err = buf_reserve(out, ROW_CHUNKED_BYTES);
+
+    if (err != 0)
+        return err;
+    uint8_t *row = buf_end(out);
+    buf_commit(out, row_chunked_store(row, sib->tag, sib->generation, sib->len,
+                                      expires ? s->exps[0].at_ms : 0));
+    if (expires && s->exps[0].type == VT_CHUNKED)
+        row[0] = ROW_CHUNKED_TTL;
+    return 0;
 }
 
 int row_encode(const struct row_state *s, struct buf *out)
@@ -748,15 +780,8 @@ int row_encode(const struct row_state *s, struct buf *out)
         const uint8_t raw[2] = {s->poison != 0 ? ROW_POISON : ROW_DEAD, (uint8_t)(s->poison - 1)};
         return buf_append(out, raw, s->poison != 0 ? 2 : 1);
     }
-    if (is_value(s, parts) && s->sibs[0].chunked) {
-        const struct row_sib *sib = &s->sibs[0];
-
-        err = buf_reserve(out, ROW_CHUNKED_BYTES);
-        if (err == 0)
-            buf_commit(out, row_chunked_store(buf_end(out), sib->tag, sib->generation, sib->len,
-                                              s->exps_count != 0 ? s->exps[0].at_ms : 0));
-        return err;
-    }
+    if (is_value(s, parts) && s->sibs[0].chunked)
+        return chunked_encode(s, out);
     if (is_value(s, parts)) {
         const uint64_t at_ms = s->exps_count != 0 ? s->exps[0].at_ms : 0;
 

@@ -10,7 +10,9 @@
  *                         greater one from now on has seen both. Where several are HyperLogLogs:
  *                         when all values are stable; what they show together becomes the value of
  *                         the greatest
- *     expiry setting      the same, with the longest one as the winner
+ *     expiry setting      the same, with the longest one as the winner. One of a generation of a
+ *                         string in chunks also when nothing shows that generation any more, as its
+ *                         chunks do (row_chunk.h)
  *     type assertion      of one type like values; a losing type when its element rows are gone
  *     run                 when it is stable and under a floor whose DEL is stable. A live cut is
  *                         not enough: it goes with its value, and a member that has collected the
@@ -240,6 +242,21 @@ static bool exp_longer(const struct row_exp *a, const struct row_exp *b)
     return etags != 0 ? etags > 0 : tag_cmp(a->target, b->target) > 0;
 }
 
+/* Of a generation that no value has any more, nor will have. */
+static bool is_of_no_value(const struct gc *gc, const struct row_exp *exp)
+{
+    const struct row_state *s = gc->state;
+
+    if (exp->type != VT_CHUNKED || !is_stable(gc, exp->etag) || !is_stable(gc, exp->target))
+        return false;
+    for (unsigned i = 0; i < s->sibs_count; i++) {
+        if (s->sibs[i].chunked &&
+            (tag_eq(s->sibs[i].generation, exp->target) || !is_stable(gc, s->sibs[i].tag)))
+            return false;
+    }
+    return true;
+}
+
 static void collect_exps(struct gc *gc)
 {
     struct row_state *s = gc->state;
@@ -250,6 +267,7 @@ static void collect_exps(struct gc *gc)
         struct row_exp *exp = &s->exps[i];
         bool alone = true;
 
+        drop[i] = is_of_no_value(gc, exp);
         for (unsigned j = 0; j < s->exps_count; j++) {
             const struct row_exp *other = &s->exps[j];
 

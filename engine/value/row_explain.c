@@ -158,7 +158,7 @@ static void add_expiries(struct explain *x)
         struct row_fact *fact = add(x, ROW_FACT_EXPIRY, exp->etag);
 
         fact->since = exp->target;
-        fact->type = exp->type;
+        fact->type = exp->type == VT_CHUNKED ? (uint8_t)VT_STRING : exp->type;
         fact->at_ms = exp->at_ms;
         if (x->winner.type == VT_NONE ||
             row_group_cmp(exp->type, exp->target, x->winner.target_type, x->winner.target) != 0)

@@ -14,6 +14,10 @@
  * an element is clipped (row.c), hence the origin of that is part of its key, and the greatest tag
  * its maximum: a later DEL of one origin has seen as much of the run as its earlier ones.
  *
+ * A setting of a string in chunks has its generation for target. A change of a part has that in its
+ * context, too, and must leave it: of such settings contexts do not cover the target, only the
+ * clear vector does.
+ *
  * One thing is not in the key of what it covers: the generation of a value in chunks. There the law
  * stands on what makes operands. Values of one tag are equal, for a batch has one net op per row
  * (op.h), and a later value of an origin comes with a context that covers its earlier ones.
@@ -180,7 +184,7 @@ int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct ta
 {
     if (type_a != type_b)
         return type_a < type_b ? -1 : 1;
-    return type_a == VT_STRING ? tag_cmp(target_a, target_b) : 0;
+    return row_group_has_target(type_a) ? tag_cmp(target_a, target_b) : 0;
 }
 
 int row_exp_cmp(const struct row_exp *a, const struct row_exp *b)
@@ -344,6 +348,16 @@ static const struct row_group *group_find(const struct row_state *s, const struc
     return NULL;
 }
 
+/*
+ * What a setting is of has been replaced or removed. A generation is only by what clears: a change
+ * of a part has seen it as well, and leaves it.
+ */
+static bool target_gone(const struct row_state *s, uint8_t type, struct tag target)
+{
+    return (type != VT_CHUNKED && vv_covers(&s->ctx, target)) ||
+           (type > VT_STRING && vv_covers(&s->clear, target));
+}
+
 void row_state_reduce(struct row_state *s)
 {
     unsigned kept = 0;
@@ -352,7 +366,7 @@ void row_state_reduce(struct row_state *s)
     for (unsigned i = 0; i < s->groups_count; i++) {
         const struct row_group *group = &s->groups[i];
 
-        if (group->type != VT_STRING || !vv_covers(&s->ctx, group->target)) {
+        if (!row_group_has_target(group->type) || !target_gone(s, group->type, group->target)) {
             if (kept != i)
                 s->groups[kept] = *group;
             kept++;
@@ -363,9 +377,8 @@ void row_state_reduce(struct row_state *s)
     for (unsigned i = 0; i < s->exps_count; i++) {
         const struct row_exp *exp = &s->exps[i];
         const struct row_group *group = group_find(s, exp);
-        const bool of_coll = exp->type > VT_STRING;
 
-        if (vv_covers(&s->ctx, exp->target) || (of_coll && vv_covers(&s->clear, exp->target)) ||
+        if (target_gone(s, exp->type, exp->target) ||
             (group != NULL && vv_covers(&group->seen, exp->etag)))
             continue;
         s->exps[kept++] = *exp;
@@ -380,8 +393,12 @@ static bool exp_has_target(const struct row_state *s, const struct row_exp *exp)
 {
     struct row_cut cut;
 
+    /*
+     * The clear vector has taken it away if its collection was deleted. Likewise a generation, of
+     * which a value may come back after the last one is gone (row_chunk.h).
+     */
     if (exp->type > VT_STRING)
-        return true; /* The clear vector has taken it away if its collection was deleted. */
+        return true;
     if (exp->type == VT_STRING) {
         for (unsigned i = 0; i < s->sibs_count; i++) {
             if (tag_eq(s->sibs[i].tag, exp->target))

@@ -256,7 +256,8 @@ bool row_outline_view(const struct row_outline *o, struct row_view *out)
         out->present = true;
         if (o->chunked) {
             out->kind = ROW_KIND_CHUNKS;
-            out->generation = o->generation;
+            out->generation = out->target = o->generation;
+            out->target_type = VT_CHUNKED;
             out->count = o->len;
         }
         return true;

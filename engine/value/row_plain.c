@@ -184,10 +184,18 @@ static bool is_count(struct bytes row)
 /* The key row of a string in chunks, alone. */
 static bool is_chunked(struct bytes row)
 {
-    return row.len == ROW_CHUNKED_BYTES && row.ptr[0] == ROW_CHUNKED &&
-           !tag_is_none(tag_load(row.ptr + ROW_TAG_AT)) &&
+    return row_is_chunked(row) && !tag_is_none(tag_load(row.ptr + ROW_TAG_AT)) &&
            !tag_is_none(tag_load(row.ptr + ROW_CHUNKED_GEN_AT)) &&
-           le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != ROW_EXPIRE_NEVER;
+           le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != ROW_EXPIRE_NEVER &&
+           (row.ptr[0] == ROW_CHUNKED || le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != 0);
+}
+
+/* A change of a part without a time for itself, to a string whose generation has one: that stays.
+ */
+static bool keeps_time(const struct plain *p, struct bytes row)
+{
+    return p->chunked && p->at_ms == 0 && row_is_chunked(row) && row.ptr[0] == ROW_CHUNKED_TTL &&
+           tag_eq(p->generation, tag_load(row.ptr + ROW_CHUNKED_GEN_AT));
 }
 
 /*
@@ -202,7 +210,8 @@ static bool covers(const struct plain *p, struct bytes row)
         return false;
     if (is_dead(row))
         return true;
-    if (is_value(row) || (!clears && is_chunked(row))) {
+    if (is_value(row) ||
+        (!clears && is_chunked(row) && (row.ptr[0] == ROW_CHUNKED || keeps_time(p, row)))) {
         const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
         return !tag_is_none(tag) && tag.hlc <= row_vector_get(p->ctx, tag.origin);
     }
@@ -220,6 +229,20 @@ static int append_value(const struct plain *p, struct buf *out)
     else if (err == 0)
         buf_commit(out, row_value_store(buf_end(out), p->tag, p->value, p->at_ms));
     return err == 0 ? 1 : err;
+}
+
+/* The part in place of the value that it has seen, with the time of their generation. */
+static int append_part(const struct plain *p, struct bytes row, struct buf *out)
+{
+    const int err = buf_reserve(out, ROW_CHUNKED_BYTES);
+
+    if (err != 0)
+        return err;
+    uint8_t *at = buf_end(out);
+    buf_commit(out, row_chunked_store(at, p->tag, p->generation, p->len,
+                                      le64_load(row.ptr + ROW_CHUNKED_TTL_AT)));
+    at[0] = ROW_CHUNKED_TTL;
+    return 1;
 }
 
 static int append(struct bytes row, struct buf *out)
@@ -327,7 +350,9 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
             return 0;
         if (!covers(&p, existing))
             return fold_part(&p, existing, out);
-        return (p.parts & PART_SIBS) != 0 ? append_value(&p, out) : append(dead, out);
+        if ((p.parts & PART_SIBS) == 0)
+            return append(dead, out);
+        return keeps_time(&p, existing) ? append_part(&p, existing, out) : append_value(&p, out);
     case ROW_COUNT:
     case ROW_COLL:
         /* A full row has no contexts. */
@@ -342,6 +367,7 @@ int row_plain_fold(struct bytes existing, struct bytes operand, struct buf *out)
     case ROW_VALUE:
     case ROW_VALUE_TTL:
     case ROW_CHUNKED:
+    case ROW_CHUNKED_TTL:
     case ROW_POISON:
     default:
         return 0;

@@ -14,7 +14,8 @@
  *              to hlc, with these sums; the furthest one counts
  *     types    per collection type and origin the latest tag that asserted it
  *     exps     expiry settings: per type, target and origin of etag the latest one; the group of a
- *              setting is its type, for values also its target
+ *              setting is its type, for values also its target. VT_CHUNKED: the target is the
+ *              generation of a string in chunks, and part of the group as well
  *     ectx     per group, what later settings have seen: settings with etag <= it are gone
  *     count    elements as counted here at log position lsn; greatest lsn
  *     list     ranks and offsets ever used, so that no position is used twice (listpos.h); after a
@@ -38,7 +39,7 @@
  *     6  floors  n | n times: origin 1 | hlc 8 | sum | del tag 9
  *     7  types   n | n times: type 1 | tag 9
  *     8  exps    n | n times: type 1 | target 9 | etag 9 | at_ms 8
- *     9  ectx    n | n times: type 1 | target 9 (values only) | vv
+ *     9  ectx    n | n times: type 1 | target 9 (values and generations only) | vv
  *     10 list    min rank 8 | max rank 8 | n | n times: origin 1 | front, back: rank 8 hlc 8
  *                offset 4
  *     11 rows    nothing
@@ -129,7 +130,9 @@ struct row_type {
 };
 
 struct row_exp {
-    uint8_t type; /* VT_STRING: of the value `target`; VT_NONE: of the counter; else collection. */
+    /* VT_STRING: of the value `target`; VT_NONE: of the counter; VT_CHUNKED: of the generation
+       `target`; else collection. */
+    uint8_t type;
     struct tag target;
     struct tag etag;
     uint64_t at_ms; /* ROW_EXPIRE_NEVER: persist. Never 0. */
@@ -137,7 +140,7 @@ struct row_exp {
 
 struct row_group {
     uint8_t type;
-    struct tag target; /* VT_STRING only, else none. */
+    struct tag target; /* None unless row_group_has_target. */
     struct vv seen;
 };
 
@@ -220,6 +223,12 @@ int row_floor_cmp(const struct row_floor *a, const struct row_floor *b);
 
 /* < 0, 0, > 0: order of expiry settings; 0: of these the later one counts. */
 int row_exp_cmp(const struct row_exp *a, const struct row_exp *b);
+
+/* Whether settings of this type are of one value, or generation, and no other. */
+static inline bool row_group_has_target(uint8_t type)
+{
+    return type == VT_STRING || type == VT_CHUNKED;
+}
 
 /* < 0, 0, > 0: order of groups. */
 int row_group_cmp(uint8_t type_a, struct tag target_a, uint8_t type_b, struct tag target_b);

@@ -75,8 +75,8 @@ static struct tag live_tag(const struct row_state *s, const struct row_sib *base
     return tag;
 }
 
-/* The longest setting of what shows. */
-static uint64_t expiry_of(const struct row_state *s, uint8_t type, struct tag target)
+/* The longest setting of a group; ROW_EXPIRE_NEVER: PERSIST. */
+static uint64_t longest_of(const struct row_state *s, uint8_t type, struct tag target)
 {
     uint64_t at_ms = 0;
 
@@ -86,7 +86,24 @@ static uint64_t expiry_of(const struct row_state *s, uint8_t type, struct tag ta
         if (row_group_cmp(exp->type, exp->target, type, target) == 0)
             at_ms = u64_max(at_ms, exp->at_ms);
     }
-    return at_ms == ROW_EXPIRE_NEVER ? 0 : at_ms;
+    return at_ms;
+}
+
+/*
+ * The longest setting of what shows. That of a string in chunks is one of its generation; but a
+ * value may have a time of its own, from a node without peers or a former build, until it is
+ * replaced. A PERSIST of such a one says nothing, so that it may be collected.
+ */
+static void set_expiry(const struct row_state *s, struct row_winner *out)
+{
+    uint64_t at_ms = longest_of(s, out->target_type, out->target);
+
+    if ((at_ms == 0 || at_ms == ROW_EXPIRE_NEVER) && out->sib != NULL && out->sib->chunked) {
+        out->target_type = VT_CHUNKED;
+        out->target = out->sib->generation;
+        at_ms = longest_of(s, out->target_type, out->target);
+    }
+    out->expire_at_ms = at_ms == ROW_EXPIRE_NEVER ? 0 : at_ms;
 }
 
 static const struct row_sib *greatest_sib(const struct row_state *s)
@@ -123,7 +140,7 @@ void row_state_winner(const struct row_state *s, struct row_winner *out)
                                    .target = s->types[i].tag};
     }
     if (out->type != VT_NONE)
-        out->expire_at_ms = expiry_of(s, out->target_type, out->target);
+        set_expiry(s, out);
 }
 
 static int64_t saturate(row_i128 sum)
@@ -219,17 +236,22 @@ static void view_state(const struct row_state *s, uint64_t now_ms, struct row_vi
 /* A string in chunks and nothing else; false, with nothing written, for what is not sound. */
 static bool view_plain_chunked(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
-    if (row.len != ROW_CHUNKED_BYTES || row.ptr[0] != ROW_CHUNKED)
+    if (!row_is_chunked(row))
         return false;
+    const bool shared = row.ptr[0] == ROW_CHUNKED_TTL;
     const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
     const struct tag generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT);
     const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
-    if (tag_is_none(tag) || tag_is_none(generation) || at_ms == ROW_EXPIRE_NEVER)
+    if (tag_is_none(tag) || tag_is_none(generation) || at_ms == ROW_EXPIRE_NEVER ||
+        (shared && at_ms == 0))
         return false;
-    out->type = out->target_type = VT_STRING;
+    out->type = VT_STRING;
     out->kind = ROW_KIND_CHUNKS;
-    out->tag = out->target = tag;
+    out->tag = tag;
     out->generation = generation;
+    /* A time of its own, if it has one (set_expiry). */
+    out->target_type = at_ms != 0 && !shared ? VT_STRING : VT_CHUNKED;
+    out->target = at_ms != 0 && !shared ? tag : generation;
     out->count = le64_load(row.ptr + ROW_CHUNKED_LEN_AT);
     out->expire_at_ms = at_ms;
     out->expired = at_ms != 0 && at_ms <= now_ms;

@@ -106,8 +106,8 @@ struct pack;
 
 /* Raised when frames change, or what they mean: since 8, elements are bounded (apply.c), and a list
  * remembers its positions beyond a DEL (row_merge.c); since 9, rows come with what the giver knows
- * of acknowledgements. */
-#define WIRE_PROTOCOL       9u
+ * of acknowledgements; since 10, the time of a string in chunks is one of its generation. */
+#define WIRE_PROTOCOL       10u
 #define WIRE_HEADER_BYTES   20u
 #define WIRE_GROUP_ID_BYTES 16u
 /* Packed or not: the longest record of the log, which comes alone, and what stands around it. */

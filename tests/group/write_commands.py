@@ -91,7 +91,7 @@ STRINGS = [
           ('BITFIELD SET u8 8 255', '1:20001#20,'), ('DEL', '-'), ('SET z', '1:z,')),
     Write('bitfield', 'SETRANGE 20000 x', 'BITFIELD INCRBY u8 0 1 =>1', '1:20001#5,',
           ('BITFIELD INCRBY u8 0 2 =>2', '1:20001#5,'), ('DEL', '-'),
-          (': PEXPIREAT %1 @1050000', '1:20001#5,')),
+          (': PEXPIREAT %1 @1050000', '1:20001#5,@1050000')),
     Write('bitfield', 'SET @', 'BITFIELD SET u8 0 65', '1:A,',
           ('BITFIELD SET u8 8 66', '1:@B,'), ('DEL', '1:A,'), ('SET z', '1:z,')),
     Write('bitfield', 'SET @', 'BITFIELD INCRBY u8 0 1 =>65', '1:A,',

@@ -765,6 +765,57 @@ static void bits_of_cold_strings_read_nothing(void **state)
     remote_close(&r, &n);
 }
 
+static struct row_view view_of_key(struct prop_member *m)
+{
+    const struct ks_key key = member_key("k");
+    struct row_view view;
+
+    assert_int_equal(row_view(ks_group_key_row(m->ks, &key), 0, &view), 0);
+    return view;
+}
+
+/*
+ * A time that a node without peers, or a former build, has given a value in chunks: it shows, and
+ * the first change here makes it one of the generation.
+ */
+static void a_time_of_a_value_becomes_one_of_its_generation(void **state)
+{
+    static struct net n;
+    const struct ks_key key = member_key("k");
+    const struct tag none = {0}, generation = tag_at(1, 1);
+    const uint64_t at_ms = 1000000000000;
+
+    (void)state;
+    for (unsigned what = 0; what < 3; what++) {
+        struct remote r;
+
+        remote_open(&r, &n);
+        struct prop_member *to = r.to;
+        remote_long_set(&r, generation, none);
+        remote_bit(&r, tag_at(2, 1), none, generation, 1000, at_ms);
+        write_back(to);
+        member_settle(to);
+        cold(to);
+        member_need(to, &key, 1);
+        assert_true(view_of_key(to).target_type == VT_STRING);
+        assert_true(view_of_key(to).expire_at_ms == at_ms);
+        mut_begin(to->mut, to->now_ms);
+        if (what == 0)
+            assert_int_equal(mut_string_bits(to->mut, &key, 7, 1, 1), 0);
+        else
+            mut_expire(to->mut, &key, what == 1 ? 0 : at_ms + 1);
+        (void)mut_end(to->mut);
+        member_turn(to);
+        const struct row_view view = view_of_key(to);
+        assert_true(view.target_type == VT_CHUNKED && tag_eq(view.target, generation));
+        assert_true(view.expire_at_ms == (what == 0 ? at_ms : what == 1 ? 0 : at_ms + 1));
+        /* A part of which the maker has seen nothing of that leaves it. */
+        remote_bit(&r, tag_at(3, 1), none, generation, 2000, 0);
+        assert_true(view_of_key(to).expire_at_ms == view.expire_at_ms);
+        remote_close(&r, &n);
+    }
+}
+
 /* A probe of a string reads its key row, and no more than one of its chunks. */
 static void a_probe_reads_no_chunks(void **state)
 {
@@ -926,6 +977,7 @@ int main(void)
         cmocka_unit_test(rows_of_a_copy_that_reach_too_far_are_refused),
         cmocka_unit_test(own_batches_that_were_lost_come_back),
         cmocka_unit_test(bits_of_cold_strings_read_nothing),
+        cmocka_unit_test(a_time_of_a_value_becomes_one_of_its_generation),
         cmocka_unit_test(a_probe_reads_no_chunks),
         cmocka_unit_test(hot_strings_show_what_their_rows_hold),
         cmocka_unit_test(a_part_may_leave_nothing),

@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/mem.h"
+
 #include "engine/value/op.h"
 #include "engine/value/row_chunk.h"
+#include "engine/value/row_state.h"
 #include "engine/value/rowkey.h"
 
 #include "tests/lib/seed.h"
@@ -30,6 +33,7 @@ enum kind {
     CHANGE_RANGE,
     CHANGE_BITS, /* In one op, or in two of one tag. */
     CHANGE_LEN,  /* Longer, by zeros. */
+    CHANGE_TIME, /* EXPIRE or PERSIST. */
     CHANGE_DEL
 };
 
@@ -39,7 +43,9 @@ enum fault {
     FOLD_EAGERLY,  /* Bits are folded that others may lack. */
     FOLD_TAGS,     /* The image gets the greatest tag of what was folded into it. */
     SWEEP_EAGERLY, /* A generation goes as soon as no value has it, */
-    SWEEP_UNFIRM   /* or while not all have what was made without what is stable. */
+    SWEEP_UNFIRM,  /* or while not all have what was made without what is stable. */
+    TIME_OF_VALUE, /* EXPIRE is one of the value that shows. */
+    TIMES_EAGERLY  /* The times of a generation go as soon as no value has it. */
 };
 
 #define RUNS_CONTROL_MAX 20000
@@ -49,6 +55,8 @@ struct change {
     struct tag tag;
     struct vv ctx;
     struct tag generation;
+    uint64_t at_ms;   /* TIME; SET and BEGIN, 0: none. */
+    struct tag value; /* TIME: the one that showed. */
     uint64_t len;
     uint64_t first; /* Bytes of RANGE; the bit of BITS. */
     uint64_t end;
@@ -96,6 +104,7 @@ struct sim {
 struct shown {
     bool present;
     uint64_t len;
+    uint64_t at_ms;
     uint8_t bytes[BYTES_MAX];
 };
 
@@ -219,13 +228,28 @@ static void expand_bits(struct target *t, const struct change *c)
 static void expand_change(struct sim *sim, struct replica *r, const struct change *c)
 {
     struct target t = {.sim = sim, .replica = r};
-    const struct op string = {
-        .kind = OP_STRING, .key = BYTES_LIT("k"), .generation = c->generation, .len = c->len};
+    const bool of_value = sim->fault == TIME_OF_VALUE;
+    const struct op string = {.kind = OP_STRING,
+                              .key = BYTES_LIT("k"),
+                              .flags = OP_SHARED_TIME,
+                              .generation = c->generation,
+                              .len = c->len,
+                              .expire_at_ms = c->at_ms};
     const struct op del = {.kind = OP_DEL, .key = BYTES_LIT("k")};
-    const struct op set = {
-        .kind = OP_SET, .key = BYTES_LIT("k"), .value = bytes_of(c->bytes, c->len)};
+    const struct op set = {.kind = OP_SET,
+                           .key = BYTES_LIT("k"),
+                           .flags = OP_SHARED_TIME,
+                           .value = bytes_of(c->bytes, c->len),
+                           .expire_at_ms = c->at_ms};
+    const struct op expire = {.kind = OP_EXPIRE,
+                              .key = BYTES_LIT("k"),
+                              .expire_at_ms = c->at_ms,
+                              .target_type = of_value ? VT_STRING : VT_CHUNKED,
+                              .target = of_value ? c->value : c->generation};
 
-    if (c->kind == CHANGE_SET) {
+    if (c->kind == CHANGE_TIME) {
+        expand(&t, c, &expire);
+    } else if (c->kind == CHANGE_SET) {
         expand(&t, c, &set);
     } else if (c->kind == CHANGE_DEL) {
         expand(&t, c, &del);
@@ -270,6 +294,7 @@ static void show(struct sim *sim, struct replica *r, struct shown *out)
         return;
     assert_int_equal(view.kind, ROW_KIND_CHUNKS);
     out->len = view.count;
+    out->at_ms = view.expire_at_ms;
     for (unsigned i = 0; i < CHUNKS; i++) {
         squeeze(sim, &r->slots[1 + i], true);
         assert_int_equal(
@@ -304,12 +329,14 @@ static size_t tell(const struct sim *sim, struct chunks_event *events)
     for (unsigned i = 0; i < sim->count; i++) {
         const struct change *c = &sim->changes[i];
 
-        events[n++] =
-            (struct chunks_event){.kind = c->kind == CHANGE_DEL ? CHUNKS_DEL : CHUNKS_STRING,
-                                  .tag = c->tag,
-                                  .ctx = &c->ctx,
-                                  .generation = c->generation,
-                                  .len = c->len};
+        events[n++] = (struct chunks_event){.kind = c->kind == CHANGE_DEL    ? CHUNKS_DEL
+                                                    : c->kind == CHANGE_TIME ? CHUNKS_TIME
+                                                                             : CHUNKS_STRING,
+                                            .tag = c->tag,
+                                            .ctx = &c->ctx,
+                                            .generation = c->generation,
+                                            .at_ms = c->at_ms,
+                                            .len = c->len};
         if (c->kind == CHANGE_BITS)
             events[n++] = (struct chunks_event){.kind = CHUNKS_BITS,
                                                 .tag = c->tag,
@@ -317,7 +344,7 @@ static size_t tell(const struct sim *sim, struct chunks_event *events)
                                                 .at = c->first,
                                                 .bits_count = c->bits_count,
                                                 .bits = c->bits};
-        else if (c->kind != CHANGE_DEL)
+        else if (c->kind != CHANGE_DEL && c->kind != CHANGE_TIME)
             tell_images(c, events, &n);
     }
     return n;
@@ -326,12 +353,15 @@ static size_t tell(const struct sim *sim, struct chunks_event *events)
 static void oracle(const struct sim *sim, struct shown *out)
 {
     static struct chunks_event events[EVENTS_MAX];
+    const size_t n = tell(sim, events);
     struct tag generation;
     struct buf text;
 
     memset(out, 0, sizeof(*out));
     buf_init(&text, SIZE_MAX);
-    out->present = chunks_oracle(events, tell(sim, events), &generation, &text);
+    out->present = chunks_oracle(events, n, &generation, &text);
+    if (out->present)
+        out->at_ms = chunks_oracle_time(events, n, generation);
     out->len = text.len;
     if (text.len != 0)
         memcpy(out->bytes, text.ptr, text.len);
@@ -356,6 +386,7 @@ static void make_whole(struct sim *sim, struct change *c)
     c->len = set ? ROW_INLINE_BYTES_MAX + 1 + rng_below(&sim->rng, 1500)
                  : 1 + rng_below(&sim->rng, 3 * ROW_CHUNK_BYTES);
     c->end = c->len;
+    c->at_ms = rng_below(&sim->rng, 3) == 0 ? 1 + rng_below(&sim->rng, 9) : 0;
     fill(sim, c->bytes, 0, c->len);
 }
 
@@ -387,6 +418,12 @@ static void make_kind(struct sim *sim, struct replica *r, struct change *c)
         return;
     }
     c->generation = view.generation;
+    if (rng_below(&sim->rng, 8) == 0) {
+        c->kind = CHANGE_TIME;
+        c->at_ms = rng_below(&sim->rng, 3) == 0 ? 0 : 1 + rng_below(&sim->rng, 9);
+        c->value = view.tag;
+        return;
+    }
     if (what >= 50) {
         make_bits(sim, c, now.len);
         return;
@@ -538,6 +575,28 @@ static void collect_chunk(struct sim *sim, struct replica *r, unsigned chunk,
     sim->collected++;
 }
 
+/* Breaks a rule on purpose. */
+static void drop_times(struct buf *row)
+{
+    struct row_state *state = mem_alloc(sizeof(*state));
+    unsigned kept = 0;
+    struct buf out;
+
+    assert_int_equal(row_decode(buf_bytes(row), state), 0);
+    for (unsigned i = 0; i < state->exps_count; i++) {
+        bool has = false;
+        for (unsigned j = 0; j < state->sibs_count; j++)
+            has |= tag_eq(state->sibs[j].generation, state->exps[i].target);
+        if (has)
+            state->exps[kept++] = state->exps[i];
+    }
+    state->exps_count = kept;
+    buf_init(&out, SIZE_MAX);
+    assert_int_equal(row_encode(state, &out), 0);
+    mem_free(state);
+    replace(row, &out);
+}
+
 static void collect(struct sim *sim, struct replica *r)
 {
     struct row_generations generations;
@@ -558,6 +617,8 @@ static void collect(struct sim *sim, struct replica *r)
         replace(&r->slots[0].row, &out);
     else
         buf_deinit(&out);
+    if (sim->fault == TIMES_EAGERLY)
+        drop_times(&r->slots[0].row);
 }
 
 /* A crash: what was not used as stable is applied again to rows that have it already. */
@@ -594,6 +655,8 @@ static void expect_no_garbage(struct sim *sim)
 
         assert_int_equal(row_generations(buf_bytes(&slots[0].row), &generations), 0);
         assert_true(generations.count <= 1 && vv_empty(&generations.clear));
+        /* Neither are times, but for that of the string. */
+        assert_true(slots[0].row.len <= 1 || row_is_chunked(buf_bytes(&slots[0].row)));
         for (unsigned c = 1; c < ROWS; c++) {
             if (row_is_chunk(buf_bytes(&slots[c].row)))
                 assert_false(row_chunk_waits(buf_bytes(&slots[c].row), &generations));
@@ -609,12 +672,13 @@ static bool agreed(struct sim *sim, bool loud)
     oracle(sim, &want);
     for (unsigned i = 0; i < REPLICAS; i++) {
         show(sim, &sim->replicas[i], &got);
-        if (got.present == want.present && got.len == want.len &&
+        if (got.present == want.present && got.len == want.len && got.at_ms == want.at_ms &&
             memcmp(got.bytes, want.bytes, BYTES_MAX) == 0)
             continue;
         if (loud)
-            printf("replica %u: present %d, length %llu; wanted %d, %llu\n", i, got.present,
-                   (unsigned long long)got.len, want.present, (unsigned long long)want.len);
+            printf("replica %u: present %d, length %llu, until %llu; wanted %d, %llu, %llu\n", i,
+                   got.present, (unsigned long long)got.len, (unsigned long long)got.at_ms,
+                   want.present, (unsigned long long)want.len, (unsigned long long)want.at_ms);
         return false;
     }
     return true;
@@ -771,6 +835,18 @@ static void sweeping_before_all_show_the_same_is_caught(void **state)
     expect_caught(SWEEP_UNFIRM);
 }
 
+static void a_time_of_the_value_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(TIME_OF_VALUE);
+}
+
+static void dropping_times_of_what_no_value_has_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(TIMES_EAGERLY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -779,6 +855,8 @@ int main(void)
         cmocka_unit_test(folding_with_the_greatest_tag_is_caught),
         cmocka_unit_test(sweeping_what_no_value_has_is_caught),
         cmocka_unit_test(sweeping_before_all_show_the_same_is_caught),
+        cmocka_unit_test(a_time_of_the_value_is_caught),
+        cmocka_unit_test(dropping_times_of_what_no_value_has_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

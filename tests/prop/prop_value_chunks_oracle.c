@@ -31,7 +31,7 @@ static bool is_alive(const struct chunks_event *events, size_t n, const struct c
     for (size_t i = 0; i < n; i++) {
         const struct chunks_event *e = &events[i];
 
-        if (is_content(e))
+        if (is_content(e) || e->kind == CHUNKS_TIME)
             continue;
         if (vv_covers(e->ctx, what->tag))
             return false;
@@ -130,4 +130,27 @@ bool chunks_oracle(const struct chunks_event *events, size_t n, struct tag *out_
     }
     put_content(events, n, winner->generation, len, out);
     return true;
+}
+
+static bool is_time_of(const struct chunks_event *e, struct tag generation)
+{
+    return tag_eq(e->generation, generation) &&
+           (e->kind == CHUNKS_TIME ||
+            (e->kind == CHUNKS_STRING && tag_eq(e->tag, generation) && e->at_ms != 0));
+}
+
+uint64_t chunks_oracle_time(const struct chunks_event *events, size_t n, struct tag generation)
+{
+    uint64_t longest = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool changed = !is_time_of(&events[i], generation);
+
+        for (size_t j = 0; j < n && !changed; j++)
+            changed = events[j].kind == CHUNKS_TIME && tag_eq(events[j].generation, generation) &&
+                      vv_covers(events[j].ctx, events[i].tag);
+        if (!changed)
+            longest = u64_max(longest, events[i].at_ms == 0 ? UINT64_MAX : events[i].at_ms);
+    }
+    return longest == UINT64_MAX ? 0 : longest;
 }

@@ -26,7 +26,8 @@ enum chunks_kind {
     CHUNKS_WHOLE,  /* A value that is one row. */
     CHUNKS_STRING, /* `len` bytes of `generation`; a new one, if that is the tag. */
     CHUNKS_IMAGE,
-    CHUNKS_BITS
+    CHUNKS_BITS,
+    CHUNKS_TIME /* EXPIRE and PERSIST of a generation. */
 };
 
 /* Of one tag, the later ones of the list are the later ones of their batch. */
@@ -34,7 +35,8 @@ struct chunks_event {
     enum chunks_kind kind;
     struct tag tag;
     const struct vv *ctx;  /* All but IMAGE and BITS, which come with a STRING. */
-    struct tag generation; /* STRING, IMAGE, BITS. */
+    struct tag generation; /* STRING, IMAGE, BITS, TIME. */
+    uint64_t at_ms;        /* TIME, 0: PERSIST; STRING that is new: 0: none. */
     uint64_t len;          /* STRING */
     uint64_t at;           /* IMAGE: the chunk; BITS: the first bit of the string. */
     uint32_t bits_count;   /* BITS: up to 64, */
@@ -48,5 +50,11 @@ struct chunks_event {
  */
 bool chunks_oracle(const struct chunks_event *events, size_t n, struct tag *out_generation,
                    struct buf *out);
+
+/*
+ * The time of a generation, 0: none: the longest of those that none which has seen it changed.
+ * Changes of parts change none.
+ */
+uint64_t chunks_oracle_time(const struct chunks_event *events, size_t n, struct tag generation);
 
 #endif

@@ -68,18 +68,24 @@ static bool key_gone(const struct history *h, struct tag tag)
     return false;
 }
 
-/* What the value is a part of has been replaced or removed as a whole. */
-static bool part_gone(const struct history *h, const struct event *what)
+/* The string in chunks that began with this tag has been replaced or removed as a whole. */
+static bool cleared(const struct history *h, struct tag generation)
 {
-    for (unsigned i = 0; what->change->op.kind == OP_STRING && i < h->count; i++) {
+    for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
         const bool part =
             e->change->op.kind == OP_STRING && !tag_eq(e->change->op.generation, e->batch->tag);
 
-        if (((is_value(e) && !part) || removes_all(e)) && saw(e, what->change->op.generation))
+        if (((is_value(e) && !part) || removes_all(e)) && saw(e, generation))
             return true;
     }
     return false;
+}
+
+/* What the value is a part of is gone. */
+static bool part_gone(const struct history *h, const struct event *what)
+{
+    return what->change->op.kind == OP_STRING && cleared(h, what->change->op.generation);
 }
 
 static bool deleted(const struct history *h, struct tag tag)
@@ -91,37 +97,64 @@ static bool deleted(const struct history *h, struct tag tag)
     return false;
 }
 
+/* An EXPIRE or PERSIST of the group: of collections one type, of others one target. */
+static bool is_expiry_of(const struct event *e, uint8_t type, struct tag target)
+{
+    const struct op *op = &e->change->op;
+    const bool one = type == VT_STRING || type == VT_CHUNKED;
+
+    return op->kind == OP_EXPIRE && op->target_type == type && (!one || tag_eq(op->target, target));
+}
+
+/* A value that came with a time of the group: its own, or that of its generation. */
+static bool is_timed(const struct event *e, uint8_t type, struct tag target)
+{
+    const struct op *op = &e->change->op;
+
+    if (!is_value(e) || op->expire_at_ms == 0)
+        return false;
+    if ((op->flags & OP_SHARED_TIME) == 0)
+        return type == VT_STRING && tag_eq(e->batch->tag, target);
+    return type == VT_CHUNKED && tag_eq(op->generation, target);
+}
+
 /* The longest setting of the group, among those that no later one of the group has seen. */
 static uint64_t expiry_of(const struct history *h, uint8_t type, struct tag target)
 {
     uint64_t at_ms = 0;
 
+    if (type == VT_CHUNKED && cleared(h, target))
+        return 0;
     for (unsigned i = 0; i < h->count; i++) {
         const struct event *e = &h->events[i];
         const struct op *op = &e->change->op;
         bool seen = false;
 
-        if (is_value(e) && type == VT_STRING && tag_eq(e->batch->tag, target)) {
-            if (op->expire_at_ms == 0)
-                continue;
-        } else if (op->kind != OP_EXPIRE || op->target_type != type ||
-                   (type == VT_STRING && !tag_eq(op->target, target)) || key_gone(h, op->target)) {
+        if (is_expiry_of(e, type, target) ? type != VT_CHUNKED && key_gone(h, op->target)
+                                          : !is_timed(e, type, target))
             continue;
-        }
-        for (unsigned j = 0; j < h->count; j++) {
-            const struct event *f = &h->events[j];
-
-            if (f->change->op.kind == OP_EXPIRE && f->change->op.target_type == type &&
-                (type != VT_STRING || tag_eq(f->change->op.target, target)) &&
-                saw(f, e->batch->tag))
-                seen = true;
-        }
+        for (unsigned j = 0; j < h->count && !seen; j++)
+            seen = is_expiry_of(&h->events[j], type, target) && saw(&h->events[j], e->batch->tag);
         if (seen)
             continue;
         const uint64_t at = op->expire_at_ms == 0 ? UINT64_MAX : op->expire_at_ms;
         at_ms = at > at_ms ? at : at_ms;
     }
     return at_ms == UINT64_MAX ? 0 : at_ms;
+}
+
+/* Of a string in chunks, the time of the generation, unless the value has one for itself. */
+static uint64_t string_expiry(const struct history *h, struct tag target)
+{
+    const uint64_t at_ms = expiry_of(h, VT_STRING, target);
+
+    for (unsigned i = 0; at_ms == 0 && i < h->count; i++) {
+        const struct event *e = &h->events[i];
+
+        if (e->change->op.kind == OP_STRING && tag_eq(e->batch->tag, target))
+            return expiry_of(h, VT_CHUNKED, e->change->op.generation);
+    }
+    return at_ms;
 }
 
 /* Sets that are alive, and the one of them with the greatest tag. */
@@ -295,7 +328,9 @@ void oracle_show(const struct sim *sim, unsigned key, uint64_t now_ms, struct si
         target_type = out->type;
         target = tag;
     }
-    out->expire_at_ms = out->type == VT_NONE ? 0 : expiry_of(&h, target_type, target);
+    if (out->type != VT_NONE)
+        out->expire_at_ms = target_type == VT_STRING ? string_expiry(&h, target)
+                                                     : expiry_of(&h, target_type, target);
     out->present = out->type != VT_NONE && (out->expire_at_ms == 0 || out->expire_at_ms > now_ms);
     for (unsigned type = 0; out->present && type < SIM_TYPES; type++) {
         for (unsigned sub = 0; sim->types[type] == out->type && sub < SIM_SUBS; sub++)

@@ -331,6 +331,18 @@ static void a_part_beside_a_collection_that_lost_is_caught(void **state)
     expect_caught(GS_PART_BESIDE, GS_STRINGS);
 }
 
+static void a_time_that_a_part_takes_away_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_VALUE_TIME, GS_STRINGS | GS_EXPIRES);
+}
+
+static void dropping_times_of_what_may_come_back_is_caught(void **state)
+{
+    (void)state;
+    expect_caught(GS_EAGER_TIMES, GS_STRINGS | GS_EXPIRES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +373,8 @@ int main(void)
         cmocka_unit_test(an_image_as_late_as_its_bits_is_caught),
         cmocka_unit_test(sweeping_chunks_at_once_is_caught),
         cmocka_unit_test(a_part_beside_a_collection_that_lost_is_caught),
+        cmocka_unit_test(a_time_that_a_part_takes_away_is_caught),
+        cmocka_unit_test(dropping_times_of_what_may_come_back_is_caught),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,6 +86,8 @@ enum gs_fault {
     GS_FOLD_TAGS,     /* or the image takes the greatest of their tags. */
     GS_EAGER_SWEEP,   /* Chunks go at once when the key row has no value of them. */
     GS_PART_BESIDE,   /* A part of a string is changed where a collection lost against it. */
+    GS_VALUE_TIME,    /* EXPIRE of a string in chunks is one of its value, not of its generation. */
+    GS_EAGER_TIMES,   /* Times of a generation go at once when the key row has no value of it. */
 };
 
 /* What a run is like; bits. */
@@ -345,7 +347,8 @@ struct gs {
     unsigned lists_count;
     bool retypes; /* Of these two, which other types take the place of. */
     bool bits;    /* There is a string in chunks, */
-    bool lives;   /* which is rarely replaced, and its bits change more than its chunks. */
+    bool lives;   /* which is rarely replaced, and its bits change more than its chunks; */
+    bool former;  /* some of its changes are those of a former build. */
     bool collect;
     bool lags;
     uint64_t now; /* us */
@@ -544,6 +547,8 @@ void gs_retype_change(struct gs *gs, struct gs_member *m, struct sim_batch *made
 void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
                     struct gs_bits_batch *bits);
 /* The ops of these parts, behind those of `batch`. Returns how many. */
+struct op gs_bits_time_of_value(struct gs_member *m, const struct sim_batch *batch,
+                                const struct op *op);
 unsigned gs_bits_encode(const struct gs_bits_batch *bits, struct sim_batch *batch);
 /* The member shows what its last batch was meant to make of the string. */
 void gs_bits_check_made(struct gs *gs, struct gs_member *m, const struct gs_bits_batch *bits);

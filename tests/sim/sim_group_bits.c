@@ -8,7 +8,8 @@
  *     SETRANGE, APPEND           STRING, the image of the chunk
  *     BITFIELD that only makes
  *     the string longer          STRING
- *     MULTI of these             one STRING, and of each bit one op
+ *     MULTI of these             one STRING, and of each bit one op; an EXPIRE is one beside it
+ *     a former build's           a STRING that has a time for itself, and an EXPIRE of that
  *     SET, DEL, EXPIRE, INCR,
  *     HSET, ..                   as of any key (sim_group_ops.c)
  *
@@ -38,6 +39,7 @@ struct edit {
     struct sim_batch *made;
     struct gs_bits_batch *bits;
     struct row_view view; /* Of the key, as it was. */
+    bool former;          /* As a former build would have made it. */
     uint64_t content[GS_CHUNKS];
     uint64_t stored[GS_CHUNKS]; /* As it was, with what is behind the end. */
     uint64_t len;
@@ -165,6 +167,16 @@ static void change_part(struct edit *e, const struct gs_part *part)
 
 /* --- changes --- */
 
+/* EXPIRE of a generation. */
+static void make_expire(struct edit *e, struct tag generation, uint64_t at_ms)
+{
+    struct sim_change *change = sim_change_add(e->made, GS_BITS_KEY, OP_EXPIRE);
+
+    change->op.target_type = VT_CHUNKED;
+    change->op.target = generation;
+    change->op.expire_at_ms = at_ms;
+}
+
 static void make_string(struct edit *e, struct tag generation, uint64_t at_ms)
 {
     struct sim_change *change = sim_change_add(e->made, GS_BITS_KEY, OP_STRING);
@@ -175,6 +187,22 @@ static void make_string(struct edit *e, struct tag generation, uint64_t at_ms)
     change->op.generation = e->bits->generation = generation;
     change->op.len = e->len;
     change->op.expire_at_ms = at_ms;
+    if (!e->former)
+        change->op.flags = OP_SHARED_TIME;
+}
+
+/* A change of a part: the time that the value has for itself becomes one of the generation. */
+static void make_part(struct edit *e, bool expires, uint64_t at_ms)
+{
+    if (e->former) {
+        make_string(e, e->view.generation, expires ? at_ms : e->view.expire_at_ms);
+        return;
+    }
+    make_string(e, e->view.generation, 0);
+    if (expires)
+        make_expire(e, e->view.generation, at_ms);
+    else if (e->view.target_type == VT_STRING)
+        make_expire(e, e->view.generation, e->view.expire_at_ms);
 }
 
 /* The chunk becomes so long, or is. */
@@ -271,6 +299,7 @@ static void change_parts(struct edit *e)
 {
     struct gs *gs = e->gs;
     uint64_t at_ms = e->view.expire_at_ms;
+    bool expires = false;
 
     if (gs_chance(gs, 20))
         e->len += gs_pick(gs, (unsigned)(GS_CHUNKS * ROW_CHUNK_BYTES - e->len) + 1);
@@ -280,12 +309,30 @@ static void change_parts(struct edit *e)
         change_some(e);
     clear_gap(e);
     /* MULTI with EXPIRE or PERSIST behind it. */
-    if (gs->expiry && gs_chance(gs, 10))
+    if (gs->expiry && gs_chance(gs, 10)) {
+        expires = true;
         at_ms = gs_chance(gs, 30) ? 0 : gs_deadline(gs, e->m);
+    }
     if (is_beside(e))
         make_whole(e, at_ms);
     else
-        make_string(e, e->view.generation, at_ms);
+        make_part(e, expires, at_ms);
+}
+
+/* EXPIRE, PERSIST alone. */
+static void change_time(struct edit *e)
+{
+    const uint64_t at_ms = gs_chance(e->gs, 30) ? 0 : gs_deadline(e->gs, e->m);
+
+    if (e->former) {
+        make_expire(e, e->view.generation, at_ms);
+        e->made->changes[e->made->changes_count - 1].op.target_type = VT_STRING;
+        e->made->changes[e->made->changes_count - 1].op.target = e->view.tag;
+    } else if (e->view.target_type == VT_STRING) {
+        make_part(e, true, at_ms);
+    } else {
+        make_expire(e, e->view.generation, at_ms);
+    }
 }
 
 void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
@@ -295,11 +342,16 @@ void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
     const unsigned what = gs_pick(gs, 100);
 
     CHECK(row_view(gs_key_row(m, GS_BITS_KEY), gs_now_ms(gs, m), &e.view) == 0);
+    e.former = gs->expiry && gs->former && gs_chance(gs, 40);
     if (e.view.present && e.view.kind == ROW_KIND_CHUNKS) {
         e.len = e.view.count;
         read_content(m, e.view.generation, e.stored);
         for (unsigned i = 0; i < GS_CHUNKS; i++)
             e.content[i] = cut(e.stored[i], i, e.len);
+        if (gs->expiry && gs_chance(gs, 8)) {
+            change_time(&e);
+            return;
+        }
         if (what < (gs->lives ? 97 : 75)) {
             change_parts(&e);
             return;
@@ -309,6 +361,25 @@ void gs_bits_change(struct gs *gs, struct gs_member *m, struct sim_batch *made,
         begin(&e);
     else
         gs_change_key(gs, m, made, GS_BITS_KEY);
+}
+
+/* Breaks a rule on purpose: the value that shows is the target, as it is of other strings. */
+struct op gs_bits_time_of_value(struct gs_member *m, const struct sim_batch *batch,
+                                const struct op *op)
+{
+    struct op out = *op;
+    struct row_view view;
+
+    if (op->kind != OP_EXPIRE || op->target_type != VT_CHUNKED)
+        return out;
+    CHECK(row_view(gs_key_row(m, GS_BITS_KEY), 0, &view) == 0);
+    out.target_type = VT_STRING;
+    out.target = view.tag;
+    for (unsigned i = 0; i < batch->changes_count; i++) {
+        if (batch->changes[i].op.kind == OP_STRING)
+            out.target = batch->tag;
+    }
+    return out;
 }
 
 /* --- their ops --- */

@@ -191,6 +191,19 @@ static bool settings_alone(const struct row_state *state)
     return true;
 }
 
+/* Each of a generation that is there. */
+static bool settings_shown(const struct row_state *state)
+{
+    for (unsigned i = 0; i < state->exps_count; i++) {
+        const struct row_exp *exp = &state->exps[i];
+
+        if (exp->type == VT_CHUNKED && (state->sibs_count == 0 || !state->sibs[0].chunked ||
+                                        !tag_eq(state->sibs[0].generation, exp->target)))
+            return false;
+    }
+    return true;
+}
+
 /* Nothing is kept for concurrent changes that cannot come any more. */
 static bool is_tidy(const struct gs *gs, const struct buf *row)
 {
@@ -198,8 +211,8 @@ static bool is_tidy(const struct gs *gs, const struct buf *row)
 
     CHECK(row_decode(buf_bytes(row), state) == 0);
     const bool tidy = state->sibs_count <= 1 && state->types_count <= 1 && floors_needed(state) &&
-                      state->groups_count == 0 && settings_alone(state) && vv_empty(&state->ctx) &&
-                      vv_empty(&state->rctx) && vv_empty(&state->clear);
+                      state->groups_count == 0 && settings_alone(state) && settings_shown(state) &&
+                      vv_empty(&state->ctx) && vv_empty(&state->rctx) && vv_empty(&state->clear);
     if (row->len > 1)
         gs_trace(gs,
                  "left: %u values, %u types, %u runs, %u floors, %u groups, %u settings, "

@@ -763,6 +763,22 @@ static void keep_greatest_type(struct row_state *state)
     }
 }
 
+static void keep_shown_times(struct row_state *state)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < state->exps_count; i++) {
+        bool shown = state->exps[i].type != VT_CHUNKED;
+
+        for (unsigned j = 0; j < state->sibs_count; j++)
+            shown |=
+                state->sibs[j].chunked && tag_eq(state->sibs[j].generation, state->exps[i].target);
+        if (shown)
+            state->exps[kept++] = state->exps[i];
+    }
+    state->exps_count = kept;
+}
+
 /* Breaks a rule on purpose. */
 static void damage_row(enum gs_fault fault, struct gs_row *row)
 {
@@ -774,6 +790,8 @@ static void damage_row(enum gs_fault fault, struct gs_row *row)
         state->floors_count = 0;
     if (fault == GS_EAGER_TYPES)
         keep_greatest_type(state);
+    if (fault == GS_EAGER_TIMES)
+        keep_shown_times(state);
     while (fault == GS_EAGER_LOSERS && state->sibs_count > 1) {
         const bool first = tag_cmp(state->sibs[0].tag, state->sibs[1].tag) > 0;
 
@@ -819,7 +837,8 @@ void gs_member_collect(struct gs *gs, struct gs_member *m)
         if (!gs_has_key(gs, key))
             continue;
         if (gs->fault == GS_EAGER_FLOORS || gs->fault == GS_EAGER_LOSERS ||
-            (gs->fault == GS_EAGER_TYPES && key >= SIM_KEYS))
+            (gs->fault == GS_EAGER_TYPES && key >= SIM_KEYS) ||
+            (gs->fault == GS_EAGER_TIMES && key == GS_BITS_KEY))
             damage_row(gs->fault, &m->rows[key_at(key)]);
         collect_key(gs, m, key, &rows);
     }

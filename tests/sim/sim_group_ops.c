@@ -187,8 +187,10 @@ static void encode(const struct gs *gs, struct gs_member *m, struct sim_batch *b
         struct op *op = &batch->changes[i].op;
 
         finish_change(m, &batch->changes[i], &scratch);
-        CHECK(buf_reserve(&batch->bytes, op_size(op)) == 0);
-        buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), op, batch->tag.hlc));
+        const struct op told =
+            gs->fault == GS_VALUE_TIME ? gs_bits_time_of_value(m, batch, op) : *op;
+        CHECK(buf_reserve(&batch->bytes, op_size(&told)) == 0);
+        buf_commit(&batch->bytes, op_store(buf_end(&batch->bytes), &told, batch->tag.hlc));
         op->seen = bytes_of(NULL, 0);
     }
     nops += gs_list_encode(gs, m, list, batch) + gs_bits_encode(bits, batch);

@@ -564,6 +564,7 @@ static void pick_keys(struct gs *gs, uint64_t seed, unsigned shape)
     /* Seeds that have no lists. */
     gs->bits = bits || seed % 18 == 10 || seed % 18 == 15;
     gs->lives = gs->bits && gs_chance(gs, 50);
+    gs->former = gs->bits && seed % 5 == 1;
     gs->rows_count = SIM_ROWS + (gs->bits ? GS_BITS_ROWS : 0);
     if (gs->lists_count != 0)
         gs->rows_count = gs->retypes ? GS_ROWS_MAX : SIM_ROWS + 1 + GS_POSITIONS_ALONE;

@@ -51,6 +51,8 @@ const char *inspect_form_name(unsigned form)
         return "collection";
     case ROW_CHUNKED:
         return "chunked";
+    case ROW_CHUNKED_TTL:
+        return "chunked-ttl";
     case ROW_CHUNK:
         return "chunk";
     case ROW_CHUNKS:
