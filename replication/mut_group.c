@@ -191,7 +191,7 @@ struct before *mut_group_key_before(struct mut *m, const struct ks_key *key)
         keep(m->group, mut_group_of(key), ks_group_key_row(m->options.ks, key), &first);
 
     if (first)
-        b->absent = ks_peek(m->options.ks, key, m->now_ms) == NULL;
+        b->absent = ks_is_absent(m->options.ks, key, m->now_ms);
     return b;
 }
 
@@ -617,8 +617,11 @@ struct coll *mut_group_coll(struct mut *m, const struct ks_key *key, uint8_t typ
 
     if (where == KS_HOT)
         return obj->h.type == type ? obj_coll(obj) : NULL;
-    /* What has expired must not show through, and counters that were seen not count again. */
-    if (expired || !bytes_empty(mut_group_seen(m->group, ks_group_key_row(m->options.ks, key))))
+    CHECK(where == KS_ABSENT);
+    /* What has expired must not show through, and counters that were seen not count again; of a
+     * cold key nothing but its key row is here. */
+    if (expired || ks_group_is_cold(m->options.ks, key) ||
+        !bytes_empty(mut_group_seen(m->group, ks_group_key_row(m->options.ks, key))))
         mut_group_del(m, key);
     mut_begin_op(m);
     return ks_group_coll(m->options.ks, key, type, m->now_ms, m->lsn);

@@ -43,8 +43,8 @@ struct mut_options {
     /*
      * A member of a replication group (the keyspace's option, too): ops carry what peers need, rows
      * are joined. Then every key that a command writes must be resident or absent, which
-     * ks_need_key sees to, also for SET and DEL; and an element that is added again must be set
-     * again, or a concurrent removal would win.
+     * ks_need_key sees to, or, for SET and DEL, its key row be known (ks_need_row); and an element
+     * that is added again must be set again, or a concurrent removal would win.
      */
     bool group;
     struct vv seqs; /* In a group: the last sequence number applied of each origin, at recovery. */

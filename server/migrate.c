@@ -234,7 +234,7 @@ static bool delete_key(struct request *rq, struct migrate *m, const struct migra
     const struct ks_key key = key_of(rq, k);
     struct ks_wait *wait = &m->conn->wait;
     struct obj *obj;
-    const int waiting = m->sh->group != NULL ? ks_need_key(rq->ks, &key, wait)
+    const int waiting = m->sh->group != NULL ? ks_need_row(rq->ks, &key, wait)
                                              : ks_need_existence(rq->ks, &key, wait);
 
     if (waiting != 0)

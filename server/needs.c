@@ -160,7 +160,7 @@ static void need_rank(struct needs *n, const struct ks_key *key, const struct cm
         need_whole(n, key);
 }
 
-/* A member's ops carry what the key row knows: what a command writes must be there, or absent. */
+/* A member's ops carry what the key row knows: that of what a command writes must be there. */
 static bool must_know_key(const struct needs *n)
 {
     return unlikely(ks_group_on(n->ks)) && (n->cmd->flags & CMD_WRITE) != 0;
@@ -175,7 +175,7 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
     }
     switch (need->kind) {
     case NEED_NOTHING:
-        n->waiting += must_know_key(n) ? ks_need_key(n->ks, key, n->wait)
+        n->waiting += must_know_key(n) ? ks_need_row(n->ks, key, n->wait)
                                        : ks_need_existence(n->ks, key, n->wait);
         return;
     case NEED_KEY:
@@ -199,7 +199,7 @@ static void need_one(struct needs *n, const struct cmd_need *need, const struct 
         return;
     case NEED_BLIND: /* Not even whether the key exists. */
         if (must_know_key(n))
-            n->waiting += ks_need_key(n->ks, key, n->wait);
+            n->waiting += ks_need_row(n->ks, key, n->wait);
         return;
     case NEED_BY_SET:
     case NEED_BY_ZADD:

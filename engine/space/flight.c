@@ -691,6 +691,8 @@ int ks_need_existence(struct keyspace *ks, const struct ks_key *key, struct ks_w
     if (keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) != KEYTAB_COLD ||
         (!keytab_has_ttl(&ref) && keytab_type(&ref) != KS_MAYBE))
         return 0;
+    if (ks->group != NULL)
+        return ks_need_row(ks, key, wait);
     return need_key_row(ks, key, wait);
 }
 

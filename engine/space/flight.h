@@ -34,6 +34,7 @@ enum flight_kind {
     FLIGHT_BACK,
     FLIGHT_ZSET,
     FLIGHT_GROUP, /* All rows of a key of a group (group_load.c), */
+    FLIGHT_ROW,   /* its key row, and what follows within a slice, */
     FLIGHT_PROBE, /* to see whether it exists, */
     FLIGHT_SWEEP  /* to collect garbage. */
 };
@@ -53,7 +54,7 @@ struct flight {
     struct buf last;          /* Of a sorted set: the place that was read last. */
     uint64_t scanned_bytes;
     uint64_t scanned_rows;
-    uint32_t slices;   /* Of a sweep: those that have landed. */
+    uint32_t slices;   /* Of a group: those that have landed. */
     bool resumed;      /* Of a sweep: it did not begin with the key's first row. */
     uint32_t rows_max; /* Of parts of a collection. */
     uint32_t range;    /* Of a sorted set: which one of its ranges becomes longer. */

@@ -384,13 +384,35 @@ static void insert_dead(struct keyspace *ks, const struct ks_key *key, struct ke
     CHECK(keytab_find(ks->tab, key->slot, key->hash, key->name, ref) == KEYTAB_HOT);
 }
 
+/* A cold key whose key row is known is written as a whole: an object that is dead, with nothing. */
+static void raise_cold(struct keyspace *ks, const struct ks_key *key, struct keytab_ref *ref)
+{
+    struct overlay_entry *e = group_known(ks, key);
+
+    CHECK(e != NULL);
+    struct obj *obj = obj_new(key->name, VT_NONE, BLK_STORED, NULL, 0);
+    ks->bytes += obj_bytes(obj);
+    ks_flights_stale(ks, key);
+    group_uncount_cold(ks, ref);
+    keytab_set_hot(ks->tab, ref, key->hash, obj);
+    ref->obj = obj;
+    set_dead(ks, obj, true);
+    obj->pins = (uint8_t)u64_min(e->key->pins, UINT8_MAX);
+    e->key->fresh = false;
+    group_inherit(ks, &e->h, &obj->h, NULL);
+    overlay_remove(&ks->group->overlay, e);
+    group_account(ks);
+    ks->group->metrics.raised++;
+}
+
 void ks_group_set_key(struct keyspace *ks, const struct ks_key *key, struct bytes row, uint64_t lsn)
 {
     struct keytab_ref ref;
     const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
 
-    CHECK(kind != KEYTAB_COLD);
     ks->group->lsn = lsn;
+    if (kind == KEYTAB_COLD)
+        raise_cold(ks, key, &ref);
     if (group_row_dead(row))
         row = bytes_of(NULL, 0);
     if (kind == KEYTAB_NONE)
@@ -398,12 +420,23 @@ void ks_group_set_key(struct keyspace *ks, const struct ks_key *key, struct byte
     set_hot(ks, key, &ref, row, true, lsn);
 }
 
+bool ks_group_is_cold(struct keyspace *ks, const struct ks_key *key)
+{
+    struct keytab_ref ref;
+
+    return keytab_find(ks->tab, key->slot, key->hash, key->name, &ref) == KEYTAB_COLD;
+}
+
 struct bytes ks_group_key_row(struct keyspace *ks, const struct ks_key *key)
 {
     struct keytab_ref ref;
     const enum keytab_kind kind = keytab_find(ks->tab, key->slot, key->hash, key->name, &ref);
 
-    CHECK(kind != KEYTAB_COLD);
+    if (unlikely(kind == KEYTAB_COLD)) {
+        const struct overlay_entry *e = group_known(ks, key);
+        CHECK(e != NULL);
+        return overlay_row(e);
+    }
     return kind == KEYTAB_HOT ? obj_row(ref.obj) : bytes_of(NULL, 0);
 }
 
@@ -756,6 +789,8 @@ void ks_group_written(struct keyspace *ks, struct row_head *row)
         group_uncount_cold(ks, &ref);
         keytab_remove(ks->tab, &ref);
     }
+    if (group_keeps_known(e))
+        return;
     overlay_remove(&ks->group->overlay, e);
     group_account(ks);
 }

@@ -55,6 +55,8 @@ struct op;
     X(operands_cold,  METRIC_COUNTER, "Row operands put into the overlay, with nothing read.")     \
     X(taken_apart,    METRIC_COUNTER, "Hot keys that a remote op made cold.") \
     X(loads,          METRIC_COUNTER, "Keys read whole for commands.")                             \
+    X(row_loads,      METRIC_COUNTER, "Key rows read for writes of the whole key.")                \
+    X(raised,         METRIC_COUNTER, "Cold keys written as a whole; no element was loaded.") \
     X(probes,         METRIC_COUNTER, "Keys read in the background to settle whether they exist.") \
     X(read_bytes,     METRIC_COUNTER, "Bytes of rows read for loads, probes and collecting.")      \
     X(poisoned_rows,  METRIC_COUNTER, "Rows that could not be joined and are marked as damaged.")  \
@@ -113,7 +115,13 @@ void ks_group_apply(struct keyspace *ks, const struct ks_key *key, const struct 
 /* Whether the op can be joined to rows at all: 0, -ERR_CORRUPT, -ERR_LIMIT, -ENOMEM. */
 MUST_USE int ks_group_check(const struct op *op, const struct batch *batch, struct buf *scratch);
 
-/* --- local writes; the key is hot or absent, which ks_need_key sees to --- */
+/*
+ * --- local writes; the key is hot or absent, which ks_need_key sees to, or, to be written as a
+ * whole, cold with its key row known (ks_need_row) ---
+ */
+
+/* The key is cold. */
+bool ks_group_is_cold(struct keyspace *ks, const struct ks_key *key);
 
 /* The key row, whatever it shows; empty if there is none. Valid until the next change. */
 struct bytes ks_group_key_row(struct keyspace *ks, const struct ks_key *key);
@@ -123,7 +131,7 @@ struct bytes ks_group_elem_row(const struct coll *coll, struct bytes sub);
 
 /*
  * Puts a key row in place. Where it shows another type than before, no element of the old type is
- * alive in it: a local write has seen them all.
+ * alive in it: a local write has seen them all. A cold key becomes hot, with none of its elements.
  */
 void ks_group_set_key(struct keyspace *ks, const struct ks_key *key, struct bytes row,
                       uint64_t lsn);

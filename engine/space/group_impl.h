@@ -8,6 +8,7 @@
 #include "engine/base/buf.h"
 
 #include "engine/io/pool.h"
+#include "engine/space/flight.h"
 #include "engine/space/group.h"
 #include "engine/space/ks_state.h"
 #include "engine/space/overlay.h"
@@ -162,7 +163,18 @@ void group_gc_again(struct keyspace *ks, const struct ks_key *key);
  */
 void group_gc_rest(struct keyspace *ks, const struct ks_key *key, uint32_t horizons);
 
+/* --- group_known.c --- */
+
+/* The key row of a cold key, if all of it is in the overlay, or NULL. */
+struct overlay_entry *group_known(const struct keyspace *ks, const struct ks_key *key);
+/* The entry was written, and stays all the same. */
+bool group_keeps_known(const struct overlay_entry *e);
+
 /* --- group_load.c --- */
+
+/* A read of a cold key: FLIGHT_GROUP, FLIGHT_ROW or FLIGHT_PROBE. As ks_need_key. */
+MUST_USE int group_need(struct keyspace *ks, const struct ks_key *key, enum flight_kind kind,
+                        struct ks_wait *wait);
 
 /* Starts the read by which a cold key is collected, from a row key on that is not its first. */
 void group_sweep(struct keyspace *ks, const struct ks_key *key, struct bytes resume);

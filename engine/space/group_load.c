@@ -195,13 +195,17 @@ static void install_elems(struct loaded *l, struct coll *coll)
     }
 }
 
+static bool is_plain(const struct loaded *l)
+{
+    return l->shape.type == VT_NONE || l->shape.type == VT_STRING;
+}
+
 static void install(struct loaded *l, struct keytab_ref *ref)
 {
     struct keyspace *ks = l->ks;
     struct overlay_entry *o = group_loaded_over(l, ROWKEY_KIND_KEY, bytes_of(NULL, 0));
     const struct bytes row = buf_bytes(&l->key_row);
-    const bool plain = l->shape.type == VT_NONE || l->shape.type == VT_STRING;
-    struct coll *coll = plain ? NULL : group_coll_new(ks, &l->key, &l->shape);
+    struct coll *coll = is_plain(l) ? NULL : group_coll_new(ks, &l->key, &l->shape);
     struct obj *obj = obj_new(l->key.name, coll == NULL ? l->view.type : coll->type,
                               BLK_STORED | (coll == NULL ? 0 : BLK_COLL), coll, row.len);
 
@@ -209,8 +213,10 @@ static void install(struct loaded *l, struct keytab_ref *ref)
         memcpy(obj_row_ptr(obj), row.ptr, row.len);
     ks->bytes += obj_bytes(obj);
     /* What is in DRAM now goes to the store without the overlay. */
-    if (l->over != NULL)
+    if (l->over != NULL) {
         l->over->fresh = false;
+        obj->pins = (uint8_t)u64_min(l->over->pins, UINT8_MAX);
+    }
     /* Another read of it will bring what is old by the time that the key is cold again. */
     ks_flights_stale(ks, &l->key);
     group_uncount_cold(ks, ref);
@@ -282,6 +288,45 @@ static void settle(struct loaded *l, const struct keytab_ref *ref, bool all)
 
 /* --- back on the shard's thread --- */
 
+/* All of the key has come, and is little enough. */
+static bool is_small(const struct flight *f)
+{
+    const uint32_t max = f->ks->options.small_bytes_max;
+
+    return f->end && (max == 0 || f->rows.len <= max);
+}
+
+/* The key row of a key that is not loaded stays for those who wait for it. */
+static void keep_row(struct loaded *l, const struct flight *f)
+{
+    struct overlay *o = &l->ks->group->overlay;
+
+    if (list_empty(&f->waiters))
+        return;
+    struct overlay_key *k = overlay_key_get(o, &l->key);
+    struct overlay_entry *e =
+        overlay_put(o, k, ROWKEY_KIND_KEY, bytes_of(NULL, 0), buf_bytes(&l->key_row), true);
+    CHECK(e->key == k);
+    group_account(l->ks);
+}
+
+/*
+ * Whether the first slice of a key will do: no more is asked for, or nothing but the key row shows,
+ * whatever others have left behind.
+ */
+static bool has_enough(struct flight *f)
+{
+    struct loaded l;
+
+    if ((f->kind != FLIGHT_GROUP && f->kind != FLIGHT_ROW) || f->slices++ != 0 || f->stale ||
+        f->err != 0 || f->end)
+        return false;
+    f->err = loaded_init(&l, f);
+    const bool plain = is_plain(&l);
+    buf_deinit(&l.key_row);
+    return f->err == 0 && (f->kind == FLIGHT_ROW || plain);
+}
+
 static int landed(struct flight *f, bool all)
 {
     struct keyspace *ks = f->ks;
@@ -292,7 +337,9 @@ static int landed(struct flight *f, bool all)
     if (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref) != KEYTAB_COLD)
         return 0;
     const int err = loaded_init(&l, f);
-    if (err == 0 && f->kind == FLIGHT_GROUP) {
+    if (err == 0 && f->kind == FLIGHT_ROW && !is_small(f) && !is_plain(&l)) {
+        keep_row(&l, f);
+    } else if (err == 0 && (f->kind == FLIGHT_GROUP || f->kind == FLIGHT_ROW)) {
         install(&l, &ref);
         ks_probation_add(ks, &key);
     } else if (err == 0 && f->kind == FLIGHT_PROBE) {
@@ -334,9 +381,9 @@ static void on_slice(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
     struct ks_group *g = f->ks->group;
-    const bool probe = f->kind != FLIGHT_GROUP;
+    const bool probe = f->kind == FLIGHT_PROBE || f->kind == FLIGHT_SWEEP;
+    const bool part = part_landed(f) || has_enough(f);
     const bool full = f->rows.len > f->ks->scan_bytes_max;
-    const bool part = part_landed(f);
 
     if (!part && f->err == 0 && !f->stale && !f->end && !full) {
         pool_submit(&g->load_class, &f->job);
@@ -345,7 +392,9 @@ static void on_slice(struct mail *mail)
     f->ks->metrics.row_reads++;
     g->metrics.read_bytes += f->rows.len;
     f->ks->metrics.stale_reads += f->stale;
-    if (!part && f->err == 0 && !f->stale)
+    if (f->kind != FLIGHT_SWEEP && part)
+        f->err = landed(f, false);
+    else if (!part && f->err == 0 && !f->stale)
         f->err = full && !probe ? -ERR_LIMIT : landed(f, !full);
     f->ks->metrics.row_read_errors += f->err != 0;
     g->probes -= probe;
@@ -364,15 +413,25 @@ static struct flight *start(struct keyspace *ks, const struct ks_key *key, enum 
     return f;
 }
 
-int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
+int group_need(struct keyspace *ks, const struct ks_key *key, enum flight_kind kind,
+               struct ks_wait *wait)
 {
-    struct flight *f = flight_find(ks, FLIGHT_GROUP, key, bytes_of(NULL, 0));
+    struct ks_group *g = ks->group;
+    struct flight *f = flight_find(ks, kind, key, bytes_of(NULL, 0));
 
     if (f == NULL) {
-        f = start(ks, key, FLIGHT_GROUP, bytes_of(NULL, 0));
-        ks->group->metrics.loads++;
+        f = start(ks, key, kind, bytes_of(NULL, 0));
+        g->probes += kind == FLIGHT_PROBE;
+        g->metrics.probes += kind == FLIGHT_PROBE;
+        g->metrics.loads += kind == FLIGHT_GROUP;
+        g->metrics.row_loads += kind == FLIGHT_ROW;
     }
     return flight_wait(f, wait);
+}
+
+int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait)
+{
+    return group_need(ks, key, FLIGHT_GROUP, wait);
 }
 
 /* --- unsettled keys --- */

@@ -214,8 +214,16 @@ static enum ks_where look_up(struct keyspace *ks, const struct ks_key *key, uint
         *out_expired = false;
     if (kind == KEYTAB_NONE)
         return KS_ABSENT;
-    if (kind == KEYTAB_COLD)
-        return keytab_type(&ref) == KS_GHOST ? KS_ABSENT : KS_COLD;
+    if (kind == KEYTAB_COLD) {
+        if (keytab_type(&ref) == KS_GHOST)
+            return KS_ABSENT;
+        if (likely(ks->group == NULL || !keytab_has_ttl(&ref)) ||
+            !ks_group_cold_expired(ks, key, now_ms))
+            return KS_COLD;
+        if (out_expired != NULL)
+            *out_expired = true;
+        return KS_ABSENT;
+    }
     struct obj *obj = ref.obj;
     if (unlikely((obj->h.flags & (BLK_DEAD | BLK_TTL)) != 0)) {
         if ((obj->h.flags & BLK_DEAD) != 0)
@@ -262,6 +270,13 @@ struct obj *ks_peek(struct keyspace *ks, const struct ks_key *key, uint64_t now_
     struct obj *obj;
 
     return look_up(ks, key, now_ms, &obj, NULL) == KS_HOT ? obj : NULL;
+}
+
+bool ks_is_absent(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)
+{
+    struct obj *obj;
+
+    return look_up(ks, key, now_ms, &obj, NULL) == KS_ABSENT;
 }
 
 struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms)

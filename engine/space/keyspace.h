@@ -61,7 +61,12 @@ struct ks_options {
     struct mailbox *mailbox; /* Of the shard thread: completions come back by it. */
     uint64_t dram_bytes;     /* The shard's share of maxmemory; 0: no limit. For sizes of tables. */
     uint8_t origin;
-    bool group;            /* A member of a replication group (group.h). */
+    bool group; /* A member of a replication group (group.h). */
+    /*
+     * Of a group: rows of a cold key that is to be written as a whole, up to which it is loaded, at
+     * most a slice of a read; 0: a slice (group_known.c).
+     */
+    uint32_t small_bytes_max;
     const char *keys_path; /* Of the checkpoint of the key table (keyfile.h); NULL: none. */
     /* Everything of the log up to `lsn` must become durable; asked before rows go to the store. */
     void (*request_sync)(void *ctx);
@@ -149,6 +154,9 @@ struct obj *ks_get(struct keyspace *ks, const struct ks_key *key, uint64_t now_m
 
 /* The same, but it leaves no trace: neither a use nor a reason to stay in DRAM. */
 struct obj *ks_peek(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
+
+/* Likewise, in either tier. */
+bool ks_is_absent(struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
 
 /* The collection at a hot key that is not deleted, else NULL. Does not count as a use of it. */
 struct coll *ks_peek_coll(struct keyspace *ks, const struct ks_key *key);

@@ -275,6 +275,11 @@ uint64_t ks_group_ghosts(const struct keyspace *ks);
 bool ks_group_busy(const struct keyspace *ks);
 /* A read of the whole cold key; as ks_need_key. */
 int ks_group_need(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
+/* Of a cold key with an expiry: it has passed, as far as the key row is known (group_known.c). */
+bool ks_group_cold_expired(const struct keyspace *ks, const struct ks_key *key, uint64_t now_ms);
+/* What is known of a cold key stays until it is unpinned. False: nothing is. */
+bool ks_group_pin(struct keyspace *ks, uint16_t slot, uint64_t hash);
+void ks_group_unpin(struct keyspace *ks, uint16_t slot, uint64_t hash);
 /* A row of the overlay is to go into the batch; it was written. */
 void ks_group_put(struct keyspace *ks, struct row_head *row);
 void ks_group_written(struct keyspace *ks, struct row_head *row);

@@ -74,6 +74,15 @@ struct overlay_key *overlay_key_find(const struct overlay *o, const struct ks_ke
     return k;
 }
 
+struct overlay_key *overlay_key_by_hash(const struct overlay *o, uint16_t slot, uint64_t hash)
+{
+    struct overlay_key *k = o->keys[hash & (o->keys_cap - 1)];
+
+    while (k != NULL && (k->hash != hash || k->slot != slot))
+        k = k->next;
+    return k;
+}
+
 struct overlay_key *overlay_key_get(struct overlay *o, const struct ks_key *key)
 {
     struct overlay_key *k = overlay_key_find(o, key);

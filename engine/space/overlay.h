@@ -41,7 +41,8 @@ struct overlay_key {
     uint64_t hash;
     uint16_t slot;
     uint16_t name_len;
-    bool fresh; /* The store has no row of this key: all entries are full. */
+    bool fresh;    /* The store has no row of this key: all entries are full. */
+    uint32_t pins; /* Commands under way that have asked for its key row (group_known.c). */
     uint8_t name[];
 };
 
@@ -80,6 +81,9 @@ static inline const struct list *overlay_slot(const struct overlay *o, uint16_t 
 
 /* NULL if there is nothing of the key. */
 MUST_USE struct overlay_key *overlay_key_find(const struct overlay *o, const struct ks_key *key);
+/* By its hash alone: the first that has it. */
+MUST_USE struct overlay_key *overlay_key_by_hash(const struct overlay *o, uint16_t slot,
+                                                 uint64_t hash);
 /* Made if it is not there; an entry must be put before the next call of another function. */
 struct overlay_key *overlay_key_get(struct overlay *o, const struct ks_key *key);
 

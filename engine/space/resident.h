@@ -62,6 +62,12 @@ struct ks_wait {
 /* The key row: type, expiry, count; all of a string. `wait` NULL: only start the read. */
 MUST_USE int ks_need_key(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
 
+/*
+ * In a group: what a write of the whole key has to know of it, whatever is in its place, which is
+ * its key row, and whether it exists. It may stay cold.
+ */
+MUST_USE int ks_need_row(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
+
 /* Existence and type alone: reads only if the key table cannot tell. */
 MUST_USE int ks_need_existence(struct keyspace *ks, const struct ks_key *key, struct ks_wait *wait);
 

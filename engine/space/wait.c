@@ -60,16 +60,17 @@ static void hold(struct obj *obj, bool on)
         obj_coll(obj)->held = on;
 }
 
-/* Turns the place in a queue into a pin of the key, if that is hot. */
+/* Turns the place in a queue into a pin of the key, if that is hot, or of its key row. */
 static void pin(struct place *p, struct keyspace *ks, uint16_t slot, uint64_t hash)
 {
     struct obj *obj = hot_obj(ks, slot, hash);
 
-    if (obj == NULL || obj->pins == UINT8_MAX) {
+    if (obj == NULL ? !ks_group_pin(ks, slot, hash) : obj->pins == UINT8_MAX) {
         mem_free(p);
         return;
     }
-    obj->pins++;
+    if (obj != NULL)
+        obj->pins++;
     if (ks->holder == p->wait)
         hold(obj, true);
     p->ks = ks;
@@ -111,6 +112,8 @@ void ks_wait_release(struct ks_wait *wait)
         /* Another object may have taken its place meanwhile. */
         if (obj != NULL && obj->pins != 0)
             obj->pins--;
+        if (obj == NULL)
+            ks_group_unpin(p->ks, p->slot, p->hash);
         mem_free(p);
     }
     wait->rounds = 0;

@@ -254,8 +254,39 @@ static void command(struct world *w, struct prop_member *m, unsigned k)
         elem_command(w, m, &key, type);
 }
 
+/* Of keys of which the key rows are known, at least: nothing of them is read but that. */
+static void overwrite(struct world *w, struct prop_member *m, unsigned k)
+{
+    static const uint8_t types[] = {VT_HASH, VT_SET, VT_ZSET};
+    char name[16];
+    const struct ks_key key = key_of(k, name);
+    const bool there = !ks_is_absent(m->ks, &key, mut_now_ms(m->mut, m->now_ms));
+
+    switch (below(w, 5)) {
+    case 0:
+    case 1:
+        if (there)
+            mut_del(m->mut, &key);
+        break;
+    case 2:
+        mut_set(m->mut, &key, bytes_of(name, strlen(name)), expiry(w, m));
+        break;
+    case 3:
+        set_long(w, m, &key);
+        break;
+    default:
+        if (there)
+            mut_del(m->mut, &key);
+        if (below(w, 4) == 0)
+            list_command(w, m, &key);
+        else
+            elem_command(w, m, &key, types[below(w, 3)]);
+    }
+}
+
 static void run_batch(struct world *w, struct prop_member *m)
 {
+    const bool whole = below(w, 6) == 0;
     unsigned ks[OPS_MAX];
     char names[OPS_MAX][16];
     struct ks_key keys[OPS_MAX];
@@ -265,12 +296,20 @@ static void run_batch(struct world *w, struct prop_member *m)
         ks[i] = i != 0 && below(w, 2) == 0 ? ks[0] : below(w, KEYS);
         keys[i] = key_of(ks[i], names[i]);
     }
-    member_need(m, keys, n);
+    if (whole)
+        member_need_rows(m, keys, n);
+    else
+        member_need(m, keys, n);
     assert_int_equal(mut_check(m->mut, 1u << 16), 0);
     mut_begin(m->mut, m->now_ms);
-    for (unsigned i = 0; i < n; i++)
-        command(w, m, ks[i]);
+    for (unsigned i = 0; i < n; i++) {
+        if (whole)
+            overwrite(w, m, ks[i]);
+        else
+            command(w, m, ks[i]);
+    }
     (void)mut_end(m->mut);
+    ks_wait_unpin(&m->wait);
     member_turn(m);
 }
 

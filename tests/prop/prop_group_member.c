@@ -116,6 +116,7 @@ void member_open(struct prop_member *m)
     struct ks_options options = rig_options(&m->rig, GROUP_SEED);
     options.origin = m->origin;
     options.group = true;
+    options.small_bytes_max = 1; /* Each as if it were too large to be loaded. */
     options.keys_path = m->keys_path;
     options.request_sync = request_sync;
     options.ctx = m;
@@ -254,6 +255,22 @@ void member_need(struct prop_member *m, const struct ks_key *keys, size_t n)
         assert_int_equal(m->wait.err, 0);
     }
     ks_wait_unpin(&m->wait);
+}
+
+void member_need_rows(struct prop_member *m, const struct ks_key *keys, size_t n)
+{
+    for (;;) {
+        int waiting = 0;
+        for (size_t i = 0; i < n; i++)
+            waiting += ks_need_row(m->ks, &keys[i], &m->wait);
+        if (waiting == 0)
+            break;
+        for (size_t i = 0; i < n; i++)
+            ks_wait_pin(m->ks, &keys[i], &m->wait);
+        while (m->wait.pending != 0)
+            member_turn(m);
+        assert_int_equal(m->wait.err, 0);
+    }
 }
 
 void member_settle(struct prop_member *m)

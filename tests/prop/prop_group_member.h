@@ -62,6 +62,8 @@ void member_persist(struct prop_member *m);
 void member_demote(struct prop_member *m);
 /* The keys are hot or absent. */
 void member_need(struct prop_member *m, const struct ks_key *keys, size_t n);
+/* For writes of whole keys; what is known of them stays until ks_wait_unpin. */
+void member_need_rows(struct prop_member *m, const struct ks_key *keys, size_t n);
 /* Everything is in the store, persistently; `*out`: what was applied there. */
 void member_cover(struct prop_member *m, struct vv *out);
 /* Collects garbage, as far as these horizons allow. */

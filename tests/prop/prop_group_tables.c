@@ -151,7 +151,12 @@ static void command(struct prop_member *m, const struct ks_key *key, char **word
 /* The commands of one batch: `word` ends with NULL, "+" stands between them. */
 static void commands(struct prop_member *m, const struct ks_key *key, char **word)
 {
-    member_need(m, key, 1);
+    const bool whole = strcmp(word[0], "SET") == 0 || strcmp(word[0], "DEL") == 0;
+
+    if (whole)
+        member_need_rows(m, key, 1);
+    else
+        member_need(m, key, 1);
     assert_int_equal(mut_check(m->mut, 4096), 0);
     mut_begin(m->mut, m->now_ms);
     for (char **first = word; *first != NULL; first = word) {
@@ -162,6 +167,7 @@ static void commands(struct prop_member *m, const struct ks_key *key, char **wor
         command(m, key, first);
     }
     (void)mut_end(m->mut);
+    ks_wait_unpin(&m->wait);
     member_turn(m);
 }
 
