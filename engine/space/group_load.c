@@ -13,6 +13,8 @@
  * A sweep, of what may be larger than what may be loaded, takes each slice as it comes, with the
  * key row that was read just before, and ends: the next one goes on from there (group_sweep.c).
  */
+#include <string.h>
+
 #include "engine/base/check.h"
 #include "engine/base/err.h"
 #include "engine/base/mem.h"
@@ -311,6 +313,43 @@ static void keep_row(struct loaded *l, const struct flight *f)
 }
 
 /*
+ * Of a load: rows that came with the last slice, and of which nothing is left under the clear
+ * vector, do not count for what may be loaded. It only grows while the others come.
+ */
+static void drop_garbage(struct flight *f)
+{
+    struct loaded l;
+    struct bytes sub, row;
+    uint8_t kind;
+
+    if (f->kind != FLIGHT_GROUP || f->err != 0 || f->stale)
+        return;
+    f->err = loaded_init(&l, f);
+    if (f->err != 0 || vv_empty(&l.clear)) {
+        f->scanned_bytes = f->rows.len;
+        buf_deinit(&l.key_row);
+        return;
+    }
+    uint8_t *const begin = f->rows.ptr;
+    const size_t first = (size_t)u64_max(f->scanned_bytes, f->rows.len - l.rows.len);
+    struct bytes in = bytes_from(buf_bytes(&f->rows), first);
+    size_t to = first;
+    while (in.len != 0) {
+        const struct bytes from = in;
+        if (!group_loaded_next(&in, &kind, &sub, &row))
+            in = bytes_from(from, from.len);
+        else if (!row_is_chunk(row) && row_covered(row, &l.clear) &&
+                 group_loaded_over(&l, kind, sub) == NULL)
+            continue;
+        memmove(begin + to, from.ptr, from.len - in.len);
+        to += from.len - in.len;
+    }
+    f->rows.len = to;
+    f->scanned_bytes = to;
+    buf_deinit(&l.key_row);
+}
+
+/*
  * Whether the first slice of a key will do: no more is asked for, or nothing but the key row shows,
  * whatever others have left behind.
  */
@@ -382,6 +421,7 @@ static void on_slice(struct mail *mail)
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
     struct ks_group *g = f->ks->group;
     const bool probe = f->kind == FLIGHT_PROBE || f->kind == FLIGHT_SWEEP;
+    drop_garbage(f);
     const bool part = part_landed(f) || has_enough(f);
     const bool full = f->rows.len > f->ks->scan_bytes_max;
 
