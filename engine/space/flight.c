@@ -301,6 +301,7 @@ void flight_read_slice(struct flight *f, bool (*take)(struct flight *f, struct s
     struct store_iter *it;
     const struct store_iter_options options = {.readahead_bytes = 128u << 10};
     const size_t from = f->rows.len;
+    const uint32_t rows_max = f->kind == FLIGHT_SWEEP ? FLIGHT_SWEEP_ROWS : FLIGHT_SLICE_ROWS;
     uint32_t rows = 0;
 
     f->err = store_iter_open(f->ks->options.store, &options, &it);
@@ -309,7 +310,7 @@ void flight_read_slice(struct flight *f, bool (*take)(struct flight *f, struct s
     f->end = true;
     store_iter_seek(it, f->resume.len != 0 ? buf_bytes(&f->resume) : flight_row_key(f));
     for (; store_iter_valid(it); store_iter_next(it)) {
-        if (rows++ == FLIGHT_SLICE_ROWS || f->rows.len - from >= FLIGHT_SLICE_BYTES) {
+        if (rows++ == rows_max || f->rows.len - from >= FLIGHT_SLICE_BYTES) {
             buf_clear(&f->resume);
             f->err = buf_append_bytes(&f->resume, store_iter_key(it));
             f->end = false;

@@ -25,6 +25,8 @@ struct rowkey;
 /* One slice of rows: bytes and rows. */
 #define FLIGHT_SLICE_BYTES (512u << 10)
 #define FLIGHT_SLICE_ROWS  4096u
+/* Rows of a sweep, each of which the shard's thread joins and looks through. */
+#define FLIGHT_SWEEP_ROWS 512u
 
 enum flight_kind {
     FLIGHT_KEY,

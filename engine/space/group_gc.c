@@ -36,8 +36,12 @@
 #define ELEMS_MAX 4096u
 /* What one call does of strings in chunks: rows, and their bytes in units of a chunk. */
 #define FOLDS_MAX 256u
-/* Changes that wait for the store, beyond which a cold string waits for the next horizons. */
+/* Slices of cold keys that follow each other, each when the one before it has landed. */
+#define SLICES_MAX 8u
+/* Changes that wait for the store, beyond which the next slice of a cold key waits. */
 #define BACKLOG_BYTES_MAX (32u << 20)
+/* The same of the overlay, at least. */
+#define OVERLAY_BYTES_MIN (4u << 20)
 
 struct gc_key {
     struct list_link link;   /* In the queue. */
@@ -61,6 +65,7 @@ struct group_gc {
     uint64_t number;        /* Of the horizons; 0: none are known. */
     uint64_t stable_number; /* The same of `stable`, which does not move while a peer is away. */
     uint32_t folds;         /* Left to this call. */
+    uint32_t slices;        /* Of sweeps, that follow until the next one. */
     struct vv stable;
     struct row_horizons horizons;
     struct buf row;
@@ -365,6 +370,24 @@ static void look_at_hot(struct keyspace *ks, const struct ks_key *key, struct gc
     }
 }
 
+/* What waits in the overlay, beyond which what is swept waits. */
+static uint64_t overlay_max(const struct keyspace *ks)
+{
+    const uint64_t dram = ks->options.dram_bytes;
+
+    return dram == 0 ? BACKLOG_BYTES_MAX : u64_max(dram / 16, OVERLAY_BYTES_MIN);
+}
+
+/*
+ * A long string may have as much to write as it is long, and what a large set leaves takes more in
+ * the overlay than on flash: the next slice waits for write-back.
+ */
+static bool must_wait(const struct keyspace *ks, const struct gc_key *k)
+{
+    return k->pass != NULL && k->pass->resume.len != 0 &&
+           (ks_flush_backlog(ks) > BACKLOG_BYTES_MAX || ks->group->overlay.bytes > overlay_max(ks));
+}
+
 static void look_at_cold(struct keyspace *ks, const struct ks_key *key, struct gc_key *k)
 {
     const struct group_gc *gc = ks->group->gc;
@@ -373,14 +396,11 @@ static void look_at_cold(struct keyspace *ks, const struct ks_key *key, struct g
     k->folded = k->folding = 0;
     if (k->rests == gc->stable_number || gc->number < k->rests_until)
         return;
-    /* A long string may have as much to write as it is long. */
-    if (resume.len != 0 && ks_flush_backlog(ks) > BACKLOG_BYTES_MAX)
-        return;
     k->rests = 0;
     group_sweep(ks, key, resume);
 }
 
-bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
+static bool collect(struct keyspace *ks, uint32_t max)
 {
     struct ks_group *g = ks->group;
     struct group_gc *gc = g == NULL ? NULL : g->gc;
@@ -395,7 +415,7 @@ bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
             .name = bytes_of(k->name, k->name_len), .hash = k->hash, .slot = k->slot};
         if (k->looked == gc->number)
             return false;
-        if (g->probes >= SWEEPS_MAX || gc->folds == 0)
+        if (g->probes >= SWEEPS_MAX || gc->folds == 0 || must_wait(ks, k))
             return true;
         k->looked = gc->number;
         list_remove(&k->link);
@@ -413,4 +433,24 @@ bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
         }
     }
     return !list_empty(&gc->queue);
+}
+
+bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
+{
+    if (ks->group != NULL)
+        ks->group->gc->slices = SLICES_MAX;
+    return collect(ks, max);
+}
+
+void group_gc_go_on(struct keyspace *ks)
+{
+    struct group_gc *gc = ks->group->gc;
+
+    if (gc->slices == 0 || list_empty(&gc->queue))
+        return;
+    const struct gc_key *k = LIST_ITEM(list_first(&gc->queue), struct gc_key, link);
+    if (k->pass == NULL || k->pass->resume.len == 0 || k->looked != 0)
+        return;
+    gc->slices--;
+    (void)collect(ks, 1);
 }
