@@ -172,7 +172,7 @@ static inline int fx_try(struct fx *fx)
 
 /* How long a test waits for what it is sure to see: a bound for what hangs, not for what is slow.
  */
-#define FX_WAIT_NS_MAX (60 * UINT64_C(1000000000))
+#define FX_WAIT_NS_MAX (180 * UINT64_C(1000000000))
 
 /* Ends turns until `condition` holds; fails if it never does. */
 #define FX_RUN_UNTIL(fx, condition)                            \

@@ -24,7 +24,7 @@
 
 /* How long a test waits for what it is sure to see: a bound for what hangs, not for what is slow.
  */
-#define WAIT_NS_MAX (60 * UINT64_C(1000000000))
+#define WAIT_NS_MAX (180 * UINT64_C(1000000000))
 
 /* The backend of the present run, and how its reactors are made. */
 static enum reactor_backend fixture_backend;

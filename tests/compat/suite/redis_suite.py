@@ -31,6 +31,10 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', '..', 'lib'))
+
+from ports import free_ports  # noqa: E402  pylint: disable=C0413
+
 # One database, and no replicas; what DEBUG, PFDEBUG and OBJECT ENCODING tell is looked at.
 FLAGS = ['--durable', '--singledb', '--tags', '-slow -needs:repl']
 DEBUG = ['--enable-debug-command', 'yes']
@@ -55,6 +59,8 @@ COOL = '''port=$(sed -n 's/^port //p' "$1")
 done) >/dev/null 2>&1 &'''
 UNIT_SECONDS_MAX = 400
 SKIPPED = 77
+# Of a unit; a block of free_ports has no more.
+PORTS = 49
 # With DEBUG COLD what is not in use leaves DRAM at once. Less memory would do so, too, but a busy
 # server without a key takes 30 MB, and a test sets a value of 33: no budget is too small for keys
 # and large enough for commands.
@@ -114,25 +120,19 @@ def fetch_suite(top):
 # --- a unit ---
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """A server for one unit."""
 
     def __init__(self, command, top):
         self.dir = tempfile.mkdtemp(prefix='server-', dir=top)
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         with open(os.path.join(top, 'server.log'), 'ab') as log:
             self.process = subprocess.Popen(
                 [*command, '--port', str(self.port), '--dir', self.dir], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log)
-        for _ in range(600):
+        for _ in range(4800):
             try:
-                socket.create_connection(('127.0.0.1', self.port), 1).close()
+                socket.create_connection(('127.0.0.1', self.port), 60).close()
                 return
             except OSError:
                 if self.process.poll() is not None:
@@ -225,15 +225,23 @@ class OwnStarts:
         return True
 
 
+def own_ports():
+    """The first of PORTS that no other test takes. The harness uses those 10,000 higher, too, which
+    are below those that the kernel gives to whoever connects."""
+    while True:
+        first = free_ports(PORTS)[0]
+        if first + PORTS + 10000 < 32768:
+            return first
+
+
 def run_unit(suite, unit, server, left_out):
     """One run of the harness, through a terminal so that nothing stays in its buffer."""
-    # Its own server listens there; the ports that these are plus 10,000 are below those that the
-    # kernel gives to whoever connects.
-    base = 20000 + os.getpid() % 45 * 60
+    # Its own server listens there.
+    base = own_ports()
     own = isinstance(server, OwnStarts)
     place = [] if own else ['--host', '127.0.0.1', '--port', str(server.port)]
     command = ['tclsh', 'tests/test_helper.tcl', *place, '--baseport', str(base), '--portcount',
-               '50', '--timeout', str(STALL_SECONDS), '--single', unit, *FLAGS]
+               str(PORTS), '--timeout', str(STALL_SECONDS), '--single', unit, *FLAGS]
     for test in left_out:
         command += ['--skiptest', test]
     suite = server.dir if own else suite
