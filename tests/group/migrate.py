@@ -45,7 +45,8 @@ def moved(group, a, b):
         assert a.ok('MIGRATE', '127.0.0.1', fake.port, '', '0', LONG_MS, 'KEYS', *KEYS) == b'OK'
         assert group.await_same() == {}
         sent = [w for w in fake.got if w[0] == b'RESTORE']
-        assert sorted(w[1] for w in sent) == sorted(2 * [k.encode() for k in KEYS])
+        names = sorted(w[1] for w in sent)
+        assert names == sorted(2 * [k.encode() for k in KEYS]), names
         assert [0 < int(w[2]) <= 10000000 for w in sent if w[1] == b'n'] == [True, True]
         fake.close()
 
@@ -55,7 +56,7 @@ def written(group, a, b):
     go = threading.Event()
 
     def answer(_, words):
-        go.wait(60)
+        go.wait(600)
         return b'+OK\r\n'
     for key, write in (('s', ('APPEND', 's', 'w')), ('h', ('HSET', 'h', 'f1', 'w')),
                        ('long', ('SETRANGE', 'long', '100', 'y')), ('n', ('INCR', 'n'))):
