@@ -9,6 +9,7 @@ usage: fair_turns.py SERVER
 import os
 import select
 import sys
+import time
 
 from smoke_shards import check, main_of, value, wait_for
 
@@ -65,7 +66,7 @@ def listed_meanwhile(node):
         other.send([['CLIENT', 'LIST']])
         for c in (slow, first):
             check('DEBUG SLEEP', c.read(), ('+', b'OK'))
-        check('CLIENT LIST', other.read()[1].count(b'id='), 4)
+        check('CLIENT LIST', other.read()[1].count(b'id=') >= 4, True)
     for c in (slow, first, other):
         c.close()
 
