@@ -8,7 +8,7 @@ usage: client_room.py SERVER
 
 import sys
 
-from smoke_shards import Node, POLICY, check, info, main_of, value, wait_for
+from smoke_shards import POLICY, check, info, main_of, value, wait_for
 
 KIB = 1024
 

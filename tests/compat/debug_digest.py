@@ -7,7 +7,7 @@ usage: debug_digest.py SERVER
 
 import sys
 
-from smoke_shards import Node, check, main_of, value
+from smoke_shards import check, main_of, value
 
 NONE = b'0' * 40
 # Commands that make the same value at k, and commands each of which makes another of it.

@@ -10,7 +10,7 @@ usage: evicted_waiters.py SERVER [SEED]
 import random
 import sys
 
-from smoke_shards import Node, POLICY, check, info, main_of, value, wait_for
+from smoke_shards import POLICY, check, info, main_of, value, wait_for
 
 ROUNDS = 16
 WAITERS = 24

@@ -7,7 +7,7 @@ usage: exec_figures.py SERVER
 
 import sys
 
-from smoke_shards import Node, check, info, main_of, value, wait_for
+from smoke_shards import check, info, main_of, value, wait_for
 
 
 def queue(c, *commands):

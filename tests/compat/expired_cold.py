@@ -7,7 +7,7 @@ usage: expired_cold.py SERVER
 
 import sys
 
-from smoke_shards import Node, check, info, main_of, value, wait_for
+from smoke_shards import check, info, main_of, value, wait_for
 
 PAUSE_MS = 10000000
 KEYS = ['key%d' % i for i in range(20)]

@@ -12,7 +12,7 @@ import sys
 import time
 
 import large_streams
-from large_streams import BATCH, Servers, member
+from large_streams import BATCH, member
 
 large_streams.MEMORY_MB = 48
 RSS_MB_MAX = large_streams.MEMORY_MB * 3 // 2

@@ -11,7 +11,6 @@ usage: disk_full.py --server tierra-server [--parts budget,disk,copy] [--shards 
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import tempfile

@@ -22,7 +22,7 @@ from payloads import FALSE, VALID, WHOLE, summed
 from refuselib import (
     WAIT_SECONDS_MAX, Place, free_ports, raw, read_until, send, wait_until)
 
-from node import Conn, ErrorReply, encode  # pylint: disable=wrong-import-order
+from node import ErrorReply, encode  # pylint: disable=wrong-import-order
 
 I64_MIN, I64_MAX = -(1 << 63), (1 << 63) - 1
 EDGES = (I64_MIN, I64_MIN + 1, -(1 << 62) - 1, -(1 << 32) - 1, -(1 << 32), -(1 << 31) - 1,
