@@ -17,7 +17,8 @@ class Fake:
         self.got = []
         self.news = threading.Condition()
         self.peers = []
-        threading.Thread(target=self.run, daemon=True).start()
+        self.runs = threading.Thread(target=self.run, daemon=True)
+        self.runs.start()
 
     def run(self):
         while True:
@@ -67,6 +68,10 @@ class Fake:
                 lambda: sum(w[0] == word for w in self.got) >= count, 600), self.got
 
     def close(self):
+        # Closing wakes no thread that is in accept(). When SIGCONT makes the kernel begin the call
+        # again, it would take connections of who has the number of the descriptor by then.
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.runs.join()
         self.sock.close()
         for peer in self.peers:
             try:
