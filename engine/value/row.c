@@ -178,7 +178,7 @@ uint64_t row_string_bytes(struct bytes row)
 {
     uint64_t longest = 0;
 
-    if (row.len == ROW_CHUNKED_BYTES && row.ptr[0] == ROW_CHUNKED)
+    if (row_is_chunked(row))
         return le64_load(row.ptr + ROW_CHUNKED_LEN_AT);
     if (row.len == 0 || row.ptr[0] != ROW_GENERAL)
         return 0;

@@ -524,10 +524,11 @@ static void rows_of_a_copy_that_reach_too_far_are_refused(void **state)
     net_open(&n, 1);
     struct keyspace *ks = n.member[0].ks;
     const struct bytes at = bytes_of(name, rowkey_store_key(name, key.slot, key.hash, key.name));
-    for (unsigned more = 0; more < 2; more++) {
+    for (unsigned i = 0; i < 4; i++) {
         const size_t len =
-            row_chunked_store(row, generation, generation, ROW_STRING_BYTES_MAX + more, 0);
-        assert_int_equal(copy_of(ks, at, bytes_of(row, len)), more == 0 ? 0 : -ERR_LIMIT);
+            row_chunked_store(row, generation, generation, ROW_STRING_BYTES_MAX + i % 2, i / 2);
+        row[0] = i < 2 ? ROW_CHUNKED : ROW_CHUNKED_TTL;
+        assert_int_equal(copy_of(ks, at, bytes_of(row, len)), i % 2 == 0 ? 0 : -ERR_LIMIT);
     }
     const struct bytes chunk =
         bytes_of(row, row_chunk_store(row, generation, generation, text_of("a")));
