@@ -95,8 +95,11 @@ void mut_group_says_clear(struct mut_group *g);
 /* EXPIRE of a generation; the value that shows has no time of its own. */
 void mut_group_expire_string(struct mut *m, const struct ks_key *key, struct tag generation,
                              uint64_t expire_at_ms);
-/* The time that the value has for itself, from before, becomes one of its generation. */
-void mut_group_own_generation(struct mut *m, const struct ks_key *key, const struct coll *coll);
+/*
+ * The time that the value has for itself, from before, becomes one of its generation. False: it
+ * cannot, as the string stands before a collection (mut_group_string.c).
+ */
+bool mut_group_own_generation(struct mut *m, const struct ks_key *key, const struct coll *coll);
 
 /* All of a string, if there is one, into g->text. */
 void mut_group_text(struct mut *m, const struct obj *obj);

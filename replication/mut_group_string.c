@@ -20,8 +20,8 @@
  *
  * A part says nothing of the time to live: that is one of the generation, and whoever sets it
  * meanwhile need not have seen the part (row_merge.c). An EXPIRE is an op of its own, before or
- * behind a part. Where a value has a time for itself, of a
- * node without peers or a former build, the first change takes it over with an EXPIRE.
+ * behind a part. Where a value has a time for itself, of a node without peers or a former build,
+ * the first change takes it over with an EXPIRE; not where the string stands before a collection.
  *
  * A chunk of which ops were voided is made again, as it was before the batch, with the living ops.
  */
@@ -112,10 +112,14 @@ static void touch(struct mut *m, const struct ks_key *key, const struct coll *co
         mut_group_expire_string(m, key, coll->generation, own_ms);
 }
 
-void mut_group_own_generation(struct mut *m, const struct ks_key *key, const struct coll *coll)
+bool mut_group_own_generation(struct mut *m, const struct ks_key *key, const struct coll *coll)
 {
-    if (own_time(m, key) != 0)
-        touch(m, key, coll, coll->count);
+    if (own_time(m, key) == 0)
+        return true;
+    if (row_asserts_type(ks_group_key_row(m->options.ks, key)))
+        return false;
+    touch(m, key, coll, coll->count);
+    return true;
 }
 
 /* --- chunks --- */
