@@ -726,12 +726,30 @@ int ks_group_check(const struct op *op, const struct batch *batch, struct buf *s
 
 /* --- write-back --- */
 
+/*
+ * The expiry index gets the times of a key row. Of an operand it gets all: an EXPIRE alone does not
+ * show what it is of, and nobody may read the row before the time has come.
+ */
+static void put_times(struct keyspace *ks, const struct ks_key *key, struct bytes row, bool full)
+{
+    uint64_t at_ms[ROW_TIMES_MAX];
+    struct row_view view;
+
+    group_view(row, &view);
+    if (view.expire_at_ms != 0)
+        ks_expire_put(ks, key, view.expire_at_ms);
+    const unsigned count = full ? 0 : row_times(row, at_ms);
+    for (unsigned i = 0; i < count; i++) {
+        if (at_ms[i] != view.expire_at_ms)
+            ks_expire_put(ks, key, at_ms[i]);
+    }
+}
+
 void ks_group_put(struct keyspace *ks, struct row_head *row)
 {
     struct overlay_entry *e = container_of(row, struct overlay_entry, h);
     struct ks_flush *f = &ks->flush;
     struct keytab_ref ref;
-    struct row_view view;
     const struct ks_key key = {
         .name = overlay_key_name(e->key), .hash = e->key->hash, .slot = e->key->slot};
     const struct bytes data = overlay_row(e);
@@ -749,11 +767,8 @@ void ks_group_put(struct keyspace *ks, struct row_head *row)
     else
         CHECK(store_batch_put(&f->batch, name, data) == 0);
     ks->metrics.flushed_bytes += name.len + data.len;
-    if (is_key) {
-        group_view(data, &view);
-        if (view.expire_at_ms != 0)
-            ks_expire_put(ks, &key, view.expire_at_ms);
-    }
+    if (is_key)
+        put_times(ks, &key, data, e->full);
     /* What this entry has made of the key, as far as it is known. A hot key speaks for itself. */
     group_gc_note(ks, &key, data);
     switch (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref)) {

@@ -191,6 +191,26 @@ uint64_t row_string_bytes(struct bytes row)
     return longest;
 }
 
+STATIC_ASSERT(ROW_TIMES_MAX == ROW_EXPS_MAX);
+
+unsigned row_times(struct bytes row, uint64_t out[ROW_TIMES_MAX])
+{
+    unsigned count = 0;
+
+    if (row.len < ROW_GENERAL_HEAD_BYTES || row.ptr[0] != ROW_GENERAL ||
+        (le16_load(row.ptr + 1) & PART_EXPS) == 0)
+        return 0;
+    struct row_state *state = state_create();
+    if (row_decode(row, state) == 0) {
+        for (unsigned i = 0; i < state->exps_count; i++) {
+            if (state->exps[i].at_ms != ROW_EXPIRE_NEVER)
+                out[count++] = state->exps[i].at_ms;
+        }
+    }
+    mem_free(state);
+    return count;
+}
+
 bool row_asserts_type(struct bytes row)
 {
     if (row.len != 0 && row.ptr[0] == ROW_COLL)

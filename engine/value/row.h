@@ -300,6 +300,13 @@ MUST_USE int row_check(struct bytes row);
 /* The longest string in chunks that a sound key row names, also among what does not show; or 0. */
 uint64_t row_string_bytes(struct bytes row);
 
+/*
+ * The times that an operand of a key row sets, whatever they are of; returns how many. Which of
+ * them shows, if any, is known when it has met the row.
+ */
+#define ROW_TIMES_MAX 128
+unsigned row_times(struct bytes row, uint64_t out[ROW_TIMES_MAX]);
+
 /* Whether a sound key row says that the key is a collection, shown or not. */
 bool row_asserts_type(struct bytes row);
 

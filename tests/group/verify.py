@@ -7,7 +7,7 @@ usage: verify.py --server tierra-server --inspect tierra-inspect
 
 import subprocess
 
-from grouplib import Group, fill, main_of
+from grouplib import Group, fill, main_of, wait_until
 from ways import HELD, OPEN, Ways
 
 KEYS = 60
@@ -47,6 +47,24 @@ def apart(ways, a, b):
     ways.all(OPEN)
 
 
+def unread(group, a, b):
+    """Times that go, or come, at keys that b does not read."""
+    for i in range(KEYS):
+        a.ok('SET', 'e:s%d' % i, 'x' * (i * 500))
+        a.ok('HSET', 'e:h%d' % i, 'f', 1)
+        for key in ('e:s%d' % i, 'e:h%d' % i) if i % 2 else ():
+            a.ok('EXPIRE', key, 100000)
+    group.await_same()
+    b.restart_saved()
+    group.await_active()
+    for i in range(KEYS):
+        for key in ('e:s%d' % i, 'e:h%d' % i):
+            a.ok(*(('PERSIST', key) if i % 2 else ('EXPIRE', key, 100000)))
+    wait_until('b has all of it', lambda: all(lag['lag-ops'] == 0 for lag in a.lags()))
+    b.restart_saved()
+    group.await_active()
+
+
 def run(args):
     with Group(args.server, args.work, {'key-checkpoint-changes': 20}) as group:
         ways = Ways(group)
@@ -71,10 +89,16 @@ def run(args):
         for i in range(KEYS):
             of_each_type(a if i % 2 else b, i)
         look()
+        unread(group, a, b)
+        b.stop()
+        verify(args, b)
+        b.start()
+        group.await_active()
+        look()
         apart(ways, a, b)
         look()
         for i in range(KEYS):
-            names = [kind + str(i) for kind in 'shuzlctv']
+            names = [kind + str(i) for kind in (*'shuzlctv', 'e:s', 'e:h')]
             (a if i % 3 else b).ok('DEL', *names)
         look()
 

@@ -50,8 +50,8 @@ static uint8_t plain(uint8_t type)
 }
 
 /*
- * In a group (engine/space/group.h): an entry may leave open what there is, and a collection may be
- * one of which no element shows.
+ * In a group (engine/space/group.h): an entry may leave open what there is, a collection may be one
+ * of which no element shows, and a time may be gone by an op that nobody has read the key for.
  */
 static bool fits_group(const struct keytab_ref *ref, const struct walk_key *key)
 {
@@ -62,7 +62,7 @@ static bool fits_group(const struct keytab_ref *ref, const struct walk_key *key)
         return true;
     if (type == KS_GHOST)
         return row_type != VT_STRING;
-    return plain(type) == row_type && keytab_has_ttl(ref) == (key->view.expire_at_ms != 0);
+    return plain(type) == row_type && (keytab_has_ttl(ref) || key->view.expire_at_ms == 0);
 }
 
 static bool fits(const struct table *t, const struct keytab_ref *ref, const struct walk_key *key)
