@@ -701,6 +701,8 @@ static bool drop_if_empty(struct mut *m, const struct ks_key *key)
         mut_begin_op(m);
         mut_append(m, &op, mut_group_of(key), mut_name_of_value(key));
     }
+    /* What the batch makes anew has its tag, too: an expiry from before would find it. */
+    (void)mut_group_void(m, mut_name_of_expiry(key), OP_EXPIRE);
     mut_group_make_key_again(m, key);
     place(g, mut_group_of(key))->wiped = ++g->order;
     return false;

@@ -32,7 +32,7 @@
 #include "tests/lib/tcase.h"
 #include "tests/prop/prop_group_net.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 20
 
 struct row {
     const char *name;
