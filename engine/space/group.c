@@ -305,6 +305,7 @@ static void to_cold(struct keyspace *ks, const struct ks_key *key, struct keytab
         overlay_put(&g->overlay, k, ROWKEY_KIND_KEY, bytes_of(NULL, 0), row, true);
 
     k->fresh = false;
+    k->pins += obj->pins;
     CHECK(e->h.dirty == 0);
     group_inherit(ks, &obj->h, &e->h, NULL);
     dirty_mark(&ks->dirty, &e->h, NULL, lsn);
@@ -398,6 +399,7 @@ static void raise_cold(struct keyspace *ks, const struct ks_key *key, struct key
     ref->obj = obj;
     set_dead(ks, obj, true);
     obj->pins = (uint8_t)u64_min(e->key->pins, UINT8_MAX);
+    e->key->pins = 0;
     e->key->fresh = false;
     group_inherit(ks, &e->h, &obj->h, NULL);
     overlay_remove(&ks->group->overlay, e);

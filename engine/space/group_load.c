@@ -218,6 +218,7 @@ static void install(struct loaded *l, struct keytab_ref *ref)
     if (l->over != NULL) {
         l->over->fresh = false;
         obj->pins = (uint8_t)u64_min(l->over->pins, UINT8_MAX);
+        l->over->pins = 0;
     }
     /* Another read of it will bring what is old by the time that the key is cold again. */
     ks_flights_stale(ks, &l->key);
@@ -295,7 +296,8 @@ static bool is_small(const struct flight *f)
 {
     const uint32_t max = f->ks->options.small_bytes_max;
 
-    return f->end && (max == 0 || f->rows.len <= max);
+    /* A slice is as long as its last row, which may be larger than what may be loaded. */
+    return f->end && f->rows.len <= f->ks->scan_bytes_max && (max == 0 || f->rows.len <= max);
 }
 
 /* The key row of a key that is not loaded stays for those who wait for it. */
@@ -358,7 +360,7 @@ static bool has_enough(struct flight *f)
     struct loaded l;
 
     if ((f->kind != FLIGHT_GROUP && f->kind != FLIGHT_ROW) || f->slices++ != 0 || f->stale ||
-        f->err != 0 || f->end)
+        f->err != 0)
         return false;
     f->err = loaded_init(&l, f);
     const bool plain = is_plain(&l);

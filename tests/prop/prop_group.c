@@ -439,6 +439,7 @@ static void world_open(struct world *w, uint64_t stream)
     seed_rng(&w->rng, stream);
     w->stream = stream;
     w->net.oracle = oracle_create();
+    w->net.loads_small = below(w, 1u << NET_MEMBERS_MAX);
     net_open(&w->net, 2 + (unsigned)(stream % 3));
     for (unsigned i = 0; i < w->net.members; i++)
         w->net.member[i].now_ms += below(w, 30); /* Clocks differ. */

@@ -116,7 +116,8 @@ void member_open(struct prop_member *m)
     struct ks_options options = rig_options(&m->rig, GROUP_SEED);
     options.origin = m->origin;
     options.group = true;
-    options.small_bytes_max = 1; /* Each as if it were too large to be loaded. */
+    options.small_bytes_max = m->loads_small ? 0 : 1;
+    options.dram_bytes = 16u << 20; /* The least of what is bounded by a share of it. */
     options.keys_path = m->keys_path;
     options.request_sync = request_sync;
     options.ctx = m;

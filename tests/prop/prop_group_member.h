@@ -34,6 +34,7 @@ struct prop_member {
     uint64_t now_ms;  /* Its wall clock. */
     uint64_t changes; /* Told by on_change. */
     uint64_t recoveries;
+    bool loads_small; /* Keys that are written as a whole; else each is as if it were too large. */
     /* Called for each own record that is written. */
     void (*on_record)(void *ctx, const struct oplog_record *record);
     void *ctx;

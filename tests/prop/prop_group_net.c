@@ -41,6 +41,7 @@ void net_open(struct net *n, unsigned members)
         struct prop_member *m = &n->member[i];
         member_create(m, (uint8_t)(i + 1));
         n->end[i] = (struct net_end){.net = n, .from = i};
+        m->loads_small = (n->loads_small >> i & 1) != 0;
         m->on_record = on_record;
         m->ctx = &n->end[i];
         member_open(m);

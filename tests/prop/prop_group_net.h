@@ -28,7 +28,8 @@ struct net_end {
 
 struct net {
     unsigned members;
-    bool causal; /* Else a batch is taken although what it has seen is missing. */
+    unsigned loads_small; /* A bit for each member (prop_group_member.h). */
+    bool causal;          /* Else a batch is taken although what it has seen is missing. */
     struct prop_member member[NET_MEMBERS_MAX];
     struct net_end end[NET_MEMBERS_MAX];
     struct parcel *parcels;

@@ -248,7 +248,7 @@ static void all(struct net *n, const char *what)
 }
 
 /* `between`: what every member does after each step, or NULL. */
-static void run_row(const struct row *row, const char *between)
+static void run_row(const struct row *row, const char *between, unsigned loads_small)
 {
     static struct net n;
     char steps[1024];
@@ -256,7 +256,7 @@ static void run_row(const struct row *row, const char *between)
     bool same = false;
     const struct ks_key key = member_key("k");
 
-    n = (struct net){0};
+    n = (struct net){.loads_small = loads_small};
     net_open(&n, row->members);
     assert_true(strlen(row->steps) < sizeof(steps));
     (void)snprintf(steps, sizeof(steps), "%s", row->steps);
@@ -303,34 +303,38 @@ static void run_row(const struct row *row, const char *between)
     net_close(&n);
 }
 
+static void run_rows(const struct row *all_rows, size_t count, const char *between, uint64_t stream)
+{
+    struct rng rng;
+
+    seed_rng(&rng, stream);
+    for (size_t i = 0; i < count; i++)
+        run_row(&all_rows[i], between, (unsigned)rng_below(&rng, 1u << NET_MEMBERS_MAX));
+}
+
 static void tables_hold_for_hot_keys(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        run_row(&rows[i], NULL);
+    run_rows(rows, ARRAY_COUNT(rows), NULL, 10);
 }
 
 static void tables_hold_for_cold_keys(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        run_row(&rows[i], "cold");
+    run_rows(rows, ARRAY_COUNT(rows), "cold", 11);
 }
 
 static void tables_hold_through_crashes(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        run_row(&rows[i], "crash");
+    run_rows(rows, ARRAY_COUNT(rows), "crash", 12);
 }
 
 static void what_waits_to_be_collected_is_looked_at_again(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(waiting_rows) / sizeof(waiting_rows[0]); i++) {
-        run_row(&waiting_rows[i], NULL);
-        run_row(&waiting_rows[i], "cold");
-    }
+    run_rows(waiting_rows, ARRAY_COUNT(waiting_rows), NULL, 13);
+    run_rows(waiting_rows, ARRAY_COUNT(waiting_rows), "cold", 14);
 }
 
 /* --- what is refused, and what is not read --- */
@@ -779,6 +783,62 @@ static void settle_cold(struct prop_member *m)
     cold(m);
 }
 
+/* Of keys that are written as a whole: what may be loaded is less than a slice. */
+static void a_key_of_large_rows_is_written_over(void **state)
+{
+    static struct net n;
+    static const char *const values[] = {"HSET f a", "SET a", "RPUSH a"};
+    static const char *const writes[] = {"DEL", "SET b"};
+
+    (void)state;
+    for (unsigned loads_small = 0; loads_small < 2; loads_small++) {
+        n = (struct net){.loads_small = loads_small};
+        net_open(&n, 1);
+        struct prop_member *m = &n.member[0];
+        for (size_t i = 0; i < ARRAY_COUNT(values) * ARRAY_COUNT(writes); i++) {
+            send(&n, values[i / 2]);
+            cold(m);
+            ks_set_scan_bytes_max(m->ks, 1);
+            send(&n, writes[i % 2]);
+            assert_int_equal(ks_count(m->ks), i % 2);
+            ks_set_scan_bytes_max(m->ks, UINT64_MAX);
+            send(&n, "DEL");
+        }
+        net_close(&n);
+    }
+}
+
+/* What was known for a command does not stay when that has run, whatever the key has become. */
+static void what_is_known_of_a_cold_key_does_not_stay(void **state)
+{
+    static struct net n;
+    const struct ks_key key = member_key("k");
+    char *set[] = {(char[]){"SET"}, (char[]){"s"}, NULL};
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 2);
+    struct prop_member *to = &n.member[1];
+    const uint64_t empty = ks_group_overlay_bytes(to->ks);
+    send(&n, "HSET f a");
+    net_deliver_all(&n);
+    cold(to);
+    send(&n, "HSET g b");
+    net_deliver_all(&n);
+    to->now_ms += 20;
+    commands(to, &key, set);
+    assert_int_equal(ks_group_metrics(to->ks)->raised, 1);
+    /* It is taken apart while what was above is still to be written. */
+    n.member[0].now_ms += 1000;
+    send(&n, "HSET h c");
+    net_deliver_all(&n);
+    assert_int_equal(ks_group_metrics(to->ks)->taken_apart, 1);
+    member_write_back(to, 1u << 20);
+    member_idle(to);
+    assert_int_equal(ks_group_overlay_bytes(to->ks), empty);
+    net_close(&n);
+}
+
 static struct row_view view_of_key(struct prop_member *m)
 {
     const struct ks_key key = member_key("k");
@@ -977,6 +1037,8 @@ static void hot_strings_show_what_their_rows_hold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_key_of_large_rows_is_written_over),
+        cmocka_unit_test(what_is_known_of_a_cold_key_does_not_stay),
         cmocka_unit_test(a_row_of_a_copy_that_has_no_room_is_refused),
         cmocka_unit_test(tables_hold_for_hot_keys),
         cmocka_unit_test(tables_hold_for_cold_keys),
