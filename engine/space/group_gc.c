@@ -36,8 +36,6 @@
 #define ELEMS_MAX 4096u
 /* What one call does of strings in chunks: rows, and their bytes in units of a chunk. */
 #define FOLDS_MAX 256u
-/* Slices of cold keys that follow each other, each when the one before it has landed. */
-#define SLICES_MAX 8u
 /* Changes that wait for the store, beyond which the next slice of a cold key waits. */
 #define BACKLOG_BYTES_MAX (32u << 20)
 /* The same of the overlay, at least. */
@@ -65,7 +63,6 @@ struct group_gc {
     uint64_t number;        /* Of the horizons; 0: none are known. */
     uint64_t stable_number; /* The same of `stable`, which does not move while a peer is away. */
     uint32_t folds;         /* Left to this call. */
-    uint32_t slices;        /* Of sweeps, that follow until the next one. */
     struct vv stable;
     struct row_horizons horizons;
     struct buf row;
@@ -385,7 +382,8 @@ static uint64_t overlay_max(const struct keyspace *ks)
 static bool must_wait(const struct keyspace *ks, const struct gc_key *k)
 {
     return k->pass != NULL && k->pass->resume.len != 0 &&
-           (ks_flush_backlog(ks) > BACKLOG_BYTES_MAX || ks->group->overlay.bytes > overlay_max(ks));
+           (ks_flush_backlog(ks) > BACKLOG_BYTES_MAX ||
+            overlay_row_bytes(&ks->group->overlay) > overlay_max(ks));
 }
 
 static void look_at_cold(struct keyspace *ks, const struct ks_key *key, struct gc_key *k)
@@ -400,57 +398,52 @@ static void look_at_cold(struct keyspace *ks, const struct ks_key *key, struct g
     group_sweep(ks, key, resume);
 }
 
-static bool collect(struct keyspace *ks, uint32_t max)
+/* False: it waits, and stays where it is in the queue. */
+static bool look_at(struct keyspace *ks, struct gc_key *k)
 {
-    struct ks_group *g = ks->group;
-    struct group_gc *gc = g == NULL ? NULL : g->gc;
+    struct group_gc *gc = ks->group->gc;
     struct keytab_ref ref;
+    const struct ks_key key = {
+        .name = bytes_of(k->name, k->name_len), .hash = k->hash, .slot = k->slot};
 
-    if (gc == NULL || gc->number == 0)
+    if (must_wait(ks, k))
         return false;
-    gc->folds = FOLDS_MAX;
-    for (uint32_t i = 0; i < max && !list_empty(&gc->queue); i++) {
-        struct gc_key *k = LIST_ITEM(list_first(&gc->queue), struct gc_key, link);
-        const struct ks_key key = {
-            .name = bytes_of(k->name, k->name_len), .hash = k->hash, .slot = k->slot};
-        if (k->looked == gc->number)
-            return false;
-        if (g->probes >= SWEEPS_MAX || gc->folds == 0 || must_wait(ks, k))
-            return true;
-        k->looked = gc->number;
-        list_remove(&k->link);
-        list_push_back(&gc->queue, &k->link);
-        switch (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref)) {
-        case KEYTAB_NONE:
-            forget(gc, k);
-            break;
-        case KEYTAB_HOT:
-            look_at_hot(ks, &key, k, &ref);
-            break;
-        case KEYTAB_COLD:
-            look_at_cold(ks, &key, k);
-            break;
-        }
+    k->looked = gc->number;
+    list_remove(&k->link);
+    list_push_back(&gc->queue, &k->link);
+    switch (keytab_find(ks->tab, key.slot, key.hash, key.name, &ref)) {
+    case KEYTAB_NONE:
+        forget(gc, k);
+        break;
+    case KEYTAB_HOT:
+        look_at_hot(ks, &key, k, &ref);
+        break;
+    case KEYTAB_COLD:
+        look_at_cold(ks, &key, k);
+        break;
     }
-    return !list_empty(&gc->queue);
+    return true;
 }
 
 bool ks_group_collect_some(struct keyspace *ks, uint32_t max)
 {
-    if (ks->group != NULL)
-        ks->group->gc->slices = SLICES_MAX;
-    return collect(ks, max);
-}
+    struct ks_group *g = ks->group;
+    struct group_gc *gc = g == NULL ? NULL : g->gc;
+    bool waits = false;
 
-void group_gc_go_on(struct keyspace *ks)
-{
-    struct group_gc *gc = ks->group->gc;
-
-    if (gc->slices == 0 || list_empty(&gc->queue))
-        return;
-    const struct gc_key *k = LIST_ITEM(list_first(&gc->queue), struct gc_key, link);
-    if (k->pass == NULL || k->pass->resume.len == 0 || k->looked != 0)
-        return;
-    gc->slices--;
-    (void)collect(ks, 1);
+    if (gc == NULL || gc->number == 0)
+        return false;
+    gc->folds = FOLDS_MAX;
+    struct list_link *link = list_first(&gc->queue);
+    for (uint32_t i = 0; i < max && link != NULL; i++) {
+        struct gc_key *k = LIST_ITEM(link, struct gc_key, link);
+        if (k->looked == gc->number)
+            return waits;
+        if (g->probes >= SWEEPS_MAX || gc->folds == 0)
+            return true;
+        /* Those behind one that waits go on. */
+        link = link->next == &gc->queue.head ? NULL : link->next;
+        waits |= !look_at(ks, k);
+    }
+    return !list_empty(&gc->queue);
 }

@@ -157,9 +157,6 @@ struct group_pass {
 struct group_pass *group_gc_pass(struct keyspace *ks, const struct ks_key *key);
 /* It is the next one to be looked at, with the same horizons. */
 void group_gc_again(struct keyspace *ks, const struct ks_key *key);
-/* A slice of a sweep has landed: the next one of the key follows, some of them between two calls.
- */
-void group_gc_go_on(struct keyspace *ks);
 /*
  * It holds only what waits for `stable`: until that has moved there is nothing to look for. As it
  * may move each time, a string is to rest for as many horizons as it took slices.

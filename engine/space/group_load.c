@@ -421,8 +421,7 @@ static bool part_landed(struct flight *f)
 static void on_slice(struct mail *mail)
 {
     struct flight *f = container_of(container_of(mail, struct pool_job, mail), struct flight, job);
-    struct keyspace *ks = f->ks;
-    struct ks_group *g = ks->group;
+    struct ks_group *g = f->ks->group;
     const bool probe = f->kind == FLIGHT_PROBE || f->kind == FLIGHT_SWEEP;
     drop_garbage(f);
     const bool part = part_landed(f) || has_enough(f);
@@ -442,10 +441,7 @@ static void on_slice(struct mail *mail)
     f->ks->metrics.row_read_errors += f->err != 0;
     g->probes -= probe;
     flight_land(f);
-    const bool sweep = f->kind == FLIGHT_SWEEP;
     flight_finish(f, f->stale ? 0 : f->err);
-    if (sweep)
-        group_gc_go_on(ks);
 }
 
 static struct flight *start(struct keyspace *ks, const struct ks_key *key, enum flight_kind kind,

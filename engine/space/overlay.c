@@ -223,6 +223,11 @@ struct overlay_entry *overlay_put(struct overlay *o, struct overlay_key *k, uint
     return e;
 }
 
+uint64_t overlay_row_bytes(const struct overlay *o)
+{
+    return o->bytes - mem_usable(o->keys) - mem_usable(o->entries) - mem_usable(o->slots);
+}
+
 void overlay_remove(struct overlay *o, struct overlay_entry *e)
 {
     struct overlay_key *k = e->key;

@@ -106,11 +106,14 @@ static inline struct bytes overlay_row(const struct overlay_entry *e)
 }
 
 /*
- * Puts `row` in place of what the entry has, or makes it. Its place in the ring stays; a new one is
- * clean, to be marked by the caller. `row` must not be of the entry itself.
+ * Puts `row` in place of what the entry has, or makes it; not as garbage. Its place in the ring
+ * stays; a new one is clean, to be marked by the caller. `row` must not be of the entry itself.
  */
 struct overlay_entry *overlay_put(struct overlay *o, struct overlay_key *k, uint8_t kind,
                                   struct bytes sub, struct bytes row, bool full);
+
+/* Memory of keys and entries, without the tables, which do not become smaller. */
+uint64_t overlay_row_bytes(const struct overlay *o);
 
 /* Forgets its place in the ring, too. With its last entry the key goes. */
 void overlay_remove(struct overlay *o, struct overlay_entry *e);

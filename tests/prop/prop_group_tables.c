@@ -839,6 +839,73 @@ static void what_is_known_of_a_cold_key_does_not_stay(void **state)
     net_close(&n);
 }
 
+/* What a DEL leaves of a hash. */
+static void leave_garbage(struct net *n, unsigned fields)
+{
+    struct prop_member *m = &n->member[0];
+    const struct ks_key key = member_key("k");
+    char name[16];
+
+    mut_begin(m->mut, m->now_ms);
+    struct coll *coll = mut_coll(m->mut, &key, VT_HASH);
+    for (unsigned i = 0; i < fields; i++) {
+        (void)snprintf(name, sizeof(name), "f%u", i);
+        (void)mut_elem_set(m->mut, coll, text_of(name), text_of("v"));
+    }
+    (void)mut_end(m->mut);
+    cold(m);
+    send(n, "DEL");
+    cold(m);
+}
+
+/* What waits for the store holds up the sweeping of large keys, and nothing else. */
+static void a_sweep_that_waits_holds_up_no_other(void **state)
+{
+    static struct net n;
+    static uint8_t value[600u << 10];
+    const struct ks_key absent = member_key("absent");
+    struct vv stable;
+
+    (void)state;
+    n = (struct net){0};
+    net_open(&n, 2);
+    struct prop_member *m = &n.member[0], *from = &n.member[1];
+    const struct ks_group_metrics *metrics = ks_group_metrics(m->ks);
+    leave_garbage(&n, 2000);
+    net_deliver_all(&n);
+    member_cover(m, &stable);
+    const struct row_horizons h = {.stable = &stable};
+    ks_group_set_horizons(m->ks, &h);
+    while (metrics->rows_swept == 0) {
+        (void)ks_group_collect_some(m->ks, 1);
+        member_turn(m);
+    }
+    const uint64_t waiting = ks_group_waiting(m->ks);
+    for (unsigned i = 0; i < 9; i++) {
+        const struct ks_key key = member_key((char[]){'b', (char)('0' + i), 0});
+        mut_begin(from->mut, from->now_ms);
+        struct coll *coll = mut_coll(from->mut, &key, VT_HASH);
+        (void)mut_elem_set(from->mut, coll, text_of("f"), bytes_of(value, sizeof(value)));
+        (void)mut_end(from->mut);
+        net_deliver_all(&n);
+    }
+    assert_true(ks_group_overlay_bytes(m->ks) > 4u << 20);
+    const uint64_t swept = metrics->rows_swept;
+    assert_true(ks_group_collect_key(m->ks, &absent));
+    ks_group_set_horizons(m->ks, &h);
+    assert_true(ks_group_collect_some(m->ks, 16));
+    member_idle(m);
+    assert_int_equal(ks_group_waiting(m->ks), waiting);
+    assert_int_equal(metrics->rows_swept, swept);
+    while (metrics->rows_swept < 2000) {
+        member_write_back(m, 64u << 20);
+        member_idle(m);
+        (void)ks_group_collect_some(m->ks, 16);
+        member_idle(m);
+    }
+    net_close(&n);
+}
+
 static struct row_view view_of_key(struct prop_member *m)
 {
     const struct ks_key key = member_key("k");
@@ -1039,6 +1106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_of_large_rows_is_written_over),
         cmocka_unit_test(what_is_known_of_a_cold_key_does_not_stay),
+        cmocka_unit_test(a_sweep_that_waits_holds_up_no_other),
         cmocka_unit_test(a_row_of_a_copy_that_has_no_room_is_refused),
         cmocka_unit_test(tables_hold_for_hot_keys),
         cmocka_unit_test(tables_hold_for_cold_keys),
