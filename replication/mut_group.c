@@ -480,9 +480,12 @@ void mut_group_expire(struct mut *m, const struct ks_key *key, uint64_t expire_a
         mut_changed(m, key);
         return;
     }
-    if (obj_is_chunked(obj) && mut_group_own_generation(m, key, obj_coll(obj))) {
-        mut_group_expire_string(m, key, obj_coll(obj)->generation, expire_at_ms);
-        return;
+    if (obj_is_chunked(obj)) {
+        const struct tag generation = obj_coll(obj)->generation;
+        if (mut_group_own_generation(m, key, obj_coll(obj))) {
+            mut_group_expire_string(m, key, generation, expire_at_ms);
+            return;
+        }
     }
     if (set) {
         /* No copy: the text is made from the object. */
