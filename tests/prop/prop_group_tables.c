@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "engine/base/err.h"
-#include "engine/base/num.h"
 
 #include "engine/space/coll.h"
 #include "engine/space/copyin.h"
@@ -30,9 +29,7 @@
 
 #include "tests/lib/seed.h"
 #include "tests/lib/tcase.h"
-#include "tests/prop/prop_group_net.h"
-
-#define WORDS_MAX 20
+#include "tests/prop/prop_group_steps.h"
 
 struct row {
     const char *name;
@@ -59,118 +56,6 @@ static const struct row waiting_rows[] = {
 };
 /* clang-format on */
 
-/* --- commands --- */
-
-static struct bytes text_of(const char *word)
-{
-    return bytes_of(word, strlen(word));
-}
-
-static int64_t int_of(const char *word)
-{
-    int64_t value;
-
-    assert_true(num_parse_i64(text_of(word), &value));
-    return value;
-}
-
-static void elem_command(struct prop_member *m, const struct ks_key *key, char **word)
-{
-    uint8_t score[ROW_SCORE_BYTES];
-    int64_t i;
-    long double f;
-    const char *cmd = word[0];
-    const uint8_t type = cmd[0] == 'H' ? VT_HASH : cmd[0] == 'S' ? VT_SET : VT_ZSET;
-    struct coll *coll = mut_coll(m->mut, key, type);
-
-    assert_non_null(coll);
-    if (strcmp(cmd, "HSET") == 0) {
-        (void)mut_elem_set(m->mut, coll, text_of(word[1]), text_of(word[2]));
-    } else if (strcmp(cmd, "HINCRBY") == 0) {
-        assert_int_equal(mut_elem_incr(m->mut, coll, text_of(word[1]), int_of(word[2]), &i), 0);
-    } else if (strcmp(cmd, "SADD") == 0) {
-        (void)mut_elem_set(m->mut, coll, text_of(word[1]), bytes_of(NULL, 0));
-    } else if (strcmp(cmd, "ZADD") == 0) {
-        row_score_store(score, strtod(word[1], NULL));
-        (void)mut_elem_set(m->mut, coll, text_of(word[2]), bytes_of(score, sizeof(score)));
-    } else if (strcmp(cmd, "ZINCRBY") == 0) {
-        assert_int_equal(
-            mut_elem_incr_float(m->mut, coll, text_of(word[2]), strtold(word[1], NULL), &f), 0);
-    } else if (coll_find(coll, text_of(word[1])) != NULL) {
-        (void)mut_elem_del(m->mut, coll, text_of(word[1])); /* HDEL, SREM, ZREM */
-    }
-}
-
-static void list_command(struct prop_member *m, const struct ks_key *key, char **word)
-{
-    struct listq_at at;
-    const char *cmd = word[0];
-    struct coll *coll = mut_coll(m->mut, key, VT_LIST);
-
-    assert_non_null(coll);
-    if (strcmp(cmd, "LSET") == 0) {
-        coll_list_at(coll, strtoull(word[1], NULL, 10), &at);
-        mut_list_set(m->mut, coll, &at, text_of(word[2]));
-    } else if (strcmp(cmd, "LINSERT") == 0) {
-        struct row_view view;
-        for (listq_first(&coll->seq, &at); listq_valid(&at); listq_next(&coll->seq, &at)) {
-            assert_int_equal(row_view(at.row, 0, &view), 0);
-            if (bytes_eq(view.value, text_of(word[1])))
-                break;
-        }
-        assert_int_equal(mut_list_insert(m->mut, coll, &at, false, text_of(word[2])), 0);
-    } else if (strcmp(cmd + 1, "PUSH") == 0) {
-        mut_list_push(m->mut, coll, text_of(word[1]), cmd[0] == 'L');
-    } else {
-        assert_string_equal(cmd + 1, "POP");
-        (void)mut_list_pop(m->mut, coll, cmd[0] == 'L');
-    }
-}
-
-static void command(struct prop_member *m, const struct ks_key *key, char **word)
-{
-    const char *cmd = word[0];
-    int64_t i;
-
-    if (strcmp(cmd, "SET") == 0)
-        mut_set(m->mut, key, text_of(word[1]), 0);
-    else if (strcmp(cmd, "DEL") == 0)
-        mut_del(m->mut, key);
-    else if (strcmp(cmd, "INCRBY") == 0)
-        assert_int_equal(mut_incr(m->mut, key, int_of(word[1]), &i), 0);
-    else if (strcmp(cmd, "EXPIRE") == 0)
-        mut_expire(m->mut, key, strtoull(word[1], NULL, 10));
-    else if (strcmp(cmd, "PERSIST") == 0)
-        mut_expire(m->mut, key, 0);
-    else if (cmd[0] == 'L' || cmd[0] == 'R')
-        list_command(m, key, word);
-    else
-        elem_command(m, key, word);
-}
-
-/* The commands of one batch: `word` ends with NULL, "+" stands between them. */
-static void commands(struct prop_member *m, const struct ks_key *key, char **word)
-{
-    const bool whole = strcmp(word[0], "SET") == 0 || strcmp(word[0], "DEL") == 0;
-
-    if (whole)
-        member_need_rows(m, key, 1);
-    else
-        member_need(m, key, 1);
-    assert_int_equal(mut_check(m->mut, 4096), 0);
-    mut_begin(m->mut, m->now_ms);
-    for (char **first = word; *first != NULL; first = word) {
-        while (*word != NULL && strcmp(*word, "+") != 0)
-            word++;
-        if (*word != NULL)
-            *word++ = NULL;
-        command(m, key, first);
-    }
-    (void)mut_end(m->mut);
-    ks_wait_unpin(&m->wait);
-    member_turn(m);
-}
-
 /* --- schedules --- */
 
 static void expect(struct net *n, unsigned i, const struct ks_key *key, const char *text,
@@ -181,7 +66,7 @@ static void expect(struct net *n, unsigned i, const struct ks_key *key, const ch
 
     buf_init(&out, UINT32_MAX);
     net_show(m, key, mut_now_ms(m->mut, m->now_ms), &out);
-    const struct bytes want = strcmp(text, "-") == 0 ? bytes_of(NULL, 0) : text_of(text);
+    const struct bytes want = strcmp(text, "-") == 0 ? bytes_of(NULL, 0) : steps_text(text);
     if (!bytes_eq(buf_bytes(&out), want))
         fail_msg("%s: member %u shows \"%.*s\" and not \"%s\"", row->name, i + 1, (int)out.len,
                  (const char *)out.ptr, text);
@@ -222,21 +107,12 @@ static void deliver_from(struct net *n, unsigned from, unsigned to)
     member_turn(&n->member[to]);
 }
 
-static void cold(struct prop_member *m)
-{
-    do {
-        member_write_back(m, 1u << 20);
-        member_idle(m);
-        member_demote(m);
-    } while (ks_count_hot(m->ks) != 0);
-}
-
 static void all(struct net *n, const char *what)
 {
     for (unsigned i = 0; i < n->members; i++) {
         struct prop_member *m = &n->member[i];
         if (strcmp(what, "cold") == 0) {
-            cold(m);
+            steps_cold(m);
         } else if (strcmp(what, "wait") == 0) {
             m->now_ms += 1000;
         } else {
@@ -262,9 +138,9 @@ static void run_row(const struct row *row, const char *between, unsigned loads_s
     (void)snprintf(steps, sizeof(steps), "%s", row->steps);
     for (char *step = strtok_r(steps, ";", &save); step != NULL;
          step = strtok_r(NULL, ";", &save)) {
-        char *word[WORDS_MAX + 1] = {NULL}, *save_word = NULL;
+        char *word[STEPS_WORDS_MAX + 1] = {NULL}, *save_word = NULL;
         unsigned count = 0;
-        for (char *w = strtok_r(step, " ", &save_word); w != NULL && count < WORDS_MAX;
+        for (char *w = strtok_r(step, " ", &save_word); w != NULL && count < STEPS_WORDS_MAX;
              w = strtok_r(NULL, " ", &save_word))
             word[count++] = w;
         if (count == 0)
@@ -277,7 +153,7 @@ static void run_row(const struct row *row, const char *between, unsigned loads_s
                 expect_empty(&n.member[i], row);
         } else if (strcmp(word[0], "rows") == 0) {
             for (unsigned i = 0; i < n.members; i++)
-                expect_rows(&n.member[i], row, (unsigned)int_of(word[1]));
+                expect_rows(&n.member[i], row, (unsigned)steps_int(word[1]));
         } else if (word[0][1] == '>') {
             deliver_from(&n, who, (unsigned)(word[0][2] - '1'));
         } else if (strcmp(word[0], "same") == 0) {
@@ -295,7 +171,7 @@ static void run_row(const struct row *row, const char *between, unsigned loads_s
             for (unsigned i = 0; i < n.members && !same; i++)
                 n.member[i].now_ms += 10;
             same = false;
-            commands(&n.member[who], &key, word + 1);
+            steps_commands(&n.member[who], &key, word + 1);
         }
         if (between != NULL)
             all(&n, between);
@@ -339,20 +215,6 @@ static void what_waits_to_be_collected_is_looked_at_again(void **state)
 
 /* --- what is refused, and what is not read --- */
 
-static void send(struct net *n, const char *steps)
-{
-    struct ks_key key = member_key("k");
-    char text[64];
-    char *word[WORDS_MAX + 1] = {NULL}, *save = NULL;
-
-    (void)snprintf(text, sizeof(text), "%s", steps);
-    word[0] = strtok_r(text, " ", &save);
-    for (unsigned i = 1; i < WORDS_MAX && word[i - 1] != NULL; i++)
-        word[i] = strtok_r(NULL, " ", &save);
-    n->member[0].now_ms += 10;
-    commands(&n->member[0], &key, word);
-}
-
 static void batches_that_make_no_sense_change_nothing(void **state)
 {
     static struct net n;
@@ -363,8 +225,8 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     n = (struct net){0};
     buf_init(&copy, UINT32_MAX);
     net_open(&n, 2);
-    send(&n, "SET a");
-    send(&n, "SET b");
+    steps_send(&n, "SET a");
+    steps_send(&n, "SET b");
     member_show_all(&n.member[0]);
     struct mut *to = n.member[1].mut;
     const struct bytes first = buf_bytes(&n.parcels[0].bytes);
@@ -394,20 +256,6 @@ static void batches_that_make_no_sense_change_nothing(void **state)
     net_close(&n);
 }
 
-/* A batch whose ops are made by hand; `seen` (NULL: nothing) of other members. */
-static struct bytes batch_of(struct buf *out, struct tag tag, uint64_t seq, const struct vv *seen,
-                             const struct op *ops, unsigned count)
-{
-    buf_clear(out);
-    assert_int_equal(buf_reserve(out, BATCH_HEADER_BYTES_MAX), 0);
-    buf_commit(out, batch_header_store(buf_end(out), tag, seq, count, seen));
-    for (unsigned i = 0; i < count; i++) {
-        assert_int_equal(buf_reserve(out, op_size(&ops[i])), 0);
-        buf_commit(out, op_store(buf_end(out), &ops[i], tag.hlc));
-    }
-    return buf_bytes(out);
-}
-
 #define PAST_LAST_CHUNK ((uint32_t)(ROW_STRING_BYTES_MAX / ROW_CHUNK_BYTES))
 #define GENERATION                            \
     {                                         \
@@ -422,12 +270,12 @@ static void ops_that_reach_too_far_are_refused(void **state)
     static uint8_t long_row[ROW_CHUNKED_BYTES], chunk_row[ROW_CHUNK_IMAGE_AT + 1];
     static const uint8_t past_last[ROW_CHUNK_SUB_BYTES] = {0, 0x40, 0, 0};
     const struct bytes chunk =
-        bytes_of(chunk_row, row_chunk_store(chunk_row, generation, generation, text_of("a")));
+        bytes_of(chunk_row, row_chunk_store(chunk_row, generation, generation, steps_text("a")));
     const uint64_t bits = 8 * ROW_STRING_BYTES_MAX;
     struct op bad[] = {
         {.kind = OP_STRING, .len = ROW_STRING_BYTES_MAX + 1},
-        {.kind = OP_CHUNK, .at = PAST_LAST_CHUNK, .value = text_of("a")},
-        {.kind = OP_CHUNK, .at = UINT32_MAX, .value = text_of("a")},
+        {.kind = OP_CHUNK, .at = PAST_LAST_CHUNK, .value = steps_text("a")},
+        {.kind = OP_CHUNK, .at = UINT32_MAX, .value = steps_text("a")},
         {.kind = OP_BITS, .at = bits, .bits_count = 1},
         {.kind = OP_BITS, .at = bits - 1, .bits_count = 2},
         {.kind = OP_KEY_MERGE,
@@ -435,7 +283,7 @@ static void ops_that_reach_too_far_are_refused(void **state)
                                                        ROW_STRING_BYTES_MAX + 1, 0))},
         {.kind = OP_KEY_MERGE, .value = chunk},
         {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_CHUNK, .value = chunk},
-        {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_HASH, .sub = text_of("a"), .value = chunk},
+        {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_HASH, .sub = steps_text("a"), .value = chunk},
         {.kind = OP_ROW_MERGE, .type = ROWKEY_KIND_ZINDEX},
         {.kind = OP_ROW_MERGE,
          .type = ROWKEY_KIND_CHUNK,
@@ -450,9 +298,9 @@ static void ops_that_reach_too_far_are_refused(void **state)
     net_open(&n, 2);
     buf_init(&out, UINT32_MAX);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        bad[i].key = text_of("k");
+        bad[i].key = steps_text("k");
         bad[i].generation = generation;
-        const struct bytes batch = batch_of(&out, generation, 1, NULL, &bad[i], 1);
+        const struct bytes batch = steps_batch(&out, generation, 1, NULL, &bad[i], 1);
         assert_true(apply_remote(n.member[1].mut, batch, &lsn) < 0);
     }
     assert_int_equal(oplog_applied_lsn(n.member[1].log), 0);
@@ -472,7 +320,7 @@ static void what_ends_where_strings_do_is_taken_and_none_is_made_longer(void **s
          .key = key.name,
          .generation = GENERATION,
          .at = PAST_LAST_CHUNK - 1,
-         .value = text_of("a")},
+         .value = steps_text("a")},
         {.kind = OP_BITS,
          .key = key.name,
          .generation = GENERATION,
@@ -489,13 +337,13 @@ static void what_ends_where_strings_do_is_taken_and_none_is_made_longer(void **s
     buf_init(&out, UINT32_MAX);
     struct prop_member *to = &n.member[1];
     const struct bytes batch =
-        batch_of(&out, generation, 1, NULL, ops, sizeof(ops) / sizeof(ops[0]));
+        steps_batch(&out, generation, 1, NULL, ops, sizeof(ops) / sizeof(ops[0]));
     assert_int_equal(apply_remote(to->mut, batch, &lsn), APPLY_DONE);
     member_need(to, &key, 1);
     assert_int_equal(strval_len(ks_get(to->ks, &key, 0)), ROW_STRING_BYTES_MAX);
     assert_true(ks_bytes(to->ks) < 2u << 20);
     mut_begin(to->mut, to->now_ms);
-    assert_int_equal(mut_string_patch(to->mut, &key, ROW_STRING_BYTES_MAX, text_of("a"), &lsn),
+    assert_int_equal(mut_string_patch(to->mut, &key, ROW_STRING_BYTES_MAX, steps_text("a"), &lsn),
                      -ERR_LIMIT);
     assert_int_equal(mut_string_bits(to->mut, &key, bits - 1, 2, 0), -ERR_LIMIT);
     assert_int_equal(mut_end(to->mut), 0);
@@ -535,7 +383,7 @@ static void rows_of_a_copy_that_reach_too_far_are_refused(void **state)
         assert_int_equal(copy_of(ks, at, bytes_of(row, len)), i % 2 == 0 ? 0 : -ERR_LIMIT);
     }
     const struct bytes chunk =
-        bytes_of(row, row_chunk_store(row, generation, generation, text_of("a")));
+        bytes_of(row, row_chunk_store(row, generation, generation, steps_text("a")));
     assert_int_equal(copy_of(ks, at, chunk), -ERR_CORRUPT);
     for (unsigned more = 0; more < 2; more++) {
         be32_store(sub, PAST_LAST_CHUNK - 1 + more);
@@ -589,8 +437,8 @@ static void own_batches_that_were_lost_come_back(void **state)
     n = (struct net){0};
     buf_init(&out, UINT32_MAX);
     net_open(&n, 2);
-    send(&n, "INCRBY 5");
-    send(&n, "INCRBY 2");
+    steps_send(&n, "INCRBY 5");
+    steps_send(&n, "INCRBY 2");
     net_deliver_all(&n);
     member_close(&n.member[0]);
     member_destroy(&n.member[0]);
@@ -600,10 +448,10 @@ static void own_batches_that_were_lost_come_back(void **state)
     for (size_t i = 0; i < n.parcels_count; i++)
         assert_int_equal(apply_remote(n.member[0].mut, buf_bytes(&n.parcels[i].bytes), &lsn),
                          APPLY_DONE);
-    send(&n, "INCRBY 100");
+    steps_send(&n, "INCRBY 100");
     assert_int_equal(vv_get(apply_seqs(n.member[0].mut), 1), 3);
     net_show(&n.member[0], &key, n.member[0].now_ms, &out);
-    assert_true(bytes_eq(buf_bytes(&out), text_of("1:107,")));
+    assert_true(bytes_eq(buf_bytes(&out), steps_text("1:107,")));
     buf_deinit(&out);
     net_close(&n);
 }
@@ -624,7 +472,7 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
     struct prop_member *to = &n.member[1];
     const uint64_t empty = ks_group_overlay_bytes(to->ks);
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-        send(&n, ops[i]);
+        steps_send(&n, ops[i]);
         const uint64_t reads = ks_metrics(to->ks)->row_reads;
         net_deliver_all(&n);
         assert_int_equal(ks_metrics(to->ks)->row_reads, reads);
@@ -642,146 +490,12 @@ static void remote_ops_on_cold_keys_read_nothing_and_promote_nothing(void **stat
     struct buf out;
     buf_init(&out, UINT32_MAX);
     net_show(to, &key, to->now_ms, &out);
-    assert_true(bytes_eq(buf_bytes(&out), text_of("2:c,")));
+    assert_true(bytes_eq(buf_bytes(&out), steps_text("2:c,")));
     buf_deinit(&out);
     net_close(&n);
 }
 
-/* --- parts of strings at cold keys --- */
-
-#define LONG_BYTES 20000u
-
-/* Time of ops made by hand. */
-static struct tag tag_at(unsigned time, uint8_t origin)
-{
-    return tag_of(((uint64_t)1 << 20) + time, origin);
-}
-
-struct remote {
-    struct prop_member *to;
-    uint64_t seqs[NET_MEMBERS_MAX + 1]; /* By origin. */
-    struct buf out;
-};
-
-static void remote_open(struct remote *r, struct net *n)
-{
-    *r = (struct remote){.to = &n->member[NET_MEMBERS_MAX - 1]};
-    *n = (struct net){0};
-    net_open(n, NET_MEMBERS_MAX);
-    buf_init(&r->out, UINT32_MAX);
-}
-
-static void remote_close(struct remote *r, struct net *n)
-{
-    buf_deinit(&r->out);
-    net_close(n);
-}
-
-/* A batch of `origin` at `time` that has seen another one's up to `seen`. */
-static void remote_ops(struct remote *r, struct tag tag, struct tag seen, struct op *ops,
-                       unsigned count)
-{
-    struct vv vv;
-    uint64_t lsn;
-
-    vv_init(&vv);
-    if (!tag_is_none(seen))
-        assert_int_equal(vv_raise(&vv, seen), 0);
-    for (unsigned i = 0; i < count; i++)
-        ops[i].key = text_of("k");
-    const struct bytes batch = batch_of(&r->out, tag, ++r->seqs[tag.origin], &vv, ops, count);
-    assert_int_equal(apply_remote(r->to->mut, batch, &lsn), APPLY_DONE);
-    member_turn(r->to);
-}
-
-static void remote_long_set(struct remote *r, struct tag tag, struct tag seen)
-{
-    static const uint8_t zeros[LONG_BYTES];
-    struct op op = {.kind = OP_SET, .value = bytes_of(zeros, sizeof(zeros))};
-
-    remote_ops(r, tag, seen, &op, 1);
-}
-
-/* One bit. */
-static void remote_bit(struct remote *r, struct tag tag, struct tag seen, struct tag generation,
-                       uint64_t at, uint64_t at_ms)
-{
-    struct op ops[] = {
-        {.kind = OP_STRING, .generation = generation, .len = LONG_BYTES, .expire_at_ms = at_ms},
-        {.kind = OP_BITS, .generation = generation, .at = at, .bits_count = 1, .bits = 1},
-    };
-
-    remote_ops(r, tag, seen, ops, 2);
-}
-
-static void write_back(struct prop_member *m)
-{
-    member_write_back(m, 1u << 20);
-    member_idle(m);
-}
-
-static void collect_all(struct prop_member *m)
-{
-    struct vv stable;
-
-    for (unsigned i = 0; i < 3; i++) {
-        member_cover(m, &stable);
-        member_collect(m, &stable, UINT64_MAX, m->now_ms);
-        member_settle(m);
-    }
-}
-
-static void expect_settled(struct prop_member *m, uint64_t keys)
-{
-    assert_int_equal(ks_group_unsettled(m->ks), 0);
-    assert_int_equal(ks_count(m->ks), keys);
-}
-
-static void bits_of_cold_strings_read_nothing(void **state)
-{
-    static struct net n;
-    struct remote r;
-    const struct tag none = {0}, generation = tag_at(1, 1);
-    const uint64_t at_ms = 1000000000000;
-    struct op image = {.kind = OP_CHUNK, .generation = generation, .at = 3, .value = text_of("a")};
-    struct op expire = {.kind = OP_EXPIRE,
-                        .target_type = VT_STRING,
-                        .target = tag_at(19, 1),
-                        .expire_at_ms = at_ms};
-
-    (void)state;
-    remote_open(&r, &n);
-    remote_long_set(&r, generation, none);
-    write_back(r.to);
-    member_settle(r.to);
-    collect_all(r.to);
-    /* It was a string that began anew: the first part is looked at once more. */
-    remote_bit(&r, tag_at(2, 1), none, generation, 7, 0);
-    member_settle(r.to);
-    collect_all(r.to);
-    const uint64_t reads = ks_metrics(r.to->ks)->row_reads;
-    for (unsigned i = 3; i < 20; i++) {
-        remote_bit(&r, tag_at(i, 1), none, generation, i * 1000, 0);
-        expect_settled(r.to, 1);
-        if (i % 3 == 0)
-            write_back(r.to);
-    }
-    remote_ops(&r, tag_at(25, 2), tag_at(19, 1), &expire, 1);
-    remote_bit(&r, tag_at(26, 1), tag_at(25, 2), generation, 8, at_ms);
-    expect_settled(r.to, 1);
-    remote_ops(&r, tag_at(30, 1), none, &image, 1);
-    write_back(r.to);
-    assert_int_equal(ks_metrics(r.to->ks)->row_reads, reads);
-    assert_int_equal(ks_count_hot(r.to->ks), 0);
-    remote_close(&r, &n);
-}
-
-static void settle_cold(struct prop_member *m)
-{
-    write_back(m);
-    member_settle(m);
-    cold(m);
-}
+/* --- cold keys that are written as a whole --- */
 
 /* Of keys that are written as a whole: what may be loaded is less than a slice. */
 static void a_key_of_large_rows_is_written_over(void **state)
@@ -796,13 +510,13 @@ static void a_key_of_large_rows_is_written_over(void **state)
         net_open(&n, 1);
         struct prop_member *m = &n.member[0];
         for (size_t i = 0; i < ARRAY_COUNT(values) * ARRAY_COUNT(writes); i++) {
-            send(&n, values[i / 2]);
-            cold(m);
+            steps_send(&n, values[i / 2]);
+            steps_cold(m);
             ks_set_scan_bytes_max(m->ks, 1);
-            send(&n, writes[i % 2]);
+            steps_send(&n, writes[i % 2]);
             assert_int_equal(ks_count(m->ks), i % 2);
             ks_set_scan_bytes_max(m->ks, UINT64_MAX);
-            send(&n, "DEL");
+            steps_send(&n, "DEL");
         }
         net_close(&n);
     }
@@ -820,17 +534,17 @@ static void what_is_known_of_a_cold_key_does_not_stay(void **state)
     net_open(&n, 2);
     struct prop_member *to = &n.member[1];
     const uint64_t empty = ks_group_overlay_bytes(to->ks);
-    send(&n, "HSET f a");
+    steps_send(&n, "HSET f a");
     net_deliver_all(&n);
-    cold(to);
-    send(&n, "HSET g b");
+    steps_cold(to);
+    steps_send(&n, "HSET g b");
     net_deliver_all(&n);
     to->now_ms += 20;
-    commands(to, &key, set);
+    steps_commands(to, &key, set);
     assert_int_equal(ks_group_metrics(to->ks)->raised, 1);
     /* It is taken apart while what was above is still to be written. */
     n.member[0].now_ms += 1000;
-    send(&n, "HSET h c");
+    steps_send(&n, "HSET h c");
     net_deliver_all(&n);
     assert_int_equal(ks_group_metrics(to->ks)->taken_apart, 1);
     member_write_back(to, 1u << 20);
@@ -850,12 +564,12 @@ static void leave_garbage(struct net *n, unsigned fields)
     struct coll *coll = mut_coll(m->mut, &key, VT_HASH);
     for (unsigned i = 0; i < fields; i++) {
         (void)snprintf(name, sizeof(name), "f%u", i);
-        (void)mut_elem_set(m->mut, coll, text_of(name), text_of("v"));
+        (void)mut_elem_set(m->mut, coll, steps_text(name), steps_text("v"));
     }
     (void)mut_end(m->mut);
-    cold(m);
-    send(n, "DEL");
-    cold(m);
+    steps_cold(m);
+    steps_send(n, "DEL");
+    steps_cold(m);
 }
 
 /* What waits for the store holds up the sweeping of large keys, and nothing else. */
@@ -885,7 +599,7 @@ static void a_sweep_that_waits_holds_up_no_other(void **state)
         const struct ks_key key = member_key((char[]){'b', (char)('0' + i), 0});
         mut_begin(from->mut, from->now_ms);
         struct coll *coll = mut_coll(from->mut, &key, VT_HASH);
-        (void)mut_elem_set(from->mut, coll, text_of("f"), bytes_of(value, sizeof(value)));
+        (void)mut_elem_set(from->mut, coll, steps_text("f"), bytes_of(value, sizeof(value)));
         (void)mut_end(from->mut);
         net_deliver_all(&n);
     }
@@ -906,201 +620,6 @@ static void a_sweep_that_waits_holds_up_no_other(void **state)
     net_close(&n);
 }
 
-static struct row_view view_of_key(struct prop_member *m)
-{
-    const struct ks_key key = member_key("k");
-    struct row_view view;
-
-    assert_int_equal(row_view(ks_group_key_row(m->ks, &key), 0, &view), 0);
-    return view;
-}
-
-/*
- * A time that a node without peers, or a former build, has given a value in chunks: it shows, and
- * the first change here makes it one of the generation. Not where the string stands before a hash:
- * a part takes away that there is one, and its elements would be left.
- */
-static void a_time_of_a_value_becomes_one_of_its_generation(void **state)
-{
-    static struct net n;
-    const struct ks_key key = member_key("k");
-    const struct tag none = {0}, generation = tag_at(1, 1);
-    const uint64_t at_ms = 1000000000000;
-
-    (void)state;
-    for (unsigned what = 0; what < 5; what++) {
-        struct op hash = {.kind = OP_ELEM_SET, .type = VT_HASH, .sub = text_of("f")};
-        const bool lost = what > 2;
-        struct remote r;
-
-        remote_open(&r, &n);
-        struct prop_member *to = r.to;
-        if (lost)
-            remote_ops(&r, tag_at(1, 2), none, &hash, 1);
-        remote_long_set(&r, generation, none);
-        remote_bit(&r, tag_at(2, 1), none, generation, 1000, at_ms);
-        settle_cold(to);
-        member_need(to, &key, 1);
-        assert_true(view_of_key(to).target_type == VT_STRING);
-        assert_true(view_of_key(to).expire_at_ms == at_ms);
-        mut_begin(to->mut, to->now_ms);
-        if (what == 0)
-            assert_int_equal(mut_string_bits(to->mut, &key, 7, 1, 1), 0);
-        else
-            mut_expire(to->mut, &key, what % 2 == 1 ? 0 : at_ms + 1);
-        (void)mut_end(to->mut);
-        member_turn(to);
-        const struct row_view view = view_of_key(to);
-        assert_true(lost || (view.target_type == VT_CHUNKED && tag_eq(view.target, generation)));
-        assert_true(view.expire_at_ms == (what == 0 ? at_ms : what % 2 == 1 ? 0 : at_ms + 1));
-        assert_true(row_asserts_type(ks_group_key_row(to->ks, &key)) == lost);
-        /* A part of which the maker has seen nothing of that leaves it. */
-        remote_bit(&r, tag_at(3, 1), none, generation, 2000, 0);
-        assert_true(lost || view_of_key(to).expire_at_ms == view.expire_at_ms);
-        remote_close(&r, &n);
-    }
-}
-
-/* A probe of a string reads its key row, and no more than one of its chunks. */
-static void a_probe_reads_no_chunks(void **state)
-{
-    static struct net n;
-    struct remote r;
-    const struct tag none = {0}, generation = tag_at(1, 1);
-
-    (void)state;
-    remote_open(&r, &n);
-    remote_long_set(&r, generation, none);
-    write_back(r.to);
-    for (unsigned i = 2; i < 10; i++) {
-        const uint64_t before = ks_group_metrics(r.to->ks)->read_bytes;
-        remote_bit(&r, tag_at(i, 1), none, generation, i * 1000, 0);
-        member_settle(r.to);
-        write_back(r.to);
-        member_settle(r.to);
-        expect_settled(r.to, 1);
-        assert_true(ks_group_metrics(r.to->ks)->read_bytes - before < 4 * ROW_CHUNK_BYTES);
-    }
-    assert_true(ks_group_metrics(r.to->ks)->probes != 0);
-    remote_close(&r, &n);
-}
-
-/*
- * 3 has set v, 1 a long string later; 2 deletes that and has not seen v, which shows then. A part
- * of the long string by one who has seen both, and not the DEL, takes v away and is none itself.
- */
-static void a_part_may_leave_nothing(void **state)
-{
-    static struct net n;
-    struct remote r;
-    const struct tag none = {0}, v = tag_at(1, 3), generation = tag_at(2, 1);
-
-    (void)state;
-    for (unsigned when = 0; when < 16; when++) {
-        struct op set = {.kind = OP_SET, .value = text_of("v")};
-        struct op del = {.kind = OP_DEL};
-        remote_open(&r, &n);
-        remote_ops(&r, v, none, &set, 1);
-        if ((when & 1) != 0)
-            settle_cold(r.to);
-        remote_long_set(&r, generation, none);
-        if ((when & 2) != 0)
-            settle_cold(r.to);
-        remote_ops(&r, tag_at(3, 2), generation, &del, 1);
-        if ((when & 4) != 0) {
-            settle_cold(r.to);
-            expect_settled(r.to, 1);
-        }
-        if ((when & 8) != 0) {
-            member_close(r.to);
-            member_open(r.to);
-        }
-        remote_bit(&r, tag_at(4, 1), v, generation, 7, 0);
-        settle_cold(r.to);
-        expect_settled(r.to, 0);
-        remote_close(&r, &n);
-    }
-}
-
-/* Every chunk of the resident string is what its row holds. */
-static void expect_chunks(const struct coll *coll)
-{
-    uint8_t sub[ROW_CHUNK_SUB_BYTES];
-    uint8_t image[ROW_CHUNK_BYTES], shown[ROW_CHUNK_BYTES];
-    struct tag tag;
-
-    for (uint32_t i = 0; i * ROW_CHUNK_BYTES < LONG_BYTES; i++) {
-        size_t len;
-        be32_store(sub, i);
-        const struct bytes row = ks_group_elem_row(coll, bytes_of(sub, sizeof(sub)));
-        memset(image, 0, sizeof(image));
-        assert_int_equal(row_chunk_read(row, coll->generation, image, &len, &tag), 0);
-        strval_copy(coll, (uint64_t)i * ROW_CHUNK_BYTES, shown, sizeof(shown));
-        assert_memory_equal(shown, image, sizeof(shown));
-    }
-}
-
-/* Some bits, or an image, by one who has seen all but perhaps what another one did last. */
-static void remote_part(struct remote *r, struct rng *rng, unsigned time, struct tag generation)
-{
-    static uint8_t image[ROW_CHUNK_BYTES];
-    const struct tag tag = tag_at(time, (uint8_t)(1 + rng_below(rng, 3)));
-    const bool all = rng_below(rng, 3) != 0;
-    const struct tag seen = tag_of(tag.hlc - 1, (uint8_t)(1 + tag.origin % 3));
-    struct op ops[] = {
-        {.kind = OP_STRING, .generation = generation, .len = LONG_BYTES},
-        {.kind = OP_BITS,
-         .generation = generation,
-         .at = rng_below(rng, 2) == 0 ? rng_below(rng, 100) + 8100
-                                      : rng_below(rng, 8 * LONG_BYTES - 64),
-         .bits_count = (uint8_t)(1 + rng_below(rng, 64))},
-    };
-
-    ops[1].bits = rng_u64(rng) >> (64 - ops[1].bits_count);
-    if (rng_below(rng, 10) == 0) {
-        memset(image, (int)time, sizeof(image));
-        ops[1] = (struct op){.kind = OP_CHUNK,
-                             .generation = generation,
-                             .at = rng_below(rng, 3),
-                             .value = bytes_of(image, sizeof(image))};
-    }
-    const uint64_t known = vv_get(&r->to->mut->vv, seen.origin);
-    remote_ops(r, tag, all && known != 0 ? tag_of(known, seen.origin) : (struct tag){0}, ops, 2);
-}
-
-static void hot_strings_show_what_their_rows_hold(void **state)
-{
-    static struct net n;
-    const struct ks_key key = member_key("k");
-    const struct tag none = {0};
-    struct remote r;
-    struct rng rng;
-    struct tag generation = tag_at(1, 1);
-
-    (void)state;
-    seed_rng(&rng, 1);
-    remote_open(&r, &n);
-    remote_long_set(&r, generation, none);
-    for (unsigned time = 2; time < 2000; time++) {
-        member_need(r.to, &key, 1);
-        if (rng_below(&rng, 400) == 0) {
-            generation = tag_at(time, (uint8_t)(1 + rng_below(&rng, 3)));
-            remote_long_set(&r, generation, none);
-        } else {
-            remote_part(&r, &rng, time, generation);
-        }
-        if (rng_below(&rng, 50) == 0)
-            settle_cold(r.to);
-        member_need(r.to, &key, 1);
-        const struct obj *obj = ks_get(r.to->ks, &key, 0);
-        assert_non_null(obj);
-        assert_true(obj_is_chunked(obj));
-        expect_chunks(obj_coll(obj));
-    }
-    assert_true(ks_group_metrics(r.to->ks)->operands_hot > 1000);
-    remote_close(&r, &n);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1117,11 +636,6 @@ int main(void)
         cmocka_unit_test(what_ends_where_strings_do_is_taken_and_none_is_made_longer),
         cmocka_unit_test(rows_of_a_copy_that_reach_too_far_are_refused),
         cmocka_unit_test(own_batches_that_were_lost_come_back),
-        cmocka_unit_test(bits_of_cold_strings_read_nothing),
-        cmocka_unit_test(a_time_of_a_value_becomes_one_of_its_generation),
-        cmocka_unit_test(a_probe_reads_no_chunks),
-        cmocka_unit_test(hot_strings_show_what_their_rows_hold),
-        cmocka_unit_test(a_part_may_leave_nothing),
         cmocka_unit_test(remote_ops_on_cold_keys_read_nothing_and_promote_nothing),
     };
 
