@@ -125,7 +125,7 @@ class Member:
 
     def ok(self, *args):
         reply = self.conn.call(*args)
-        assert not isinstance(reply, ErrorReply), (args, reply)
+        assert not isinstance(reply, ErrorReply), ([str(a)[:100] for a in args[:20]], reply)
         return reply
 
     def status(self):
