@@ -209,7 +209,7 @@ def gen_dump(g, Cmd):
     body = with_footer(value, 10 if r.random() < 0.95 else 11)
     if r.random() < 0.03:
         body = body[:-1] + b'x'
-    ttl = d.one('0', '0', '0', '100000', '1', '-1', 'x', '99999999999999')
+    ttl = d.one('0', '0', '0', '10000000', '1', '-1', 'x', '99999999999999')
     words = [d.maybe(0.7, g.case('REPLACE')), d.maybe(0.1, 'IDLETIME', g.signed()),
              d.maybe(0.1, 'FREQ', d.one('0', '255', '256', '-1', 'x')), d.maybe(0.02, 'BAD')]
     if r.random() < 0.2:
