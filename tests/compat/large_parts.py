@@ -34,8 +34,8 @@ def fill(pair, count):
 
 
 def cheap(pair, *commands):
-    """At no more than so many reads of rows or stretches of them for all of the commands: half as
-    many are seen, and more where rows have gone to flash between two commands of a slow machine."""
+    """At no more than so many reads of rows or stretches of them for all of the commands: some of
+    them twice, where rows have gone to flash between two commands of a slow machine."""
     before, scans = pair.info('row_reads'), pair.info('scans')
     for words in commands:
         pair.change(*words) if words[0] in WRITES else pair.same(*words)
