@@ -28,7 +28,7 @@ RSS_MAX = 96 * MB
 
 
 def is_full(reply):
-    """For a moment: what a refused load has read is freed, and others wait for the store."""
+    """For a moment: what a start or a refused load has read is freed, others wait for the store."""
     return isinstance(reply, ErrorReply) and (b'DRAM is full' in reply or b'EXECABORT' in reply)
 
 
@@ -110,9 +110,9 @@ def settled(group):
 
 def strings(group):
     a = group.all[0]
-    a.ok('HSET', 'hash', 'f', 'v')
-    a.ok('SADD', 'few', 1, 2)
-    a.ok('SET', 'source', 'short')
+    call(a, 'HSET', 'hash', 'f', 'v')
+    call(a, 'SADD', 'few', 1, 2)
+    call(a, 'SET', 'source', 'short')
     for name, write in OVERWRITES:
         assert is_cold(a, name), name
         for words in (('APPEND', name, 'x'), ('SET', name, 'x', 'GET')):
