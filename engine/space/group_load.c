@@ -291,13 +291,19 @@ static void settle(struct loaded *l, const struct keytab_ref *ref, bool all)
 
 /* --- back on the shard's thread --- */
 
-/* All of the key has come, and is little enough. */
+/* All of the key has come, and may be loaded. */
+static bool fits(const struct flight *f)
+{
+    /* A slice is as long as its last row, which may be larger than what may be loaded. */
+    return f->end && f->rows.len <= f->ks->scan_bytes_max;
+}
+
+/* And it is little enough to be loaded for a write of the whole key. */
 static bool is_small(const struct flight *f)
 {
     const uint32_t max = f->ks->options.small_bytes_max;
 
-    /* A slice is as long as its last row, which may be larger than what may be loaded. */
-    return f->end && f->rows.len <= f->ks->scan_bytes_max && (max == 0 || f->rows.len <= max);
+    return fits(f) && (max == 0 || f->rows.len <= max);
 }
 
 /* The key row of a key that is not loaded stays for those who wait for it. */
@@ -324,7 +330,7 @@ static void drop_garbage(struct flight *f)
     struct bytes sub, row;
     uint8_t kind;
 
-    if (f->kind != FLIGHT_GROUP || f->err != 0 || f->stale)
+    if (f->kind != FLIGHT_GROUP || f->err != 0 || f->stale || fits(f))
         return;
     f->err = loaded_init(&l, f);
     if (f->err != 0 || vv_empty(&l.clear)) {
@@ -360,7 +366,7 @@ static bool has_enough(struct flight *f)
     struct loaded l;
 
     if ((f->kind != FLIGHT_GROUP && f->kind != FLIGHT_ROW) || f->slices++ != 0 || f->stale ||
-        f->err != 0)
+        f->err != 0 || fits(f))
         return false;
     f->err = loaded_init(&l, f);
     const bool plain = is_plain(&l);
