@@ -20,20 +20,20 @@
 
 /* --- shared --- */
 
-struct coll *zset_get(struct request *rq, const struct ks_key *key, bool *ok)
+static struct coll *zset_of(struct request *rq, const struct obj *obj, bool *ok)
 {
-    struct obj *obj = req_get(rq, key);
-
     *ok = req_type_ok(rq, obj, VT_ZSET);
     return !*ok || obj == NULL ? NULL : obj_coll(obj);
 }
 
+struct coll *zset_get(struct request *rq, const struct ks_key *key, bool *ok)
+{
+    return zset_of(rq, req_get(rq, key), ok);
+}
+
 struct coll *zset_read(struct request *rq, const struct ks_key *key, bool *ok)
 {
-    struct obj *obj = req_read(rq, key);
-
-    *ok = req_type_ok(rq, obj, VT_ZSET);
-    return !*ok || obj == NULL ? NULL : obj_coll(obj);
+    return zset_of(rq, req_read(rq, key), ok);
 }
 
 void zset_reply(struct reply *r, struct bytes member, double score, bool scores, bool nested)
