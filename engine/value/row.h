@@ -162,6 +162,18 @@ static inline bool row_is_chunked(struct bytes row)
            (row.ptr[0] == ROW_CHUNKED || row.ptr[0] == ROW_CHUNKED_TTL);
 }
 
+/* And with what such a row must have. */
+static inline bool row_chunked_sound(struct bytes row)
+{
+    if (!row_is_chunked(row))
+        return false;
+    const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
+
+    return !tag_is_none(tag_load(row.ptr + ROW_TAG_AT)) &&
+           !tag_is_none(tag_load(row.ptr + ROW_CHUNKED_GEN_AT)) && at_ms != ROW_EXPIRE_NEVER &&
+           (at_ms != 0 || row.ptr[0] == ROW_CHUNKED);
+}
+
 /* The base of a sorted set member: 8 bytes, to be stored as the value of its row. -0 is kept. */
 #define ROW_SCORE_BYTES 8
 static inline void row_score_store(uint8_t dst[ROW_SCORE_BYTES], double score)

@@ -465,29 +465,24 @@ static int value_decode(struct bytes row, struct row_state *out)
 
 static int chunked_decode(struct bytes row, struct row_state *out)
 {
-    if (row.len != ROW_CHUNKED_BYTES)
+    if (!row_chunked_sound(row))
         return -ERR_CORRUPT;
 
     const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
+    const struct tag generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT);
+    const bool shared = row.ptr[0] == ROW_CHUNKED_TTL;
+    const struct tag of = shared ? generation : tag;
     const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
 
     out->sibs[0] = (struct row_sib){.tag = tag,
                                     .chunked = true,
-                                    .generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT),
+                                    .generation = generation,
                                     .len = le64_load(row.ptr + ROW_CHUNKED_LEN_AT)};
     out->sibs_count = 1;
-    if (tag_is_none(tag) || tag_is_none(out->sibs[0].generation) || at_ms == ROW_EXPIRE_NEVER)
-        return -ERR_CORRUPT;
-    out->exps_count = at_ms != 0;
-    if (row.ptr[0] == ROW_CHUNKED) {
-        out->exps[0] =
-            (struct row_exp){.type = VT_STRING, .target = tag, .etag = tag, .at_ms = at_ms};
-        return 0;
-    }
-    const struct tag generation = out->sibs[0].generation;
     out->exps[0] = (struct row_exp){
-        .type = VT_CHUNKED, .target = generation, .etag = generation, .at_ms = at_ms};
-    return at_ms == 0 ? -ERR_CORRUPT : 0;
+        .type = shared ? VT_CHUNKED : VT_STRING, .target = of, .etag = of, .at_ms = at_ms};
+    out->exps_count = at_ms != 0;
+    return 0;
 }
 
 static int count_decode(struct bytes row, struct row_state *out)

@@ -181,15 +181,6 @@ static bool is_count(struct bytes row)
            le64_load(row.ptr + ROW_COUNT_START_AT) <= le64_load(row.ptr + ROW_COUNT_HLC_AT);
 }
 
-/* The key row of a string in chunks, alone. */
-static bool is_chunked(struct bytes row)
-{
-    return row_is_chunked(row) && !tag_is_none(tag_load(row.ptr + ROW_TAG_AT)) &&
-           !tag_is_none(tag_load(row.ptr + ROW_CHUNKED_GEN_AT)) &&
-           le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != ROW_EXPIRE_NEVER &&
-           (row.ptr[0] == ROW_CHUNKED || le64_load(row.ptr + ROW_CHUNKED_TTL_AT) != 0);
-}
-
 /* A change of a part without a time for itself, to a string whose generation has one: that stays.
  */
 static bool keeps_time(const struct plain *p, struct bytes row)
@@ -211,7 +202,7 @@ static bool covers(const struct plain *p, struct bytes row)
     if (is_dead(row))
         return true;
     if (is_value(row) ||
-        (!clears && is_chunked(row) && (row.ptr[0] == ROW_CHUNKED || keeps_time(p, row)))) {
+        (!clears && row_chunked_sound(row) && (row.ptr[0] == ROW_CHUNKED || keeps_time(p, row)))) {
         const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
         return !tag_is_none(tag) && tag.hlc <= row_vector_get(p->ctx, tag.origin);
     }

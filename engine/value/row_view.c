@@ -236,15 +236,12 @@ static void view_state(const struct row_state *s, uint64_t now_ms, struct row_vi
 /* A string in chunks and nothing else; false, with nothing written, for what is not sound. */
 static bool view_plain_chunked(struct bytes row, uint64_t now_ms, struct row_view *out)
 {
-    if (!row_is_chunked(row))
+    if (!row_chunked_sound(row))
         return false;
     const bool shared = row.ptr[0] == ROW_CHUNKED_TTL;
     const struct tag tag = tag_load(row.ptr + ROW_TAG_AT);
     const struct tag generation = tag_load(row.ptr + ROW_CHUNKED_GEN_AT);
     const uint64_t at_ms = le64_load(row.ptr + ROW_CHUNKED_TTL_AT);
-    if (tag_is_none(tag) || tag_is_none(generation) || at_ms == ROW_EXPIRE_NEVER ||
-        (shared && at_ms == 0))
-        return false;
     out->type = VT_STRING;
     out->kind = ROW_KIND_CHUNKS;
     out->tag = tag;
