@@ -12,10 +12,9 @@ usage: command_table.py --server SERVER [--seed N] [--count N]
 
 import argparse
 import random
-import shutil
 import sys
 
-from diff_cmds import SKIP, Conn, spawn, stop
+from diff_cmds import Conn, redis_server, spawn, stop
 
 FIELDS = ('name', 'arity', 'flags', 'first', 'last', 'step', 'categories', 'tips', 'keys')
 SETS = ('flags', 'categories', 'tips')
@@ -152,10 +151,7 @@ def main():
     p.add_argument('--seed', type=int, default=random.randrange(1 << 32))
     p.add_argument('--count', type=int, default=20000)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server()
     check, started = Check(), []
     try:
         started.append(spawn([args.server], 'tierra-server'))

@@ -752,6 +752,15 @@ def stop(process, directory, keep):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def redis_server():
+    """Its path. Where it is not, tests that compare with it are skipped."""
+    redis = shutil.which('redis-server')
+    if redis is None:
+        print('SKIP: there is no redis-server')
+        sys.exit(SKIP)
+    return redis
+
+
 @contextlib.contextmanager
 def side_by_side(redis, tierra):
     """Paths of the sockets of two servers, started by these words, which end behind the block."""
@@ -836,10 +845,7 @@ def main():
         Gen.TAGS = 4 * args.shards
         Cooler.LEAST = (16 + 8 * args.shards) << 20
         args.server_arg += ['--clustering-policy', 'enterprise', '--shards', str(args.shards)]
-    redis = shutil.which('redis-server')
-    if args.port_a is None and redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server() if args.port_a is None else None
     started, status = [], 2
     try:
         place_a, place_b = args.port_a, args.port_b

@@ -9,13 +9,10 @@ idle times.
 
 import argparse
 import random
-import shutil
 import sys
 
 import diff_cmds
 import gen_types
-
-SKIP = 77
 
 
 def text(rng):
@@ -139,10 +136,7 @@ def main():
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--count', type=int, default=300)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = diff_cmds.redis_server()
     with diff_cmds.side_by_side([redis, '--save', '', '--appendonly', 'no'],
                                 [args.server, '--enable-debug-command', 'yes']) as paths:
         a, b = (diff_cmds.Conn(path) for path in paths)

@@ -10,11 +10,10 @@ usage: introspection.py --server SERVER
 
 import argparse
 import re
-import shutil
 import sys
 import time
 
-from diff_cmds import SKIP, Conn, flat, side_by_side
+from diff_cmds import Conn, flat, redis_server, side_by_side
 
 WAIT_SECONDS_MAX = 240
 SECTIONS = ('server', 'clients', 'memory', 'persistence', 'stats', 'replication', 'cpu', 'cluster',
@@ -304,10 +303,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server()
     check = Check()
     debug = ['--enable-debug-command', 'yes']
     with side_by_side([redis, '--save', '', '--appendonly', 'no'] + debug,

@@ -10,10 +10,9 @@ usage: key_uses.py --server SERVER
 
 import argparse
 import re
-import shutil
 import sys
 
-from diff_cmds import REDIS_ARGS, SKIP, Conn, side_by_side
+from diff_cmds import REDIS_ARGS, Conn, redis_server, side_by_side
 
 # Without a limit redis-server shares small numbers between keys, and their uses, too.
 POLICY = ['--maxmemory', '1gb', '--maxmemory-policy', 'allkeys-lfu', '--lfu-log-factor', '0',
@@ -141,10 +140,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server()
     more = POLICY + ['--enable-debug-command', 'yes']
     with side_by_side([redis] + REDIS_ARGS + more, [args.server] + more) as (theirs_at, ours_at):
         ours, theirs = Conn(ours_at), Conn(theirs_at)

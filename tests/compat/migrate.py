@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import time
 
 import dump_restore
 from clusterlib import free_ports, wait_until
-from diff_cmds import SKIP, Conn, dump, stop, wait_ready
+from diff_cmds import Conn, dump, redis_server, stop, wait_ready
 from target import Fake, greets  # pylint: disable=C0411
 
 NOWHERE = 1  # Nobody listens there.
@@ -671,10 +670,7 @@ def main():
     p.add_argument('--server', required=True)
     p.add_argument('--seed', type=int, default=random.randrange(1 << 32))
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server()
     print('seed %d' % args.seed)
     rng = random.Random(args.seed)
     ours = [args.server, '--enable-debug-command', 'yes']

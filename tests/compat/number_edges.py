@@ -9,10 +9,9 @@ usage: number_edges.py --server SERVER
 import argparse
 import itertools
 import re
-import shutil
 import sys
 
-from diff_cmds import REDIS_ARGS, SKIP, Conn, side_by_side
+from diff_cmds import REDIS_ARGS, Conn, redis_server, side_by_side
 
 I64_MIN, I64_MAX = -(1 << 63), (1 << 63) - 1
 # So that no number makes a long string: the limit of both servers, and the bits and bytes about it.
@@ -213,10 +212,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--server', required=True)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return SKIP
+    redis = redis_server()
     with side_by_side([redis, *REDIS_ARGS], [args.server]) as paths:
         sides = [Side(path, '{k}') for path in paths]
         count, wrong = compare(*sides)

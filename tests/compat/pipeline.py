@@ -9,7 +9,6 @@ killed meanwhile. From one seed follows one run.
 
 import argparse
 import random
-import shutil
 import sys
 
 import diff_cmds
@@ -172,10 +171,7 @@ def main():
     p.add_argument('--count', type=int, default=20000)
     p.add_argument('--server', default='bin/tierra-server')
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return diff_cmds.SKIP
+    redis = diff_cmds.redis_server()
     started, status = [], 2
     more = diff_cmds.sorted_sets(args.seed)
     try:

@@ -8,7 +8,6 @@ usage: reply_modes.py --server SERVER [--shards N] [--seed N] [--count N]
 
 import argparse
 import random
-import shutil
 import sys
 
 import diff_cmds
@@ -73,10 +72,7 @@ def main():
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--count', type=int, default=1500)
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return diff_cmds.SKIP
+    redis = diff_cmds.redis_server()
     more = [] if args.shards == 1 else ['--clustering-policy', 'enterprise', '--shards',
                                         str(args.shards)]
     rng, started, status, failed = random.Random(args.seed), [], 2, 0

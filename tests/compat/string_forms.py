@@ -6,7 +6,6 @@ some pairs, on every kind of value.
 usage: string_forms.py SERVER
 """
 
-import shutil
 import sys
 
 import diff_cmds
@@ -228,10 +227,7 @@ def compare(redis, tierra):
 
 
 def main():
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return diff_cmds.SKIP
+    redis = diff_cmds.redis_server()
     started, status = [], 2
     try:
         started.append(diff_cmds.spawn([redis, *diff_cmds.REDIS_ARGS], 'redis-server'))

@@ -23,7 +23,6 @@ import argparse
 import ast
 import glob
 import os
-import shutil
 import sys
 import time
 
@@ -178,10 +177,7 @@ def main():
     p.add_argument('--only', help='conversations with this in their title')
     p.add_argument('files', nargs='*')
     args = p.parse_args()
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        return diff_cmds.SKIP
+    redis = diff_cmds.redis_server()
     here = os.path.dirname(os.path.abspath(__file__))
     files = args.files or sorted(glob.glob(os.path.join(here, 'talks', '*.talk')))
     more = [] if args.shards == 1 else ['--clustering-policy', 'enterprise', '--shards',

@@ -8,7 +8,6 @@ usage: differential.py --server tierra-server [--seed N] [--count N] [--members 
 """
 
 import os
-import shutil
 import sys
 import threading
 
@@ -66,10 +65,7 @@ def everywhere(group, redis):
 
 
 def run(args):
-    redis = shutil.which('redis-server')
-    if redis is None:
-        print('SKIP: there is no redis-server')
-        sys.exit(diff_cmds.SKIP)
+    redis = diff_cmds.redis_server()
     # As with an even seed: a negative zero is 0, in redis-server's compact encoding; so it is here
     # as a sum of increments.
     sorted_sets = diff_cmds.sorted_sets(0)
